@@ -1,0 +1,85 @@
+"""What a cell is: three pure functions of pytrees, and how the built-in ones are written.
+
+A built-in cell is a linear part and an elementwise part,
+
+    zₜ = xₜ Wₓ + b          rₜ = hₜ₋₁ Wₕ + b_r
+    preₜ = join(zₜ, rₜ)     linear
+    sₜ = gates(preₜ, sₜ₋₁)  elementwise
+
+from which `step` follows. Whoever only measures needs `step` alone.
+"""
+
+from typing import Any, Protocol
+
+import jax.numpy as jnp
+from jax import Array
+
+Params = Any
+Carry = Any
+
+
+class Cell(Protocol):
+    """Any object with these three pure functions can be measured and trained."""
+
+    def init(self, key: Array, input_size: int, hidden_size: int) -> Params:
+        """Parameters drawn from `key` for inputs of `input_size` and a state of `hidden_size`."""
+
+    def carry(self, params: Params, batch_size: int) -> Carry:
+        """The initial state s₀ of `batch_size` examples: a pytree of arrays (B, ...)."""
+
+    def step(self, params: Params, carry: Carry, x_t: Array) -> tuple[Carry, Array]:
+        """(sₜ₋₁, xₜ) -> (sₜ, yₜ), with xₜ (B, I) and yₜ (B, O)."""
+
+
+class GatedCell(Cell, Protocol):
+    """A cell that states its linear and its elementwise part, which makes training fast.
+
+    `params` holds `w_x` (I, G·H), `w_h` (H, G·H) and `b` (G·H,); the state is a dict whose leaf `h`
+    is also the output.
+    """
+
+    def recurrent_bias(self, params: Params) -> Array | None:
+        """b_r (G·H,), the bias inside the recurrent product, or None where it is zero."""
+
+    def join(self, z_t: Array, r_t: Array) -> Array:
+        """The pre-activations (B, P) from zₜ and rₜ (B, G·H); linear in both."""
+
+    def gates(self, pre_t: Array, carry: Carry) -> Carry:
+        """sₜ from the pre-activations and sₜ₋₁; elementwise."""
+
+    def gate_values(self, pre_t: Array) -> dict[str, Array]:
+        """The value (B, H) of every squashed quantity by name, for statistics of saturation."""
+
+    def gate_bounds(self) -> dict[str, tuple[float, float]]:
+        """The lowest and highest value each of them can take."""
+
+
+def zero_carry(params: Params, batch_size: int, leaves: tuple[str, ...]) -> dict[str, Array]:
+    """The all-zero state of a built-in cell, each leaf (B, H) in the dtype of `w_h`."""
+    w_h = params["w_h"]
+    return {leaf: jnp.zeros((batch_size, w_h.shape[0]), w_h.dtype) for leaf in leaves}
+
+
+def pre_activation(cell: GatedCell, params: Params, carry: Carry, x_t: Array) -> Array:
+    """preₜ (B, P) of a gated cell."""
+    z_t = x_t @ params["w_x"] + params["b"]
+    r_t = carry["h"] @ params["w_h"]
+    b_r = cell.recurrent_bias(params)
+    return cell.join(z_t, r_t if b_r is None else r_t + b_r)
+
+
+def gated_step(cell: GatedCell, params: Params, carry: Carry, x_t: Array) -> tuple[Carry, Array]:
+    """One timestep of a gated cell, from its linear and its elementwise part."""
+    carry = cell.gates(pre_activation(cell, params, carry, x_t), carry)
+    return carry, carry["h"]
+
+
+def is_gated(cell: Any) -> bool:
+    """Whether a cell states its two parts and so can take the fast path.
+
+    Example:
+        >>> from gradlab.cells import CELLS
+        >>> is_gated(CELLS["gru"]()), is_gated(object())
+        (True, False)
+    """
+    return all(hasattr(cell, part) for part in ("recurrent_bias", "join", "gates"))

@@ -1,0 +1,235 @@
+"""A gradient curve: log10 norms by lag and example, and the numbers that say what it does. NumPy only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gradlab.errors import GradlabError, unknown
+from gradlab.gradient.summary import HalfLife, Horizon, NonFinite, Slope, Summary, Verdict
+
+Floats = NDArray[np.float64]
+
+STATE = "state"
+FLOAT32_FLOOR = -37.9
+"""log10 of the smallest float32 entry that a backward pass keeps when subnormals are flushed to zero."""
+FLOAT32_CEILING = 38.5
+"""log10 of the largest float32."""
+NAIVE_FLOOR = -19.0
+"""log10 of the smallest float32 norm that squaring, summing and rooting can see."""
+
+
+@dataclass(frozen=True)
+class GradientCurve:
+    """The gradient of a loss with respect to the states of a recurrent network, by lag.
+
+    Lag k is the state s_{T-k} that enters timestep T-k+1, for k = 1..T.
+
+    Attributes:
+        log10_norm: for each leaf and for `state` (all leaves together) a float64 array (T, B) of log10 norms;
+            row i is lag i + 1, -inf is a zero, NaN is a finding.
+        dtype: the arithmetic of the measurement.
+        saturated: for each leaf the lag from which that arithmetic read 0 where float64 does not.
+        non_finite: where NaN or infinity begins, forward and backward.
+        unmeasured: leaves of the state that are not float.
+        losses: (B,), the loss of each example, where it is known.
+
+    Example:
+        >>> curve = GradientCurve.of({"h": [[0.0], [-1.0], [-2.0], [-4.5]]})
+        >>> curve.span(), str(curve.horizon()), str(curve.verdict())
+        (-4.5, '3', 'vanishing (-4.5 at lag 4)')
+    """
+
+    log10_norm: dict[str, Floats]
+    dtype: str = "float64"
+    saturated: dict[str, int] = field(default_factory=dict)
+    non_finite: tuple[NonFinite, ...] = ()
+    unmeasured: tuple[str, ...] = ()
+    losses: Floats = field(default_factory=lambda: np.empty(0))
+
+    @classmethod
+    def of(cls, leaves: Mapping[str, ArrayLike], **attributes: Any) -> "GradientCurve":
+        """A curve from the log10 norms (T, B) of its leaves; `state` is computed from them."""
+        arrays = {name: np.asarray(leaf, np.float64) for name, leaf in leaves.items()}
+        return cls(arrays | {STATE: log10_of_all(list(arrays.values()))}, **attributes)
+
+    @property
+    def lags(self) -> NDArray[np.int64]:
+        """1..T."""
+        return np.arange(1, len(self.log10_norm[STATE]) + 1)
+
+    @property
+    def leaves(self) -> list[str]:
+        """The leaves of the state, then `state`."""
+        return [*(name for name in self.log10_norm if name != STATE), STATE]
+
+    def typical(self, leaf: str = STATE) -> Floats:
+        """Mean over examples of log10 norm, by lag; -inf where one example's gradient is zero."""
+        with np.errstate(invalid="ignore"):
+            return self._of(leaf).mean(axis=1)
+
+    def rms(self, leaf: str = STATE) -> Floats:
+        """log10 √(mean over examples of norm²), by lag."""
+        values = self._of(leaf)
+        return log10_of_all([column for column in values.T]) - 0.5 * np.log10(values.shape[1])
+
+    def quantile(self, q: float, leaf: str = STATE) -> Floats:
+        """The q-quantile over examples of log10 norm, by lag; an observed value, the higher of two."""
+        return np.quantile(self._of(leaf), q, axis=1, method="higher")
+
+    def dead(self, leaf: str = STATE) -> Floats:
+        """The fraction of examples whose gradient is exactly zero, by lag."""
+        return np.mean(np.isneginf(self._of(leaf)), axis=1)
+
+    def not_finite(self, leaf: str = STATE) -> NDArray[np.int64]:
+        """How many examples are NaN or +inf, by lag."""
+        values = self._of(leaf)
+        return np.sum(np.isnan(values) | np.isposinf(values), axis=1)
+
+    def statistic(self, leaf: str = STATE) -> str:
+        """`mean`, or `median` where some examples' gradients are exactly zero: what summaries summarise."""
+        return "median" if np.any(self.dead(leaf) > 0) else "mean"
+
+    def summarised(self, leaf: str = STATE) -> Floats:
+        """The typical curve, or the median over examples where some of them are exactly zero."""
+        return self.typical(leaf) if self.statistic(leaf) == "mean" else self.quantile(0.5, leaf)
+
+    def span(self, leaf: str = STATE) -> float:
+        """Decades from lag 1 to lag T; -inf where the gradient is zero at lag T."""
+        curve = self.summarised(leaf)
+        return float(curve[-1]) if np.isneginf(curve[-1]) else float(curve[-1] - curve[0])
+
+    def slope(self, leaf: str = STATE) -> Slope:
+        """Decades per timestep: mean over examples of each example's least-squares slope over lag."""
+        curve = self.summarised(leaf)
+        if np.any(np.isneginf(curve)):
+            return Slope(-np.inf, np.nan, np.nan, int(np.argmax(np.isneginf(curve))) + 1)
+        if len(curve) < 2:
+            return Slope(np.nan, np.nan, np.nan)
+        slopes = _least_squares(self._of(leaf))
+        r2 = _explained(curve)
+        if self.statistic(leaf) == "median":
+            # A dead example has no slope; it counts as steeper than any other.
+            ranked = np.sort(np.where(np.isnan(slopes), -np.inf, slopes))
+            return Slope(float(np.quantile(ranked, 0.5, method="higher")), _median_error(ranked), r2)
+        error = slopes.std(ddof=1) / np.sqrt(len(slopes)) if len(slopes) > 1 else np.nan
+        return Slope(float(slopes.mean()), float(error), r2)
+
+    def half_life(self, leaf: str = STATE) -> HalfLife:
+        """log10(2) / -slope in timesteps, where a straight line explains at least 90 % of the curve."""
+        slope = self.slope(leaf)
+        longest = len(self.lags)
+        if slope.zero_from is not None or not slope.r2 >= 0.9:
+            return HalfLife(np.nan, np.nan, np.nan, longest)
+        spread = 0.0 if np.isnan(slope.error) else 2 * slope.error
+        value, low, high = (_half_life(s) for s in (slope.value, slope.value - spread, slope.value + spread))
+        return HalfLife(value, low, high, longest)
+
+    def horizon(self, decades: float = 3.0, leaf: str = STATE) -> Horizon:
+        """The largest lag up to which the curve has never dropped `decades` below lag 1."""
+        if not (decades > 0 and np.isfinite(decades)):
+            raise GradlabError(f"decades is {decades}: give a positive number")
+        relative = _relative(self.summarised(leaf))
+        return _horizon(relative >= -decades, decades)
+
+    def float32_horizon(self, leaf: str = STATE) -> Horizon:
+        """The largest lag K with -37.9 < typical < 38.5 at lags 1..K: what a float32 backward pass sees."""
+        curve = self.summarised(leaf)
+        return _horizon((curve > FLOAT32_FLOOR) & (curve < FLOAT32_CEILING), np.nan)
+
+    def verdict(self, decades: float = 3.0, leaf: str = STATE) -> Verdict:
+        """Whether the curve falls or rises more than `decades` from lag 1 anywhere, with value and lag."""
+        relative = _relative(self.summarised(leaf))
+        bad = np.isnan(relative) | np.isposinf(relative)
+        if bad.any():
+            lag = int(np.argmax(bad))
+            return Verdict("non-finite", float(relative[lag]), lag + 1)
+        low, high = int(np.argmin(relative)), int(np.argmax(relative))
+        falls, rises = relative[low] < -decades, relative[high] > decades
+        furthest = low if falls or (not rises and -relative[low] >= relative[high]) else high
+        word = "both" if falls and rises else "vanishing" if falls else "exploding" if rises else "held"
+        return Verdict(word, float(relative[furthest]), furthest + 1)  # type: ignore[arg-type]
+
+    def summary(self, leaf: str = STATE, decades: float = 3.0) -> Summary:
+        """All of the numbers above."""
+        return Summary(
+            leaf,
+            self.statistic(leaf),
+            self.span(leaf),
+            self.slope(leaf),
+            self.half_life(leaf),
+            self.horizon(decades, leaf),
+            self.float32_horizon(leaf),
+            self.verdict(decades, leaf),
+            float(self.dead(leaf).max()),
+            self.saturated.get(leaf),
+        )
+
+    def _of(self, leaf: str) -> Floats:
+        if leaf not in self.log10_norm:
+            raise unknown("leaf", leaf, self.log10_norm)
+        return self.log10_norm[leaf]
+
+
+def log10_of_all(parts: list[Floats]) -> Floats:
+    """log10 √(Σ norm²) of parts given as log10 norms; exact at any size, -inf where all are zero."""
+    stack = np.stack(parts)
+    top = stack.max(axis=0)
+    shift = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return shift + 0.5 * np.log10(np.sum(10.0 ** (2 * (stack - shift)), axis=0))
+
+
+def repaired(curve: GradientCurve, precise: GradientCurve) -> GradientCurve:
+    """A curve with its zeros replaced by what float64 measured, each leaf marked where that happened."""
+    leaves, saturated = {}, dict(curve.saturated)
+    for name, values in curve.log10_norm.items():
+        better = np.isneginf(values) & np.isfinite(precise.log10_norm[name])
+        leaves[name] = np.where(better, precise.log10_norm[name], values)
+        if better.any():
+            saturated[name] = int(np.argmax(better.any(axis=1))) + 1
+    return replace(curve, log10_norm=leaves, saturated=saturated)
+
+
+def _relative(curve: Floats) -> Floats:
+    """The curve in decades from lag 1; all -inf where lag 1 itself is zero."""
+    return np.full_like(curve, -np.inf) if np.isneginf(curve[0]) else curve - curve[0]
+
+
+def _horizon(seen: NDArray[np.bool_], decades: float) -> Horizon:
+    lag = len(seen) if seen.all() else int(np.argmin(seen))
+    return Horizon(lag, bool(seen.all()), decades)
+
+
+def _least_squares(values: Floats) -> Floats:
+    """Slope over lag of each example (T, B) -> (B,); nan where an example is not finite throughout."""
+    lag = np.arange(len(values)) - (len(values) - 1) / 2
+    with np.errstate(invalid="ignore"):
+        slopes = lag @ (values - values.mean(axis=0)) / (lag @ lag)
+    return np.where(np.isfinite(values).all(axis=0), slopes, np.nan)
+
+
+def _explained(curve: Floats) -> float:
+    """R² of the least-squares line; 1 for a curve that is exactly flat."""
+    deviation = curve - curve.mean()
+    total = deviation @ deviation
+    if total == 0 or not np.isfinite(total):
+        return 1.0 if total == 0 else np.nan
+    lag = np.arange(len(curve)) - (len(curve) - 1) / 2
+    return float((lag @ deviation) ** 2 / (lag @ lag) / total)
+
+
+def _median_error(ranked: Floats) -> float:
+    """Half the distance of the order statistics one standard error of rank from the median."""
+    count = len(ranked)
+    spread = np.sqrt(count) / 2
+    low, high = int(np.floor(count / 2 - spread)), int(np.ceil(count / 2 + spread))
+    if low < 0 or high >= count or np.isneginf(ranked[low]):
+        return np.nan
+    return float(ranked[high] - ranked[low]) / 2
+
+
+def _half_life(slope: float) -> float:
+    return np.inf if slope >= 0 else float(np.log10(2) / -slope)

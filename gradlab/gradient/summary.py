@@ -1,0 +1,147 @@
+"""The numbers that are read off a curve, as small records that know how to say themselves."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Word = Literal["vanishing", "exploding", "both", "non-finite", "held"]
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Decades per timestep of lag.
+
+    Attributes:
+        value: mean (or median) over examples of each example's least-squares slope; -inf where the curve is
+            zero from some lag on, nan where there is none (T = 1, or values that are not finite).
+        error: its standard error at these weights, over examples.
+        r2: share of the variance of the summarised curve that a straight line explains.
+        zero_from: the lag from which the gradient is exactly zero, or None.
+    """
+
+    value: float
+    error: float
+    r2: float
+    zero_from: int | None = None
+
+    def __str__(self) -> str:
+        if self.zero_from is not None:
+            return f"zero from lag {self.zero_from}"
+        if math.isnan(self.value):
+            return "none"
+        return f"{self.value:.3g}" if math.isnan(self.error) else f"{self.value:.3g} ± {self.error:.1g}"
+
+
+@dataclass(frozen=True)
+class HalfLife:
+    """Timesteps over which the gradient halves: log10(2) / -slope, and the interval of the slope's error.
+
+    Attributes:
+        value: timesteps; inf where the curve does not fall, nan where it is not exponential.
+        low, high: from slope ± 2 errors; high is inf where that interval includes 0.
+        longest: T, the longest lag that was measured.
+    """
+
+    value: float
+    low: float
+    high: float
+    longest: int
+
+    def __str__(self) -> str:
+        if math.isnan(self.value):
+            return "not exponential"
+        return f"> {self.longest}" if self.value > self.longest else f"{self.value:.3g}"
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """The largest lag up to which the curve has never dropped `decades` below lag 1.
+
+    Attributes:
+        lag: that lag. reached: whether the curve ends without dropping, so that the horizon is >= T.
+    """
+
+    lag: int
+    reached: bool
+    decades: float
+
+    def __str__(self) -> str:
+        return f">= {self.lag}" if self.reached else str(self.lag)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the curve does, with the value that decides and the lag where it stands.
+
+    Attributes:
+        word: vanishing, exploding, both, non-finite or held.
+        decades: the furthest that the curve gets from lag 1 in the direction of the word.
+        lag: the lag of that value; for `non-finite` the first lag that is not finite.
+    """
+
+    word: Word
+    decades: float
+    lag: int
+
+    def __str__(self) -> str:
+        if self.word == "non-finite":
+            return f"non-finite at lag {self.lag}"
+        return f"{self.word} ({self.decades:+.1f} at lag {self.lag})"
+
+
+@dataclass(frozen=True)
+class NonFinite:
+    """A NaN or infinity: where it begins.
+
+    Attributes:
+        where: a leaf, `output`, `loss`, or `gradient LEAF`.
+        timestep: forward the smallest t, backward the largest t whose entering state has a gradient that is
+            not finite.
+        examples: in how many of the examples.
+    """
+
+    where: str
+    timestep: int
+    examples: int
+
+    def __str__(self) -> str:
+        return f"{self.where} is not finite from timestep {self.timestep} in {self.examples} examples"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Every number of one leaf of one curve; what tables print and stores keep."""
+
+    leaf: str
+    statistic: str
+    span: float
+    slope: Slope
+    half_life: HalfLife
+    horizon: Horizon
+    float32_horizon: Horizon
+    verdict: Verdict
+    dead: float
+    saturated_from: int | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Flat fields by name, for JSON and tables."""
+        return {
+            "statistic": self.statistic,
+            "span": self.span,
+            "slope": self.slope.value,
+            "slope_error": self.slope.error,
+            "r2": self.slope.r2,
+            "zero_from": self.slope.zero_from,
+            "half_life": self.half_life.value,
+            "half_life_low": self.half_life.low,
+            "half_life_high": self.half_life.high,
+            "horizon": self.horizon.lag,
+            "horizon_reached": self.horizon.reached,
+            "float32_horizon": self.float32_horizon.lag,
+            "float32_horizon_reached": self.float32_horizon.reached,
+            "verdict": self.verdict.word,
+            "verdict_decades": self.verdict.decades,
+            "verdict_lag": self.verdict.lag,
+            "dead": self.dead,
+            "saturated_from": self.saturated_from,
+        }

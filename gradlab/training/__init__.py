@@ -1,0 +1,1 @@
+"""How it learns: a cell over time, optimisers, and the loop."""

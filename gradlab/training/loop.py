@@ -1,0 +1,292 @@
+"""The training loop: Python over jitted chunks of training steps, with a look at the gradient in between.
+
+The loop is a generator of events, so that whoever runs it can show progress, keep what was measured, and stop
+at any time; it does no I/O.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array, lax
+
+from gradlab.cells import Params
+from gradlab.training.keys import stream
+from gradlab.training.model import Model
+from gradlab.training.observe import Observation, Observer
+from gradlab.training.optimizers import Clip
+from gradlab.training.programs import Program, wait_for
+
+Status = Literal["measured", "solved", "trained", "diverged"]
+
+TEST_EXAMPLES = 1024
+TEST_EVERY = 50
+NEAR = 2.0
+"""Solving is tested when the mean training loss of the last chunk is below this multiple of the mark."""
+CHUNK_FLOPS = 2e10
+"""The work of a chunk is bounded by this, about a second on one core, so that Ctrl-C is answered soon."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train: everything the loop needs beside the model.
+
+    Args:
+        length: length of the sequences, as the task counts it.
+        batch: B, examples in a training step.
+        seed: of weights and data.
+        steps: training steps at most; 0 measures the initial weights alone.
+        stop: `solved` ends a run when the task is solved, `never` goes on to the last training step.
+        optimizer: an optax optimiser.
+        clip: what is done to the gradient before the optimiser sees it.
+        measure: curves at all `checkpoints` or at the `ends` only.
+        measure_batch: examples on which curves are measured.
+    """
+
+    length: int
+    batch: int
+    seed: int
+    steps: int
+    stop: Literal["solved", "never"]
+    optimizer: optax.GradientTransformation
+    clip: Clip
+    measure: Literal["checkpoints", "ends"]
+    measure_batch: int
+
+
+class Trace(NamedTuple):
+    """What every training step of a chunk saw, each (C,): loss, log10 gradient norm, clipped share."""
+
+    loss: np.ndarray
+    log10_grad_norm: np.ndarray
+    clipped: np.ndarray
+
+
+class Chunk(NamedTuple):
+    """Event: training steps up to `step` are done; `test_loss` where solving was tested."""
+
+    step: int
+    trace: Trace
+    test_loss: float | None
+
+
+class Checkpoint(NamedTuple):
+    """Event: the weights after training step `step` were measured."""
+
+    step: int
+    observation: Observation
+
+
+class Outcome(NamedTuple):
+    """The last event.
+
+    Attributes:
+        status: measured, solved, trained or diverged.
+        step: the last training step whose update was applied.
+        params: the last finite parameters.
+        test_loss: loss on the held-out test examples, where it was taken.
+        solved_at: the training step at which the task was first seen solved.
+        diverged: which training step was not finite and in what (`loss`, `gradient`, `parameters`).
+    """
+
+    status: Status
+    step: int
+    params: Params
+    test_loss: float | None
+    solved_at: int | None
+    diverged: tuple[int, str] | None
+    compile_seconds: float
+    measure_seconds: float
+    train_seconds: float
+
+
+Event = Chunk | Checkpoint | Outcome
+
+
+class _State(NamedTuple):
+    """Carried from training step to training step; `bad` is 0, or what was not finite."""
+
+    params: Params
+    optimizer: Any
+    step: Array
+    bad: Array
+
+
+_BAD = ("loss", "gradient", "parameters")
+
+
+def checkpoints(steps: int) -> list[int]:
+    """0, 1, 2, 5, 10, 20, 50, ... and the last training step.
+
+    Example:
+        >>> checkpoints(60), checkpoints(0)
+        ([0, 1, 2, 5, 10, 20, 50, 60], [0])
+    """
+    marks = {0, steps}
+    decade = 1
+    while decade <= steps:
+        marks |= {decade * digit for digit in (1, 2, 5) if decade * digit <= steps}
+        decade *= 10
+    return sorted(marks)
+
+
+def train(model: Model, plan: Plan, params: Params | None = None) -> Iterator[Event]:
+    """Train a model as planned, and yield a `Chunk` or `Checkpoint` as each is done, last an `Outcome`.
+
+    Args:
+        params: where to start from; the model's own initial parameters of the plan's seed where None.
+    """
+    trainer = _Trainer(model, plan)
+    params = model.init(plan.seed) if params is None else params
+    state = _State(params, plan.optimizer.init(params), jnp.int32(0), jnp.int32(0))
+    marks = checkpoints(plan.steps) if plan.measure == "checkpoints" else sorted({0, plan.steps})
+    if plan.steps:
+        trainer.warm_up(state)
+    yield trainer.look(state)
+    trainer.start_clock()
+    test_loss, solved_at = None, None
+    while int(state.step) < plan.steps and not int(state.bad):
+        state, trace = trainer.advance(state, marks)
+        step = int(state.step)
+        tested = trainer.test(state.params, trace) if step % TEST_EVERY == 0 or step == plan.steps else None
+        yield Chunk(step, trace, tested)
+        test_loss = test_loss if tested is None else tested
+        if solved_at is None and tested is not None and tested <= model.task.solved(plan.length):
+            solved_at = step
+        if solved_at is not None and plan.stop == "solved":
+            break
+        if step in marks and step < plan.steps and not int(state.bad):
+            yield trainer.look(state)
+    trainer.stop_clock()
+    if int(state.step):
+        yield trainer.look(state)
+    yield trainer.outcome(state, test_loss, solved_at)
+
+
+class _Trainer:
+    """The compiled programs of one plan, and the time they took."""
+
+    def __init__(self, model: Model, plan: Plan) -> None:
+        self.model, self.plan = model, plan
+        sample = model.task.sample
+        self.observer = Observer.of(
+            model, plan.length, sample(stream(plan.seed, "measure"), plan.measure_batch, plan.length)
+        )
+        self.chunk = Program(self._chunk_program())
+        self.test_program = Program(self._test_program())
+        self.measure_seconds = 0.0
+        self.train_seconds = 0.0
+        self.chunk_steps = 1
+
+    def warm_up(self, state: _State) -> None:
+        """Compile before the clock starts, and choose how many training steps a chunk has."""
+        size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        flops = 6 * self.model.task.steps(self.plan.length) * self.plan.batch * size
+        self.chunk_steps = max(1, min(TEST_EVERY, int(CHUNK_FLOPS / flops)))
+        self.chunk.compiled(state, state.step)
+        self.test_program.compiled(state.params)
+
+    def start_clock(self) -> None:
+        self._started = time.perf_counter()
+
+    def stop_clock(self) -> None:
+        self.train_seconds = time.perf_counter() - self._started
+
+    def look(self, state: _State) -> Checkpoint:
+        """Measure the weights of a state."""
+        started = time.perf_counter() - self.observer.compile_seconds
+        observation = self.observer.observe(state.params)
+        self.measure_seconds += time.perf_counter() - started - self.observer.compile_seconds
+        return Checkpoint(int(state.step), observation)
+
+    def advance(self, state: _State, marks: list[int]) -> tuple[_State, Trace]:
+        """Train to the next mark, test or end of a chunk, whichever comes first."""
+        step = int(state.step)
+        stops = [step + self.chunk_steps, (step // TEST_EVERY + 1) * TEST_EVERY, *marks]
+        until = min(stop for stop in stops if stop > step)
+        state, trace = wait_for(self.chunk(state, jnp.int32(min(until, self.plan.steps))))
+        done = int(state.step) - step + bool(state.bad)
+        return state, Trace(*(np.asarray(row)[:done] for row in trace))
+
+    def test(self, params: Params, trace: Trace) -> float | None:
+        """The loss on held-out examples, where the training loss of the last chunk is near the mark."""
+        if not np.mean(trace.loss) <= NEAR * self.model.task.solved(self.plan.length):
+            return None
+        return float(wait_for(self.test_program(params)))
+
+    def outcome(self, state: _State, test_loss: float | None, solved_at: int | None) -> Outcome:
+        """The last event, from the last state."""
+        step, bad = int(state.step), int(state.bad)
+        status: Status = "trained" if self.plan.steps else "measured"
+        status = "diverged" if bad else "solved" if solved_at is not None else status
+        compiled = self.chunk.compile_seconds + self.test_program.compile_seconds
+        return Outcome(
+            status,
+            step,
+            state.params,
+            test_loss,
+            solved_at,
+            (step + 1, _BAD[bad - 1]) if bad else None,
+            compiled + self.observer.compile_seconds,
+            self.measure_seconds,
+            self.train_seconds,
+        )
+
+    def _chunk_program(self):
+        model, plan = self.model, self.plan
+        train_key = stream(plan.seed, "train")
+
+        def mean_loss(params: Params, step: Array) -> Array:
+            batch = model.task.sample(jax.random.fold_in(train_key, step), plan.batch, plan.length)
+            return jnp.mean(model.losses(params, batch))
+
+        def training_step(state: _State) -> tuple[_State, tuple[Array, Array, Array]]:
+            loss, gradients = jax.value_and_grad(mean_loss)(state.params, state.step)
+            clipped = plan.clip.apply(gradients)
+            updates, optimizer = plan.optimizer.update(clipped.gradients, state.optimizer, state.params)
+            params = optax.apply_updates(state.params, updates)
+            good = jnp.stack([jnp.isfinite(loss), _all_finite(gradients), _all_finite(params)])
+            bad = jnp.where(jnp.all(good), 0, jnp.argmin(good) + 1).astype(jnp.int32)
+            new = _State(params, optimizer, state.step + 1, bad)
+            # A bad update is not applied: the last finite weights stay and the loop ends.
+            kept = jax.tree.map(lambda after, before: jnp.where(bad == 0, after, before), new, state)
+            return kept._replace(bad=bad), (loss, clipped.log10_norm, clipped.share)
+
+        def chunk(start: _State, until: Array) -> tuple[_State, Any]:
+            def more(loop: tuple[_State, Any]) -> Array:
+                return (loop[0].step < until) & (loop[0].bad == 0)
+
+            def body(loop: tuple[_State, Any]) -> tuple[_State, Any]:
+                state, rows = loop
+                after, row = training_step(state)
+                write = lambda all_rows, value: all_rows.at[state.step - start.step].set(value)  # noqa: E731
+                return after, jax.tree.map(write, rows, row)
+
+            dtype = jax.eval_shape(mean_loss, start.params, start.step).dtype
+            return lax.while_loop(more, body, (start, (jnp.zeros(TEST_EVERY, dtype),) * 3))
+
+        return chunk
+
+    def _test_program(self):
+        model, plan = self.model, self.plan
+        keys = jax.random.split(stream(plan.seed, "test"), 8)
+
+        def test(params: Params) -> Array:
+            # A batch at a time, so that memory stays that of a training batch or so.
+            def one(key: Array) -> Array:
+                return jnp.mean(
+                    model.losses(params, model.task.sample(key, TEST_EXAMPLES // len(keys), plan.length))
+                )
+
+            return jnp.mean(lax.map(one, keys))
+
+        return test
+
+
+def _all_finite(tree: Any) -> Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))

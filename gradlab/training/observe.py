@@ -1,0 +1,101 @@
+"""What is looked at when a checkpoint comes: gradient curves and gates on held-out examples."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from gradlab.cells import Carry, Params
+from gradlab.cells.base import is_gated, pre_activation
+from gradlab.gradient.adjoint import Adjoint, adjoint
+from gradlab.gradient.curve import GradientCurve
+from gradlab.gradient.measure import measured
+from gradlab.tasks import Batch
+from gradlab.training.model import Model
+from gradlab.training.programs import Program
+
+SATURATION_MARGIN = 0.01
+
+
+class Gate(NamedTuple):
+    """Over timesteps, examples and units: the mean value, and the share within 0.01 of a bound."""
+
+    mean: float
+    saturation: float
+
+
+class Observation(NamedTuple):
+    """The curves by name (`task`, and `total` where it differs), the mean loss, and every gate."""
+
+    curves: dict[str, GradientCurve]
+    loss: float
+    gates: dict[str, Gate]
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Measures parameters on one fixed batch; compiled once."""
+
+    batch: Batch
+    curves: Program
+    gates: Program
+
+    @classmethod
+    def of(cls, model: Model, length: int, batch: Batch) -> "Observer":
+        """An observer of a model on `batch`, whose sequences have the task's `length`."""
+        return cls(batch, Program(_curves_program(model, length)), Program(_gates_program(model)))
+
+    def observe(self, params: Params) -> Observation:
+        """Measure these parameters."""
+        curves = measured(self.curves, params, self.batch)
+        gates = {name: Gate(*map(float, stats)) for name, stats in self.gates(params, self.batch).items()}
+        return Observation(curves, float(np.mean(curves["task"].losses)), gates)
+
+    @property
+    def compile_seconds(self) -> float:
+        """Time spent compiling so far."""
+        return self.curves.compile_seconds + self.gates.compile_seconds
+
+
+def _curves_program(model: Model, length: int):
+    at = model.task.task_curve(length)
+
+    def program(params: Params, batch: Batch) -> dict[str, Adjoint]:
+        def curve(at: int | None) -> Adjoint:
+            def loss(outputs: Array) -> Array:
+                return model.read(params, outputs, batch)
+
+            return adjoint(model.cell, params["cell"], batch.inputs, loss, at=at)
+
+        return {"task": curve(at)} | ({} if at is None else {"total": curve(None)})
+
+    return program
+
+
+def _gates_program(model: Model):
+    cell = model.cell
+
+    def program(params: Params, batch: Batch) -> dict[str, Array]:
+        if not is_gated(cell):
+            return {}
+        bounds = cell.gate_bounds()
+
+        def timestep(s_tm1: Carry, x_t: Array) -> tuple[Carry, dict[str, Array]]:
+            pre_t = pre_activation(cell, params["cell"], s_tm1, x_t)
+            values = cell.gate_values(pre_t)
+            stats = {name: _stats(value, *bounds[name]) for name, value in values.items()}
+            return cell.gates(pre_t, s_tm1), stats
+
+        start = cell.carry(params["cell"], batch.inputs.shape[1])
+        _, stats = lax.scan(timestep, start, batch.inputs)
+        return jax.tree.map(lambda rows: jnp.mean(rows, axis=0), stats)
+
+    return program
+
+
+def _stats(value: Array, low: float, high: float) -> Array:
+    near = (value < low + SATURATION_MARGIN) | (value > high - SATURATION_MARGIN)
+    return jnp.stack([jnp.mean(value), jnp.mean(near.astype(value.dtype))])

@@ -1,0 +1,112 @@
+"""Optimisers and gradient clipping.
+
+optax squares entries to clip by norm, so float32 entries of 1e19 overflow and clip to 0 while training stalls
+silently; the norm here is taken relative to the largest entry.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from gradlab.errors import GradlabError, unknown
+
+Gradients = Any
+
+
+def adam(learning_rate: float, b1: float = 0.9, b2: float = 0.999) -> optax.GradientTransformation:
+    """Adam with ε = 1e-8.
+
+    Source: Kingma & Ba (2015), algorithm 1, https://arxiv.org/abs/1412.6980
+    """
+    return optax.adam(learning_rate, b1=b1, b2=b2)
+
+
+def rmsprop(learning_rate: float, decay: float = 0.9, momentum: float = 0.0) -> optax.GradientTransformation:
+    """RMSprop with ε = 1e-8 outside the root.
+
+    Source: Tieleman & Hinton (2012), lecture 6.5 of "Neural networks for machine learning"
+    """
+    return optax.rmsprop(learning_rate, decay=decay, momentum=momentum, eps_in_sqrt=False)
+
+
+def sgd(learning_rate: float, momentum: float = 0.0) -> optax.GradientTransformation:
+    """Gradient descent, with heavy-ball momentum if wanted."""
+    return optax.sgd(learning_rate, momentum=momentum or None)
+
+
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "adam": adam,
+    "rmsprop": rmsprop,
+    "sgd": sgd,
+}
+
+
+class Clipped(NamedTuple):
+    """Gradients after clipping, and what was seen on the way.
+
+    Attributes:
+        gradients: as they go to the optimiser.
+        log10_norm: log10 of the global norm before clipping.
+        share: by norm, 1 where the gradient was clipped, else 0; by value, the share of clipped entries.
+    """
+
+    gradients: Gradients
+    log10_norm: Array
+    share: Array
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Clip gradients by global norm, entry by entry, or not at all.
+
+    Args:
+        kind: norm, value or none.
+        limit: the largest norm or absolute entry that passes unchanged; inf for none.
+
+    Raises:
+        GradlabError: an unknown kind, or a limit that is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> clipped = Clip("norm", 1.0).apply({"w": jnp.array([3e30, 4e30])})
+        >>> [round(float(g), 6) for g in clipped.gradients["w"]], float(clipped.share)
+        ([0.6, 0.8], 1.0)
+
+    Source: Pascanu, Mikolov & Bengio (2013), "On the difficulty of training recurrent neural networks",
+    algorithm 1, https://arxiv.org/abs/1211.5063
+    """
+
+    kind: Literal["norm", "value", "none"]
+    limit: float = math.inf
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("norm", "value", "none"):
+            raise unknown("clip", self.kind, ("norm", "value", "none"))
+        if not self.limit > 0 or (self.kind != "none" and math.isinf(self.limit)):
+            raise GradlabError(f"clip limit is {self.limit}: give a positive number, or clip none")
+
+    def apply(self, gradients: Gradients) -> Clipped:
+        """Clip a pytree of gradients."""
+        leaves = jax.tree.leaves(gradients)
+        peak = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in leaves]))
+        unit = jnp.where(peak > 0, peak, 1.0)
+        relative = jnp.sqrt(sum((jnp.sum((leaf / unit) ** 2) for leaf in leaves), start=jnp.zeros(())))
+        log10_norm = jnp.log10(peak) + jnp.log10(relative)
+        if self.kind == "norm":
+            # limit / relative / peak, in this order, stays in range where peak · relative would not.
+            over = relative > self.limit / unit
+            scaled = jax.tree.map(lambda leaf: leaf / unit * (self.limit / relative), gradients)
+            clipped = jax.tree.map(lambda new, old: jnp.where(over, new, old), scaled, gradients)
+            return Clipped(clipped, log10_norm, over.astype(log10_norm.dtype))
+        if self.kind == "value":
+            count = sum(leaf.size for leaf in leaves)
+            over_count = sum((jnp.sum(jnp.abs(leaf) > self.limit) for leaf in leaves), start=jnp.zeros((), int))
+            clipped = jax.tree.map(lambda leaf: jnp.clip(leaf, -self.limit, self.limit), gradients)
+            return Clipped(clipped, log10_norm, over_count.astype(log10_norm.dtype) / count)
+        return Clipped(gradients, log10_norm, jnp.zeros_like(log10_norm))
