@@ -1,0 +1,67 @@
+"""gradlab: does the gradient reach back far enough?
+
+Measures how much of a loss's gradient reaches each earlier timestep of a recurrent network. Importing gradlab
+is cheap: jax, pandas and seaborn are loaded when a name is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gradlab.cells import Cell as Cell
+    from gradlab.errors import GradlabError as GradlabError
+    from gradlab.gradient import GradientCurve as GradientCurve
+    from gradlab.gradient import gradient_curve as gradient_curve
+    from gradlab.report.figures import plot as plot
+    from gradlab.report.tables import load as load
+    from gradlab.runs.execute import RunResult as RunResult
+    from gradlab.runs.execute import run as run
+    from gradlab.runs.spec import RunSpec as RunSpec
+    from gradlab.runs.variants import get_cell as get_cell
+    from gradlab.runs.variants import get_task as get_task
+    from gradlab.tasks import Batch as Batch
+    from gradlab.tasks import Task as Task
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Batch": "gradlab.tasks",
+    "Cell": "gradlab.cells",
+    "GradientCurve": "gradlab.gradient",
+    "GradlabError": "gradlab.errors",
+    "RunResult": "gradlab.runs.execute",
+    "RunSpec": "gradlab.runs.spec",
+    "Task": "gradlab.tasks",
+    "get_cell": "gradlab.runs.variants",
+    "get_task": "gradlab.runs.variants",
+    "gradient_curve": "gradlab.gradient",
+    "load": "gradlab.report.tables",
+    "plot": "gradlab.report.figures",
+    "run": "gradlab.runs.execute",
+}
+
+__all__ = [
+    "Batch",
+    "Cell",
+    "GradientCurve",
+    "GradlabError",
+    "RunResult",
+    "RunSpec",
+    "Task",
+    "get_cell",
+    "get_task",
+    "gradient_curve",
+    "load",
+    "plot",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'gradlab' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,1 @@
+"""What is true: statistics over seeds."""

@@ -1,0 +1,1 @@
+"""What was done: specs, the store, and how runs are carried out."""

@@ -1,0 +1,77 @@
+"""How a run was computed: versions, the commit, the command, and what decides the bits."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("gradlab-rnn", "jax", "jaxlib", "optax", "numpy", "scipy", "pandas", "typer")
+
+
+def environment(dtype: str) -> dict[str, Any]:
+    """Everything for `env.json`; `execution` holds what equal bits depend on."""
+    return {
+        "versions": versions(),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "git": _git(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "execution": execution(dtype),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Version of every package that matters."""
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed as a package"
+    return found
+
+
+def execution(dtype: str) -> dict[str, Any]:
+    """Platform, device, shards, arithmetic and compiler: equal bits are promised where all of these agree."""
+    import jax
+
+    device = jax.devices()[0]
+    return {
+        "platform": device.platform,
+        "device": device.device_kind,
+        "cpu": _cpu(),
+        "shards": 1,
+        "dtype": dtype,
+        "matmul_precision": str(jax.config.jax_default_matmul_precision or "default"),
+        "jaxlib": importlib.metadata.version("jaxlib"),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+    }
+
+
+def _cpu() -> str:
+    """The processor's own name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _git() -> dict[str, Any] | None:
+    """The commit of the working directory and whether it has changes, or None outside a repository."""
+    commit = _ask_git("rev-parse", "HEAD")
+    return None if commit is None else {"commit": commit, "dirty": bool(_ask_git("status", "--porcelain"))}
+
+
+def _ask_git(*words: str) -> str | None:
+    try:
+        answer = subprocess.run(["git", *words], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None

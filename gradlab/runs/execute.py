@@ -1,0 +1,280 @@
+"""One run from its spec to its result, stored on the way if a store is given."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+from gradlab.cells import Params
+from gradlab.errors import GradlabError
+from gradlab.gradient.curve import GradientCurve
+from gradlab.runs.environment import environment
+from gradlab.runs.spec import RunSpec
+from gradlab.runs.store import Attempt, Store, StoredRun
+from gradlab.training.loop import Checkpoint, Chunk, Event, Outcome, Trace, train
+from gradlab.training.model import Model
+
+STATISTICS: dict[str, Callable[[GradientCurve, str], np.ndarray]] = {
+    "typical": lambda curve, leaf: curve.typical(leaf),
+    "q10": lambda curve, leaf: curve.quantile(0.1, leaf),
+    "q50": lambda curve, leaf: curve.quantile(0.5, leaf),
+    "q90": lambda curve, leaf: curve.quantile(0.9, leaf),
+    "rms": lambda curve, leaf: curve.rms(leaf),
+    "dead": lambda curve, leaf: curve.dead(leaf),
+}
+"""What is stored of a curve, by lag, for every leaf."""
+
+Observe = Callable[[Event], None]
+
+
+@dataclass
+class RunResult:
+    """What a run did.
+
+    Attributes:
+        spec: what was asked.
+        status: measured, solved, trained, diverged, interrupted or failed.
+        checkpoints: what was measured, in the order of training steps.
+        trace: loss, log10 gradient norm and clipped share of every training step.
+        tests: training step and loss of every test on held-out examples.
+        outcome: how the training ended, None where it did not.
+        reason: why a run failed.
+        path: where it is stored, None where it is not.
+    """
+
+    spec: RunSpec
+    status: str = "interrupted"
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+    trace: Trace = field(default_factory=lambda: Trace(*(np.empty(0),) * 3))
+    tests: list[tuple[int, float]] = field(default_factory=list)
+    outcome: Outcome | None = None
+    parameters: int = 0
+    reason: str | None = None
+    path: Path | None = None
+    wall_seconds: float = 0.0
+
+    @property
+    def training_steps(self) -> int:
+        """Training steps whose update was applied."""
+        return self.outcome.step if self.outcome else len(self.trace.loss)
+
+    def curve(self, when: str = "final", name: str = "task") -> GradientCurve:
+        """The `task` or `total` curve at the `initial`, `worst` or `final` checkpoint."""
+        curves = key_checkpoints(self.checkpoints)[when].observation.curves
+        return curves.get(name, curves["task"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """The object that `--json` prints and `done.json` keeps; documented in docs/json.md."""
+        outcome, task = self.outcome, self.spec.build_task()
+        seconds = outcome.train_seconds if outcome else 0.0
+        marks = key_checkpoints(self.checkpoints)
+        return {
+            "id": self.spec.id,
+            "spec": self.spec.config(),
+            "status": self.status,
+            "reason": self.reason,
+            "training_steps": self.training_steps,
+            "solved_at": outcome.solved_at if outcome else None,
+            "diverged": _diverged(outcome),
+            "losses": {
+                "initial": marks["initial"].observation.loss if marks else None,
+                "final": marks["final"].observation.loss if marks else None,
+                "test": outcome.test_loss if outcome else None,
+                "train": float(self.trace.loss[-50:].mean()) if len(self.trace.loss) else None,
+                "chance": task.chance(self.spec.length),
+                "solved": task.solved(self.spec.length),
+            },
+            "parameters": self.parameters,
+            "train_steps_per_second": self.training_steps / seconds if seconds else None,
+            "compile_seconds": outcome.compile_seconds if outcome else None,
+            "measure_seconds": outcome.measure_seconds if outcome else None,
+            "train_seconds": outcome.train_seconds if outcome else None,
+            "wall_seconds": self.wall_seconds,
+            "summary": {when: summarise(mark) for when, mark in marks.items()},
+            "checkpoints": [self.log_line(mark) for mark in self.checkpoints],
+            "path": str(self.path) if self.path else None,
+        }
+
+    def take(self, event: Event) -> None:
+        """Note one event of the loop."""
+        if isinstance(event, Chunk):
+            rows = zip(self.trace, event.trace, strict=True)
+            self.trace = Trace(*(np.concatenate([old, new]) for old, new in rows))
+            if event.test_loss is not None:
+                self.tests.append((event.step, event.test_loss))
+        elif isinstance(event, Checkpoint):
+            self.checkpoints.append(event)
+        else:
+            self.outcome, self.status = event, event.status
+
+    def log_line(self, mark: Checkpoint) -> dict[str, Any]:
+        """The line of `log.jsonl` for a checkpoint."""
+        previous = max((other.step for other in self.checkpoints if other.step < mark.step), default=0)
+        clipped = self.trace.clipped[previous : mark.step]
+        last = self.trace.log10_grad_norm[: mark.step][-1:]
+        gates = mark.observation.gates
+        return {
+            "step": mark.step,
+            "loss": mark.observation.loss,
+            "log10_grad_norm": float(last[0]) if len(last) else None,
+            "clipped": float(clipped.mean()) if len(clipped) else None,
+            "gates": {name: gate._asdict() for name, gate in gates.items()},
+            "curves": summarise(mark)["curves"],
+        }
+
+
+def run(spec: RunSpec, results: Path | str | None = None, observe: Observe | None = None) -> RunResult:
+    """Train and measure as a spec says.
+
+    Args:
+        spec: what to do.
+        results: a results folder; nothing is stored where it is None.
+        observe: hears of every event of the loop as it happens.
+
+    Raises:
+        GradlabError: the results folder cannot be written, or the run whose `params` are wanted is not there.
+        KeyboardInterrupt: Ctrl-C; what was measured until then is stored as `interrupted`.
+
+    Example:
+        >>> result = run(RunSpec(cell="rnn", length=10, hidden=8, steps=0))
+        >>> result.status, len(result.curve("initial").lags)
+        ('measured', 10)
+    """
+    store = None if results is None else Store(results)
+    start = None if spec.params is None else trained_params(spec, Store(results).find(spec.params))
+    attempt = store.begin(spec.id, spec.config()) if store else None
+    result = RunResult(spec)
+    started = time.perf_counter()
+    try:
+        with jax.enable_x64(True) if spec.dtype == "float64" else nullcontext():
+            _perform(result, start, attempt, observe or (lambda event: None))
+    except KeyboardInterrupt:
+        _keep(result, attempt, started)
+        raise
+    except GradlabError:
+        if attempt:
+            attempt.discard()
+        raise
+    except Exception as error:
+        result.status, result.reason = "failed", f"{type(error).__name__}: {error}"
+    _keep(result, attempt, started)
+    return result
+
+
+def trained_params(spec: RunSpec, source: StoredRun) -> Params:
+    """The final parameters of a stored run, in the shape that a spec's model has.
+
+    Raises:
+        GradlabError: the run has no parameters, or they are of another model.
+    """
+    stored = source.arrays("params.npz")
+    shapes = jax.eval_shape(lambda: spec.model().init(spec.seed))
+    expected = {name: leaf.shape for name, leaf in flatten_params(shapes).items()}
+    if {name: leaf.shape for name, leaf in stored.items()} != expected:
+        raise GradlabError(
+            f"params of {source.id} do not fit {spec.cell} with hidden={spec.hidden} on {spec.task}: "
+            "give the task, cell and hidden size of that run"
+        )
+    treedef = jax.tree.structure(shapes)
+    dtype = np.dtype(spec.dtype)
+    return jax.tree.unflatten(treedef, [jax.numpy.asarray(stored[name], dtype) for name in expected])
+
+
+def flatten_params(params: Params) -> dict[str, Any]:
+    """Parameters by key path, `cell/w_h` and so on, in the order of their leaves."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def key_checkpoints(checkpoints: list[Checkpoint]) -> dict[str, Checkpoint]:
+    """The `initial`, the `worst` and the `final` checkpoint; empty where nothing was measured.
+
+    The worst is the one whose task curve gets furthest from its lag 1, or is not finite.
+    """
+    if not checkpoints:
+        return {}
+
+    def severity(mark: Checkpoint) -> float:
+        verdict = mark.observation.curves["task"].verdict()
+        return np.inf if verdict.word == "non-finite" else abs(verdict.decades)
+
+    return {"initial": checkpoints[0], "worst": max(checkpoints, key=severity), "final": checkpoints[-1]}
+
+
+def summarise(mark: Checkpoint) -> dict[str, Any]:
+    """Training step, loss, and every number of every leaf of every curve."""
+    curves = {
+        name: {leaf: curve.summary(leaf).as_dict() for leaf in curve.leaves}
+        | {"non_finite": [str(finding) for finding in curve.non_finite]}
+        for name, curve in mark.observation.curves.items()
+    }
+    return {"step": mark.step, "loss": mark.observation.loss, "curves": curves}
+
+
+def _perform(result: RunResult, start: Params | None, attempt: Attempt | None, observe: Observe) -> None:
+    """Train, and write each checkpoint as it comes."""
+    spec = result.spec
+    model = spec.model()
+    if attempt:
+        attempt.write_json("env.json", environment(spec.dtype))
+    params = model.init(spec.seed) if start is None else start
+    result.parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
+    for event in train(model, spec.plan(), params):
+        result.take(event)
+        if attempt and isinstance(event, Checkpoint):
+            attempt.log(result.log_line(event))
+        observe(event)
+
+
+def _keep(result: RunResult, attempt: Attempt | None, started: float) -> None:
+    """Write what there is and give the run its name."""
+    result.wall_seconds = time.perf_counter() - started
+    if attempt is None:
+        return
+    result.path = attempt.target
+    if result.checkpoints:
+        attempt.write_arrays("curves.npz", stacked(result))
+    if result.outcome:
+        attempt.write_arrays("params.npz", _host_arrays(result.outcome.params))
+    done = {key: value for key, value in result.as_dict().items() if key not in ("spec", "checkpoints", "path")}
+    attempt.finish(done)
+
+
+def stacked(result: RunResult) -> dict[str, np.ndarray]:
+    """The arrays of `curves.npz`: `<curve>/<leaf>/<statistic>` [checkpoint, lag], and the trace by training step."""
+    marks = result.checkpoints
+    arrays = {
+        "step": np.array([mark.step for mark in marks]),
+        "test/step": np.array([step for step, _ in result.tests], int),
+        "test/loss": np.array([loss for _, loss in result.tests], float),
+    }
+    arrays |= {f"trace/{name}": row for name, row in result.trace._asdict().items()}
+    first = marks[0].observation
+    for name, gate in ((name, "gate/" + name) for name in first.gates):
+        arrays[gate] = np.array([mark.observation.gates[name] for mark in marks])
+    for name, example in first.curves.items():
+        for leaf in example.leaves:
+            curves = [mark.observation.curves[name] for mark in marks]
+            for statistic, compute in STATISTICS.items():
+                arrays[f"{name}/{leaf}/{statistic}"] = np.stack([compute(curve, leaf) for curve in curves])
+            saturated = [curve.saturated.get(leaf, 0) for curve in curves]
+            arrays[f"{name}/{leaf}/saturated"] = np.array(saturated)
+    return arrays
+
+
+def _host_arrays(params: Params) -> dict[str, np.ndarray]:
+    leaves: Mapping[str, Array] = flatten_params(params)
+    return {name: np.asarray(leaf) for name, leaf in leaves.items()}
+
+
+def _diverged(outcome: Outcome | None) -> dict[str, Any] | None:
+    if outcome is None or outcome.diverged is None:
+        return None
+    step, what = outcome.diverged
+    return {"step": step, "what": what}

@@ -1,0 +1,206 @@
+"""What a run is asked to do: one frozen record, validated when it is made, and the id that follows from it."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from gradlab.cells import Cell
+from gradlab.errors import GradlabError, unknown
+from gradlab.runs.variants import cell_variant, optimizer_variant, parse_float, spell, task_variant
+from gradlab.tasks import Task
+from gradlab.training.loop import Plan
+from gradlab.training.model import Model
+from gradlab.training.optimizers import Clip
+
+STORE = 1
+"""Version of the layout of a run directory."""
+NUMERICS = 1
+"""Raised when a change of code moves the numbers that an unchanged spec gives."""
+
+_CHOICES = {
+    "stop": ("solved", "never"),
+    "dtype": ("float32", "float64"),
+    "measure": ("checkpoints", "ends"),
+}
+_AT_LEAST = {"length": 1, "hidden": 1, "batch": 1, "steps": 0, "seed": 0, "measure_batch": 1}
+_LATER = {"omit": True}
+"""Metadata of a field that was added later: at its default it is left out, so no existing run is renamed."""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: a cell on a task, with everything that can change a number.
+
+    Args:
+        task: a task variant, such as `adding` or `copy:symbols=5`.
+        cell: a cell variant, such as `lstm:forget_bias=3`, or one's own, `./mycell.py:MyCell`.
+        length: length of the sequences, as the task counts it.
+        hidden: H, the size of the state.
+        batch: examples in a training step.
+        seed: of weights and data, 0 to 2³² - 1.
+        optimizer: adam, rmsprop or sgd, with options such as `rmsprop:decay=0.99`.
+        learning_rate: positive.
+        clip: `norm:1`, `value:1` or `none`.
+        steps: training steps at most; 0 measures the initial weights alone (a probe).
+        stop: `solved` or `never`.
+        dtype: float32 or float64.
+        measure: curves at `checkpoints` (0, 1, 2, 5, 10, 20, 50, ... and the end) or at the `ends`.
+        measure_batch: held-out examples on which curves are measured.
+        params: id of a run whose final parameters are measured instead of initial ones; needs steps=0.
+
+    Raises:
+        GradlabError: a field that is out of range, unknown or of the wrong type.
+
+    Example:
+        >>> spec = RunSpec(task="adding", cell="lstm:forget_bias=1.0", length=50, seed=3)
+        >>> spec.cell, spec.id
+        ('lstm', 'adding-lstm-T50-s3-...')
+    """
+
+    task: str = "adding"
+    cell: str = "lstm"
+    length: int = 200
+    hidden: int = 64
+    batch: int = 32
+    seed: int = 0
+    optimizer: str = "adam"
+    learning_rate: float = 0.01
+    clip: str = "norm:1"
+    steps: int = 5000
+    stop: str = "solved"
+    dtype: str = "float32"
+    measure: str = "checkpoints"
+    measure_batch: int = 64
+    params: str | None = field(default=None, metadata=_LATER)
+    cell_source: str | None = field(default=None, metadata=_LATER)
+
+    def __post_init__(self) -> None:
+        for name, lowest in _AT_LEAST.items():
+            _check_int(name, getattr(self, name), lowest)
+        if self.seed >= 2**32:
+            raise GradlabError(f"seed is {self.seed}: give a whole number below 2**32")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise unknown(name, str(getattr(self, name)), allowed)
+        rate = float(self.learning_rate)
+        if not (math.isfinite(rate) and rate > 0):
+            raise GradlabError(f"learning_rate is {rate:g}: give a positive number")
+        self._put(learning_rate=rate, clip=_clip_name(parse_clip(self.clip)))
+        cell = cell_variant(self.cell)
+        task = task_variant(self.task)
+        self._put(cell=cell.name, cell_source=cell.source, task=task.name)
+        self._put(optimizer=optimizer_variant(self.optimizer, rate).name)
+        if self.length < task.value.min_length:
+            raise GradlabError(f"length is {self.length}: {self.task} needs at least {task.value.min_length}")
+        if self.params is not None and self.steps:
+            raise GradlabError(f"params with steps={self.steps}: trained weights can only be measured, give steps=0")
+
+    def _put(self, **values: Any) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def config(self) -> dict[str, Any]:
+        """What was asked, for `config.json`: all fields, but later ones only where they are not at their default."""
+        asked = asdict(self)
+        for spec_field in fields(self):
+            if spec_field.metadata == _LATER and asked[spec_field.name] == spec_field.default:
+                del asked[spec_field.name]
+        return dict(sorted((asked | {"store": STORE, "numerics": NUMERICS}).items()))
+
+    @property
+    def id(self) -> str:
+        """`<task>-<cell>-T<length>-s<seed>-<hash8>`, made of [a-z0-9._=-] but for the T."""
+        digest = hashlib.blake2b(json.dumps(self.config()).encode(), digest_size=4).hexdigest()
+        return f"{_safe(self.task)}-{_safe(self.cell)}-T{self.length}-s{self.seed}-{digest}"
+
+    def build_cell(self) -> Cell:
+        """The cell."""
+        return cell_variant(self.cell).value
+
+    def build_task(self) -> Task:
+        """The task."""
+        return task_variant(self.task).value
+
+    def model(self) -> Model:
+        """Cell, readout and task."""
+        return Model(self.build_cell(), self.build_task(), self.hidden)
+
+    def plan(self) -> Plan:
+        """How to train it."""
+        return Plan(
+            length=self.length,
+            batch=self.batch,
+            seed=self.seed,
+            steps=self.steps,
+            stop=self.stop,  # type: ignore[arg-type]
+            optimizer=optimizer_variant(self.optimizer, self.learning_rate).value,
+            clip=parse_clip(self.clip),
+            measure=self.measure,  # type: ignore[arg-type]
+            measure_batch=self.measure_batch,
+        )
+
+    def command(self) -> str:
+        """The command that runs this spec: what differs from the defaults, spelt out."""
+        verb = "run" if self.steps else "probe"
+        words = ["gradlab", verb, self.task, "--cell", self.cell, "--len", str(self.length)]
+        default = RunSpec(steps=0) if not self.steps else RunSpec()
+        for spec_field in fields(self):
+            value = getattr(self, spec_field.name)
+            fixed = spec_field.name in ("task", "cell", "length", "cell_source")
+            if not fixed and value != getattr(default, spec_field.name):
+                words += ["--" + spec_field.name.replace("_", "-"), spell(value)]
+        return " ".join(words)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "RunSpec":
+        """A spec from field names and values; an unknown name is an error that names the nearest."""
+        known = [spec_field.name for spec_field in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise unknown("field", name, known)
+        return cls(**values)
+
+
+def parse_clip(text: str) -> Clip:
+    """`norm:1`, `value:0.5`, `none`, or a bare number, which means the norm.
+
+    Example:
+        >>> parse_clip("2").kind, parse_clip("value:0.5").limit
+        ('norm', 0.5)
+    """
+    kind, colon, limit = str(text).partition(":")
+    if not colon and kind != "none":
+        kind, limit = ("norm", kind) if _is_number(kind) else (kind, "1")
+    if kind == "none" and not limit:
+        return Clip("none")
+    if kind not in ("norm", "value"):
+        raise unknown("clip", kind, ("norm", "value", "none"))
+    return Clip(kind, parse_float("clip limit", limit))  # type: ignore[arg-type]
+
+
+def _clip_name(clip: Clip) -> str:
+    return "none" if clip.kind == "none" else f"{clip.kind}:{spell(clip.limit)}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_int(name: str, value: Any, lowest: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+        raise GradlabError(f"{name} is {value}: give a whole number of at least {lowest}")
+
+
+def _safe(variant: str) -> str:
+    """A variant as part of a file name; a user's cell goes by its own name, not by its path."""
+    name, *rest = variant.split(":")
+    parts: Iterable[str] = rest if "." in name or "/" in name else [name, *rest]
+    return re.sub(r"[^a-z0-9._=-]+", "-", "-".join(parts).lower())[:80]

@@ -1,0 +1,203 @@
+"""From `name:option=value:option=value` to an object, and back to the one spelling that names a run.
+
+A name is in a registry, or says where the user's own cell stands: `./mycell.py:MyCell:gain=1.2` or
+`package.module:attribute`.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import math
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gradlab.cells import CELLS, Cell
+from gradlab.errors import GradlabError, unknown
+from gradlab.tasks import TASKS, Task
+from gradlab.training.optimizers import OPTIMIZERS
+
+_BOOLS = {"true": True, "false": False}
+
+
+class Variant(NamedTuple):
+    """An object, the one spelling of its name and options, and a digest of its source if it is the user's."""
+
+    value: Any
+    name: str
+    source: str | None = None
+
+
+def get_cell(text: str) -> Cell:
+    """The cell that a variant names.
+
+    Args:
+        text: `name:option=value`, `./file.py:Name:option=value` or `package.module:name:option=value`.
+
+    Raises:
+        GradlabError: an unknown cell or option, or a value out of range.
+
+    Example:
+        >>> get_cell("lstm:forget_bias=3").forget_bias
+        3.0
+    """
+    return cell_variant(text).value
+
+
+def get_task(text: str) -> Task:
+    """The task that a variant names.
+
+    Raises:
+        GradlabError: an unknown task or option, or a value out of range.
+
+    Example:
+        >>> get_task("copy:symbols=5").symbols
+        5
+    """
+    return task_variant(text).value
+
+
+def cell_variant(text: str) -> Variant:
+    """A cell with its canonical name; defaults are left out and options sorted.
+
+    Example:
+        >>> cell_variant("lstm:gain=1:forget_bias=3.0").name
+        'lstm:forget_bias=3'
+    """
+    variant = _resolve(text, "cell", CELLS)
+    missing = [part for part in ("init", "carry", "step") if not callable(getattr(variant.value, part, None))]
+    if missing:
+        raise GradlabError(f"cell `{text}` has no {', '.join(missing)}: a cell needs init, carry and step")
+    return variant
+
+
+def task_variant(text: str) -> Variant:
+    """A task with its canonical name."""
+    return _resolve(text, "task", TASKS)
+
+
+def optimizer_variant(text: str, learning_rate: float) -> Variant:
+    """An optimiser with its canonical name."""
+    return _resolve(text, "optimizer", OPTIMIZERS, learning_rate)
+
+
+def _resolve(text: str, kind: str, registry: Mapping[str, Callable[..., Any]], *given: Any) -> Variant:
+    name, *rest = text.strip().split(":")
+    if name in registry:
+        return _build(kind, name, registry[name], rest, None, *given)
+    if kind == "optimizer" or not _is_own(name):
+        raise unknown(kind, name, registry)
+    if not rest or "=" in rest[0]:
+        raise GradlabError(f"{kind} `{text}` names a file or module: say what in it, as in `{name}:MyCell`")
+    path = f"{name}:{rest[0]}"
+    factory, source = _load(kind, name, rest[0])
+    if callable(factory) and (inspect.isclass(factory) or not hasattr(factory, "step")):
+        return _build(kind, path, factory, rest[1:], source, *given)
+    if rest[1:]:
+        raise GradlabError(f"{kind} `{path}` is an object, not a class or function: it takes no options")
+    return Variant(factory, path, source)
+
+
+def _is_own(name: str) -> bool:
+    return name.endswith(".py") or "/" in name or "." in name
+
+
+def _load(kind: str, name: str, attribute: str) -> tuple[Any, str]:
+    """What stands under `attribute` in a file or module, and a digest of that source."""
+    try:
+        if name.endswith(".py"):
+            path = Path(name)
+            if not path.is_file():
+                raise GradlabError(f"{kind} file `{name}` does not exist: give a path to a Python file")
+            module_name = "gradlab_own_" + hashlib.blake2b(str(path.resolve()).encode(), digest_size=6).hexdigest()
+            spec = importlib.util.spec_from_file_location(module_name, path)
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[module_name] = module  # dataclasses look their module up while it is executed
+            spec.loader.exec_module(module)
+        else:
+            module = importlib.import_module(name)
+    except GradlabError:
+        raise
+    except ModuleNotFoundError as error:
+        raise GradlabError(f"{kind} module `{name}` cannot be imported: {error}") from error
+    except Exception as error:  # whatever the user's file raises is the user's to mend
+        raise GradlabError(f"{kind} `{name}` failed while it was loaded: {type(error).__name__}: {error}") from error
+    public = [found for found in vars(module) if not found.startswith("_")]
+    if not hasattr(module, attribute):
+        raise unknown(f"{kind} in {name}", attribute, public)
+    source = Path(module.__file__).read_bytes() if module.__file__ else b""
+    return getattr(module, attribute), hashlib.blake2b(source, digest_size=8).hexdigest()
+
+
+def _build(
+    kind: str, name: str, factory: Callable[..., Any], parts: list[str], source: str | None, *given: Any
+) -> Variant:
+    """Call a factory with options converted to the types of its signature."""
+    parameters = list(inspect.signature(factory).parameters.values())[len(given) :]
+    known = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    options: dict[str, Any] = {}
+    for part in parts:
+        option, equals, value = part.partition("=")
+        if not equals or not value:
+            raise GradlabError(f"{kind} option `{part}` of `{name}` has no value: write option=value")
+        if option not in known:
+            raise unknown(f"option of {kind} {name}", option, known)
+        if option in options:
+            raise GradlabError(f"{kind} option `{option}` of `{name}` is given twice: give it once")
+        options[option] = _convert(f"{kind} option {name}:{option}", value, known[option])
+    missing = [p.name for p in known.values() if p.default is p.empty and p.name not in options]
+    if missing:
+        raise GradlabError(f"{kind} `{name}` needs {', '.join(missing)}: write {name}:{missing[0]}=VALUE")
+    changed = {key: value for key, value in sorted(options.items()) if value != known[key].default}
+    canonical = ":".join([name, *(f"{key}={spell(value)}" for key, value in changed.items())])
+    return Variant(factory(*given, **options), canonical, source)
+
+
+def _convert(what: str, text: str, parameter: inspect.Parameter) -> Any:
+    """An option's text as the type that its signature, or else its default, asks for."""
+    wanted = str(getattr(parameter.annotation, "__name__", parameter.annotation))
+    if parameter.annotation is parameter.empty and parameter.default is not parameter.empty:
+        wanted = type(parameter.default).__name__
+    if "bool" in wanted:
+        if text.lower() not in _BOOLS:
+            raise GradlabError(f"{what} is `{text}`: give true or false")
+        return _BOOLS[text.lower()]
+    if "float" in wanted:
+        return parse_float(what, text)
+    if "int" in wanted:
+        return parse_int(what, text)
+    return text
+
+
+def parse_float(what: str, text: str) -> float:
+    """A finite number, or an error that names what it was for."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise GradlabError(f"{what} is `{text}`: give a finite number")
+    return value
+
+
+def parse_int(what: str, text: str) -> int:
+    """A whole number, or an error that names what it was for."""
+    try:
+        return int(text)
+    except ValueError:
+        raise GradlabError(f"{what} is `{text}`: give a whole number") from None
+
+
+def spell(value: Any) -> str:
+    """One spelling for each value: 3.0 and 3 are the same.
+
+    Example:
+        >>> spell(3.0), spell(0.1), spell(True), spell("relu")
+        ('3', '0.1', 'true', 'relu')
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
