@@ -9,7 +9,7 @@ A built-in cell is a linear part and an elementwise part,
 from which `step` follows. Whoever only measures needs `step` alone.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import jax.numpy as jnp
 from jax import Array
@@ -74,7 +74,7 @@ def gated_step(cell: GatedCell, params: Params, carry: Carry, x_t: Array) -> tup
     return carry, carry["h"]
 
 
-def is_gated(cell: Any) -> bool:
+def is_gated(cell: Any) -> TypeGuard[GatedCell]:
     """Whether a cell states its two parts and so can take the fast path.
 
     Example:

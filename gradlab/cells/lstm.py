@@ -57,7 +57,7 @@ class LSTM:
 
     def recurrent_bias(self, params: Params) -> Array | None:
         """No bias inside the recurrent product."""
-        del params
+        return None
 
     def join(self, z_t: Array, r_t: Array) -> Array:
         """preₜ = zₜ + rₜ, (B, 4H)."""
@@ -118,7 +118,9 @@ def lstm(
         raise GradlabError(f"forget_bias is {forget_bias}: give a finite number")
     sets_forget_bias = forget_gate and init != "chrono"
     if not sets_forget_bias and forget_bias != 1.0:
-        reason = "init=chrono draws the forget biases" if forget_gate else "forget_gate=false leaves no forget gate"
+        reason = (
+            "init=chrono draws the forget biases" if forget_gate else "forget_gate=false leaves no forget gate"
+        )
         raise GradlabError(f"forget_bias={forget_bias:g} has no effect: {reason}")
     if not forget_gate and init == "chrono":
         raise GradlabError("init=chrono has no effect with forget_gate=false: there is no forget gate")

@@ -41,7 +41,7 @@ class RNN:
 
     def recurrent_bias(self, params: Params) -> Array | None:
         """No bias inside the recurrent product."""
-        del params
+        return None
 
     def join(self, z_t: Array, r_t: Array) -> Array:
         """preₜ = zₜ + rₜ, (B, H)."""

@@ -89,7 +89,8 @@ def leaf_names(carry: Carry) -> tuple[list[str], list[str]]:
         >>> leaf_names({"h": jnp.zeros(3), "c": (jnp.zeros(3), jnp.arange(3))})
         (['c.0', 'h'], ['c.1'])
     """
-    floats, others = [], []
+    floats: list[str] = []
+    others: list[str] = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(carry):
         (floats if _is_float(leaf) else others).append(_name(path))
     return floats, others
@@ -145,7 +146,9 @@ def _backward(
 
         _, pullback = jax.vjp(floats_step, floats)
         sources = [*(adjoint_t if carried else []), scaled.normalise(g_t)]
-        terms = _pull_each(pullback, sources, zeros=([jnp.zeros_like(leaf) for leaf in floats], jnp.zeros_like(g_t)))
+        terms = _pull_each(
+            pullback, sources, zeros=([jnp.zeros_like(leaf) for leaf in floats], jnp.zeros_like(g_t))
+        )
         adjoint_tm1 = [scaled.add(leaf_terms) for leaf_terms in terms]
         return adjoint_tm1, [ScaledNorm(_norm(leaf.mantissa), leaf.exponent) for leaf in adjoint_tm1]
 

@@ -132,12 +132,12 @@ class GradientCurve:
         if not (decades > 0 and np.isfinite(decades)):
             raise GradlabError(f"decades is {decades}: give a positive number")
         relative = _relative(self.summarised(leaf))
-        return _horizon(relative >= -decades, decades)
+        return _horizon(relative >= -decades)
 
     def float32_horizon(self, leaf: str = STATE) -> Horizon:
         """The largest lag K with -37.9 < typical < 38.5 at lags 1..K: what a float32 backward pass sees."""
         curve = self.summarised(leaf)
-        return _horizon((curve > FLOAT32_FLOOR) & (curve < FLOAT32_CEILING), np.nan)
+        return _horizon((curve > FLOAT32_FLOOR) & (curve < FLOAT32_CEILING))
 
     def verdict(self, decades: float = 3.0, leaf: str = STATE) -> Verdict:
         """Whether the curve falls or rises more than `decades` from lag 1 anywhere, with value and lag."""
@@ -156,6 +156,7 @@ class GradientCurve:
         """All of the numbers above."""
         return Summary(
             leaf,
+            len(self.lags),
             self.statistic(leaf),
             self.span(leaf),
             self.slope(leaf),
@@ -198,9 +199,9 @@ def _relative(curve: Floats) -> Floats:
     return np.full_like(curve, -np.inf) if np.isneginf(curve[0]) else curve - curve[0]
 
 
-def _horizon(seen: NDArray[np.bool_], decades: float) -> Horizon:
+def _horizon(seen: NDArray[np.bool_]) -> Horizon:
     lag = len(seen) if seen.all() else int(np.argmin(seen))
-    return Horizon(lag, bool(seen.all()), decades)
+    return Horizon(lag, bool(seen.all()))
 
 
 def _least_squares(values: Floats) -> Floats:

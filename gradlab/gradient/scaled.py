@@ -23,7 +23,7 @@ class Scaled(NamedTuple):
 
 
 def normalise(value: Array, exponent: Array | int = 0) -> Scaled:
-    """value · 2^exponent as a `Scaled` with its largest entry in [0.5, 1); exact.
+    """Value · 2^exponent as a `Scaled` with its largest entry in [0.5, 1); exact.
 
     Args:
         value: (B, ...), real or complex. NaN and infinity are kept as they are.
@@ -43,7 +43,7 @@ def add(terms: Sequence[Scaled]) -> Scaled:
 
 
 def times_power_of_two(value: Array, power: Array) -> Array:
-    """value (B, ...) · 2^power (B,), exact while the result is a normal number, else 0 or infinity."""
+    """Value (B, ...) · 2^power (B,), exact while the result is a normal number, else 0 or infinity."""
     limit = 2 * (jnp.finfo(value.dtype).maxexp - 2)
     power = jnp.clip(power, -limit, limit).reshape(power.shape + (1,) * (value.ndim - 1))
     # Two factors, because one alone leaves the float range before the product does.
@@ -59,7 +59,7 @@ def _peak(value: Array) -> Array:
 
 
 def _exponent_of(positive: Array) -> Array:
-    """e with 2^(e-1) <= positive < 2^e, read off the exponent bits."""
+    """E with 2^(e-1) <= positive < 2^e, read off the exponent bits."""
     bits, word, bias = _layout(positive.dtype)
     field = lax.bitcast_convert_type(positive.astype(word), bits) >> jnp.finfo(word).nmant
     return (field - (bias - 1)).astype(jnp.int32)

@@ -1,6 +1,7 @@
 """The numbers that are read off a curve, as small records that know how to say themselves."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,7 +30,11 @@ class Slope:
             return f"zero from lag {self.zero_from}"
         if math.isnan(self.value):
             return "none"
-        return f"{self.value:.3g}" if math.isnan(self.error) else f"{self.value:.3g} ± {self.error:.1g}"
+        return (
+            f"{self.value:.3g}"
+            if math.isnan(self.error)
+            else f"{self.value:.3g} ± {self.error:.0e}".replace("e-0", "e-")
+        )
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class HalfLife:
 
 @dataclass(frozen=True)
 class Horizon:
-    """The largest lag up to which the curve has never dropped `decades` below lag 1.
+    """The largest lag up to which a curve has never left its bounds.
 
     Attributes:
         lag: that lag. reached: whether the curve ends without dropping, so that the horizon is >= T.
@@ -63,7 +68,6 @@ class Horizon:
 
     lag: int
     reached: bool
-    decades: float
 
     def __str__(self) -> str:
         return f">= {self.lag}" if self.reached else str(self.lag)
@@ -113,6 +117,7 @@ class Summary:
     """Every number of one leaf of one curve; what tables print and stores keep."""
 
     leaf: str
+    lags: int
     statistic: str
     span: float
     slope: Slope
@@ -126,6 +131,7 @@ class Summary:
     def as_dict(self) -> dict[str, Any]:
         """Flat fields by name, for JSON and tables."""
         return {
+            "lags": self.lags,
             "statistic": self.statistic,
             "span": self.span,
             "slope": self.slope.value,
@@ -145,3 +151,26 @@ class Summary:
             "dead": self.dead,
             "saturated_from": self.saturated_from,
         }
+
+    @classmethod
+    def from_dict(cls, leaf: str, stored: Mapping[str, Any]) -> "Summary":
+        """The summary whose `as_dict` was stored, non-finite numbers as numbers or as strings."""
+        value = {key: _number(item) for key, item in stored.items() if key not in ("statistic", "verdict")}
+        lags = int(value["lags"])
+        return cls(
+            leaf,
+            lags,
+            stored["statistic"],
+            value["span"],
+            Slope(value["slope"], value["slope_error"], value["r2"], stored["zero_from"]),
+            HalfLife(value["half_life"], value["half_life_low"], value["half_life_high"], lags),
+            Horizon(stored["horizon"], stored["horizon_reached"]),
+            Horizon(stored["float32_horizon"], stored["float32_horizon_reached"]),
+            Verdict(stored["verdict"], value["verdict_decades"], stored["verdict_lag"]),
+            value["dead"],
+            stored["saturated_from"],
+        )
+
+
+def _number(stored: Any) -> float:
+    return math.nan if stored is None else float(stored)

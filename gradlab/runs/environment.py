@@ -47,7 +47,7 @@ def execution(dtype: str) -> dict[str, Any]:
         "cpu": _cpu(),
         "shards": 1,
         "dtype": dtype,
-        "matmul_precision": str(jax.config.jax_default_matmul_precision or "default"),
+        "matmul_precision": str(jax.config.read("jax_default_matmul_precision") or "default"),
         "jaxlib": importlib.metadata.version("jaxlib"),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }

@@ -18,7 +18,6 @@ from gradlab.runs.environment import environment
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Attempt, Store, StoredRun
 from gradlab.training.loop import Checkpoint, Chunk, Event, Outcome, Trace, train
-from gradlab.training.model import Model
 
 STATISTICS: dict[str, Callable[[GradientCurve, str], np.ndarray]] = {
     "typical": lambda curve, leaf: curve.typical(leaf),
@@ -247,7 +246,7 @@ def _keep(result: RunResult, attempt: Attempt | None, started: float) -> None:
 
 
 def stacked(result: RunResult) -> dict[str, np.ndarray]:
-    """The arrays of `curves.npz`: `<curve>/<leaf>/<statistic>` [checkpoint, lag], and the trace by training step."""
+    """The arrays of `curves.npz`: `<curve>/<leaf>/<statistic>` [checkpoint, lag], and the trace."""
     marks = result.checkpoints
     arrays = {
         "step": np.array([mark.step for mark in marks]),

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-_NON_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
-
 
 def jsonable(value: Any) -> Any:
     """A value of plain JSON types.
@@ -40,6 +38,4 @@ def number(value: Any) -> float:
         >>> number("-inf"), number(2), number(None)
         (-inf, 2.0, nan)
     """
-    if value is None:
-        return math.nan
-    return _NON_FINITE[value] if isinstance(value, str) else float(value)
+    return math.nan if value is None else float(value)

@@ -58,7 +58,7 @@ class RunSpec:
     Example:
         >>> spec = RunSpec(task="adding", cell="lstm:forget_bias=1.0", length=50, seed=3)
         >>> spec.cell, spec.id
-        ('lstm', 'adding-lstm-T50-s3-...')
+        ('lstm', 'adding-lstm-T50-s3-01b7ace4')
     """
 
     task: str = "adding"
@@ -97,14 +97,16 @@ class RunSpec:
         if self.length < task.value.min_length:
             raise GradlabError(f"length is {self.length}: {self.task} needs at least {task.value.min_length}")
         if self.params is not None and self.steps:
-            raise GradlabError(f"params with steps={self.steps}: trained weights can only be measured, give steps=0")
+            raise GradlabError(
+                f"params with steps={self.steps}: trained weights can only be measured, give steps=0"
+            )
 
     def _put(self, **values: Any) -> None:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
     def config(self) -> dict[str, Any]:
-        """What was asked, for `config.json`: all fields, but later ones only where they are not at their default."""
+        """What was asked, for `config.json`: every field, later ones only where they are not at their default."""
         asked = asdict(self)
         for spec_field in fields(self):
             if spec_field.metadata == _LATER and asked[spec_field.name] == spec_field.default:

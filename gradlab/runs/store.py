@@ -172,7 +172,7 @@ class Store:
         version = config.get("store")
         if isinstance(version, int) and version > VERSION:
             raise GradlabError(
-                f"{path} was written by a newer gradlab (store {version}, this one reads {VERSION}): update gradlab"
+                f"{path} was written by a newer gradlab (store {version}, this reads {VERSION}): update gradlab"
             )
         if path.name.startswith("."):
             run_id = path.name[1:].rpartition(".")[0]

@@ -124,7 +124,9 @@ def _load(kind: str, name: str, attribute: str) -> tuple[Any, str]:
     except ModuleNotFoundError as error:
         raise GradlabError(f"{kind} module `{name}` cannot be imported: {error}") from error
     except Exception as error:  # whatever the user's file raises is the user's to mend
-        raise GradlabError(f"{kind} `{name}` failed while it was loaded: {type(error).__name__}: {error}") from error
+        raise GradlabError(
+            f"{kind} `{name}` failed while it was loaded: {type(error).__name__}: {error}"
+        ) from error
     public = [found for found in vars(module) if not found.startswith("_")]
     if not hasattr(module, attribute):
         raise unknown(f"{kind} in {name}", attribute, public)

@@ -1,9 +1,11 @@
 """What is asked of a cell: synthetic tasks with long dependencies, one per file."""
 
+from collections.abc import Callable
+
 from gradlab.tasks.adding import adding
 from gradlab.tasks.base import Batch, Task
 from gradlab.tasks.copy import copy
 
-TASKS = {"adding": adding, "copy": copy}
+TASKS: dict[str, Callable[..., Task]] = {"adding": adding, "copy": copy}
 
 __all__ = ["TASKS", "Batch", "Task", "adding", "copy"]

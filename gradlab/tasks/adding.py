@@ -96,7 +96,7 @@ class Adding:
 
     def task_curve(self, length: int) -> int | None:
         """None: the loss is at the last timestep, so the total gradient is the one that needs the memory."""
-        del length
+        return None
 
 
 def adding(markers: str = "halves") -> Adding:

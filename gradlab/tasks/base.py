@@ -13,23 +13,27 @@ class Batch(NamedTuple):
 
 
 class Task(Protocol):
-    """Any object with these sizes and pure functions can be trained on.
-
-    Attributes:
-        input_size: I, the size of an input at one timestep.
-        output_size: O, what the readout gives.
-        min_length: the shortest length that makes sense.
-        readout: whether the loss reads the last output alone or all of them.
-    """
+    """Any object with these sizes and pure functions can be trained on."""
 
     @property
-    def input_size(self) -> int: ...
+    def input_size(self) -> int:
+        """I, the size of an input at one timestep."""
+        ...
+
     @property
-    def output_size(self) -> int: ...
+    def output_size(self) -> int:
+        """O, what the readout gives."""
+        ...
+
     @property
-    def min_length(self) -> int: ...
+    def min_length(self) -> int:
+        """The shortest length that makes sense."""
+        ...
+
     @property
-    def readout(self) -> Literal["last", "all"]: ...
+    def readout(self) -> Literal["last", "all"]:
+        """Whether the loss reads the last output alone or all of them."""
+        ...
 
     def steps(self, length: int) -> int:
         """T, the timesteps of a sequence of that length."""

@@ -5,7 +5,7 @@ at any time; it does no I/O.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -237,7 +237,7 @@ class _Trainer:
             self.train_seconds,
         )
 
-    def _chunk_program(self):
+    def _chunk_program(self) -> Callable[[_State, Array], tuple[_State, Any]]:
         model, plan = self.model, self.plan
         train_key = stream(plan.seed, "train")
 
@@ -272,7 +272,7 @@ class _Trainer:
 
         return chunk
 
-    def _test_program(self):
+    def _test_program(self) -> Callable[[Params], Array]:
         model, plan = self.model, self.plan
         keys = jax.random.split(stream(plan.seed, "test"), 8)
 

@@ -1,5 +1,6 @@
 """What is looked at when a checkpoint comes: gradient curves and gates on held-out examples."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -60,7 +61,7 @@ class Observer:
         return self.curves.compile_seconds + self.gates.compile_seconds
 
 
-def _curves_program(model: Model, length: int):
+def _curves_program(model: Model, length: int) -> Callable[[Params, Batch], dict[str, Adjoint]]:
     at = model.task.task_curve(length)
 
     def program(params: Params, batch: Batch) -> dict[str, Adjoint]:
@@ -75,7 +76,7 @@ def _curves_program(model: Model, length: int):
     return program
 
 
-def _gates_program(model: Model):
+def _gates_program(model: Model) -> Callable[[Params, Batch], dict[str, Array]]:
     cell = model.cell
 
     def program(params: Params, batch: Batch) -> dict[str, Array]:

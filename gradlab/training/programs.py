@@ -26,6 +26,7 @@ class Program:
         self.compile_seconds = 0.0
 
     def __call__(self, *arguments: Any) -> Any:
+        """Call the function."""
         return self.compiled(*arguments)(*arguments)
 
     def compiled(self, *arguments: Any) -> Any:

@@ -1,0 +1,39 @@
+# Each target is a thin alias; CI calls the same ones.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.gradlab-setup
+
+.PHONY: setup demo test lint fix pictures clean
+
+setup: $(STAMP)
+
+# Rebuilt only when pyproject.toml changes; pip is upgraded because groups (PEP 735) need pip 25.1.
+$(STAMP): pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'gradlab needs Python 3.11 or newer: make PYTHON=python3.11 setup')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	touch $(STAMP)
+
+demo: setup
+	$(BIN)/gradlab run adding --len 200 --cell lstm
+	$(BIN)/gradlab report
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fix: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+pictures: setup
+	$(BIN)/python docs/pictures.py
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis results/runs results/report
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,94 @@
+"""The command line: its commands, its exit codes, and everything global that it sets.
+
+0 ok · 1 a regression, a failed claim, a failed run, a fault found · 2 wrong usage, bad input or nothing to do ·
+3 no baseline or inconclusive · 70 a bug in gradlab · 130 interrupted.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from gradlab import __version__
+from gradlab.cli import catalogue, doctor, inspect, reports, run
+from gradlab.cli.console import Screen
+from gradlab.errors import GradlabError
+
+BUG = 70
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="gradlab",
+    help="Does the gradient reach back far enough? Measure vanishing and exploding gradients of recurrent cells.",
+    epilog="Start with: gradlab run adding --len 200 --cell lstm",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (run, reports, inspect, catalogue, doctor):
+    module.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        Screen().line(f"gradlab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _gradlab(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; nothing a user can type makes a traceback.
+
+    Args:
+        arguments: the words after `gradlab`; those of the process where None.
+    """
+    _set_up()
+    try:
+        return int(app(args=arguments, prog_name="gradlab", standalone_mode=False) or 0)
+    except GradlabError as error:
+        Screen().error(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has left; Python would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        message = getattr(error, "format_message", None)
+        if message is not None:  # a usage error of typer, whose own class has no public name in all versions
+            Screen().error(f"{_one_line(message())}; `gradlab --help` lists what there is")
+            return 2
+        traceback.print_exc()
+        Screen().error("this is a bug in gradlab: please report the lines above with the command that you typed")
+        return BUG
+
+
+def entry() -> None:
+    """The `gradlab` command."""
+    sys.exit(main())
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).rstrip(".")
+
+
+def _set_up() -> None:
+    """What has to be set before jax is imported, and streams that can print any character."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")

@@ -1,0 +1,78 @@
+"""A plot for the terminal: curves of log10 norm against lag."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+MARKS = "o+*x#@"
+
+
+def chart(series: Mapping[str, np.ndarray], *, width: int = 78, height: int = 14) -> list[str]:
+    r"""Lines of text that draw curves (T,) against lag 1..T, in decades relative to their lag 1.
+
+    Values that are not finite are left out; the legend says from which lag on.
+
+    Args:
+        series: for each name the log10 norms at lags 1..T.
+        width: characters of a line at most.
+        height: lines of the plot area.
+
+    Example:
+        >>> import numpy as np
+        >>> print("\n".join(chart({"initial": np.linspace(0, -4, 9)}, width=40, height=5)))
+          0 |ooooooo
+            |       oooo
+         -2 |           oooooooooooo
+            |                       oooo
+         -4 |                           ooooooo
+             lag 1                        lag 9
+        o initial
+    """
+    relative = {name: _relative(np.asarray(curve, float)) for name, curve in series.items()}
+    finite = np.concatenate([curve[np.isfinite(curve)] for curve in relative.values()] or [np.zeros(1)])
+    low, high = _limits(finite if len(finite) else np.zeros(1))
+    label_width = max(len(_label(low)), len(_label(high)), 2) + 1
+    columns = max(10, width - label_width - 3)
+    rows = [[" "] * columns for _ in range(height)]
+    for mark, curve in zip(MARKS, relative.values(), strict=False):
+        for column, value in enumerate(_resampled(curve, columns)):
+            if math.isfinite(value):
+                row = round((high - value) / (high - low) * (height - 1))
+                rows[row][column] = mark
+    lines = []
+    for index, row in enumerate(rows):
+        middle = index in (0, height // 2, height - 1)
+        value = high - (high - low) * index / (height - 1)
+        label = _label(value) if middle else ""
+        lines.append(f"{label:>{label_width}} |{''.join(row)}".rstrip())
+    longest = max(len(curve) for curve in relative.values())
+    end = f"lag {longest}"
+    lines.append(" " * (label_width + 2) + "lag 1" + end.rjust(columns - 5))
+    legend = [f"{mark} {name}{_gap(curve)}" for mark, (name, curve) in zip(MARKS, relative.items(), strict=False)]
+    return [*lines, *legend]
+
+
+def _relative(curve: np.ndarray) -> np.ndarray:
+    return curve - curve[0] if np.isfinite(curve[0]) else np.full_like(curve, np.nan)
+
+
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    """The range of the axis: whole decades, at least one."""
+    low, high = math.floor(values.min()), math.ceil(values.max())
+    return (low - 1, high) if low == high else (low, high)
+
+
+def _label(value: float) -> str:
+    return f"{value:.0f}" if abs(value - round(value)) < 0.05 or abs(value) >= 100 else f"{value:.1f}"
+
+
+def _resampled(curve: np.ndarray, columns: int) -> np.ndarray:
+    """The value at the lag that each column stands for."""
+    index = np.round(np.linspace(0, len(curve) - 1, columns)).astype(int)
+    return curve[index]
+
+
+def _gap(curve: np.ndarray) -> str:
+    missing = ~np.isfinite(curve)
+    return f" (no finite value from lag {int(np.argmax(missing)) + 1})" if missing.any() else ""

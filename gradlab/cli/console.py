@@ -1,0 +1,135 @@
+"""What is printed and where: data on stdout, messages and progress on stderr. The only file that knows rich."""
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console, JustifyMethod
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+VERDICT_STYLE = {
+    "vanishing": "bold red",
+    "exploding": "bold magenta",
+    "both": "bold red",
+    "non-finite": "bold red",
+    "held": "green",
+}
+STATUS_STYLE = {
+    "solved": "bold green",
+    "trained": "yellow",
+    "measured": "cyan",
+    "diverged": "bold magenta",
+    "interrupted": "yellow",
+    "killed": "yellow",
+    "failed": "bold red",
+}
+
+
+def _console(*, stderr: bool) -> Console:
+    # FORCE_COLOR alone must not make rich draw moving lines into a log file.
+    stream = sys.stderr if stderr else sys.stdout
+    # A file has no width, so a table in it is not folded unless COLUMNS asks for that.
+    width = None if stream.isatty() or "COLUMNS" in os.environ else 160
+    return Console(stderr=stderr, highlight=False, width=width, force_interactive=stream.isatty())
+
+
+class Screen:
+    """stdout and stderr of one command."""
+
+    def __init__(self, out: Console | None = None, err: Console | None = None) -> None:
+        self.out = out or _console(stderr=False)
+        self.err = err or _console(stderr=True)
+
+    @property
+    def live(self) -> bool:
+        """Whether progress may be redrawn in place."""
+        return self.err.is_terminal and self.err.is_interactive
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """One line of data, never wrapped."""
+        self.out.print(Text(text, style=style), soft_wrap=True)
+
+    def raw(self, text: str) -> None:
+        """Text for another program, exactly as it is."""
+        self.out.file.write(text + "\n")
+
+    def note(self, text: str, style: str = "") -> None:
+        """One message on stderr, never wrapped."""
+        self.err.print(Text(text, style=style), soft_wrap=True)
+
+    def error(self, text: str) -> None:
+        """One line that says what went wrong."""
+        self.note(f"gradlab: {text}", "bold red" if self.err.is_terminal else "")
+
+    def warn(self, text: str) -> None:
+        """One line that says what is odd."""
+        self.note(f"gradlab: warning: {text}", "yellow" if self.err.is_terminal else "")
+
+    def heading(self, text: str) -> None:
+        """A line that names what follows."""
+        self.out.print()
+        self.out.print(Text(text, style="bold"), soft_wrap=True)
+
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        *,
+        right: Iterable[str] = (),
+        fold: Iterable[str] = (),
+    ) -> None:
+        """A table; words such as verdicts and statuses carry their colour, and never only colour.
+
+        Args:
+            columns: headings. rows: cells.
+            right: columns that are aligned to the right.
+            fold: columns that may break into lines where the terminal is narrow.
+        """
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+        for column in columns:
+            justify: JustifyMethod = "right" if column in right else "left"
+            widest_word = max(map(len, column.split()))
+            table.add_column(
+                escape(column),
+                justify=justify,
+                overflow="fold",
+                no_wrap=column not in fold,
+                min_width=widest_word,
+            )
+        for row in rows:
+            table.add_row(*(Text(cell, style=_style(cell)) for cell in row))
+        self.out.print(table)
+
+    def progress(self) -> "Progress":
+        """A line that is redrawn on a terminal; nothing elsewhere."""
+        return Progress(self)
+
+
+class Progress:
+    """The live line of a run, on stderr."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._live = Live(console=screen.err, transient=True, auto_refresh=False) if screen.live else None
+
+    def __enter__(self) -> "Progress":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, text: str) -> None:
+        """Replace the line."""
+        if self._live:
+            self._live.update(Text(text, style="cyan", no_wrap=True, overflow="ellipsis"), refresh=True)
+
+
+def _style(cell: str) -> str:
+    word = cell.split(" ", 1)[0]
+    return VERDICT_STYLE.get(word, STATUS_STYLE.get(word, ""))

@@ -1,0 +1,210 @@
+"""How a run and a grid look on a screen; works from records, so a stored run looks like a fresh one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gradlab.cli.chart import chart
+from gradlab.cli.console import Screen
+from gradlab.gradient.summary import Summary
+from gradlab.judge.statistics import over_seeds, verdict_over_seeds
+from gradlab.runs.jsonable import jsonable, number
+from gradlab.runs.store import StoredRun
+
+Record = Mapping[str, Any]
+
+_COLUMNS = ("training step", "leaf", "span", "slope", "half-life", "horizon", "float32", "verdict")
+_NUMERIC = ("length", "seed", "span", "half-life", "horizon", "float32")
+_FOLDED = ("training step", "cell", "half-life", "verdict")
+_UNITS = "span in decades, slope in decades per timestep (± at these weights), lags in timesteps"
+
+
+def record_of(run: StoredRun) -> dict[str, Any]:
+    """The record of a stored run, the same object that `--json` prints."""
+    return {"id": run.id, "spec": run.config, **run.done, "checkpoints": run.log(), "path": str(run.path)}
+
+
+def headline(record: Record) -> str:
+    """One line: status, training steps, and loss against chance."""
+    status, losses = record["status"], record["losses"]
+    loss = losses["test"] if losses["test"] is not None else losses["final"]
+    kind = "test loss" if losses["test"] is not None else "held-out loss"
+    words = {
+        "solved": f"solved at training step {record['solved_at']}",
+        "trained": f"not solved within {record['training_steps']} training steps",
+        "measured": "measured without training",
+        "failed": f"failed: {record['reason']}",
+        "interrupted": f"interrupted at training step {record['training_steps']}",
+    }
+    text = words.get(status) or str(status)
+    if status == "diverged" and record["diverged"]:
+        bad = record["diverged"]
+        text = f"diverged: {bad['what']} not finite at training step {bad['step']}"
+    if loss is None:
+        return text
+    return f"{text}; {kind} {number(loss):.4g}, chance {losses['chance']:.4g}, solved at {losses['solved']:.4g}"
+
+
+def show_run(screen: Screen, record: Record, arrays: Mapping[str, Any] | None) -> None:
+    """Headline, table of the initial, worst and final checkpoint, and the plot of their curves."""
+    screen.heading(record["id"])
+    screen.line(headline(record))
+    marks = record.get("summary") or {}
+    if marks:
+        screen.line()
+        _summary_table(screen, marks)
+        _notes(screen, marks)
+    if arrays is not None and marks:
+        screen.line()
+        screen.line("log10 gradient norm of the state by lag, in decades from lag 1 (task curve)")
+        for line in chart(_series(arrays, marks), width=min(screen.out.width, 100)):
+            screen.line(line)
+
+
+def _summary_table(screen: Screen, marks: Mapping[str, Any]) -> None:
+    rows = []
+    for curve in sorted({name for mark in marks.values() for name in mark["curves"]}, key=("task", "total").index):
+        several = "total" in next(iter(marks.values()))["curves"]
+        for at, mark in _distinct(marks).items():
+            leaves = mark["curves"][curve]
+            for leaf in leaf_rows(leaves):
+                label = f"{at}, total" if several and curve == "total" else at
+                rows.append([label, leaf, *_cells(leaf, leaves[leaf])])
+    screen.table(_COLUMNS, rows, right=_NUMERIC, fold=_FOLDED)
+
+
+def _distinct(marks: Mapping[str, Any]) -> dict[str, Any]:
+    """Each checkpoint once, by training step and role: `0 initial`, `60 worst, final`."""
+    names: dict[int, list[str]] = {}
+    for name, mark in marks.items():
+        names.setdefault(mark["step"], []).append(name)
+    by_step = {mark["step"]: mark for mark in marks.values()}
+    return {f"{step} {', '.join(roles)}": by_step[step] for step, roles in names.items()}
+
+
+def leaf_rows(leaves: Mapping[str, Any]) -> list[str]:
+    """The leaves worth a row: `state` repeats a state of one leaf."""
+    names = [name for name in leaves if name != "non_finite"]
+    return names[:-1] if len(names) == 2 else names
+
+
+def _cells(leaf: str, stored: Mapping[str, Any]) -> list[str]:
+    read = Summary.from_dict(leaf, stored)
+    verdict = f"{read.verdict.word} {read.verdict.decades:+.1f} @{read.verdict.lag}"
+    return [
+        f"{read.span:.1f}",
+        str(read.slope),
+        str(read.half_life),
+        str(read.horizon),
+        str(read.float32_horizon),
+        verdict,
+    ]
+
+
+def _notes(screen: Screen, marks: Mapping[str, Any]) -> None:
+    """What the table cannot hold: medians, saturation, NaN and infinity."""
+    screen.line(_UNITS, "dim")
+    for at, mark in _distinct(marks).items():
+        for curve, leaves in mark["curves"].items():
+            for finding in leaves["non_finite"]:
+                screen.line(f"{at}, {curve} curve: {finding}")
+            state = leaves["state"]
+            if state["statistic"] == "median":
+                screen.line(f"{at}, {curve} curve: up to {state['dead']:.0%} of examples are zero; median shown")
+            if state["saturated_from"]:
+                screen.line(
+                    f"{at}, {curve} curve: float32 reads 0 from lag {state['saturated_from']}; float64 shown"
+                )
+
+
+def _series(arrays: Mapping[str, Any], marks: Mapping[str, Any]) -> dict[str, Any]:
+    steps = list(arrays["step"])
+    curves = arrays["task/state/typical"]
+    names = _distinct(marks)
+    return {f"training step {name}": curves[steps.index(mark["step"])] for name, mark in names.items()}
+
+
+def show_grid(screen: Screen, records: Sequence[Record]) -> None:
+    """One row for each run and leaf at its last checkpoint, then intervals over seeds."""
+    screen.heading(f"{len(records)} runs, at their last checkpoint (task curve)")
+    columns = ("cell", "length", "seed", *_COLUMNS[1:], "status")
+    rows = [row for record in records for row in _grid_rows(record)]
+    # A column that says the same in every row says nothing.
+    kept = [i for i, name in enumerate(columns) if name not in ("seed", "status") or len({r[i] for r in rows}) > 1]
+    screen.table(
+        [columns[i] for i in kept], [[row[i] for i in kept] for row in rows], right=_NUMERIC, fold=_FOLDED
+    )
+    screen.line(_UNITS, "dim")
+    show_seeds(screen, records)
+
+
+def _grid_rows(record: Record) -> list[list[str]]:
+    """A row for each leaf of a run, or one that has only its status."""
+    spec, marks = record["spec"], record.get("summary")
+    start = [spec["cell"], f"{spec['length']}", f"{spec['seed']}"]
+    if not marks:
+        return [[*start, *["-"] * 7, record["status"]]]
+    leaves = marks["final"]["curves"]["task"]
+    return [[*start, leaf, *_cells(leaf, leaves[leaf]), record["status"]] for leaf in leaf_rows(leaves)]
+
+
+def show_seeds(screen: Screen, records: Sequence[Record]) -> None:
+    """The table over seeds, for settings with at least two of them."""
+    rows = seed_rows(records)
+    if not rows:
+        return
+    screen.heading("over seeds (mean, 95 % interval from 3 seeds on; state of the task curve)")
+    shown = []
+    for row in rows:
+        solved = f"{row['solved']} of {row['seeds']}" if row["trained"] else "-"
+        steps = str(row["training_steps"]) if row["trained"] else "-"
+        for when in ("initial", "worst", "final") if row["trained"] else ("initial",):
+            numbers = row[when]
+            name = f"{row['cell']} {row['length']}"
+            shown.append(
+                [name, when, str(numbers["span"]), str(numbers["slope"]), numbers["verdict"], solved, steps]
+            )
+            solved, steps = "", ""
+    columns = ("cell, length", "at", "span", "slope", "verdict", "solved", "training steps")
+    screen.table(columns, shown, fold=columns)
+
+
+def seed_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """For each setting with at least two seeds, what they say together."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        asked = {key: value for key, value in record["spec"].items() if key != "seed"}
+        if record.get("summary"):
+            groups.setdefault(str(sorted(asked.items())), []).append(record)
+    return [_seed_row(group) for group in groups.values() if len(group) > 1]
+
+
+def _seed_row(group: Sequence[Record]) -> dict[str, Any]:
+    spec = group[0]["spec"]
+    row: dict[str, Any] = {
+        "task": spec["task"],
+        "cell": spec["cell"],
+        "length": spec["length"],
+        "seeds": len(group),
+        "trained": spec["steps"] > 0,
+        "solved": sum(record["status"] == "solved" for record in group),
+        "training_steps": over_seeds(number(record["training_steps"]) for record in group),
+    }
+    for when in ("initial", "worst", "final"):
+        states = [record["summary"][when]["curves"]["task"]["state"] for record in group]
+        row[when] = {
+            "span": over_seeds(number(state["span"]) for state in states),
+            "slope": over_seeds(number(state["slope"]) for state in states),
+            "verdict": verdict_over_seeds([state["verdict"] for state in states]),
+        }
+    return row
+
+
+def as_json(records: Sequence[Record]) -> dict[str, Any]:
+    """The object of `--json`: the runs, and the table over seeds."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return vars(value) if hasattr(value, "__dataclass_fields__") else value
+
+    return jsonable({"runs": list(records), "seeds": [plain(row) for row in seed_rows(records)]})
