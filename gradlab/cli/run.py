@@ -8,6 +8,7 @@ import typer
 
 from gradlab.cli import options
 from gradlab.cli.console import Progress, Screen
+from gradlab.cli.devices import devices_for
 from gradlab.cli.lists import grid
 from gradlab.cli.options import Many
 from gradlab.cli.present import Record, as_json, headline, record_of, show_grid, show_run
@@ -120,10 +121,13 @@ class _Session:
         """Run everything, show it, and return the exit code."""
         from gradlab.runs.engine import run_all
 
+        # A single run takes all cores; the runs of a grid take one each, whatever their number, for equal bits.
+        alone = len(self.specs) == 1 and self.specs[0].steps > 0
+        self.shards = devices_for(self.specs[0].batch) if alone else 1
         with self.screen.progress() as progress:
             self.progress = progress
             try:
-                run_all(self.specs, self.store, self._begin, self._end)
+                run_all(self.specs, self.store, self._begin, self._end, shards=self.shards)
             except KeyboardInterrupt:
                 return self._interrupted()
         self._show()
@@ -134,7 +138,7 @@ class _Session:
         if self.quiet:
             return lambda event: None
         if len(self.specs) == 1:
-            for line in header(spec):
+            for line in header(spec, self.shards):
                 self.screen.note(line)
         else:
             self.progress.show(f"[{len(self.records) + 1}/{len(self.specs)}] {spec.id}")
@@ -231,12 +235,12 @@ class _Ticker:
         )
 
 
-def header(spec: "RunSpec") -> list[str]:
+def header(spec: "RunSpec", shards: int) -> list[str]:
     """Everything that was resolved, in a few lines."""
     from gradlab.runs.environment import execution
 
     task = spec.build_task()
-    where = execution(spec.dtype)
+    where = execution(spec.dtype, shards)
     lines = [
         f"{spec.id}",
         f"  task {spec.task}, length {spec.length} ({task.steps(spec.length)} timesteps), chance "
@@ -251,7 +255,9 @@ def header(spec: "RunSpec") -> list[str]:
             f"  {spec.optimizer}, learning rate {spec.learning_rate:g}, clip {spec.clip}, batch {spec.batch}, "
             f"at most {spec.steps} training steps, stop {spec.stop}, measure {spec.measure}"
         )
-    lines.append(f"  on {where['device']} ({where['cpu']}), jaxlib {where['jaxlib']}")
+    lines.append(
+        f"  on {where['device']} ({where['cpu']}), {shards} shard{'s' * (shards > 1)}, jaxlib {where['jaxlib']}"
+    )
     return lines
 
 

@@ -22,6 +22,8 @@ def run_all(
     store: Store,
     begin: Callable[[RunSpec], Observe],
     end: Callable[[Finished], None],
+    *,
+    shards: int = 1,
 ) -> list[Finished]:
     """Run every spec that is not done.
 
@@ -30,6 +32,7 @@ def run_all(
         store: where runs are looked up and written.
         begin: called before a run; what it returns hears the events of that run.
         end: called after each spec, run or skipped.
+        shards: devices that each batch is split over.
 
     Raises:
         GradlabError: the same spec twice, or the results folder cannot be written.
@@ -42,7 +45,7 @@ def run_all(
     outcomes = []
     for spec in specs:
         stored = store.completed(spec.id, spec.config())
-        result = None if stored else run(spec, store.root, begin(spec))
+        result = None if stored else run(spec, store.root, begin(spec), shards=shards)
         outcomes.append(Finished(spec, result, stored))
         end(outcomes[-1])
     return outcomes

@@ -12,7 +12,7 @@ from typing import Any
 _PACKAGES = ("gradlab-rnn", "jax", "jaxlib", "optax", "numpy", "scipy", "pandas", "typer")
 
 
-def environment(dtype: str) -> dict[str, Any]:
+def environment(dtype: str, shards: int = 1) -> dict[str, Any]:
     """Everything for `env.json`; `execution` holds what equal bits depend on."""
     return {
         "versions": versions(),
@@ -21,7 +21,7 @@ def environment(dtype: str) -> dict[str, Any]:
         "git": _git(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "execution": execution(dtype),
+        "execution": execution(dtype, shards),
     }
 
 
@@ -36,7 +36,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def execution(dtype: str) -> dict[str, Any]:
+def execution(dtype: str, shards: int = 1) -> dict[str, Any]:
     """Platform, device, shards, arithmetic and compiler: equal bits are promised where all of these agree."""
     import jax
 
@@ -45,9 +45,9 @@ def execution(dtype: str) -> dict[str, Any]:
         "platform": device.platform,
         "device": device.device_kind,
         "cpu": _cpu(),
-        "shards": 1,
+        "shards": shards,
         "dtype": dtype,
-        "matmul_precision": str(jax.config.read("jax_default_matmul_precision") or "default"),
+        "matmul_precision": str(jax.config.jax_default_matmul_precision or "default"),  # type: ignore[attr-defined]
         "jaxlib": importlib.metadata.version("jaxlib"),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }

@@ -128,16 +128,20 @@ class RunResult:
         }
 
 
-def run(spec: RunSpec, results: Path | str | None = None, observe: Observe | None = None) -> RunResult:
+def run(
+    spec: RunSpec, results: Path | str | None = None, observe: Observe | None = None, *, shards: int = 1
+) -> RunResult:
     """Train and measure as a spec says.
 
     Args:
         spec: what to do.
         results: a results folder; nothing is stored where it is None.
         observe: hears of every event of the loop as it happens.
+        shards: devices that each batch is split over; part of what equal bits depend on.
 
     Raises:
-        GradlabError: the results folder cannot be written, or the run whose `params` are wanted is not there.
+        GradlabError: `shards` does not divide the batch or is more than there are devices, the results folder
+            cannot be written, or the run whose `params` are wanted is not there.
         KeyboardInterrupt: Ctrl-C; what was measured until then is stored as `interrupted`.
 
     Example:
@@ -145,6 +149,10 @@ def run(spec: RunSpec, results: Path | str | None = None, observe: Observe | Non
         >>> result.status, len(result.curve("initial").lags)
         ('measured', 10)
     """
+    if spec.batch % shards or not 1 <= shards <= len(jax.devices()):
+        raise GradlabError(
+            f"shards is {shards}: give a divisor of batch={spec.batch}, at most {len(jax.devices())}"
+        )
     store = None if results is None else Store(results)
     start = None if spec.params is None else trained_params(spec, Store(results).find(spec.params))
     attempt = store.begin(spec.id, spec.config()) if store else None
@@ -152,7 +160,7 @@ def run(spec: RunSpec, results: Path | str | None = None, observe: Observe | Non
     started = time.perf_counter()
     try:
         with jax.enable_x64(True) if spec.dtype == "float64" else nullcontext():
-            _perform(result, start, attempt, observe or (lambda event: None))
+            _perform(result, start, attempt, observe or (lambda event: None), shards)
     except KeyboardInterrupt:
         _keep(result, attempt, started)
         raise
@@ -216,15 +224,17 @@ def summarise(mark: Checkpoint) -> dict[str, Any]:
     return {"step": mark.step, "loss": mark.observation.loss, "curves": curves}
 
 
-def _perform(result: RunResult, start: Params | None, attempt: Attempt | None, observe: Observe) -> None:
+def _perform(
+    result: RunResult, start: Params | None, attempt: Attempt | None, observe: Observe, shards: int
+) -> None:
     """Train, and write each checkpoint as it comes."""
     spec = result.spec
     model = spec.model()
     if attempt:
-        attempt.write_json("env.json", environment(spec.dtype))
+        attempt.write_json("env.json", environment(spec.dtype, shards))
     params = model.init(spec.seed) if start is None else start
     result.parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
-    for event in train(model, spec.plan(), params):
+    for event in train(model, spec.plan(shards), params):
         result.take(event)
         if attempt and isinstance(event, Checkpoint):
             attempt.log(result.log_line(event))

@@ -12,9 +12,9 @@ from gradlab.cells import Cell
 from gradlab.errors import GradlabError, unknown
 from gradlab.runs.variants import cell_variant, optimizer_variant, parse_float, spell, task_variant
 from gradlab.tasks import Task
-from gradlab.training.loop import Plan
 from gradlab.training.model import Model
 from gradlab.training.optimizers import Clip
+from gradlab.training.step import Plan
 
 STORE = 1
 """Version of the layout of a run directory."""
@@ -131,8 +131,8 @@ class RunSpec:
         """Cell, readout and task."""
         return Model(self.build_cell(), self.build_task(), self.hidden)
 
-    def plan(self) -> Plan:
-        """How to train it."""
+    def plan(self, shards: int = 1) -> Plan:
+        """How to train it, the batch split over `shards` devices."""
         return Plan(
             length=self.length,
             batch=self.batch,
@@ -143,6 +143,7 @@ class RunSpec:
             clip=parse_clip(self.clip),
             measure=self.measure,  # type: ignore[arg-type]
             measure_batch=self.measure_batch,
+            shards=shards,
         )
 
     def command(self) -> str:

@@ -5,58 +5,26 @@ at any time; it does no I/O.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jax import Array, lax
 
 from gradlab.cells import Params
 from gradlab.training.keys import stream
 from gradlab.training.model import Model
 from gradlab.training.observe import Observation, Observer
-from gradlab.training.optimizers import Clip
 from gradlab.training.programs import Program, wait_for
+from gradlab.training.step import BAD, TEST_EVERY, Plan, State, chunk_program, start_state, test_program
 
 Status = Literal["measured", "solved", "trained", "diverged"]
 
-TEST_EXAMPLES = 1024
-TEST_EVERY = 50
 NEAR = 2.0
 """Solving is tested when the mean training loss of the last chunk is below this multiple of the mark."""
 CHUNK_FLOPS = 2e10
 """The work of a chunk is bounded by this, about a second on one core, so that Ctrl-C is answered soon."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How to train: everything the loop needs beside the model.
-
-    Args:
-        length: length of the sequences, as the task counts it.
-        batch: B, examples in a training step.
-        seed: of weights and data.
-        steps: training steps at most; 0 measures the initial weights alone.
-        stop: `solved` ends a run when the task is solved, `never` goes on to the last training step.
-        optimizer: an optax optimiser.
-        clip: what is done to the gradient before the optimiser sees it.
-        measure: curves at all `checkpoints` or at the `ends` only.
-        measure_batch: examples on which curves are measured.
-    """
-
-    length: int
-    batch: int
-    seed: int
-    steps: int
-    stop: Literal["solved", "never"]
-    optimizer: optax.GradientTransformation
-    clip: Clip
-    measure: Literal["checkpoints", "ends"]
-    measure_batch: int
 
 
 class Trace(NamedTuple):
@@ -108,18 +76,6 @@ class Outcome(NamedTuple):
 Event = Chunk | Checkpoint | Outcome
 
 
-class _State(NamedTuple):
-    """Carried from training step to training step; `bad` is 0, or what was not finite."""
-
-    params: Params
-    optimizer: Any
-    step: Array
-    bad: Array
-
-
-_BAD = ("loss", "gradient", "parameters")
-
-
 def checkpoints(steps: int) -> list[int]:
     """0, 1, 2, 5, 10, 20, 50, ... and the last training step.
 
@@ -143,7 +99,7 @@ def train(model: Model, plan: Plan, params: Params | None = None) -> Iterator[Ev
     """
     trainer = _Trainer(model, plan)
     params = model.init(plan.seed) if params is None else params
-    state = _State(params, plan.optimizer.init(params), jnp.int32(0), jnp.int32(0))
+    state = start_state(plan, params)
     marks = checkpoints(plan.steps) if plan.measure == "checkpoints" else sorted({0, plan.steps})
     if plan.steps:
         trainer.warm_up(state)
@@ -177,19 +133,19 @@ class _Trainer:
         self.observer = Observer.of(
             model, plan.length, sample(stream(plan.seed, "measure"), plan.measure_batch, plan.length)
         )
-        self.chunk = Program(self._chunk_program())
-        self.test_program = Program(self._test_program())
+        self.chunk = Program(chunk_program(model, plan))
+        self.test_program = Program(test_program(model, plan))
         self.measure_seconds = 0.0
         self.train_seconds = 0.0
         self.chunk_steps = 1
 
-    def warm_up(self, state: _State) -> None:
+    def warm_up(self, state: State) -> None:
         """Compile before the clock starts, and choose how many training steps a chunk has."""
         size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         flops = 6 * self.model.task.steps(self.plan.length) * self.plan.batch * size
         self.chunk_steps = max(1, min(TEST_EVERY, int(CHUNK_FLOPS / flops)))
         self.chunk.compiled(state, state.step)
-        self.test_program.compiled(state.params)
+        self.test_program.compiled(_local(state.params))
 
     def start_clock(self) -> None:
         self._started = time.perf_counter()
@@ -197,14 +153,14 @@ class _Trainer:
     def stop_clock(self) -> None:
         self.train_seconds = time.perf_counter() - self._started
 
-    def look(self, state: _State) -> Checkpoint:
+    def look(self, state: State) -> Checkpoint:
         """Measure the weights of a state."""
         started = time.perf_counter() - self.observer.compile_seconds
-        observation = self.observer.observe(state.params)
+        observation = self.observer.observe(_local(state.params))
         self.measure_seconds += time.perf_counter() - started - self.observer.compile_seconds
         return Checkpoint(int(state.step), observation)
 
-    def advance(self, state: _State, marks: list[int]) -> tuple[_State, Trace]:
+    def advance(self, state: State, marks: list[int]) -> tuple[State, Trace]:
         """Train to the next mark, test or end of a chunk, whichever comes first."""
         step = int(state.step)
         stops = [step + self.chunk_steps, (step // TEST_EVERY + 1) * TEST_EVERY, *marks]
@@ -217,9 +173,9 @@ class _Trainer:
         """The loss on held-out examples, where the training loss of the last chunk is near the mark."""
         if not np.mean(trace.loss) <= NEAR * self.model.task.solved(self.plan.length):
             return None
-        return float(wait_for(self.test_program(params)))
+        return float(wait_for(self.test_program(_local(params))))
 
-    def outcome(self, state: _State, test_loss: float | None, solved_at: int | None) -> Outcome:
+    def outcome(self, state: State, test_loss: float | None, solved_at: int | None) -> Outcome:
         """The last event, from the last state."""
         step, bad = int(state.step), int(state.bad)
         status: Status = "trained" if self.plan.steps else "measured"
@@ -228,65 +184,16 @@ class _Trainer:
         return Outcome(
             status,
             step,
-            state.params,
+            _local(state.params),
             test_loss,
             solved_at,
-            (step + 1, _BAD[bad - 1]) if bad else None,
+            (step + 1, BAD[bad - 1]) if bad else None,
             compiled + self.observer.compile_seconds,
             self.measure_seconds,
             self.train_seconds,
         )
 
-    def _chunk_program(self) -> Callable[[_State, Array], tuple[_State, Any]]:
-        model, plan = self.model, self.plan
-        train_key = stream(plan.seed, "train")
 
-        def mean_loss(params: Params, step: Array) -> Array:
-            batch = model.task.sample(jax.random.fold_in(train_key, step), plan.batch, plan.length)
-            return jnp.mean(model.losses(params, batch))
-
-        def training_step(state: _State) -> tuple[_State, tuple[Array, Array, Array]]:
-            loss, gradients = jax.value_and_grad(mean_loss)(state.params, state.step)
-            clipped = plan.clip.apply(gradients)
-            updates, optimizer = plan.optimizer.update(clipped.gradients, state.optimizer, state.params)
-            params = optax.apply_updates(state.params, updates)
-            good = jnp.stack([jnp.isfinite(loss), _all_finite(gradients), _all_finite(params)])
-            bad = jnp.where(jnp.all(good), 0, jnp.argmin(good) + 1).astype(jnp.int32)
-            new = _State(params, optimizer, state.step + 1, bad)
-            # A bad update is not applied: the last finite weights stay and the loop ends.
-            kept = jax.tree.map(lambda after, before: jnp.where(bad == 0, after, before), new, state)
-            return kept._replace(bad=bad), (loss, clipped.log10_norm, clipped.share)
-
-        def chunk(start: _State, until: Array) -> tuple[_State, Any]:
-            def more(loop: tuple[_State, Any]) -> Array:
-                return (loop[0].step < until) & (loop[0].bad == 0)
-
-            def body(loop: tuple[_State, Any]) -> tuple[_State, Any]:
-                state, rows = loop
-                after, row = training_step(state)
-                write = lambda all_rows, value: all_rows.at[state.step - start.step].set(value)  # noqa: E731
-                return after, jax.tree.map(write, rows, row)
-
-            dtype = jax.eval_shape(mean_loss, start.params, start.step).dtype
-            return lax.while_loop(more, body, (start, (jnp.zeros(TEST_EVERY, dtype),) * 3))
-
-        return chunk
-
-    def _test_program(self) -> Callable[[Params], Array]:
-        model, plan = self.model, self.plan
-        keys = jax.random.split(stream(plan.seed, "test"), 8)
-
-        def test(params: Params) -> Array:
-            # A batch at a time, so that memory stays that of a training batch or so.
-            def one(key: Array) -> Array:
-                return jnp.mean(
-                    model.losses(params, model.task.sample(key, TEST_EXAMPLES // len(keys), plan.length))
-                )
-
-            return jnp.mean(lax.map(one, keys))
-
-        return test
-
-
-def _all_finite(tree: Any) -> Array:
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+def _local(params: Params) -> Params:
+    """Replicated parameters as one device holds them."""
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), params)

@@ -1,19 +1,221 @@
-"""A cell over time, for training."""
+"""A cell over time, made for training.
 
-from typing import Any
+A gated cell states its linear and its elementwise part (`cells/base.py`), and that decides where time goes:
+
+    forward   preₜ = join(xₜ Wₓ + b, hₜ₋₁ Wₕ + b_r),   sₜ = gates(preₜ, sₜ₋₁)
+    backward  δₜ = ∂gatesᵀ λₜ,   λₜ₋₁ = ∂gatesᵀ λₜ + joinᵀδₜ Wₕᵀ
+    weights   ∂Wₕ = Σₜ hₜ₋₁ᵀ joinᵀδₜ, one matrix product over all timesteps after the reverse scan
+
+Where the saved activations of all timesteps would pass a memory budget, only the state at the start of each
+segment is kept and a segment is run again on the way back (Chen et al. 2016, "Training deep nets with sublinear
+memory cost", section 4, https://arxiv.org/abs/1604.06174). Any other cell goes through a plain scan.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import Array, lax
 
-from gradlab.cells import Carry, Cell, Params
+from gradlab.cells import Carry, Cell, GatedCell, Params
+from gradlab.cells.base import is_gated
+
+MEMORY_BUDGET = 256 * 2**20
+"""Bytes of saved activations above which the backward pass runs segments again."""
+SAVED_PER_STATE = 8
+"""Saved numbers per unit and timestep of the heaviest built-in cell, for the memory estimate."""
+SMALL_INPUT = 4
+"""Inputs of at most this size are multiplied inside the gate kernel instead of by a matrix product."""
 
 
-def unroll(cell: Cell, params: Params, inputs: Array, *, last: bool = False) -> Array:
-    """The outputs (T, B, Y) of a cell for inputs (T, B, I), or the last of them (1, B, Y)."""
+def unroll(cell: Cell, params: Params, inputs: Array, *, last: bool = False, budget: int = MEMORY_BUDGET) -> Array:
+    """The outputs (T, B, Y) of a cell for inputs (T, B, I), or the last of them (1, B, Y).
 
-    def timestep(s_tm1: Carry, x_t: Array) -> tuple[Carry, Any]:
-        s_t, y_t = cell.step(params, s_tm1, x_t)
-        return s_t, y_t
+    Args:
+        cell: a gated cell takes the fast path, any other a plain scan; the values are the same.
+        params: the parameters of the cell.
+        inputs: (T, B, I).
+        last: whether only the last output is wanted.
+        budget: bytes of saved activations above which the backward pass runs segments again.
+    """
+    start = cell.carry(params, inputs.shape[1])
+    if not is_gated(cell):
+        return _scan(cell, params, inputs, start, last)
+    final, outputs = _unroll(_Path(cell, last, _segment(inputs, start, budget)), params, inputs, start)
+    return final["h"][None] if outputs is None else outputs
 
-    _, outputs = lax.scan(timestep, cell.carry(params, inputs.shape[1]), inputs)
-    return jax.tree.map(lambda y: y[-1:], outputs) if last else outputs
+
+def _scan(cell: Cell, params: Params, inputs: Array, start: Carry, last: bool) -> Array:
+    def timestep(s_tm1: Carry, x_t: Array) -> tuple[Carry, Array]:
+        return cell.step(params, s_tm1, x_t)
+
+    _, outputs = lax.scan(timestep, start, inputs)
+    return outputs[-1:] if last else outputs
+
+
+class _Path(NamedTuple):
+    """What is fixed when an unrolled cell is compiled: `segment` timesteps are run again at a time."""
+
+    cell: GatedCell
+    last: bool
+    segment: int
+
+
+class _Residuals(NamedTuple):
+    """What a segment leaves for its backward pass: hₜ₋₁ (T, B, H) and the pullback of `gates`, stacked."""
+
+    h_tm1: Array
+    pullbacks: Any
+
+
+def _segment(inputs: Array, start: Carry, budget: int) -> int:
+    """Timesteps in a segment: all of them within the budget, else √T, the least memory."""
+    timesteps = len(inputs)
+    step_bytes = SAVED_PER_STATE * start["h"].size * start["h"].dtype.itemsize
+    if timesteps * step_bytes <= budget:
+        return timesteps
+    return math.ceil(math.sqrt(timesteps))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _unroll(path: _Path, params: Params, inputs: Array, start: Carry) -> tuple[Carry, Array | None]:
+    """The final state and the outputs of all timesteps (None where only the last is wanted)."""
+    timestep = _forward_step(path.cell, params)
+
+    def body(s_tm1: Carry, x_t: Array) -> tuple[Carry, Array | None]:
+        s_t = path.cell.gates(timestep(s_tm1, x_t), s_tm1)
+        return s_t, None if path.last else s_t["h"]
+
+    return lax.scan(body, start, inputs)
+
+
+def _unroll_forward(path: _Path, params: Params, inputs: Array, start: Carry) -> tuple[Any, Any]:
+    if path.segment == len(inputs):
+        final, outputs, residuals = _segment_forward(path, params, inputs, start)
+        return (final, outputs), (params, inputs, start, residuals)
+    head, segments = _cut(path, inputs)
+
+    def run(s_tm1: Carry, xs: Array) -> tuple[Carry, Any]:
+        s_t, outputs = _unroll(path, params, xs, s_tm1)
+        return s_t, (s_tm1, outputs)
+
+    middle, (_, first) = run(start, head)
+    final, (starts, rest) = lax.scan(run, middle, segments)
+    outputs = None if path.last else jnp.concatenate([first, rest.reshape(-1, *rest.shape[2:])])
+    return (final, outputs), (params, inputs, start, starts)
+
+
+def _unroll_backward(path: _Path, saved: Any, cotangents: tuple[Carry, Array | None]) -> tuple[Any, Array, Carry]:
+    params, inputs, start, kept = saved
+    d_final, d_outputs = cotangents
+    if path.segment == len(inputs):
+        return _segment_backward(path, params, inputs, kept, d_outputs, d_final)
+    head, segments = _cut(path, inputs)
+    d_head, d_segments = (None, None) if d_outputs is None else _cut(path, d_outputs)
+
+    def again(s_tm1: Carry, xs: Array, d_ys: Array | None, d_s: Carry) -> tuple[Any, Array, Carry]:
+        *_, residuals = _segment_forward(path, params, xs, s_tm1)
+        return _segment_backward(path, params, xs, residuals, d_ys, d_s)
+
+    def body(carried: tuple[Any, Carry], segment: Any) -> tuple[tuple[Any, Carry], Array]:
+        d_params, d_s = carried
+        s_tm1, xs, d_ys = segment
+        d_more, d_xs, d_s = again(s_tm1, xs, d_ys, d_s)
+        return (jax.tree.map(jnp.add, d_params, d_more), d_s), d_xs
+
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    (d_params, d_s), d_rest = lax.scan(body, (nothing, d_final), (kept, segments, d_segments), reverse=True)
+    d_more, d_first, d_start = again(start, head, d_head, d_s)
+    d_inputs = jnp.concatenate([d_first, d_rest.reshape(-1, *d_rest.shape[2:])])
+    return jax.tree.map(jnp.add, d_params, d_more), d_inputs, d_start
+
+
+_unroll.defvjp(_unroll_forward, _unroll_backward)
+
+
+def _cut(path: _Path, rows: Array) -> tuple[Array, Array]:
+    """The timesteps (T, ...) as a head of 1..segment of them and the rest as (n, segment, ...)."""
+    size = (len(rows) - 1) % path.segment + 1
+    return rows[:size], rows[size:].reshape(-1, path.segment, *rows.shape[1:])
+
+
+def _forward_step(cell: GatedCell, params: Params) -> Callable[[Carry, Array], Array]:
+    """The linear part of a timestep, (sₜ₋₁, xₜ) -> preₜ."""
+    w_x, w_h, b = params["w_x"], params["w_h"], params["b"]
+    b_r = cell.recurrent_bias(params)
+
+    def timestep(s_tm1: Carry, x_t: Array) -> Array:
+        z_t = _project(x_t, w_x) + b
+        r_t = s_tm1["h"] @ w_h
+        return cell.join(z_t, r_t if b_r is None else r_t + b_r)
+
+    return timestep
+
+
+def _project(x_t: Array, w_x: Array) -> Array:
+    """xₜ Wₓ; a small input as multiply-adds, which fuse with the gates."""
+    if x_t.shape[-1] > SMALL_INPUT:
+        return x_t @ w_x
+    terms = [x_t[:, i : i + 1] * w_x[i] for i in range(x_t.shape[-1])]
+    return sum(terms[1:], start=terms[0])
+
+
+def _segment_forward(path: _Path, params: Params, inputs: Array, start: Carry) -> tuple[Carry, Any, _Residuals]:
+    """The final state, the outputs, and what the backward pass needs."""
+    cell = path.cell
+    linear = _forward_step(cell, params)
+    # Saving the squashed values alone and redoing the products of them is faster than saving every factor.
+    gates = jax.checkpoint(cell.gates, policy=_saves_squashed, prevent_cse=False)
+
+    def body(s_tm1: Carry, x_t: Array) -> tuple[Carry, Any]:
+        s_t, pullback = jax.vjp(gates, linear(s_tm1, x_t), s_tm1)
+        return s_t, (s_tm1["h"], pullback)
+
+    final, (h_tm1, pullbacks) = lax.scan(body, start, inputs)
+    outputs = None if path.last else jnp.concatenate([h_tm1[1:], final["h"][None]])
+    return final, outputs, _Residuals(h_tm1, pullbacks)
+
+
+def _saves_squashed(primitive: Any, *_: Any, **__: Any) -> bool:
+    return primitive.name in ("tanh", "logistic")
+
+
+def _segment_backward(
+    path: _Path, params: Params, inputs: Array, residuals: _Residuals, d_outputs: Array | None, d_final: Carry
+) -> tuple[Any, Array, Carry]:
+    """Gradients of the parameters, the inputs and the initial state."""
+    cell, w_h_t = path.cell, params["w_h"].T  # transposed once: a product over the other axis is far slower
+    pre_shape = jax.eval_shape(_forward_step(cell, params), d_final, inputs[0])
+    blocks = jax.ShapeDtypeStruct((inputs.shape[1], w_h_t.shape[0]), pre_shape.dtype)
+    split = jax.linear_transpose(cell.join, blocks, blocks)
+
+    def body(d_s: Carry, saved: tuple[Any, Array | None]) -> tuple[Carry, Array]:
+        pullback, d_y = saved
+        d_s = d_s if d_y is None else d_s | {"h": d_s["h"] + d_y}
+        d_pre, d_s = pullback(d_s)
+        return d_s | {"h": d_s["h"] + split(d_pre)[1] @ w_h_t}, d_pre
+
+    d_start, d_pre = lax.scan(body, d_final, (residuals.pullbacks, d_outputs), reverse=True)
+    d_z, d_r = jax.vmap(split)(d_pre)
+    d_params = _weight_gradients(cell, params, inputs, residuals.h_tm1, d_z, d_r)
+    return d_params, d_z @ params["w_x"].T, d_start
+
+
+def _weight_gradients(cell: GatedCell, params: Params, inputs: Array, h_tm1: Array, d_z: Array, d_r: Array) -> Any:
+    """Σ over timesteps and examples, as one matrix product for each weight."""
+    rows = len(inputs) * inputs.shape[1]
+    d_z, d_r = d_z.reshape(rows, -1), d_r.reshape(rows, -1)
+    (d_params,) = jax.vjp(cell.recurrent_bias, params)[1](d_r.sum(axis=0)) if _has_bias(cell, params) else (None,)
+    d_params = jax.tree.map(jnp.zeros_like, params) if d_params is None else d_params
+    return d_params | {
+        "w_h": h_tm1.reshape(rows, -1).T @ d_r,
+        "w_x": inputs.reshape(rows, -1).T @ d_z,
+        "b": d_z.sum(axis=0),
+    }
+
+
+def _has_bias(cell: GatedCell, params: Params) -> bool:
+    return cell.recurrent_bias(params) is not None

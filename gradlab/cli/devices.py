@@ -1,0 +1,25 @@
+"""How many devices a command computes on; set before jax starts, which is why it is decided here."""
+
+import os
+
+
+def devices_for(batch: int) -> int:
+    """Make each core a device of jax and return how many of them a batch can be split over evenly.
+
+    Where jax has started already its devices are taken as they are.
+
+    Args:
+        batch: examples in a training step.
+    """
+    import jax
+
+    try:
+        jax.config.update("jax_num_cpu_devices", cores())
+    except RuntimeError:
+        pass  # jax has started, with the devices that it has
+    return max(count for count in range(1, len(jax.devices()) + 1) if batch % count == 0)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
