@@ -17,7 +17,7 @@ from gradlab.gradient.curve import GradientCurve
 from gradlab.runs.environment import environment
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Attempt, Store, StoredRun
-from gradlab.training.loop import Checkpoint, Chunk, Event, Outcome, Trace, train
+from gradlab.training.loop import Checkpoint, Chunk, Event, Outcome, Trace, initial_params, train
 
 STATISTICS: dict[str, Callable[[GradientCurve, str], np.ndarray]] = {
     "typical": lambda curve, leaf: curve.typical(leaf),
@@ -232,7 +232,7 @@ def _perform(
     model = spec.model()
     if attempt:
         attempt.write_json("env.json", environment(spec.dtype, shards))
-    params = model.init(spec.seed) if start is None else start
+    params = initial_params(model, spec.seed) if start is None else start
     result.parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
     for event in train(model, spec.plan(shards), params):
         result.take(event)

@@ -6,7 +6,7 @@ at any time; it does no I/O.
 
 import time
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from gradlab.cells import Params
 from gradlab.training.keys import stream
 from gradlab.training.model import Model
 from gradlab.training.observe import Observation, Observer
-from gradlab.training.programs import Program, wait_for
+from gradlab.training.programs import Program, compile_together, wait_for
 from gradlab.training.step import BAD, TEST_EVERY, Plan, State, chunk_program, start_state, test_program
 
 Status = Literal["measured", "solved", "trained", "diverged"]
@@ -98,12 +98,12 @@ def train(model: Model, plan: Plan, params: Params | None = None) -> Iterator[Ev
         params: where to start from; the model's own initial parameters of the plan's seed where None.
     """
     trainer = _Trainer(model, plan)
-    params = model.init(plan.seed) if params is None else params
+    params = initial_params(model, plan.seed) if params is None else params
     state = start_state(plan, params)
     marks = checkpoints(plan.steps) if plan.measure == "checkpoints" else sorted({0, plan.steps})
-    if plan.steps:
-        trainer.warm_up(state)
+    trainer.warm_up(state)
     yield trainer.look(state)
+    looked = 0
     trainer.start_clock()
     test_loss, solved_at = None, None
     while int(state.step) < plan.steps and not int(state.bad):
@@ -118,10 +118,16 @@ def train(model: Model, plan: Plan, params: Params | None = None) -> Iterator[Ev
             break
         if step in marks and step < plan.steps and not int(state.bad):
             yield trainer.look(state)
+            looked = step
     trainer.stop_clock()
-    if int(state.step):
+    if int(state.step) > looked:
         yield trainer.look(state)
     yield trainer.outcome(state, test_loss, solved_at)
+
+
+def initial_params(model: Model, seed: int) -> Params:
+    """The parameters that training with this seed starts from, drawn in one compiled call."""
+    return jax.jit(lambda: model.init(seed))()
 
 
 class _Trainer:
@@ -129,23 +135,27 @@ class _Trainer:
 
     def __init__(self, model: Model, plan: Plan) -> None:
         self.model, self.plan = model, plan
-        sample = model.task.sample
-        self.observer = Observer.of(
-            model, plan.length, sample(stream(plan.seed, "measure"), plan.measure_batch, plan.length)
-        )
+        draw = jax.jit(lambda key: model.task.sample(key, plan.measure_batch, plan.length))
+        self.observer = Observer.of(model, plan.length, draw(stream(plan.seed, "measure")))
         self.chunk = Program(chunk_program(model, plan))
         self.test_program = Program(test_program(model, plan))
+        self.compile_seconds = 0.0
         self.measure_seconds = 0.0
         self.train_seconds = 0.0
         self.chunk_steps = 1
 
     def warm_up(self, state: State) -> None:
-        """Compile before the clock starts, and choose how many training steps a chunk has."""
+        """Compile before the clocks start, and choose how many training steps a chunk has."""
         size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         flops = 6 * self.model.task.steps(self.plan.length) * self.plan.batch * size
         self.chunk_steps = max(1, min(TEST_EVERY, int(CHUNK_FLOPS / flops)))
-        self.chunk.compiled(state, state.step)
-        self.test_program.compiled(_local(state.params))
+        params = _local(state.params)
+        calls: list[tuple[Program, tuple[Any, ...]]] = [
+            (program, (params, self.observer.batch)) for program in self.observer.programs
+        ]
+        if self.plan.steps:
+            calls += [(self.chunk, (state, state.step)), (self.test_program, (params,))]
+        self.compile_seconds = compile_together(*calls)
 
     def start_clock(self) -> None:
         self._started = time.perf_counter()
@@ -155,9 +165,11 @@ class _Trainer:
 
     def look(self, state: State) -> Checkpoint:
         """Measure the weights of a state."""
-        started = time.perf_counter() - self.observer.compile_seconds
+        started, compiled = time.perf_counter(), self.observer.compile_seconds
         observation = self.observer.observe(_local(state.params))
-        self.measure_seconds += time.perf_counter() - started - self.observer.compile_seconds
+        late = self.observer.compile_seconds - compiled  # the float64 programs, where float32 reads 0
+        self.compile_seconds += late
+        self.measure_seconds += time.perf_counter() - started - late
         return Checkpoint(int(state.step), observation)
 
     def advance(self, state: State, marks: list[int]) -> tuple[State, Trace]:
@@ -180,7 +192,6 @@ class _Trainer:
         step, bad = int(state.step), int(state.bad)
         status: Status = "trained" if self.plan.steps else "measured"
         status = "diverged" if bad else "solved" if solved_at is not None else status
-        compiled = self.chunk.compile_seconds + self.test_program.compile_seconds
         return Outcome(
             status,
             step,
@@ -188,7 +199,7 @@ class _Trainer:
             test_loss,
             solved_at,
             (step + 1, BAD[bad - 1]) if bad else None,
-            compiled + self.observer.compile_seconds,
+            self.compile_seconds,
             self.measure_seconds,
             self.train_seconds,
         )

@@ -56,9 +56,14 @@ class Observer:
         return Observation(curves, float(np.mean(curves["task"].losses)), gates)
 
     @property
+    def programs(self) -> tuple[Program, Program]:
+        """What `observe` calls, each with the parameters and the batch."""
+        return self.curves, self.gates
+
+    @property
     def compile_seconds(self) -> float:
         """Time spent compiling so far."""
-        return self.curves.compile_seconds + self.gates.compile_seconds
+        return sum(program.compile_seconds for program in self.programs)
 
 
 def _curves_program(model: Model, length: int) -> Callable[[Params, Batch], dict[str, Adjoint]]:
