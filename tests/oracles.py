@@ -20,20 +20,17 @@ class Early:
     """Two leaves of different shape and size; the output is computed before the state is updated."""
 
     def carry(self, params, batch_size):
-        return {"a": jnp.zeros((batch_size, 3)), "m": jnp.zeros((batch_size, 2, 2))}
+        return {"a": jnp.zeros((batch_size, 3)), "m": jnp.zeros((batch_size, 2))}
 
     def step(self, params, s, x_t):
-        m = s["m"].reshape(-1, 4)
-        y_t = jnp.tanh(s["a"] @ params["w_ya"]) * (1.0 + m @ params["w_ym"])
-        a = jnp.tanh(s["a"] @ params["w_aa"] + m @ params["w_am"] + x_t @ params["w_ax"])
-        m = 1e-3 * jnp.sin(m @ params["w_mm"] + s["a"] @ params["w_ma"])
-        return {"a": a, "m": m.reshape(-1, 2, 2)}, y_t
+        y_t = jnp.tanh(s["a"] @ params["w_ya"]) + s["m"] @ params["w_ym"]
+        a_t = jnp.tanh(s["a"] @ params["w_aa"] + 100 * s["m"] @ params["w_am"] + x_t @ params["w_ax"])
+        m_t = 0.01 * jnp.tanh(s["a"] @ params["w_ma"] + s["m"] @ params["w_mm"])
+        return {"a": a_t, "m": m_t}, y_t
 
     def random(self, rng, input_size):
-        shapes = {"w_ya": (3, 5), "w_ym": (4, 5), "w_aa": (3, 3), "w_am": (4, 3), "w_mm": (4, 4), "w_ma": (3, 4)}
-        return {name: rng.normal(size=shape) for name, shape in shapes.items()} | {
-            "w_ax": rng.normal(size=(input_size, 3))
-        }
+        shapes = {"w_ya": (3, 4), "w_ym": (2, 4), "w_aa": (3, 3), "w_am": (2, 3), "w_mm": (2, 2), "w_ma": (3, 2)}
+        return {name: rng.normal(size=shape) for name, shape in (shapes | {"w_ax": (input_size, 3)}).items()}
 
 
 @dataclass(frozen=True)
@@ -94,28 +91,28 @@ def tap_gradients(cell, params, inputs, loss, kind="total", at=None):
 def curve_by_taps(*args, kind="total", at=None):
     gradients = tap_gradients(*args, kind=kind, at=at)
     by_lag = {name: np.asarray(leaf, np.float64)[:at][::-1] for name, leaf in gradients.items()}
-    return with_state({name: leaf.reshape(*leaf.shape[:2], -1) for name, leaf in by_lag.items()})
+    leaves = {name: leaf.reshape(*leaf.shape[:2], -1) for name, leaf in by_lag.items()}
+    leaves["state"] = np.concatenate(list(leaves.values()), axis=-1)
+    return {name: log10_norm(leaf) for name, leaf in leaves.items()}
 
 
 def curve_by_jvp(cell, params, inputs, loss, kind="total", at=None):
-    """Route 3: forward mode along every unit vector of every leaf at every timestep."""
+    """Route 3: forward mode along every unit vector of the state at every timestep."""
     zeros = zero_taps(cell, params, inputs)
+    flat, unravel = ravel_pytree({name: leaf[0, 0] for name, leaf in zeros.items()})
 
-    def derivatives(name):
-        steps, batch_size, *shape = zeros[name].shape
-        size = int(np.prod(shape))
+    def along(t, unit):
+        tangent = {name: zeros[name].at[t].set(leaf) for name, leaf in unravel(unit).items()}
+        losses = partial(perturbed_losses, cell, params, inputs, loss, kind=kind, at=at)
+        return jax.jvp(losses, (zeros,), (tangent,))[1]
 
-        def along(t, i):
-            unit = jnp.zeros((steps, batch_size, size)).at[t, :, i].set(1.0).reshape(zeros[name].shape)
-            tangent = {other: unit if other == name else zero for other, zero in zeros.items()}
-            losses = partial(perturbed_losses, cell, params, inputs, loss, kind=kind, at=at)
-            return jax.jvp(losses, (zeros,), (tangent,))[1]
-
-        over_units = jax.vmap(jax.vmap(along, (None, 0)), (0, None))
-        return np.asarray(jax.jit(over_units)(jnp.arange(steps), jnp.arange(size)))
-
-    by_time = {name: derivatives(name).transpose(0, 2, 1) for name in zeros}
-    return with_state({name: leaf[:at][::-1] for name, leaf in by_time.items()})
+    every_unit = jax.vmap(jax.vmap(along, (None, 0)), (0, None))
+    derivatives = np.asarray(jax.jit(every_unit)(np.arange(len(inputs)), np.eye(flat.size))).transpose(0, 2, 1)
+    by_lag = derivatives[:at][::-1]
+    return {
+        name: log10_norm(by_lag[..., part])
+        for name, part in leaf_slices(cell.carry(params, inputs.shape[1])).items()
+    }
 
 
 # ---------------------------------------------------------------- route 2: the product of Jacobians
@@ -183,12 +180,6 @@ def leaf_slices(s):
 # ---------------------------------------------------------------- norms
 
 
-def with_state(leaves):
-    """log10 norms of leaves (T, B, n), and of all of them together as `state`."""
-    leaves = leaves | {"state": np.concatenate(list(leaves.values()), axis=-1)}
-    return {name: log10_norm(leaf) for name, leaf in leaves.items()}
-
-
 def log10_norm(vectors):
     peak = np.abs(vectors).max(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -254,6 +245,6 @@ def gate_parameters(params, index, count):
 def random_params(cell, rng, input_size, hidden_size, scale=1.0):
     """Every parameter Gaussian, biases too, so that no term of an equation is hidden by a zero."""
     if isinstance(cell, Early):
-        return jax.tree.map(jnp.asarray, cell.random(rng, input_size))
+        return {name: jnp.asarray(scale * leaf) for name, leaf in cell.random(rng, input_size).items()}
     shapes = jax.eval_shape(lambda: cell.init(jax.random.key(0), input_size, hidden_size))
     return jax.tree.map(lambda leaf: jnp.asarray(scale * rng.normal(size=leaf.shape)), shapes)

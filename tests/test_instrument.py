@@ -15,7 +15,13 @@ from gradlab.gradient import gradient_curve
 from gradlab.gradient.adjoint import leaf_names
 
 CELLS = {"rnn": rnn(), "lstm": lstm(), "gru": gru(), "early": Early()}
-LENGTHS = [1, 2, 3, 17, 255, 257]
+# Odd, even, one, and either side of 256; compiling is what costs, so two cells run at half of them.
+LENGTHS = {
+    "rnn": [1, 2, 3, 17, 255, 257],
+    "lstm": [2, 17, 257],
+    "gru": [1, 3, 255],
+    "early": [1, 2, 3, 17, 255, 257],
+}
 INPUT, HIDDEN, BATCH = 2, 4, 3
 
 
@@ -35,6 +41,12 @@ def setting(cell, length, scale=0.6, seed=0):
     return cell, params, jnp.asarray(rng.normal(size=(length, BATCH, INPUT)))
 
 
+def in_float64(cell, params, inputs, loss):
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), (params, inputs))
+        return gradient_curve(cell, *wide, loss)
+
+
 def assert_same(curve, expected, atol=1e-9):
     assert set(curve.log10_norm) == set(expected)
     for leaf, values in expected.items():
@@ -44,10 +56,9 @@ def assert_same(curve, expected, atol=1e-9):
 # ---------------------------------------------------------------- three routes
 
 
-@pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
-def test_total_gradient_is_that_of_taps_and_jacobians(float64, cell, length):
-    args = (*setting(cell, length), last_and_all)
+@pytest.mark.parametrize("name, length", [(name, length) for name in CELLS for length in LENGTHS[name]])
+def test_total_gradient_is_that_of_taps_and_jacobians(float64, name, length):
+    args = (*setting(CELLS[name], length), last_and_all)
     curve = gradient_curve(*args)
     assert list(curve.lags) == list(range(1, length + 1))
     assert_same(curve, oracles.curve_by_jacobians(*args))
@@ -55,32 +66,38 @@ def test_total_gradient_is_that_of_taps_and_jacobians(float64, cell, length):
 
 
 @pytest.mark.parametrize(
-    "length, kind, at",
+    "name, length, kind, at",
     [
-        (1, "direct", None),
-        (17, "direct", None),
-        (257, "direct", None),
-        (1, "total", 1),
-        (17, "total", 1),
-        (17, "total", 9),
-        (17, "direct", 9),
-        (257, "total", 255),
+        ("early", 1, "direct", None),
+        ("early", 17, "direct", None),
+        ("lstm", 257, "direct", None),
+        ("early", 1, "total", 1),
+        ("early", 17, "total", 1),
+        ("early", 17, "total", 9),
+        ("lstm", 17, "total", 9),
+        ("gru", 17, "direct", 9),
+        ("rnn", 257, "total", 255),
     ],
 )
-@pytest.mark.parametrize("name", ["lstm", "early"])
 def test_direct_and_single_step_gradients(float64, name, length, kind, at):
     args = (*setting(CELLS[name], length), last_and_all)
     curve = gradient_curve(*args, kind=kind, at=at)
     assert len(curve.lags) == (at or length)
     assert_same(curve, oracles.curve_by_jacobians(*args, kind=kind, at=at))
-    if length < 255:
+    if at == 9 or (kind, length) == ("direct", 17):
         assert_same(curve, oracles.curve_by_taps(*args, kind=kind, at=at))
 
 
-@pytest.mark.parametrize("kind, at", [("total", None), ("direct", None), ("total", 4)])
-@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
-def test_forward_mode_agrees_with_reverse_mode(float64, cell, kind, at):
-    args = (*setting(cell, 6), last_and_all)
+@pytest.mark.parametrize(
+    "name, kind, at",
+    [
+        *((name, "total", None) for name in CELLS),
+        ("early", "direct", None),
+        ("early", "total", 3),
+    ],
+)
+def test_forward_mode_agrees_with_reverse_mode(float64, name, kind, at):
+    args = (*setting(CELLS[name], 5), last_and_all)
     assert_same(gradient_curve(*args, kind=kind, at=at), oracles.curve_by_jvp(*args, kind=kind, at=at))
 
 
@@ -94,12 +111,13 @@ def growing():
 
 
 @pytest.mark.parametrize("extreme, side", [(shrinking, -1), (growing, 1)], ids=["below 1e-60", "above 1e+60"])
-@pytest.mark.parametrize("route", [oracles.curve_by_taps, oracles.curve_by_jacobians, oracles.curve_by_jvp])
-def test_every_route_at_both_extremes(float64, extreme, side, route):
+def test_every_route_at_both_extremes(float64, extreme, side):
     args = (*extreme(), last_and_all)
-    expected = route(*args)
-    assert np.all(side * expected["state"][-1, [0, 2]] > 60)
-    assert_same(gradient_curve(*args), expected)
+    curve = gradient_curve(*args)
+    for route in (oracles.curve_by_taps, oracles.curve_by_jacobians, oracles.curve_by_jvp):
+        expected = route(*args)
+        assert side * expected["state"][-1, 0] > 60
+        assert_same(curve, expected)
 
 
 @pytest.mark.parametrize("scale, side", [(0.15, -1), (6.0, 1)])
@@ -108,22 +126,25 @@ def test_beyond_the_range_of_float64(precision, scale, side):
     with jax.enable_x64(precision):
         rng = np.random.default_rng(3)
         w = jnp.asarray(scale * rng.normal(size=(HIDDEN, HIDDEN)) / 2)
-        args = (Linear(), w, jnp.zeros((600, 2, HIDDEN)), lambda outputs: outputs[-1].sum(axis=-1) + outputs[99, :, 0])
+        args = (
+            Linear(),
+            w,
+            jnp.zeros((600, 2, HIDDEN)),
+            lambda outputs: outputs[-1].sum(axis=-1) + outputs[99, :, 0],
+        )
         curve = gradient_curve(*args)
     with jax.enable_x64(True):
         expected = oracles.curve_by_jacobians(Linear(), jnp.asarray(w, jnp.float64), *args[2:])
-    assert side * expected["h"][-1, 0] > 310 or side < 0
+    assert side * expected["h"][499, 0] > 310  # the early loss arrives one lag later
     assert_same(curve, expected, atol=1e-9 if precision else 1e-3)
 
 
-@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
-def test_float32_curves_are_float64_curves(cell):
-    _, params, inputs = setting(cell, 257)
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_float32_curves_are_float64_curves(name):
+    cell, params, inputs = setting(CELLS[name], 257)
     curve = gradient_curve(cell, params, inputs, last_and_all)
     assert curve.dtype == "float32" and not curve.saturated
-    with jax.enable_x64(True):
-        wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), (params, inputs))
-        precise = gradient_curve(cell, *wide, last_and_all)
+    precise = in_float64(cell, params, inputs, last_and_all)
     assert precise.dtype == "float64"
     assert_same(curve, precise.log10_norm, atol=1e-4)
 
@@ -145,7 +166,7 @@ def test_a_small_leaf_does_not_drown_beside_a_large_one():
     curve = gradient_curve(Diagonal(), a, jnp.zeros((5000, 1, 1)), last)
     np.testing.assert_allclose(curve.log10_norm["u"][:, 0], curve.lags * np.log10(0.5), rtol=1e-12)
     np.testing.assert_array_equal(curve.log10_norm["v"], 0.0)
-    np.testing.assert_allclose(curve.log10_norm["state"], np.where(curve.lags < 60, curve.log10_norm["state"].T, 0).T)
+    np.testing.assert_allclose(curve.log10_norm["state"][60:], 0.0, atol=1e-12)
 
 
 @pytest.mark.parametrize("early, late", [(1e-30, 1.0), (1e30, 1.0), (1.0, 1e30), (1.0, 1e-30)])
@@ -190,9 +211,7 @@ def test_saturated_units_are_measured_again_in_float64(pre_activation):
     assert np.all(real[: zero_from - 1] != 0) and np.all(real[zero_from - 1 :] == 0)
 
     curve = gradient_curve(cell, params, inputs, last)
-    with jax.enable_x64(True):
-        wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), (params, inputs))
-        precise = gradient_curve(cell, *wide, last)
+    precise = in_float64(cell, params, inputs, last)
     assert curve.saturated == {"h": zero_from, "state": zero_from} and precise.saturated == {}
     assert curve.dtype == "float32"
     np.testing.assert_array_equal(curve.typical()[zero_from - 1 :], precise.typical()[zero_from - 1 :])
@@ -322,11 +341,12 @@ def test_a_leaf_is_never_called_state(name):
 
 
 def test_the_given_initial_state_is_used(float64):
-    cell, params, inputs = setting(gru(), 5)
-    whole = gradient_curve(cell, params, inputs, last)
-    h_2, _ = cell.step(params, cell.step(params, cell.carry(params, BATCH), inputs[0])[0], inputs[1])
-    rest = gradient_curve(cell, params, inputs[2:], last, h_2)
-    np.testing.assert_allclose(rest.log10_norm["h"], whole.log10_norm["h"][:3], rtol=0, atol=1e-12)
+    cell, params, inputs = setting(rnn(), 5)
+    h_0 = {"h": inputs[:, 0, :1] * jnp.ones(HIDDEN)}
+    curve = gradient_curve(cell, params, inputs[:, :1].repeat(5, axis=1), last, h_0)
+    alone = gradient_curve(cell, params, inputs[:, :1], last, {"h": h_0["h"][2:3]})
+    np.testing.assert_allclose(curve.log10_norm["h"][:, 2:3], alone.log10_norm["h"], rtol=0, atol=1e-12)
+    assert len(np.unique(curve.log10_norm["h"][-1])) == 5
 
 
 # ---------------------------------------------------------------- examples
@@ -335,13 +355,12 @@ def test_the_given_initial_state_is_used(float64):
 def test_examples_do_not_influence_each_other(float64):
     cell, params, inputs = setting(lstm(), 20)
     curve = gradient_curve(cell, params, inputs, last)
-    order = [2, 0, 1]
-    permuted = gradient_curve(cell, params, inputs[:, order], last)
-    broken = gradient_curve(cell, params, inputs.at[3, 1].set(jnp.nan), last)
+    moved = np.array(inputs)[:, [2, 1, 0]]
+    moved[3, 1] = np.nan
+    other = gradient_curve(cell, params, jnp.asarray(moved), last)
     for leaf, values in curve.log10_norm.items():
-        np.testing.assert_allclose(permuted.log10_norm[leaf], values[:, order], rtol=0, atol=1e-12)
-        np.testing.assert_allclose(broken.log10_norm[leaf][:, [0, 2]], values[:, [0, 2]], rtol=0, atol=1e-12)
-        assert np.isnan(broken.log10_norm[leaf][:, 1]).all()
+        np.testing.assert_allclose(other.log10_norm[leaf][:, [2, 0]], values[:, [0, 2]], rtol=0, atol=1e-12)
+        assert np.isnan(other.log10_norm[leaf][:, 1]).all()
 
 
 # ---------------------------------------------------------------- errors

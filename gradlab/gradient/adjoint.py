@@ -39,12 +39,14 @@ class Adjoint(NamedTuple):
     Attributes:
         norms: for each float leaf of the state, the scaled norm at lags 1..T (row i is lag i + 1).
         loss: (B,), the loss of each example.
-        finite: for each float leaf, `output` and `loss`: whether it is finite, (T, B), or (B,) for the loss.
+        finite_states: for each float leaf, whether it is finite where it leaves timestep t = 1..T, (T, B).
+        finite_outputs: likewise for the outputs.
     """
 
     norms: dict[str, ScaledNorm]
     loss: Array
-    finite: dict[str, Array]
+    finite_states: dict[str, Array]
+    finite_outputs: Array
 
 
 def adjoint(
@@ -73,12 +75,12 @@ def adjoint(
         states, last, outputs = _forward(cell, params, inputs, start)
         losses, output_gradients = jax.vjp(loss, outputs)
         (g,) = output_gradients(jnp.ones_like(losses))
-        finite = _finite(states, last, outputs, losses)
+        finite = _finite(states, last)
         if at is not None:
             states, inputs, g = jax.tree.map(lambda leaf: leaf[:at], (states, inputs, g))
             g = g.at[: at - 1].set(0)
         norms = _backward(cell, params, inputs, states, g, carried=kind == "total")
-    return Adjoint(norms, losses, finite)
+    return Adjoint(norms, losses, finite, _all_finite(outputs))
 
 
 def leaf_names(carry: Carry) -> tuple[list[str], list[str]]:
@@ -106,7 +108,7 @@ def _is_float(leaf: Array) -> bool:
     return bool(jnp.issubdtype(leaf.dtype, jnp.inexact))
 
 
-def _split(carry: Carry) -> tuple[list[Array], Callable[[list[Array]], Carry]]:
+def split(carry: Carry) -> tuple[list[Array], Callable[[list[Array]], Carry]]:
     """The float leaves of a state, and the function that puts new ones in their place."""
     leaves, treedef = jax.tree.flatten(carry)
     floats = [leaf for leaf in leaves if _is_float(leaf)]
@@ -138,11 +140,11 @@ def _backward(
 
     def timestep(adjoint_t: list[Scaled], inp: tuple[Carry, Array, Array]) -> tuple[list[Scaled], Any]:
         s_tm1, x_t, g_t = inp
-        floats, rebuild = _split(s_tm1)
+        floats, rebuild = split(s_tm1)
 
         def floats_step(new: list[Array]) -> tuple[list[Array], Array]:
             s_t, y_t = cell.step(params, rebuild(new), x_t)
-            return _split(s_t)[0], y_t
+            return split(s_t)[0], y_t
 
         _, pullback = jax.vjp(floats_step, floats)
         sources = [*(adjoint_t if carried else []), scaled.normalise(g_t)]
@@ -152,7 +154,7 @@ def _backward(
         adjoint_tm1 = [scaled.add(leaf_terms) for leaf_terms in terms]
         return adjoint_tm1, [ScaledNorm(_norm(leaf.mantissa), leaf.exponent) for leaf in adjoint_tm1]
 
-    nothing = [scaled.normalise(jnp.zeros_like(leaf)) for leaf in _split(first)[0]]
+    nothing = [scaled.normalise(jnp.zeros_like(leaf)) for leaf in split(first)[0]]
     _, norms = lax.scan(timestep, nothing, (states, inputs, g), reverse=True)
     return {name: jax.tree.map(lambda row: row[::-1], norm) for name, norm in zip(names, norms, strict=True)}
 
@@ -180,12 +182,11 @@ def _norm(mantissa: Array) -> Array:
     return jnp.sqrt(jnp.sum(square, axis=tuple(range(1, mantissa.ndim))))
 
 
-def _finite(states: Carry, last: Carry, outputs: Array, losses: Array) -> dict[str, Array]:
-    """Where the forward pass is finite: leaf sₜ and yₜ at timesteps t = 1..T, and the loss."""
+def _finite(states: Carry, last: Carry) -> dict[str, Array]:
+    """Where each float leaf of sₜ is finite, t = 1..T."""
     left = jax.tree.map(lambda entered, final: jnp.concatenate([entered[1:], final[None]]), states, last)
     names, _ = leaf_names(last)
-    flags = {name: _all_finite(leaf) for name, leaf in zip(names, _split(left)[0], strict=True)}
-    return flags | {"output": _all_finite(outputs), "loss": jnp.isfinite(losses)}
+    return {name: _all_finite(leaf) for name, leaf in zip(names, split(left)[0], strict=True)}
 
 
 def _all_finite(value: Array) -> Array:

@@ -17,6 +17,8 @@ FLOAT32_FLOOR = -37.9
 """log10 of the smallest float32 entry that a backward pass keeps when subnormals are flushed to zero."""
 FLOAT32_CEILING = 38.5
 """log10 of the largest float32."""
+FLAT = 1e-3
+"""Decades within which a curve is a flat line, whatever the rounding on it."""
 NAIVE_FLOOR = -19.0
 """log10 of the smallest float32 norm that squaring, summing and rooting can see."""
 
@@ -98,21 +100,21 @@ class GradientCurve:
 
     def span(self, leaf: str = STATE) -> float:
         """Decades from lag 1 to lag T; -inf where the gradient is zero at lag T."""
-        curve = self.summarised(leaf)
-        return float(curve[-1]) if np.isneginf(curve[-1]) else float(curve[-1] - curve[0])
+        return float(_relative(self.summarised(leaf))[-1])
 
     def slope(self, leaf: str = STATE) -> Slope:
         """Decades per timestep: mean over examples of each example's least-squares slope over lag."""
         curve = self.summarised(leaf)
-        if np.any(np.isneginf(curve)):
-            return Slope(-np.inf, np.nan, np.nan, int(np.argmax(np.isneginf(curve))) + 1)
-        if len(curve) < 2:
+        zero = np.isneginf(curve)
+        if zero[-1]:
+            return Slope(-np.inf, np.nan, np.nan, _zero_from(zero))
+        if len(curve) < 2 or zero.any():
             return Slope(np.nan, np.nan, np.nan)
-        slopes = _least_squares(self._of(leaf))
-        r2 = _explained(curve)
+        values = self._of(leaf)
+        slopes, r2 = _least_squares(values), _explained(curve)
         if self.statistic(leaf) == "median":
             # A dead example has no slope; it counts as steeper than any other.
-            ranked = np.sort(np.where(np.isnan(slopes), -np.inf, slopes))
+            ranked = np.sort(np.where(np.isneginf(values).any(axis=0), -np.inf, slopes))
             return Slope(float(np.quantile(ranked, 0.5, method="higher")), _median_error(ranked), r2)
         error = slopes.std(ddof=1) / np.sqrt(len(slopes)) if len(slopes) > 1 else np.nan
         return Slope(float(slopes.mean()), float(error), r2)
@@ -129,8 +131,7 @@ class GradientCurve:
 
     def horizon(self, decades: float = 3.0, leaf: str = STATE) -> Horizon:
         """The largest lag up to which the curve has never dropped `decades` below lag 1."""
-        if not (decades > 0 and np.isfinite(decades)):
-            raise GradlabError(f"decades is {decades}: give a positive number")
+        _check_decades(decades)
         relative = _relative(self.summarised(leaf))
         return _horizon(relative >= -decades)
 
@@ -141,6 +142,7 @@ class GradientCurve:
 
     def verdict(self, decades: float = 3.0, leaf: str = STATE) -> Verdict:
         """Whether the curve falls or rises more than `decades` from lag 1 anywhere, with value and lag."""
+        _check_decades(decades)
         relative = _relative(self.summarised(leaf))
         bad = np.isnan(relative) | np.isposinf(relative)
         if bad.any():
@@ -179,7 +181,7 @@ def log10_of_all(parts: list[Floats]) -> Floats:
     stack = np.stack(parts)
     top = stack.max(axis=0)
     shift = np.where(np.isfinite(top), top, 0.0)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         return shift + 0.5 * np.log10(np.sum(10.0 ** (2 * (stack - shift)), axis=0))
 
 
@@ -196,7 +198,20 @@ def repaired(curve: GradientCurve, precise: GradientCurve) -> GradientCurve:
 
 def _relative(curve: Floats) -> Floats:
     """The curve in decades from lag 1; all -inf where lag 1 itself is zero."""
-    return np.full_like(curve, -np.inf) if np.isneginf(curve[0]) else curve - curve[0]
+    if np.isneginf(curve[0]):
+        return np.full_like(curve, -np.inf)
+    with np.errstate(invalid="ignore"):  # infinity from infinity is not a number, which is the finding
+        return curve - curve[0]
+
+
+def _check_decades(decades: float) -> None:
+    if not (decades > 0 and np.isfinite(decades)):
+        raise GradlabError(f"decades is {decades}: give a positive number")
+
+
+def _zero_from(zero: NDArray[np.bool_]) -> int:
+    """The lag from which a curve is zero to its end."""
+    return len(zero) - int(np.argmin(zero[::-1])) + 1 if not zero.all() else 1
 
 
 def _horizon(seen: NDArray[np.bool_]) -> Horizon:
@@ -213,11 +228,13 @@ def _least_squares(values: Floats) -> Floats:
 
 
 def _explained(curve: Floats) -> float:
-    """R² of the least-squares line; 1 for a curve that is exactly flat."""
+    """R² of the least-squares line; 1 for a curve that is flat to a thousandth of a decade."""
+    if not np.isfinite(curve).all():
+        return np.nan
+    if np.ptp(curve) < FLAT:
+        return 1.0
     deviation = curve - curve.mean()
     total = deviation @ deviation
-    if total == 0 or not np.isfinite(total):
-        return 1.0 if total == 0 else np.nan
     lag = np.arange(len(curve)) - (len(curve) - 1) / 2
     return float((lag @ deviation) ** 2 / (lag @ lag) / total)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jax import Array
 
 from gradlab.cells import Carry, Cell, Params
 from gradlab.errors import GradlabError, unknown
-from gradlab.gradient.adjoint import Adjoint, Kind, Loss, adjoint, leaf_names
+from gradlab.gradient.adjoint import Adjoint, Kind, Loss, adjoint, leaf_names, split
 from gradlab.gradient.curve import GradientCurve, repaired
 from gradlab.gradient.summary import NonFinite
 
@@ -62,7 +62,7 @@ def gradient_curve(
     """
     _check(inputs, kind, at)
     start = cell.carry(params, inputs.shape[1]) if carry is None else carry
-    _check_state(start)
+    _check_state(start, inputs.shape[1])
 
     def program(params: Params, inputs: Array, start: Carry) -> dict[str, Adjoint]:
         return {"curve": adjoint(cell, params, inputs, _checked(loss), start, kind=kind, at=at)}
@@ -83,7 +83,10 @@ def measured(program: Callable[..., dict[str, Adjoint]], *arguments: Any) -> dic
     if not any(_reads_zero(curve) for curve in curves.values()):
         return curves
     with jax.enable_x64(True):
-        precise = program(*jax.tree.map(_widened, arguments))
+        try:
+            precise = program(*jax.tree.map(_widened, arguments))
+        except TypeError:
+            return curves  # a cell that fixes its dtype has no float64 value to offer: its zeros stay
         return {name: repaired(curve, to_curve(precise[name])) for name, curve in curves.items()}
 
 
@@ -105,14 +108,20 @@ def _reads_zero(curve: GradientCurve) -> bool:
 
 def _forward_findings(result: Adjoint) -> list[NonFinite]:
     """For each quantity of the forward pass that is not finite, the smallest t where that is so."""
-    findings = []
-    for name, flags in result.finite.items():
-        finite = np.atleast_2d(np.asarray(flags))
-        if not finite.all():
-            timestep = int(np.argmax(~finite.all(axis=1))) + 1
-            timestep = len(next(iter(result.finite.values()))) if name == "loss" else timestep
-            findings.append(NonFinite(name, timestep, int((~finite).any(axis=0).sum())))
+    timesteps = len(result.finite_outputs)
+    flags = {name: np.asarray(finite) for name, finite in result.finite_states.items()}
+    findings = [_first(name, finite) for name, finite in flags.items() if not finite.all()]
+    outputs, losses = np.asarray(result.finite_outputs), np.isfinite(np.asarray(result.loss))
+    if not outputs.all():
+        findings.append(_first("output", outputs))
+    if not losses.all():
+        findings.append(NonFinite("loss", timesteps, int((~losses).sum())))
     return findings
+
+
+def _first(where: str, finite: np.ndarray) -> NonFinite:
+    """The finding for flags (T, B) that are not all true."""
+    return NonFinite(where, int(np.argmin(finite.all(axis=1))) + 1, int((~finite).any(axis=0).sum()))
 
 
 def _backward_findings(leaves: dict[str, np.ndarray]) -> list[NonFinite]:
@@ -138,12 +147,21 @@ def _check(inputs: Array, kind: str, at: int | None) -> None:
         raise unknown("kind", kind, ("total", "direct"))
     if inputs.ndim != 3 or 0 in inputs.shape[:2]:
         raise GradlabError(f"inputs have shape {inputs.shape}: give (T, B, I) with T and B of at least 1")
-    if at is not None and not 1 <= at <= len(inputs):
+    if at is not None and not (isinstance(at, SupportsIndex) and 1 <= at.__index__() <= len(inputs)):
         raise GradlabError(f"at={at} is no timestep of a sequence of {len(inputs)}: give 1..{len(inputs)}")
 
 
-def _check_state(start: Carry) -> None:
+def _check_state(start: Carry, batch_size: int) -> None:
     floats, others = leaf_names(start)
+    twice = {name for name in floats if floats.count(name) > 1}
+    if twice:
+        raise GradlabError(f"two leaves of the state are both called `{min(twice)}`: give them other names")
+    for name, leaf in zip(floats, split(start)[0], strict=True):
+        if leaf.shape[:1] != (batch_size,):
+            raise GradlabError(
+                f"leaf `{name}` of the state has shape {leaf.shape}: give one row for each of the "
+                f"{batch_size} examples of the inputs"
+            )
     if not floats:
         raise GradlabError(f"the state has no float leaf to measure: its leaves are {', '.join(others) or 'none'}")
 

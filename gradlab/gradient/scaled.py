@@ -44,11 +44,12 @@ def add(terms: Sequence[Scaled]) -> Scaled:
 
 def times_power_of_two(value: Array, power: Array) -> Array:
     """Value (B, ...) · 2^power (B,), exact while the result is a normal number, else 0 or infinity."""
-    limit = 2 * (jnp.finfo(value.dtype).maxexp - 2)
+    limit = 3 * (jnp.finfo(value.dtype).maxexp - 2)
     power = jnp.clip(power, -limit, limit).reshape(power.shape + (1,) * (value.ndim - 1))
-    # Two factors, because one alone leaves the float range before the product does.
-    half = power // 2
-    return value * _power_of_two(half, value.dtype) * _power_of_two(power - half, value.dtype)
+    # Three factors, because a smaller number of them leaves the float range before their product does.
+    third = power // 3
+    factor = _power_of_two(third, value.dtype)
+    return value * factor * factor * _power_of_two(power - 2 * third, value.dtype)
 
 
 def _peak(value: Array) -> Array:

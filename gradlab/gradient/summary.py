@@ -33,7 +33,7 @@ class Slope:
         return (
             f"{self.value:.3g}"
             if math.isnan(self.error)
-            else f"{self.value:.3g} ± {self.error:.0e}".replace("e-0", "e-")
+            else f"{self.value:.3g} ± {self.error:.1g}".replace("e-0", "e-")
         )
 
 

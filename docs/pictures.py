@@ -1,0 +1,38 @@
+"""Make the pictures of the README from a real run: `make pictures`.
+
+Trains as `gradlab run adding --len 200 --cell lstm` does, records the terminal as an SVG, writes the report, and
+copies its first figure.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from gradlab.report.page import write_report
+from rich.console import Console
+
+from gradlab.cli.console import Screen
+from gradlab.cli.run import Session
+from gradlab.runs.spec import RunSpec
+from gradlab.runs.store import Store
+
+DOCS = Path(__file__).parent
+
+
+def main() -> None:
+    """Run, record, and write `run.svg` and `gradient.svg` beside this file."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder) / "results")
+        console = Console(record=True, width=100, force_terminal=True, highlight=False)
+        console.print("$ gradlab run adding --len 200 --cell lstm")
+        screen = Screen(out=console, err=Console(quiet=True))
+        Session(screen, store, [RunSpec()], json=False, quiet=True).carry_out()
+        text = console.export_svg(title="gradlab", unique_id="gradlab").replace(folder + "/", "")
+        (DOCS / "run.svg").write_text(text)
+        written = write_report(store.root, print)
+        figure = next(path for path in written if path.suffix == ".svg")
+        shutil.copyfile(figure, DOCS / "gradient.svg")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""The rooms of the house and their order, read from the source; and what the public names promise."""
+
+import ast
+import importlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gradlab
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "gradlab"
+ROOMS = ("errors", "tasks", "cells", "gradient", "training", "runs", "judge", "report", "cli")
+SCIENCE = ("tasks", "cells", "gradient", "training")
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in PACKAGE.rglob("*.py")
+)
+
+
+def room(module):
+    return module.split(".")[1] if "." in module else ""
+
+
+def source(module):
+    path = ROOT / Path(*module.split("."))
+    return (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+
+
+def imports(module):
+    """Every module that is imported anywhere in the source, inside functions too."""
+    for node in ast.walk(ast.parse(source(module))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import, which this test cannot follow"
+            for alias in node.names:
+                if (node.module, alias.name) == ("gradlab", "__version__"):
+                    continue  # a number, not a room
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else node.module
+
+
+def python(code, tmp_path, **environment):
+    """What a fresh process prints that is told nothing by this one."""
+    names = {"GRADLAB_RESULTS": str(tmp_path / "results"), "COLUMNS": "80", **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | names, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_there_is_no_other_room():
+    known = {*ROOMS, "", "testing"}
+    assert {room(module) for module in MODULES} <= known
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if room(module) in ROOMS])
+def test_imports_only_run_downwards(module):
+    own = ROOMS.index(room(module))
+    for other in imports(module):
+        assert other != "gradlab", f"{module} imports the public names, which stand above every room"
+        if other.startswith("gradlab."):
+            assert ROOMS.index(room(other)) <= own, f"{module} imports {other}, which stands above it"
+            if room(module) == "report" and room(other) == "judge":
+                assert other in ("gradlab.judge", "gradlab.judge.statistics"), f"{module} imports {other}"
+
+
+def test_a_deferred_import_is_seen():
+    assert "gradlab.runs.engine" in set(imports("gradlab.cli.run"))
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if room(module) in SCIENCE])
+def test_science_does_no_input_or_output(module):
+    assert not {"pathlib", "io", "os", "shutil", "tempfile", "json", "logging"} & set(imports(module))
+    called = {node.func.id for node in ast.walk(ast.parse(source(module))) if _calls_name(node)}
+    assert not called & {"open", "print", "input"}
+
+
+def _calls_name(node):
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+
+
+@pytest.mark.parametrize("name", ["store", "report", "judge"])
+def test_no_jax_in_what_only_reads(name, tmp_path):
+    rooms = {"store": ["gradlab.runs.store", "gradlab.runs.jsonable"]}
+    modules = rooms.get(name) or [module for module in MODULES if room(module) == name]
+    lines = "".join(f"import {module}\n" for module in modules)
+    assert python(f"import sys\n{lines}print('jax' in sys.modules)", tmp_path) == "False\n"
+
+
+def test_importing_gradlab_is_cheap(tmp_path):
+    code = "import sys, gradlab; dir(gradlab); print({'jax', 'pandas', 'seaborn', 'numpy'} & set(sys.modules))"
+    assert python(code, tmp_path) == "set()\n"
+
+
+def test_public_names_are_sorted_and_there():
+    assert gradlab.__all__ == sorted(gradlab.__all__)
+    for name in gradlab.__all__:
+        assert getattr(gradlab, name).__name__ in (name, name.lower())
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        gradlab.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_everything_public_says_what_it_is(module):
+    loaded = importlib.import_module(module)
+    assert inspect.getdoc(loaded), f"{module} has no docstring"
+    for name, thing in vars(loaded).items():
+        own = getattr(thing, "__module__", None) == module
+        if name.startswith("_") or not own or not (inspect.isclass(thing) or inspect.isfunction(thing)):
+            continue
+        assert thing.__doc__ and not thing.__doc__.startswith(f"{name}("), f"{module}.{name} has no docstring"
+        for method, function in vars(thing).items() if inspect.isclass(thing) else ():
+            if inspect.isfunction(function) and not method.startswith("_"):
+                assert inspect.getdoc(function), f"{module}.{name}.{method} has no docstring"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_norms_that_underflow_are_not_used(module):
+    text = source(module)
+    if module != "gradlab.runs.faults":
+        assert not re.search(r"\blinalg\.norm\b|\bglobal_norm\(|clip_by_global_norm", _code(text))
+
+
+def _code(text):
+    """The source without its docstrings and comments, where such a name may be spoken of."""
+    return ast.unparse(_without_docstrings(ast.parse(text)))
+
+
+def _without_docstrings(tree):
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            kept = [
+                line for line in body if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
+            ]
+            node.body = kept or [ast.Pass()]
+    return tree
+
+
+def test_click_is_not_imported():
+    users = [module for module in MODULES for other in imports(module) if other.split(".")[0] == "click"]
+    assert users == []
+
+
+@pytest.mark.parametrize(
+    "owner, library", [("gradlab.cli.console", "rich"), ("gradlab.report.figures", "seaborn")]
+)
+def test_one_file_knows_the_library(library, owner):
+    users = {module for module in MODULES for other in imports(module) if other.split(".")[0] == library}
+    assert users <= {owner}
+
+
+def test_nobody_is_told_to_install_a_stranger():
+    # The name `gradlab` belongs to another project on the package index; ours is gradlab-rnn.
+    pages = [ROOT / "README.md", ROOT / "Makefile", *(ROOT / "docs").rglob("*.md"), *PACKAGE.rglob("*.py")]
+    for page in pages:
+        found = re.search(
+            r"(?:pip|pipx|uv|uvx)\b[^\n]*\b(?:install|add|run)\s+[^\n]*\bgradlab(?![\w-])", page.read_text()
+        )
+        assert not found, f"{page.name}: {found.group()}"

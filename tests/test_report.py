@@ -1,0 +1,445 @@
+"""The report: real runs, and synthetic stores whose findings are known."""
+
+import json
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+import gradlab
+from gradlab.errors import GradlabError
+from gradlab.gradient.curve import GradientCurve
+from gradlab.report import figures, findings, gallery, lengths, panels, sections, tables, training
+from gradlab.report.page import write_report
+from gradlab.report.records import ROLES, cell_label, grouped, labels, read, summarised
+from gradlab.runs.store import Store
+
+matplotlib.use("Agg")
+
+CONFIG = {
+    "store": 1, "numerics": 1, "task": "adding", "cell": "lstm", "length": 40, "hidden": 8, "batch": 4, "seed": 0,
+    "optimizer": "adam", "learning_rate": 0.01, "clip": "norm:1", "steps": 100, "stop": "solved",
+    "dtype": "float32", "measure": "checkpoints", "measure_batch": 8,
+}  # fmt: skip
+STEPS = (0, 10, 100)
+
+
+def falling(decades, lags=40, examples=8, seed=0):
+    """A curve whose typical line falls in a straight line by `decades` from lag 1 to lag T."""
+    noise = np.random.default_rng(seed).normal(size=examples)
+    line = -decades * np.arange(lags) / (lags - 1)
+    return GradientCurve.of({"h": line[:, None] + (noise - noise.mean())})
+
+
+def severity(verdict):
+    return np.inf if verdict.word == "non-finite" else abs(verdict.decades)
+
+
+def put(root, curves, *, status="trained", step=STEPS, total=None, findings=(), **config):
+    """Store one run with these task curves at the checkpoints, as the engine writes it."""
+    config = CONFIG | config
+    run_id = f"{config['task']}-{config['cell'].replace(':', '-')}-T{config['length']}-s{config['seed']}"
+    attempt = Store(root).begin(run_id, config)
+    attempt.write_json("env.json", {"execution": {"platform": "cpu"}, "command": ["gradlab"]})
+    kinds = {"task": curves} | ({"total": total} if total else {})
+    marks, arrays = [], {"step": np.array(step[: len(curves)])}
+    for index, at in enumerate(arrays["step"]):
+        found = {
+            kind: {leaf: c[index].summary(leaf).as_dict() for leaf in c[index].leaves}
+            | {"non_finite": list(findings)}
+            for kind, c in kinds.items()
+        }
+        marks.append({"step": int(at), "loss": 0.2, "curves": found})
+        attempt.log(marks[-1])
+    for kind, every in kinds.items():
+        for leaf in every[0].leaves:
+            values = {
+                "typical": [c.typical(leaf) for c in every],
+                "rms": [c.rms(leaf) for c in every],
+                "dead": [c.dead(leaf) for c in every],
+            } | {f"q{q}": [c.quantile(q / 100, leaf) for c in every] for q in (10, 50, 90)}
+            arrays |= {f"{kind}/{leaf}/{name}": np.stack(rows) for name, rows in values.items()}
+    loss = np.linspace(0.5, 0.005, config["steps"]) if config["steps"] else np.empty(0)
+    gates = {"gate/f": np.array([[0.7, 0.0], [0.8, 0.1], [0.9, 0.3]])[: len(curves)]}
+    attempt.write_arrays("curves.npz", arrays | gates | {"trace/loss": loss})
+    worst = max(range(len(marks)), key=lambda i: severity(curves[i].verdict()))
+    done = {
+        "status": status,
+        "training_steps": int(arrays["step"][-1]),
+        "solved_at": 100 if status == "solved" else None,
+        "diverged": {"step": 101, "what": "loss"} if status == "diverged" else None,
+        "reason": "ValueError: broken" if status == "failed" else None,
+        "losses": {"chance": 1 / 6, "solved": 0.01},
+        "wall_seconds": 1.5,
+        "summary": dict(zip(ROLES, (marks[0], marks[worst], marks[-1]), strict=True)),
+    }
+    return attempt.finish(done)
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """Four real runs: two probes of an LSTM, a copy task with two curves, and one that diverges."""
+    root = tmp_path_factory.mktemp("real")
+    small = {"hidden": 4, "batch": 4, "steps": 5, "measure_batch": 8}
+    for seed in (0, 1):
+        gradlab.run(gradlab.RunSpec(cell="lstm", length=12, seed=seed, **small | {"steps": 0}), root)
+    gradlab.run(gradlab.RunSpec(task="copy", cell="rnn:gain=0.5", length=5, **small), root)
+    wild = {"optimizer": "sgd", "learning_rate": 1e30, "clip": "none"}
+    gradlab.run(gradlab.RunSpec(cell="rnn:activation=relu", length=12, **small, **wild), root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def written(real):
+    heard = []
+    return write_report(real, heard.append), heard
+
+
+def test_report_of_real_runs_is_whole(real, written):
+    paths, heard = written
+    assert heard == []
+    assert paths[0] == real / "report" / "index.md"
+    assert [path.name for path in paths[1:4]] == ["curves.csv", "summaries.csv", "seeds.csv"]
+    assert all(path.stat().st_size > 0 for path in paths)
+    assert {path.with_suffix("") for path in paths if path.suffix == ".svg"} == {
+        path.with_suffix("") for path in paths if path.suffix == ".png"
+    }
+    text = paths[0].read_text()
+    shown = set(re.findall(r"\((figures/[^)]+)\)", text))
+    assert shown == {str(path.relative_to(real / "report")) for path in paths if path.parent.name == "figures"}
+    assert [path.name for path in real.iterdir() if path.name.startswith(".report")] == []
+
+
+def test_diverged_run_is_named_and_is_not_called_vanishing(written):
+    text = written[0][0].read_text()
+    line = next(line for line in text.splitlines() if line.startswith("- `adding-rnn-activation=relu"))
+    assert "diverged" in line and "not finite at training step" in line
+    statement = next(line for line in text.splitlines() if line.startswith("- **RNN activation=relu"))
+    assert "at the end it is not finite (h from timestep" in statement
+
+
+def test_numbers_in_sentences_equal_those_of_the_arrays(real, written):
+    runs = sorted((real / "runs").glob("adding-lstm-*"))
+    lost = []
+    for run in runs:
+        with np.load(run / "curves.npz") as arrays:
+            curve = arrays["task/state/typical"][0]
+        lost.append((curve - curve[0])[np.argmax(np.abs(curve - curve[0]))])
+    group = next(g for g in grouped(read(real, print)) if g[0].config["cell"] == "lstm")
+    word = "lost" if np.mean(lost) < 0 else "gained"
+    assert findings.changes(group, "initial") == f"{abs(np.mean(lost)):.1f} decades {word}"
+    text = written[0][0].read_text()
+    assert f"{abs(np.mean(lost)):.1f} decades {word}) at initialisation" in text
+    assert "mean over 2 seeds" in text  # no interval below three
+
+
+def test_tidy_table_holds_the_stored_numbers(real):
+    frame = gradlab.load(real)
+    with np.load(next((real / "runs").glob("copy-*")) / "curves.npz") as arrays:
+        rows = frame.query("task == 'copy' and curve == 'total' and leaf == 'h' and training_step == 0")
+        assert rows["lag"].tolist() == list(range(1, 26))
+        np.testing.assert_array_equal(rows["typical"], arrays["total/h/typical"][0])
+        np.testing.assert_array_equal(rows["q90"], arrays["total/h/q90"][0])
+    assert not frame.duplicated(["run", "training_step", "curve", "leaf", "lag"]).any()
+    assert set(frame.columns) >= {"task", "cell", "length", "hidden", "seed", "run", "status", "rms", "dead"}
+    assert set(frame["status"]) == {"measured", "trained", "diverged"}
+
+
+def test_csv_keeps_infinities_and_nine_digits(real, written):
+    frame = gradlab.load(real)
+    kept = pd.read_csv(written[0][1], keep_default_na=False, na_values=["nan"])
+    assert len(kept) == len(frame)
+    np.testing.assert_allclose(kept["typical"], frame["typical"], rtol=1e-8)
+    assert np.isneginf(kept["typical"]).sum() == np.isneginf(frame["typical"]).sum() > 0
+    summary = pd.read_csv(written[0][2], keep_default_na=False, na_values=["nan"])
+    assert (summary == "").sum().sum() == 0  # no blanks that have to be guessed
+    assert summary.query("status == 'diverged' and final")["non_finite"].str.contains("h is not finite").all()
+
+
+def test_svgs_are_the_same_bytes_from_the_same_results(real, written):
+    first = {path: path.read_bytes() for path in written[0] if path.suffix in (".svg", ".csv", ".md")}
+    again = write_report(real, print)
+    assert again == written[0]
+    assert {path: path.read_bytes() for path in first} == first
+    svg = next(path for path in again if path.suffix == ".svg").read_text()
+    assert "<text" in svg and "decades from lag 1" in svg
+
+
+def stores(tmp_path):
+    """A store in which the gradient vanishes, and one in which it is held."""
+    for seed in range(3):
+        put(tmp_path / "vanishing", [falling(d + seed) for d in (5.0, 13.0, 9.0)], seed=seed)
+        put(tmp_path / "held", [falling(d / 10) for d in (5.0, 13.0, 9.0)], seed=seed, status="solved")
+    return tmp_path / "vanishing", tmp_path / "held"
+
+
+def test_opposite_stores_give_opposite_sentences(tmp_path):
+    vanishing, held = (read(root, print) for root in stores(tmp_path))
+    lost, kept = sections.statements(vanishing), sections.statements(held)
+    assert "the gradient vanishes in 3 of 3 seeds (6.0 [3.5, 8.5] decades lost) at initialisation" in lost
+    assert "14.0 [11.5, 16.5] decades lost at worst (training step 10)" in lost
+    assert "at the end it vanishes in 3 of 3 seeds (10.0 [7.5, 12.5] decades lost). Not solved by" in lost
+    assert "vanishing in 3 of 3 runs before training; vanishing in 3 of 3 runs at the end of training" in lost
+    assert "solved in 0 of 3" in lost
+    assert "vanish" not in kept
+    assert "the gradient holds in 3 of 3 seeds (0.5 [0.5, 0.5] decades lost) at initialisation" in kept
+    assert "Solved in 3 of 3 seeds at training step 100" in kept
+    assert "held in 3 of 3 runs before training; held in 3 of 3 runs at the end of training" in kept
+
+
+def test_title_says_what_was_lost_when(tmp_path):
+    put(tmp_path, [falling(d) for d in (4.4, 13.1, 0.8)], status="solved")
+    (record,) = read(tmp_path, print)
+    assert findings.title([record], "LSTM") == (
+        "LSTM, T = 40: 4.4 decades lost at initialisation, 13.1 at worst (training step 10), 0.8 when solved"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([[0.0], [2.0], [5.5]], "5.5 decades gained"),
+        ([[0.0], [-6.0], [1.0]], "6.0 decades lost by lag 2"),
+        ([[0.0], [-8.0], [4.0]], "8.0 decades lost by lag 2, and more than 3 gained elsewhere"),
+        ([[0.0], [-1.0], [-np.inf]], "zero from lag 3"),
+        ([[0.0], [np.nan], [1.0]], "not finite from lag 2"),
+        ([[0.0], [0.0], [0.01]], "nothing lost"),
+        ([[1.0]], "nothing lost"),
+    ],
+)
+def test_change_in_words(rows, words):
+    assert findings.change(GradientCurve.of({"h": rows}).summary()) == words
+
+
+def test_lag_panel_draws_the_summarised_curves(tmp_path):
+    put(tmp_path, [falling(d) for d in (30.0, 50.0, 2.0)])
+    (record,) = read(tmp_path, print)
+    drawing = panels.lag_figure("x", [[record]], ["LSTM"])
+    (ax,) = drawing.figure.axes
+    named = {line.get_label(): line for line in ax.get_lines()}
+    assert [label for label in named if not label.startswith("_")] == [
+        "initial (training step 0)", "worst (training step 10)", "final (training step 100)",
+    ]  # fmt: skip
+    for row, label in enumerate(list(named)[:3]):
+        expected = summarised(record.arrays(), row)
+        np.testing.assert_allclose(named[label].get_ydata(), expected - expected[0])
+    title = " ".join(ax.get_title(loc="left").split())
+    assert title.startswith("LSTM, T = 40: 30.0 decades lost at initialisation, 50.0 at worst (training step 10)")
+    heights = [line.get_ydata()[0] for line in ax.get_lines() if len(line.get_ydata()) == 2]
+    level = np.median([summarised(record.arrays(), row)[0] for row in range(3)])
+    assert heights == pytest.approx([-19.0 - level, -37.9 - level])
+    assert "10-90 % of examples" in drawing.caption
+    assert all(number in drawing.caption for number in ("30.0", "50.0", "2.0"))
+
+
+def test_floors_stay_out_where_no_curve_comes_near(tmp_path):
+    put(tmp_path, [falling(d) for d in (1.0, 2.0, 1.0)])
+    drawing = panels.lag_figure("x", [read(tmp_path, print)], ["LSTM"])
+    assert not [line for line in drawing.figure.axes[0].get_lines() if len(line.get_ydata()) == 2]
+    assert "float32" not in drawing.caption
+
+
+def test_seeds_are_drawn_as_mean_and_range(tmp_path):
+    vanishing, _ = stores(tmp_path)
+    group = read(vanishing, print)
+    drawing = panels.lag_figure("x", [group], ["LSTM"])
+    line = drawing.figure.axes[0].get_lines()[0]
+    assert line.get_ydata()[-1] == pytest.approx(-6.0)
+    band = drawing.figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
+    assert band.min() == pytest.approx(-7.0)
+    assert "mean over seeds of typical curves, band: their range over seeds" in drawing.caption
+
+
+def test_total_curve_stands_beside_the_task_curve(tmp_path):
+    put(tmp_path, [falling(20.0)] * 3, total=[falling(0.5)] * 3, task="copy")
+    drawing = panels.lag_figure("x", [read(tmp_path, print)], ["LSTM"])
+    left, right = (" ".join(ax.get_title(loc="left").split()) for ax in drawing.figure.axes)
+    assert "20.0 decades lost" in left
+    assert right.startswith("total curve (all outputs): 0.5 decades lost")
+
+
+def test_zero_and_nan_are_marked_where_they_begin(tmp_path):
+    dying = GradientCurve.of({"h": np.where(np.arange(40)[:, None] < 11, -np.arange(40.0)[:, None], -np.inf)})
+    broken = GradientCurve.of({"h": np.where(np.arange(40)[:, None] < 5, 0.0, np.nan)})
+    put(tmp_path, [falling(1.0), broken, dying])
+    drawing = panels.lag_figure("x", [read(tmp_path, print)], ["LSTM"])
+    texts = {text.get_text() for text in drawing.figure.axes[0].texts}
+    assert {"zero from lag 12", "not finite from lag 6"} <= texts
+    assert "zero from lag 12" in drawing.caption and "not finite from lag 6" in drawing.caption
+    counts = {line.get_label(): np.isfinite(line.get_ydata()).sum() for line in drawing.figure.axes[0].get_lines()}
+    assert (counts["worst (training step 10)"], counts["final (training step 100)"]) == (5, 11)
+    heat = panels.heat_figure("y", read(tmp_path, print)[0], "LSTM")
+    assert "Grey (zero or not finite): training step 10 from lag 6, 100 from lag 12" in heat.caption
+
+
+def test_heat_map_has_a_row_for_each_checkpoint(tmp_path):
+    put(tmp_path, [falling(d) for d in (4.0, 13.0, 1.0)])
+    drawing = panels.heat_figure("x", read(tmp_path, print)[0], "LSTM")
+    ax = drawing.figure.axes[0]
+    (mesh,) = ax.collections
+    assert mesh.get_array().shape == (3, 40) and mesh.get_rasterized()
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["0", "10", "100"]
+    assert (mesh.norm.vmin, mesh.norm.vmax) == pytest.approx((-13.0, 0.0))
+
+
+def test_loss_shows_chance_and_solved(tmp_path):
+    put(tmp_path, [falling(1.0)] * 3, status="solved")
+    drawing = training.loss_figure("x", [read(tmp_path, print)], ["LSTM"])
+    (ax,) = drawing.figure.axes
+    assert ax.get_yscale() == "log"
+    assert {"chance 0.167", "solved 0.01"} <= {text.get_text() for text in ax.texts}
+    assert ax.get_title(loc="left") == "adding, T = 40: solved at training step 100"
+
+
+def test_gates_say_what_moves(tmp_path):
+    put(tmp_path, [falling(1.0)] * 3)
+    drawing = training.gates_figure("x", read(tmp_path, print)[0], "LSTM")
+    assert "mean 0.70 at initialisation, 0.90 at the end" in drawing.heading
+    assert "saturation peaks at 30 % of units (gate f, training step 100)" in drawing.heading
+    np.testing.assert_allclose(drawing.figure.axes[1].get_lines()[0].get_ydata(), [0.0, 0.1, 0.3])
+
+
+def test_lengths_figure(tmp_path):
+    for length in (20, 40):
+        put(tmp_path, [falling(length / 2, length)] * 3, length=length, status="solved")
+        put(tmp_path, [falling(0.5, length)] * 3, length=length, cell="gru")
+    drawing = lengths.lengths_figure("x", read(tmp_path, print))
+    slope = drawing.figure.axes[0]
+    drawn = slope.get_lines()[0]
+    assert drawn.get_ydata() == pytest.approx([-10 / 19, -20 / 39])
+    texts = {text.get_text() for ax in drawing.figure.axes for text in ax.texts}
+    assert texts == {"1 of 1, step 100", "0 of 1 solved"}
+    assert drawing.heading == "adding: at T = 40 GRU held the gradient at the end of training, 1 other does not"
+
+
+def test_many_settings_give_a_bounded_number_of_figures(tmp_path):
+    for length in range(20, 31):
+        put(tmp_path, [falling(1.0, length)], length=length, steps=0, status="measured")
+    names = [drawing.name for drawing in gallery.drawings(read(tmp_path, print))]
+    assert names == [*(f"probe-adding-T{length}" for length in (30, 27, 23, 20)), "probe-lengths-adding"]
+
+
+def test_plot_draws_leaves_relative_to_lag_1(tmp_path):
+    both = GradientCurve.of({"h": falling(3.0).log10_norm["h"] + 2, "c": falling(1.0).log10_norm["h"]})
+    axes = gradlab.plot(both)
+    assert [line.get_label() for line in axes.get_lines()] == ["h", "c", "state"]
+    assert all(line.get_ydata()[0] == 0 for line in axes.get_lines())
+    assert len({line.get_marker() for line in axes.get_lines()}) == 3
+    assert axes.get_title(loc="left").startswith("T = 40: ")
+    matplotlib.pyplot.close(axes.figure)
+    ax = Figure().subplots()
+    level = gradlab.plot(GradientCurve.of({"h": [[-5.0]]}), ax, relative=False).get_lines()[0]
+    assert level.get_ydata().tolist() == [-5.0]
+
+
+def test_importing_the_report_changes_no_style():
+    before = dict(matplotlib.rcParams)
+    with figures.themed():
+        assert matplotlib.rcParams["svg.fonttype"] == "none"
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_no_finished_run_is_an_error_that_names_the_next_command(tmp_path):
+    with pytest.raises(GradlabError, match="gradlab run adding") as error:
+        write_report(tmp_path, print)
+    assert error.value.exit_code == 2
+    assert not (tmp_path / "report").exists()
+
+
+def test_corrupt_runs_are_skipped_with_one_warning_each(tmp_path):
+    put(tmp_path, [falling(1.0)] * 3)
+    (put(tmp_path, [falling(1.0)] * 3, seed=1) / "done.json").write_text("{")
+    (put(tmp_path, [falling(1.0)] * 3, seed=2) / "curves.npz").write_bytes(b"PK\x03\x04")
+    heard = []
+    text = write_report(tmp_path, heard.append)[0].read_text()
+    assert sorted(re.findall(r"s\d", " ".join(message.split(":")[0] for message in heard))) == ["s1", "s2"]
+    assert "1 run in this folder, 1 finished" in text
+    assert all(message in text for message in heard)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert gradlab.load(tmp_path)["run"].nunique() == 1
+    assert len(caught) == 2
+
+
+def test_unfinished_runs_are_listed(tmp_path):
+    put(tmp_path, [falling(1.0)] * 3)
+    put(tmp_path, [falling(1.0)] * 2, seed=1, status="interrupted")
+    put(tmp_path, [falling(1.0)] * 1, seed=2, status="failed")
+    dead = tmp_path / "runs" / f".adding-lstm-T40-s3.{_host()}-999999999"
+    dead.mkdir()
+    (dead / "config.json").write_text(json.dumps(CONFIG | {"seed": 3}))
+    log = (tmp_path / "runs" / "adding-lstm-T40-s0" / "log.jsonl").read_text()
+    (dead / "log.jsonl").write_text(log[: len(log) // 2])  # its last line is torn
+    text = write_report(tmp_path, print)[0].read_text()
+    assert "`adding-lstm-T40-s1` interrupted at training step 10; 2 checkpoints measured" in text
+    assert "`adding-lstm-T40-s2` failed: ValueError: broken; 1 checkpoint measured" in text
+    assert "`adding-lstm-T40-s3` killed, no done.json; 1 checkpoint measured" in text
+    summary = pd.read_csv(tmp_path / "report" / "summaries.csv")
+    assert set(summary["status"]) == {"trained", "interrupted", "failed", "killed"}
+
+
+def _host():
+    from gradlab.runs import store
+
+    return store._host()
+
+
+def test_commands_repeat_the_runs(tmp_path):
+    for seed in (0, 1, 2):
+        put(tmp_path, [falling(1.0)] * 3, seed=seed, cell="rnn:gain=0.5")
+    (line,) = [line for line in sections.reproduce(read(tmp_path, print)).splitlines() if "gradlab run" in line]
+    words = line.split()
+    given = {words[i][2:].replace("-", "_"): words[i + 1] for i in range(3, len(words), 2)}
+    assert given.pop("seed") == "0-2"
+    spec = gradlab.RunSpec(
+        task=words[2],
+        length=int(given.pop("len")),
+        learning_rate=float(given.pop("learning_rate")),
+        **{name: int(value) if value.isdigit() else value for name, value in given.items()},
+    )
+    assert spec.config() == CONFIG | {"cell": "rnn:gain=0.5"}
+
+
+def test_different_executions_are_said_aloud(tmp_path):
+    first = put(tmp_path, [falling(1.0)] * 3)
+    put(tmp_path, [falling(1.0)] * 3, seed=1)
+    assert "different" not in sections.environments(read(tmp_path, print))
+    (first / "env.json").write_text(json.dumps({"execution": {"platform": "gpu"}}))
+    text = sections.environments(read(tmp_path, print))
+    assert "computed in 2 different ways" in text and "differ in platform" in text
+
+
+def test_seed_table_has_intervals_from_three_seeds_on(tmp_path):
+    vanishing, _ = stores(tmp_path)
+    frame = tables.seeds(read(vanishing, print))
+    row = frame.query("checkpoint == 'initial' and leaf == 'state'").iloc[0]
+    assert (row["seeds"], row["span_mean"], row["verdict"]) == (3, pytest.approx(-6.0), "vanishing in 3 of 3")
+    half = 4.302653 * np.std([5, 6, 7], ddof=1) / np.sqrt(3)  # t of 2 degrees of freedom
+    assert row["span_high"] - row["span_mean"] == pytest.approx(half, rel=1e-6)
+    assert row["half_life"] == pytest.approx(np.log10(2) * 39 / 6)
+    assert np.isnan(tables.seeds(read(vanishing, print)[:2])["span_low"]).all()
+
+
+def test_labels_tell_settings_apart(tmp_path):
+    put(tmp_path, [falling(1.0)] * 3, cell="gru")
+    put(tmp_path, [falling(1.0)] * 3, hidden=16, seed=1)
+    put(tmp_path, [falling(1.0)] * 3)
+    assert labels(grouped(read(tmp_path, print))) == ["LSTM, hidden 16", "LSTM, hidden 8", "GRU"]
+    assert cell_label("package.module:make:gain=2") == "make gain=2"
+
+
+def test_neither_load_nor_the_report_needs_jax(tmp_path):
+    put(tmp_path, [falling(1.0)] * 3)
+    code = (
+        "import sys, gradlab; from pathlib import Path; from gradlab.report.page import write_report;"
+        f"root = Path({str(tmp_path)!r}); gradlab.load(root); write_report(root, print); gradlab.plot;"
+        "assert not [name for name in sys.modules if name.split('.')[0] in ('jax', 'jaxlib')]"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=Path(__file__).parent)

@@ -1,0 +1,81 @@
+"""The fast path against a plain scan that autodiff goes through, in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from gradlab.cells import CELLS, lstm
+from gradlab.training.unroll import unroll
+
+CELL_NAMES = [*CELLS, "lstm-1997"]
+NO_BUDGET, ENOUGH = 1, 2**40
+
+
+def build(name):
+    return lstm(forget_gate=False) if name == "lstm-1997" else CELLS[name]()
+
+
+def scanned(cell, params, inputs):
+    return lax.scan(lambda s, x: cell.step(params, s, x), cell.carry(params, inputs.shape[1]), inputs)[1]
+
+
+def problem(name, timesteps, input_size):
+    cell = build(name)
+    params = cell.init(jax.random.key(0), input_size, 5)
+    noise = jax.tree.map(lambda leaf: 0.1 * jax.random.normal(jax.random.key(3), leaf.shape), params)
+    params = jax.tree.map(jnp.add, params, noise)
+    return cell, params, jax.random.normal(jax.random.key(1), (timesteps, 3, input_size))
+
+
+def loss_of(outputs):
+    return jnp.sum(jnp.sin(outputs * jnp.arange(1.0, 6.0)))
+
+
+CASES = [
+    *((name, 17, 2, True) for name in CELL_NAMES),
+    *(("lstm", timesteps, 2, False) for timesteps in (1, 2, 3)),
+    ("lstm", 17, 10, False),
+    ("gru", 3, 10, True),
+]
+
+
+@pytest.mark.parametrize(("name", "timesteps", "input_size", "last"), CASES)
+def test_values_and_gradients_equal_those_of_a_plain_scan(name, timesteps, input_size, last):
+    with jax.enable_x64(True):
+        cell, params, inputs = problem(name, timesteps, input_size)
+        rows = slice(-1, None) if last else slice(None)
+
+        def through(outputs):
+            return jax.value_and_grad(lambda p, x: loss_of(outputs(p, x)), argnums=(0, 1))(params, inputs)
+
+        want = through(lambda p, x: scanned(cell, p, x)[rows])
+        for budget in (ENOUGH, NO_BUDGET):
+            got = through(lambda p, x, budget=budget: unroll(cell, p, x, last=last, budget=budget))
+            for one, other in zip(jax.tree.leaves(want), jax.tree.leaves(got), strict=True):
+                np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-12)
+
+
+def test_segments_save_memory():
+    cell, params, inputs = problem("lstm", 1024, 2)
+
+    def temporary_bytes(budget):
+        program = jax.jit(jax.grad(lambda p: loss_of(unroll(cell, p, inputs, last=True, budget=budget))))
+        return program.lower(params).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporary_bytes(NO_BUDGET) < temporary_bytes(ENOUGH) / 4
+
+
+def test_a_cell_without_parts_is_unrolled_by_its_step():
+    class Sum:
+        def carry(self, params, batch_size):
+            return jnp.zeros((batch_size, 1))
+
+        def step(self, params, carry, x_t):
+            return carry + x_t, carry
+
+    inputs = jnp.arange(8.0).reshape(4, 2, 1)
+    outputs = unroll(Sum(), None, inputs)
+    np.testing.assert_array_equal(outputs[:, :, 0], [[0, 0], [0, 1], [2, 4], [6, 9]])
+    np.testing.assert_array_equal(unroll(Sum(), None, inputs, last=True), outputs[-1:])
