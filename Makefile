@@ -20,7 +20,7 @@ demo: setup
 	$(BIN)/gradlab report
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 lint: setup
 	$(BIN)/ruff check .

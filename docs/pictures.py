@@ -8,11 +8,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from gradlab.report.page import write_report
 from rich.console import Console
 
 from gradlab.cli.console import Screen
 from gradlab.cli.run import Session
+from gradlab.report.page import write_report
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 

@@ -105,14 +105,18 @@ def typed(capsys):
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    """A cell of one's own; the file knows a quick task too, `recall`."""
+def own_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("own") / "own.py"
     path.write_text(OWN)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(TASKS, "recall", None)
-        exec(OWN, {"__name__": "own"})
-        yield f"{path}:Own"
+    return path
+
+
+@pytest.fixture
+def own(own_file, monkeypatch):
+    """A cell of one's own; its file knows a quick task too, `recall`."""
+    monkeypatch.setitem(TASKS, "recall", None)
+    exec(OWN, {"__name__": "own"})
+    return f"{own_file}:Own"
 
 
 SPEC = RunSpec(cell="lstm", length=5, hidden=2, batch=2, measure_batch=3, steps=3, learning_rate=0.001)
@@ -146,6 +150,8 @@ def start(tmp_path_factory):
         # Importing jax, as the tests have done, sets the level of its log for every child process.
         clean = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
         if "recall" in words:
+            # That file imports jax before the command can ask XLA to be quiet.
+            clean["TF_CPP_MIN_LOG_LEVEL"] = "3"
             code += f"\nexec(open({words[words.index('--cell') + 1].split(':')[0]!r}).read())"
         code += "\nimport sys; from gradlab.cli.app import entry; entry()"
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
@@ -260,21 +266,18 @@ def test_not_finite_is_a_string(typed, own):
 
 
 def test_a_grid_ends_in_one_table_over_seeds(typed, own, tmp_path):
-    words = ["probe", "recall", "--cell", own, "--len", "3-4", "--seed", "0,2", "--seed", "5", "--hidden", "2"]
+    words = ["probe", "recall", "--cell", own, "--len", "3", "--seed", "0,2", "--seed", "5", "--hidden", "2"]
     code, out, err = typed(*words, "--json")
     document = json.loads(out)
-    assert code == 0 and len(document["runs"]) == 6 and len(document["seeds"]) == 2
-    assert [line.split()[0] for line in err.splitlines()] == [f"[{i}/6]" for i in range(1, 7)]
-    spans = {}
-    for record in document["runs"]:
-        state = record["summary"]["final"]["curves"]["task"]["state"]
-        spans.setdefault(record["spec"]["length"], []).append(state["span"])
-    for row in document["seeds"]:
-        low, high = stats.ttest_1samp(spans[row["length"]], 0).confidence_interval(0.95)
-        found = row["final"]["span"]
-        assert (row["seeds"], found["count"]) == (3, 3)
-        assert found["mean"] == pytest.approx(np.mean(spans[row["length"]]))
-        assert (found["low"], found["high"]) == pytest.approx((low, high))
+    assert code == 0 and len(document["runs"]) == 3 and len(document["seeds"]) == 1
+    assert [line.split()[0] for line in err.splitlines()] == ["[1/3]", "[2/3]", "[3/3]"]
+    states = [record["summary"]["final"]["curves"]["task"]["state"] for record in document["runs"]]
+    spans = [state["span"] for state in states]
+    (row,) = document["seeds"]
+    low, high = stats.ttest_1samp(spans, 0).confidence_interval(0.95)
+    assert (row["seeds"], row["final"]["span"]["count"]) == (3, 3)
+    assert row["final"]["span"]["mean"] == pytest.approx(np.mean(spans))
+    assert (row["final"]["span"]["low"], row["final"]["span"]["high"]) == pytest.approx((low, high))
 
     listed = json.loads(typed("ls", "--json")[1])["runs"]
     assert sorted(found["id"] for found in listed) == sorted(record["id"] for record in document["runs"])
@@ -282,10 +285,10 @@ def test_a_grid_ends_in_one_table_over_seeds(typed, own, tmp_path):
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("done.json")}
     done.write_text(done.read_text().replace('"measured"', '"interrupted"'))
     code, out, err = typed(*words)
-    assert code == 0 and err.count("already measured") == 5
+    assert code == 0 and err.count("already measured") == 2
     again = {path for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp}
     assert again == {done} and Store(tmp_path / "results").find(listed[0]["id"]).status == "measured"
-    assert "over seeds" in out and "6 runs, at their last checkpoint" in out
+    assert "over seeds" in out and "3 runs, at their last checkpoint" in out
 
 
 def test_lists_ranges_and_repeated_options():
@@ -320,9 +323,8 @@ def test_the_results_folder(typed, own, tmp_path, monkeypatch):
 
 def test_trained_weights_are_measured_at_another_length(typed, own, tmp_path):
     folder = tmp_path / "results"
-    spec = RunSpec(
-        task="recall", cell=own, length=4, hidden=2, batch=2, measure_batch=3, steps=2, dtype="float64", seed=3
-    )
+    fields = {"task": "recall", "cell": own, "length": 4, "hidden": 2, "batch": 2, "measure_batch": 3}
+    spec = RunSpec(**fields, steps=2, dtype="float64", seed=3)
     trained = run(spec, folder)
     words = ["probe", "recall", "--params", spec.id, "--measure-batch", "3", "--json", "-q"]
     code, out, err = typed(*words, "--len", "8")
@@ -584,10 +586,12 @@ def checkpoints_in(folder):
 def test_ctrl_c_inside_a_chunk(start, own, tmp_path):
     folder = tmp_path / "results"
     words = endless(own)
-    for _ in range(2):  # the second time what was interrupted is done again from the start
+    for times in (1, 2):  # the second time what was interrupted is done again from the start
         process = start(words, folder, env={"FORCE_COLOR": "1"})
         wait_for(lambda: checkpoints_in(folder) >= 7, process)
-        process.send_signal(signal.SIGINT)
+        for _ in range(times):  # and somebody is impatient
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.02)
         pressed = time.monotonic()
         out, err = process.communicate(timeout=60)
         assert time.monotonic() - pressed < 10
@@ -656,11 +660,12 @@ sys.exit(0)
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_listing_loads_no_jax(finished, results):
+def test_looking_at_runs_loads_no_jax(finished, results):
     code = """
 import sys
 from gradlab.cli import app
-assert app.main(["ls"]) == 0 and app.main(["ls", "--json"]) == 0
+for command in (["ls"], ["ls", "--json"], ["show", "adding"], ["show", "adding", "--json"]):
+    assert app.main(command) == 0
 print("jax" in sys.modules)
 sys.exit(0)
 """
@@ -706,7 +711,7 @@ def test_a_run_ends_well_though_nobody_listens(start, own, tmp_path):
     assert [stored.status for stored in Store(tmp_path).scan(pytest.fail)] == ["trained"]
 
 
-@pytest.mark.parametrize("limit, name", [(100, "config.json"), (2500, "log.jsonl"), (9000, "curves.npz")])
+@pytest.mark.parametrize("limit, name", [(100, "config.json"), (9000, "curves.npz")])
 def test_a_full_disk_leaves_nothing(finished, own, tmp_path, limit, name):
     code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
     words = ["run", "recall", "--cell", own, "--len", "60", *TINY, "--steps", "2", "-q"]

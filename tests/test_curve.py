@@ -14,6 +14,7 @@ from gradlab.errors import GradlabError
 from gradlab.gradient import GradientCurve
 from gradlab.gradient.curve import log10_of_all, repaired
 from gradlab.gradient.scaled import Scaled, add, normalise, times_power_of_two
+from gradlab.gradient.summary import NonFinite
 
 INF, NAN = math.inf, math.nan
 
@@ -388,3 +389,10 @@ def test_norms_of_all_leaves_are_those_of_exact_integers(powers_of_ten):
     exact = lowest + math.log10(square) / 2
     measured = log10_of_all([np.array([float(power)]) for power in powers_of_ten])
     assert measured[0] == pytest.approx(exact, abs=1e-12, rel=1e-12)
+
+
+def test_a_forward_pass_that_is_not_finite_is_never_called_vanishing():
+    # A ReLU turns the NaN of its forward pass into a zero on the way back.
+    finding = NonFinite("h", 2, 1)
+    bad = GradientCurve.of({"h": [[-math.inf], [-math.inf]]}, non_finite=(finding,))
+    assert str(bad.verdict()) == "non-finite at lag 1"

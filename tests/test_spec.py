@@ -163,9 +163,7 @@ def test_fields_that_came_later_are_left_out_at_their_default():
     assert RunSpec(steps=0, params="a-run").config()["params"] == "a-run"
 
 
-@pytest.mark.parametrize(
-    "cell", ["rnn", "lstm:forget_bias=-2.5:gain=3", "{folder}/MY Cell ü.py:MyCell:gain=2"]
-)
+@pytest.mark.parametrize("cell", ["rnn", "lstm:forget_bias=-2.5:gain=3", "{folder}/MY Cell ü.py:MyCell:gain=2"])
 def test_a_name_is_made_of_few_characters(cell, tmp_path):
     (tmp_path / "MY Cell ü.py").write_text(OWN)
     name = RunSpec(cell=cell.format(folder=tmp_path)).id

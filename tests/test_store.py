@@ -295,6 +295,24 @@ def test_a_finished_writer_wins_against_an_interrupted_one(tmp_path):
     assert race(tmp_path, "interrupted", "solved") == ["solved"] * 25
 
 
+def test_a_run_that_was_finished_while_another_cleared_the_way_is_put_back(store, monkeypatch):
+    finish(store, status="interrupted", note="first")
+    late = store.begin("a-run", CONFIG)
+    late.path = late.path.rename(late.path.with_name(".a-run.elsewhere-1"))
+    slow = store.begin("a-run", CONFIG)
+    rename, waiting = os.rename, [late]
+
+    def overtaken(source, target):
+        if source == slow.target and waiting:
+            waiting.pop().finish({"status": "solved", "note": "late"})
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", overtaken)
+    slow.finish({"status": "interrupted", "note": "slow"})
+    assert store.find("a-run").done["note"] == "late"
+    assert [entry.name for entry in store.runs.iterdir()] == ["a-run"]
+
+
 # ---------------------------------------------------------------- disks
 
 

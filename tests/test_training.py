@@ -1,8 +1,12 @@
 """Training against straightforward loops, its ends, and what is looked at on the way."""
 
+import json
 import math
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +16,7 @@ import pytest
 from jax import lax
 
 from gradlab.cells import Cell
+from gradlab.errors import GradlabError
 from gradlab.gradient import gradient_curve
 from gradlab.runs.execute import run
 from gradlab.runs.spec import RunSpec
@@ -418,6 +423,41 @@ def test_optimisers_by_hand(name, options):
             w = optax.apply_updates(w, update)
             got.append(float(w))
     np.testing.assert_allclose(got, by_hand(name, gradients, 0.1), rtol=1e-9)
+
+
+# ---------------------------------------------------------------- several devices
+
+SHARDED = """
+import json, sys
+import jax
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_enable_x64", True)
+sys.path.insert(0, sys.argv[1])
+import test_training as here
+clip = here.Clip("norm", 0.1)
+for shards in (1, 2):
+    cell, task = here.get_cell("gru"), here.Toy(level=1.0)
+    events, outcome = here.outcome_of(task, cell, length=4, batch=6, steps=7, clip=clip, shards=shards)
+    weights = [leaf.tolist() for leaf in jax.tree.leaves(outcome.params)]
+    print(json.dumps([here.rows(events, "loss").tolist(), here.rows(events, "log10_grad_norm").tolist(), weights]))
+"""
+
+
+def test_a_batch_split_over_devices_gives_the_same_training():
+    code = [sys.executable, "-c", SHARDED, str(Path(__file__).parent)]
+    done = subprocess.run(code, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    one, two = map(json.loads, done.stdout.splitlines())
+    for whole, split in zip(one, two, strict=True):
+        for a, b in zip(whole, split, strict=True):
+            np.testing.assert_allclose(b, a, rtol=1e-10, atol=1e-13)
+    assert one[0][-1] < 0.9 * one[0][0], "nothing was learned, so nothing was compared"
+
+
+@pytest.mark.parametrize("shards", [0, 3, 64])
+def test_a_batch_that_cannot_be_split(shards):
+    with pytest.raises(GradlabError, match=f"shards is {shards}: give a divisor of batch=64, at most"):
+        run(RunSpec(batch=64), shards=shards)
 
 
 # ---------------------------------------------------------------- own cells, arithmetic, the copy task

@@ -62,12 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has left; Python would complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         message = getattr(error, "format_message", None)
+        if type(error).__name__ == "NoArgsIsHelpError" and message is not None:
+            Screen().note(message())
+            return 2
         if message is not None:  # a usage error of typer, whose own class has no public name in all versions
             Screen().error(f"{_one_line(message())}; `gradlab --help` lists what there is")
             return 2
@@ -87,7 +86,9 @@ def _one_line(text: str) -> str:
 
 def _set_up() -> None:
     """What has to be set before jax is imported, and streams that can print any character."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # XLA logs an error for every program that it loads from the cache, about tuning hints that it calls features
+    # of the processor. What really fails is raised, so only fatal messages are let through.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

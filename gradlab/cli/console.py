@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from typing import IO
 
 from rich.console import Console, JustifyMethod
 from rich.live import Live
@@ -28,12 +29,24 @@ STATUS_STYLE = {
 }
 
 
+class _Console(Console):
+    """A console whose reader may leave, as `head` does: what is left to say then goes nowhere."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the command go on and end with its own exit code."""
+        _silence(self.file)
+
+
+def _silence(stream: IO[str]) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def _console(*, stderr: bool) -> Console:
     # FORCE_COLOR alone must not make rich draw moving lines into a log file.
     stream = sys.stderr if stderr else sys.stdout
     # A file has no width, so a table in it is not folded unless COLUMNS asks for that.
     width = None if stream.isatty() or "COLUMNS" in os.environ else 160
-    return Console(stderr=stderr, highlight=False, width=width, force_interactive=stream.isatty())
+    return _Console(stderr=stderr, highlight=False, width=width, force_interactive=stream.isatty())
 
 
 class Screen:
@@ -54,7 +67,11 @@ class Screen:
 
     def raw(self, text: str) -> None:
         """Text for another program, exactly as it is."""
-        self.out.file.write(text + "\n")
+        try:
+            self.out.file.write(text + "\n")
+            self.out.file.flush()
+        except BrokenPipeError:
+            self.out.on_broken_pipe()
 
     def note(self, text: str, style: str = "") -> None:
         """One message on stderr, never wrapped."""

@@ -20,7 +20,9 @@ _UNITS = "span in decades, slope in decades per timestep (± at these weights), 
 
 def record_of(run: StoredRun) -> dict[str, Any]:
     """The record of a stored run, the same object that `--json` prints."""
-    return {"id": run.id, "spec": run.config, **run.done, "checkpoints": run.log(), "path": str(run.path)}
+    found = {"id": run.id, "spec": run.config, "status": run.status}
+    done = {name: value for name, value in run.done.items() if name != "digests"}
+    return found | done | {"checkpoints": run.log(), "path": str(run.path)}
 
 
 def headline(record: Record) -> str:

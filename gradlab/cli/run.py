@@ -1,5 +1,6 @@
 """`gradlab run` and `gradlab probe`: train and measure, or measure alone."""
 
+import shlex
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gradlab.cli import options
+from gradlab.cli.cache import use_cache
 from gradlab.cli.console import Progress, Screen
 from gradlab.cli.devices import devices_for
 from gradlab.cli.lists import grid
@@ -72,7 +74,7 @@ def run(
             "seed": seed,
         }
     )
-    return _Session(Screen(), options.open_store(results), specs, json=json, quiet=quiet).carry_out()
+    return Session(Screen(), options.open_store(results), specs, json=json, quiet=quiet).carry_out()
 
 
 def probe(
@@ -103,10 +105,10 @@ def probe(
         for name, given in fields.items():
             fields[name] = given if given is not None else [str(source.config[name])]
     specs = grid({"task": [task], **fields, "measure_batch": measure_batch}, **fixed)
-    return _Session(Screen(), store, specs, json=json, quiet=quiet).carry_out()
+    return Session(Screen(), store, specs, json=json, quiet=quiet).carry_out()
 
 
-class _Session:
+class Session:
     """The runs of one command, from the header to the next useful command."""
 
     def __init__(
@@ -121,6 +123,9 @@ class _Session:
         """Run everything, show it, and return the exit code."""
         from gradlab.runs.engine import run_all
 
+        self.store.check(self.screen.warn)
+        self.store.check_writable()
+        use_cache()
         # A single run takes all cores; the runs of a grid take one each, whatever their number, for equal bits.
         alone = len(self.specs) == 1 and self.specs[0].steps > 0
         self.shards = devices_for(self.specs[0].batch) if alone else 1
@@ -172,8 +177,12 @@ class _Session:
             self.screen.line(f"written: {len(self.records)} runs in {self.store.runs}/")
         self.screen.line(f"next: {self._next()}")
 
+    def _folder(self) -> str:
+        """The option that names the results folder, where it is not the default one."""
+        return "" if self.store.root == Store().root else f" --results {shlex.quote(str(self.store.root))}"
+
     def _next(self) -> str:
-        folder = "" if self.store.root == Store().root else f" --results {self.store.root}"
+        folder = self._folder()
         failed = next((record for record in self.records if record["status"] == "failed"), None)
         if failed:
             return f"gradlab show {failed['id']}{folder}"
@@ -187,7 +196,7 @@ class _Session:
         if spec is not None:
             done = sum(record["status"] != "failed" for record in self.records)
             self.screen.note(f"done {done} of {len(self.specs)}; to go on, type the same command again")
-            self.screen.note(f"this run alone: {spec.command()}")
+            self.screen.note(f"this run alone: {spec.command()}{self._folder()}")
         return INTERRUPTED
 
 

@@ -145,6 +145,9 @@ class GradientCurve:
         _check_decades(decades)
         relative = _relative(self.summarised(leaf))
         bad = np.isnan(relative) | np.isposinf(relative)
+        if self.non_finite and not bad.any():
+            # Backward a ReLU turns the NaN of its forward pass into 0, which is no vanishing gradient.
+            return Verdict("non-finite", float("nan"), 1)
         if bad.any():
             lag = int(np.argmax(bad))
             return Verdict("non-finite", float(relative[lag]), lag + 1)

@@ -1,8 +1,10 @@
 """One run from its spec to its result, stored on the way if a store is given."""
 
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ from jax import Array
 from gradlab.cells import Params
 from gradlab.errors import GradlabError
 from gradlab.gradient.curve import GradientCurve
+from gradlab.runs.attempt import Attempt
 from gradlab.runs.environment import environment
 from gradlab.runs.spec import RunSpec
-from gradlab.runs.store import Attempt, Store, StoredRun
+from gradlab.runs.store import Store, StoredRun
 from gradlab.training.loop import Checkpoint, Chunk, Event, Outcome, Trace, initial_params, train
 
 STATISTICS: dict[str, Callable[[GradientCurve, str], np.ndarray]] = {
@@ -90,7 +93,7 @@ class RunResult:
                 "solved": task.solved(self.spec.length),
             },
             "parameters": self.parameters,
-            "train_steps_per_second": self.training_steps / seconds if seconds else None,
+            "train_steps_per_second": self.training_steps / seconds if seconds and self.spec.steps else None,
             "compile_seconds": outcome.compile_seconds if outcome else None,
             "measure_seconds": outcome.measure_seconds if outcome else None,
             "train_seconds": outcome.train_seconds if outcome else None,
@@ -149,27 +152,29 @@ def run(
         >>> result.status, len(result.curve("initial").lags)
         ('measured', 10)
     """
-    if spec.batch % shards or not 1 <= shards <= len(jax.devices()):
+    if not 1 <= shards <= len(jax.devices()) or spec.batch % shards:
         raise GradlabError(
             f"shards is {shards}: give a divisor of batch={spec.batch}, at most {len(jax.devices())}"
         )
     store = None if results is None else Store(results)
-    start = None if spec.params is None else trained_params(spec, Store(results).find(spec.params))
+    with _arithmetic(spec.dtype):
+        start = None if spec.params is None else trained_params(spec, Store(results).find(spec.params))
     attempt = store.begin(spec.id, spec.config()) if store else None
     result = RunResult(spec)
     started = time.perf_counter()
     try:
-        with jax.enable_x64(True) if spec.dtype == "float64" else nullcontext():
+        with _arithmetic(spec.dtype):
             _perform(result, start, attempt, observe or (lambda event: None), shards)
     except KeyboardInterrupt:
-        _keep(result, attempt, started)
+        with _undisturbed():
+            _keep(result, attempt, started)
         raise
     except GradlabError:
         if attempt:
             attempt.discard()
         raise
     except Exception as error:
-        result.status, result.reason = "failed", f"{type(error).__name__}: {error}"
+        result.status, result.reason = "failed", " ".join(f"{type(error).__name__}: {error}".split())
     _keep(result, attempt, started)
     return result
 
@@ -241,18 +246,40 @@ def _perform(
         observe(event)
 
 
+def _arithmetic(dtype: str) -> AbstractContextManager[None]:
+    """What jax computes in."""
+    return jax.enable_x64(dtype == "float64")
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore a second Ctrl-C, which must not undo what the first one asked for."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _keep(result: RunResult, attempt: Attempt | None, started: float) -> None:
-    """Write what there is and give the run its name."""
+    """Write what there is and give the run its name; where the disk is full, leave nothing."""
     result.wall_seconds = time.perf_counter() - started
     if attempt is None:
         return
     result.path = attempt.target
-    if result.checkpoints:
-        attempt.write_arrays("curves.npz", stacked(result))
-    if result.outcome:
-        attempt.write_arrays("params.npz", _host_arrays(result.outcome.params))
     done = {key: value for key, value in result.as_dict().items() if key not in ("spec", "checkpoints", "path")}
-    attempt.finish(done)
+    try:
+        if result.checkpoints:
+            attempt.write_arrays("curves.npz", stacked(result))
+        if result.outcome:
+            attempt.write_arrays("params.npz", _host_arrays(result.outcome.params))
+        attempt.finish(done)
+    except GradlabError:
+        attempt.discard()
+        raise
 
 
 def stacked(result: RunResult) -> dict[str, np.ndarray]:

@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import math
 import re
+import shlex
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, SupportsIndex
 
 from gradlab.cells import Cell
 from gradlab.errors import GradlabError, unknown
@@ -26,7 +26,12 @@ _CHOICES = {
     "dtype": ("float32", "float64"),
     "measure": ("checkpoints", "ends"),
 }
+_TEXTS = ("task", "cell", "optimizer", *_CHOICES)
 _AT_LEAST = {"length": 1, "hidden": 1, "batch": 1, "steps": 0, "seed": 0, "measure_batch": 1}
+_TRAINING = ("batch", "optimizer", "learning_rate", "clip", "stop", "measure")
+"""Fields that say how to train, which a probe does not ask for."""
+_OF_PARAMS = ("hidden", "dtype", "seed")
+"""Fields that a probe of trained weights takes from their run where they are not given."""
 _LATER = {"omit": True}
 """Metadata of a field that was added later: at its default it is left out, so no existing run is renamed."""
 
@@ -79,16 +84,16 @@ class RunSpec:
     cell_source: str | None = field(default=None, metadata=_LATER)
 
     def __post_init__(self) -> None:
+        for name in _TEXTS:
+            _check_text(name, getattr(self, name))
         for name, lowest in _AT_LEAST.items():
-            _check_int(name, getattr(self, name), lowest)
+            self._put(**{name: _whole(name, getattr(self, name), lowest)})
         if self.seed >= 2**32:
             raise GradlabError(f"seed is {self.seed}: give a whole number below 2**32")
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise unknown(name, str(getattr(self, name)), allowed)
-        rate = float(self.learning_rate)
-        if not (math.isfinite(rate) and rate > 0):
-            raise GradlabError(f"learning_rate is {rate:g}: give a positive number")
+        rate = _positive("learning_rate", self.learning_rate)
         self._put(learning_rate=rate, clip=_clip_name(parse_clip(self.clip)))
         cell = cell_variant(self.cell)
         task = task_variant(self.task)
@@ -96,6 +101,8 @@ class RunSpec:
         self._put(optimizer=optimizer_variant(self.optimizer, rate).name)
         if self.length < task.value.min_length:
             raise GradlabError(f"length is {self.length}: {self.task} needs at least {task.value.min_length}")
+        if self.params is not None:
+            _check_text("params", self.params)
         if self.params is not None and self.steps:
             raise GradlabError(
                 f"params with steps={self.steps}: trained weights can only be measured, give steps=0"
@@ -120,8 +127,15 @@ class RunSpec:
         return f"{_safe(self.task)}-{_safe(self.cell)}-T{self.length}-s{self.seed}-{digest}"
 
     def build_cell(self) -> Cell:
-        """The cell."""
-        return cell_variant(self.cell).value
+        """The cell.
+
+        Raises:
+            GradlabError: the user's own source has changed since this spec was made, which names the run.
+        """
+        cell = cell_variant(self.cell)
+        if cell.source != self.cell_source:
+            raise GradlabError(f"the source of {self.cell} changed while this run was waiting: run it again")
+        return cell.value
 
     def build_task(self) -> Task:
         """The task."""
@@ -148,15 +162,17 @@ class RunSpec:
 
     def command(self) -> str:
         """The command that runs this spec: what differs from the defaults, spelt out."""
-        verb = "run" if self.steps else "probe"
-        words = ["gradlab", verb, self.task, "--cell", self.cell, "--len", str(self.length)]
-        default = RunSpec(steps=0) if not self.steps else RunSpec()
-        for spec_field in fields(self):
-            value = getattr(self, spec_field.name)
-            fixed = spec_field.name in ("task", "cell", "length", "cell_source")
-            if not fixed and value != getattr(default, spec_field.name):
-                words += ["--" + spec_field.name.replace("_", "-"), spell(value)]
-        return " ".join(words)
+        values = {name: value for name, value in asdict(self).items() if name != "cell_source"}
+        changed = {name for name, value in values.items() if value != getattr(RunSpec, name)}
+        probe = self.steps == 0 and changed.isdisjoint(_TRAINING)
+        if self.params is not None:
+            changed |= set(_OF_PARAMS)
+        words = ["gradlab", "probe" if probe else "run", self.task]
+        words += ["--cell", self.cell, "--len", str(self.length)]
+        for name in values:
+            if name in changed - {"task", "cell", "length"} and not (probe and name == "steps"):
+                words += ["--" + name.replace("_", "-"), spell(values[name])]
+        return shlex.join(words)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "RunSpec":
@@ -197,9 +213,24 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _check_int(name: str, value: Any, lowest: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+def _check_text(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise GradlabError(f"{name} is {value!r}: give a text")
+
+
+def _whole(name: str, value: Any, lowest: int) -> int:
+    """A whole number, numpy's too, as an int."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or value.__index__() < lowest:
         raise GradlabError(f"{name} is {value}: give a whole number of at least {lowest}")
+    return value.__index__()
+
+
+def _positive(name: str, value: Any) -> float:
+    """A finite positive number as a float."""
+    number = parse_float(name, str(value))
+    if isinstance(value, bool) or number <= 0:
+        raise GradlabError(f"{name} is {value}: give a positive number")
+    return number
 
 
 def _safe(variant: str) -> str:

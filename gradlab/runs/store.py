@@ -5,27 +5,21 @@ directory is renamed to `runs/<id>/` after `done.json`. Whatever dies in between
 show as killed and the next attempt replaces.
 """
 
-import hashlib
 import json
 import os
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from gradlab.errors import GradlabError, nearest
-from gradlab.runs.jsonable import dumps
+from gradlab.runs.attempt import DONE, Attempt, host, is_finished, read_json
 
 VERSION = 1
 """The newest layout of a run directory that this code reads and the one that it writes."""
-DONE = ("measured", "solved", "trained", "diverged")
-"""Statuses of a run that need not be repeated."""
-
-_FILES = ("config.json", "env.json", "log.jsonl", "curves.npz", "params.npz")
 
 
 def default_root() -> Path:
@@ -67,14 +61,15 @@ class StoredRun:
             GradlabError: the file is missing or cannot be read.
         """
         try:
-            with np.load(self.path / name, allow_pickle=False) as stored:
+            # Opened here, because numpy leaves the file of a damaged archive open.
+            with open(self.path / name, "rb") as file, np.load(file, allow_pickle=False) as stored:
                 return {key: stored[key] for key in stored.files}
-        except (OSError, ValueError, EOFError, KeyError) as error:
+        except Exception as error:  # a damaged archive raises whatever its damage leads to
             raise GradlabError(f"run {self.id}: {name} cannot be read ({error}): run it again") from error
 
     def env(self) -> dict[str, Any]:
         """How the run was computed."""
-        return _read_json(self.path / "env.json") or {}
+        return read_json(self.path / "env.json") or {}
 
 
 class Store:
@@ -96,6 +91,34 @@ class Store:
         self.root = Path(root) if root is not None else default_root()
         self.runs = self.root / "runs"
 
+    def check(self, warn: Callable[[str], None]) -> None:
+        """Fail before any work is done where a run could not be written in the end.
+
+        Args:
+            warn: hears once of each directory that is skipped as corrupt.
+
+        Raises:
+            GradlabError: the folder cannot be written, or holds runs of a newer gradlab.
+        """
+        folder = next(path for path in (self.runs, *self.runs.absolute().parents) if os.path.lexists(path))
+        if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+            raise GradlabError(f"results folder `{self.root}` cannot be written: see {folder}, or give another")
+        self.scan(warn)
+
+    def check_writable(self) -> None:
+        """Make the folder, and write a file in it and take it away again.
+
+        Raises:
+            GradlabError: the folder cannot be written.
+        """
+        probe = self.runs / f".writable.{host()}-{os.getpid()}"
+        try:
+            self.runs.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"gradlab")
+            probe.unlink()
+        except OSError as error:
+            raise GradlabError(f"results folder `{self.root}` cannot be written: {error.strerror}") from error
+
     def begin(self, run_id: str, config: Mapping[str, Any]) -> "Attempt":
         """Start an attempt at a run, and clear away dead attempts at the same one.
 
@@ -105,7 +128,7 @@ class Store:
         for other in self._attempts(run_id):
             if _is_dead(other):
                 shutil.rmtree(other, ignore_errors=True)
-        path = self.runs / f".{run_id}.{_host()}-{os.getpid()}"
+        path = self.runs / f".{run_id}.{host()}-{os.getpid()}"
         shutil.rmtree(path, ignore_errors=True)
         try:
             path.mkdir(parents=True)
@@ -120,9 +143,9 @@ class Store:
         return attempt
 
     def completed(self, run_id: str, config: Mapping[str, Any]) -> StoredRun | None:
-        """The finished run of this very config, if there is one."""
-        run = self._read(self.runs / run_id)
-        return run if run is not None and run.finished and run.config == dict(config) else None
+        """The finished run of this very config, if there is one whose files are what they were."""
+        path = self.runs / run_id
+        return self._read(path) if is_finished(path, config) else None
 
     def scan(self, warn: Callable[[str], None] = lambda message: None) -> list[StoredRun]:
         """Every run, by name; `warn` hears once of each directory that is skipped as corrupt.
@@ -148,8 +171,11 @@ class Store:
         Raises:
             GradlabError: none or several match.
         """
-        runs = {run.id: run for run in self.scan()}
         name = Path(name).name
+        exact = self._read(self.runs / name) if name and not name.startswith(".") else None
+        if exact is not None:
+            return exact
+        runs = {run.id: run for run in self.scan()}
         if name in runs:
             return runs[name]
         matches = [run_id for run_id in runs if run_id.startswith(name) or run_id.endswith(name)]
@@ -166,117 +192,22 @@ class Store:
 
     def _read(self, path: Path) -> StoredRun | None:
         """A run directory, or None where it is corrupt or missing."""
-        config = _read_json(path / "config.json")
+        config = read_json(path / "config.json")
         if config is None:
             return None
         version = config.get("store")
-        if isinstance(version, int) and version > VERSION:
+        if not isinstance(version, int):
+            return None
+        if version > VERSION:
             raise GradlabError(
                 f"{path} was written by a newer gradlab (store {version}, this reads {VERSION}): update gradlab"
             )
         if path.name.startswith("."):
             run_id = path.name[1:].rpartition(".")[0]
             return StoredRun(run_id, path, "killed" if _is_dead(path) else "running", config)
-        done = _read_json(path / "done.json")
-        return None if done is None else StoredRun(path.name, path, str(done.get("status")), config, done)
-
-
-@dataclass
-class Attempt:
-    """A run being written; `finish` makes it visible under its id."""
-
-    run_id: str
-    path: Path
-    target: Path
-
-    def write_json(self, name: str, value: Any) -> None:
-        """Write one JSON file, whole or not at all."""
-        self._write(name, lambda file: file.write((dumps(value, indent=1) + "\n").encode()))
-
-    def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write one npz file, whole or not at all."""
-        self._write(name, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
-
-    def log(self, line: Mapping[str, Any]) -> None:
-        """Append one line to `log.jsonl` and flush it to the disk."""
-        with _told("log.jsonl", self.path), open(self.path / "log.jsonl", "a") as file:
-            file.write(dumps(line) + "\n")
-            _sync(file)
-
-    def finish(self, done: Mapping[str, Any]) -> Path:
-        """Write `done.json` and give the run its name; returns where it now stands.
-
-        A finished run that is already there wins; an unfinished one is replaced.
-        """
-        digests = {name: _digest(self.path / name) for name in _FILES if (self.path / name).exists()}
-        self.write_json("done.json", {**done, "digests": digests})
-        for _ in range(10):
-            try:
-                os.rename(self.path, self.target)
-                return self.target
-            except OSError as error:
-                if not self.target.exists():
-                    raise GradlabError(f"run {self.run_id} cannot be put in place: {error.strerror}") from error
-            if (_read_json(self.target / "done.json") or {}).get("status") in DONE:
-                self.discard()
-                return self.target
-            self._clear_target()
-        raise GradlabError(f"run {self.run_id} cannot be put in place: another process keeps replacing it")
-
-    def discard(self) -> None:
-        """Remove everything that this attempt wrote."""
-        shutil.rmtree(self.path, ignore_errors=True)
-
-    def _clear_target(self) -> None:
-        """Move an unfinished predecessor out of the way; whoever renames first does it."""
-        trash = self.target.with_name(f".trash.{self.run_id}.{_host()}-{os.getpid()}")
-        try:
-            os.rename(self.target, trash)
-        except OSError:
-            return  # another writer was faster; the next rename shows what it left
-        shutil.rmtree(trash, ignore_errors=True)
-
-    def _write(self, name: str, write: Callable[[IO[bytes]], Any]) -> None:
-        temporary = self.path / f".{name}.tmp"
-        with _told(name, self.path):
-            with open(temporary, "wb") as file:
-                write(file)
-                _sync(file)
-            os.replace(temporary, self.path / name)
-
-
-class _told:
-    """Turns a failure of the disk into one line that names the file."""
-
-    def __init__(self, name: str, folder: Path) -> None:
-        self._name, self._folder = name, folder
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise GradlabError(
-                f"{self._name} cannot be written to {self._folder}: {error.strerror}; free some space or give "
-                "another --results folder"
-            ) from error
-
-
-def _sync(file: IO[Any]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _digest(path: Path) -> str:
-    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
+        done = read_json(path / "done.json") or {}
+        status = done.get("status")
+        return StoredRun(path.name, path, status, config, done) if isinstance(status, str) else None
 
 
 def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -293,14 +224,10 @@ def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
             yield value
 
 
-def _host() -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in socket.gethostname()) or "host"
-
-
 def _is_dead(attempt: Path) -> bool:
     """Whether the process that wrote an attempt on this host is gone; another host's is taken to live."""
-    host, _, pid = attempt.name.rpartition(".")[2].rpartition("-")
-    if host != _host() or not pid.isdigit() or int(pid) == os.getpid():
+    name, _, pid = attempt.name.rpartition(".")[2].rpartition("-")
+    if name != host() or not pid.isdigit() or int(pid) == os.getpid():
         return False
     try:
         os.kill(int(pid), 0)

@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import inspect
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -123,14 +124,15 @@ def _load(kind: str, name: str, attribute: str) -> tuple[Any, str]:
         raise
     except ModuleNotFoundError as error:
         raise GradlabError(f"{kind} module `{name}` cannot be imported: {error}") from error
-    except Exception as error:  # whatever the user's file raises is the user's to mend
+    except (Exception, SystemExit) as error:  # whatever the user's file raises is the user's to mend
         raise GradlabError(
             f"{kind} `{name}` failed while it was loaded: {type(error).__name__}: {error}"
         ) from error
     public = [found for found in vars(module) if not found.startswith("_")]
     if not hasattr(module, attribute):
         raise unknown(f"{kind} in {name}", attribute, public)
-    source = Path(module.__file__).read_bytes() if module.__file__ else b""
+    origin = getattr(module, "__file__", None)
+    source = Path(origin).read_bytes() if origin else b""
     return getattr(module, attribute), hashlib.blake2b(source, digest_size=8).hexdigest()
 
 
@@ -138,7 +140,7 @@ def _build(
     kind: str, name: str, factory: Callable[..., Any], parts: list[str], source: str | None, *given: Any
 ) -> Variant:
     """Call a factory with options converted to the types of its signature."""
-    parameters = list(inspect.signature(factory).parameters.values())[len(given) :]
+    parameters = list(_signature(kind, name, factory).parameters.values())[len(given) :]
     known = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     options: dict[str, Any] = {}
     for part in parts:
@@ -155,14 +157,30 @@ def _build(
         raise GradlabError(f"{kind} `{name}` needs {', '.join(missing)}: write {name}:{missing[0]}=VALUE")
     changed = {key: value for key, value in sorted(options.items()) if value != known[key].default}
     canonical = ":".join([name, *(f"{key}={spell(value)}" for key, value in changed.items())])
-    return Variant(factory(*given, **options), canonical, source)
+    try:
+        return Variant(factory(*given, **options), canonical, source)
+    except GradlabError:
+        raise
+    except Exception as error:
+        if source is None:
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise GradlabError(f"{kind} `{canonical}` cannot be made: {reason}") from error
+
+
+def _signature(kind: str, name: str, factory: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(factory)
+    except ValueError as error:
+        raise GradlabError(f"{kind} `{name}` has no signature that could be read: give a Python class") from error
 
 
 def _convert(what: str, text: str, parameter: inspect.Parameter) -> Any:
     """An option's text as the type that its signature, or else its default, asks for."""
-    wanted = str(getattr(parameter.annotation, "__name__", parameter.annotation))
-    if parameter.annotation is parameter.empty and parameter.default is not parameter.empty:
-        wanted = type(parameter.default).__name__
+    asked: Any = parameter.annotation
+    if asked is parameter.empty and parameter.default is not parameter.empty:
+        asked = type(parameter.default)
+    wanted = re.findall(r"\w+", asked.__name__ if isinstance(asked, type) else str(asked))
     if "bool" in wanted:
         if text.lower() not in _BOOLS:
             raise GradlabError(f"{what} is `{text}`: give true or false")

@@ -1,0 +1,195 @@
+"""The figures of gradient norm: against lag, and as a map of training step by lag."""
+
+import math
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gradlab.report.figures import (
+    LAG,
+    RELATIVE,
+    Drawing,
+    Floats,
+    Look,
+    draw_line,
+    heat_map,
+    look,
+    mark_floors,
+    themed,
+    wrapped,
+)
+from gradlab.report.findings import at_steps, changes, overall, title, trail
+from gradlab.report.records import ROLES, Record, row_of, summarised
+
+VIEW = 60.0
+"""Decades from lag 1 that axes show at least before a few lines that go further are cut."""
+_LOOKS = {"initial": look(0), "worst": Look(look(3).colour, look(1).dashes, "s"), "final": look(2)}
+
+
+def lag_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[str]) -> Drawing:
+    """Gradient norm against lag: a panel for each setting of one task and length.
+
+    Args:
+        name: of the file. groups: runs of each setting, measured. names: of the settings.
+    """
+    curves = ["task", "total"] if "total" in groups[0][0].log[0]["curves"] else ["task"]
+    panels = [(group, label, curve) for group, label in zip(groups, names, strict=True) for curve in curves]
+    columns = 2 if len(curves) == 2 else min(len(panels), 2 if len(panels) <= 4 else 3)
+    rows = math.ceil(len(panels) / columns)
+    width, height = (7.2, 4.2) if len(panels) == 1 else (5.0, 3.5)
+    notes: list[str] = []
+    with themed():
+        figure = Figure(figsize=(width * columns, height * rows + 0.4 * (len(panels) > 1)), layout="constrained")
+        axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+        levels = [_panel(ax, *panel, width, notes) for ax, panel in zip(axes, panels, strict=False)]
+        for spare in axes[len(panels) :]:
+            spare.remove()
+        notes += _views(axes[: len(panels)], levels)
+        config = groups[0][0].config
+        heading = f"{config['task']}, T = {config['length']}: {overall(list(chain(*groups)))}"
+        if len(panels) > 1:
+            figure.suptitle(wrapped(heading, width * columns), x=0.01, ha="left")
+    said = [title(group, label) for group, label in zip(groups, names, strict=True)]
+    if len(curves) == 2:
+        said += [
+            f"{label}, total curve: {trail(group, 'total')}" for group, label in zip(groups, names, strict=True)
+        ]
+    return Drawing(name, figure, heading, _caption(groups, said, notes))
+
+
+def probe_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[str]) -> Drawing:
+    """Gradient norm against lag of weights that were not trained here: one line for each setting.
+
+    Args:
+        name: of the file. groups: probes of each setting of one task and length. names: of the settings.
+    """
+    config = groups[0][0].config
+    notes: list[str] = []
+    with themed():
+        figure = Figure(figsize=(7.2, 4.4 + 0.22 * len(groups)), layout="constrained")
+        ax = figure.subplots()
+        levels = []
+        for index, (group, label) in enumerate(zip(groups, names, strict=True)):
+            words = f"{label}: {changes(group, 'initial')}"
+            levels += _checkpoint(ax, group, "initial", "task", look(index), words, notes)
+        ax.set_xlabel(LAG)
+        ax.set_ylabel(RELATIVE)
+        notes += _views([ax], [levels])
+        heading = f"{config['task']}, T = {config['length']}: {overall(list(chain(*groups)))}"
+        ax.set_title(wrapped(heading, 6.6), loc="left")
+        figure.legend(loc="outside lower center")
+    said = [title(group, label) for group, label in zip(groups, names, strict=True)]
+    return Drawing(name, figure, heading, _caption(groups, said, notes))
+
+
+def _panel(
+    ax: Axes, group: Sequence[Record], label: str, curve: str, width: float, notes: list[str]
+) -> list[float]:
+    """Draw the checkpoints of one setting; returns the levels of the lines at lag 1."""
+    levels: list[float] = []
+    for roles in _distinct(group):
+        words = f"{' and '.join(roles)} ({at_steps([record.step(roles[0]) for record in group])})"
+        stops: list[str] = []
+        levels += _checkpoint(ax, group, roles[0], curve, _LOOKS[roles[0]], words, stops)
+        notes += [f"{label}, {curve} curve, {stop}" for stop in stops]
+    ax.set_xlabel(LAG)
+    ax.set_ylabel(RELATIVE)
+    text = title(group, label, curve) if curve == "task" else f"total curve (all outputs): {trail(group, 'total')}"
+    ax.set_title(wrapped(text, width - 0.6), loc="left")
+    ax.legend()
+    return levels
+
+
+def _checkpoint(
+    ax: Axes, group: Sequence[Record], role: str, curve: str, style: Look, words: str, notes: list[str]
+) -> list[float]:
+    """Draw one checkpoint of one setting, relative to lag 1; returns the level of each seed there."""
+    arrays = [record.arrays() for record in group]
+    rows = [row_of(each, record.step(role)) for each, record in zip(arrays, group, strict=True)]
+    lines = [summarised(each, row, curve) for each, row in zip(arrays, rows, strict=True)]
+    bases = [float(line[0]) if math.isfinite(line[0]) else 0.0 for line in lines]
+    relative = np.stack([line - base for line, base in zip(lines, bases, strict=True)])
+    if any(record.findings(role, curve) for record in group):
+        # A zero behind a forward pass that is not finite is no vanishing gradient.
+        relative = np.where(np.isneginf(relative), np.nan, relative)
+    if len(group) > 1:
+        with np.errstate(invalid="ignore"):
+            middle, band = relative.mean(axis=0), (relative.min(axis=0), relative.max(axis=0))
+    else:
+        low, high = (arrays[0][f"{curve}/state/{name}"][rows[0]] - bases[0] for name in ("q10", "q90"))
+        middle, band = relative[0], (low, high)
+    stop = draw_line(ax, np.arange(1, len(middle) + 1), middle, style, label=words, band=band)
+    notes += [f"{words}: {stop}"] if stop else []
+    return bases
+
+
+def _distinct(group: Sequence[Record]) -> list[list[str]]:
+    """The roles to draw, those together that are the same checkpoint in every seed."""
+    at: dict[tuple[int, ...], list[str]] = {}
+    for role in ROLES:
+        at.setdefault(tuple(record.step(role) for record in group), []).append(role)
+    return list(at.values())
+
+
+def _views(axes: Sequence[Axes], levels: Sequence[list[float]]) -> list[str]:
+    """One range for all panels, cut where a few would flatten the rest; floors where they are in view."""
+    heights = [line.get_ydata() for ax in axes for line in ax.get_lines()]
+    low = min(float(np.nanmin(each, initial=0.0)) for each in heights)
+    high = max(float(np.nanmax(each, initial=0.0)) for each in heights)
+    furthest = [float(np.nanmax(np.abs(each), initial=0.0)) for each in heights]
+    cut = max(VIEW, 1.2 * float(np.median(furthest)))
+    notes = []
+    if max(-low, high) > 2 * cut:
+        low, high = max(low, -cut), min(high, cut)
+        notes.append(f"The axes end {cut:.0f} decades from lag 1; a curve that leaves them goes on")
+    floors: set[float] = set()
+    room = max(0.04 * (high - low), 0.1)
+    for ax, at in zip(axes, levels, strict=True):
+        ax.set_ylim(low - room, high + room)
+        floors |= set(mark_floors(ax, at))
+    if floors:
+        listed = " and ".join(f"10^{floor:g}" for floor in sorted(floors, reverse=True))
+        notes.append(f"Dashed grey: levels ({listed}) below which plain float32 reads 0")
+    return notes
+
+
+def _caption(groups: Sequence[Sequence[Record]], said: Sequence[str], notes: Sequence[str]) -> str:
+    counts = {len(group) for group in groups}
+    single = "Line: typical over examples (the median where some are zero), band: 10-90 % of examples"
+    many = "Line: mean over seeds of typical curves, band: their range over seeds"
+    bands = single if counts == {1} else many if 1 not in counts else f"One seed: {single}. Several: {many}"
+    listed = [text if text.endswith(".") else f"{text}." for text in (*said, bands, *notes)]
+    return " ".join(listed)
+
+
+def heat_figure(name: str, record: Record, label: str) -> Drawing:
+    """The task curve of one run as a map of training step by lag."""
+    arrays = record.arrays()
+    steps, rows = np.unique(arrays["step"], return_index=True)
+    curves = np.stack([summarised(arrays, row) for row in rows])
+    with np.errstate(invalid="ignore"):
+        values = curves - np.where(np.isfinite(curves[:, :1]), curves[:, :1], 0.0)
+    heading = f"{title([record], label)} (seed {record.seed})"
+    with themed():
+        figure = Figure(figsize=(7.2, 1.8 + 0.27 * len(steps)), layout="constrained")
+        ax = figure.subplots()
+        heat_map(ax, values, steps.tolist(), "decades from lag 1")
+        ax.set_title(wrapped(heading, 6.6), loc="left")
+    return Drawing(name, figure, heading, f"{heading}. {_lost(values, steps.tolist())}")
+
+
+def _lost(values: Floats, steps: Sequence[int]) -> str:
+    """Caption of a map: its range, and what is grey."""
+    finite = np.isfinite(values)
+    text = "Each row is a checkpoint, each column a lag, colour is decades from lag 1"
+    if finite.any():
+        text += f", from {values[finite].min():.1f} to {values[finite].max():+.1f}"
+    grey = [
+        f"{step:,} from lag {int(np.argmin(row)) + 1}"
+        for step, row in zip(steps, finite, strict=True)
+        if not row.all()
+    ]
+    return f"{text}. Grey (zero or not finite): training step {', '.join(grey)}." if grey else f"{text}."

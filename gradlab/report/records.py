@@ -1,0 +1,207 @@
+"""Stored runs as the report reads them: settings, checkpoints, curves. Knows no jax."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.errors import GradlabError
+from gradlab.gradient.curve import STATE
+from gradlab.gradient.summary import Summary
+from gradlab.runs.store import Store, StoredRun
+
+Floats = NDArray[np.float64]
+
+ROLES = ("initial", "worst", "final")
+"""The checkpoints that tables and figures show."""
+CURVES = ("task", "total")
+_FIRST = ("task", "cell", "length", "hidden", "batch", "seed", "optimizer", "learning_rate", "clip", "steps")
+_ABOUT_FILES = ("store", "numerics", "cell_source")
+_BUILT_IN = ("rnn", "lstm", "gru")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run that can be read.
+
+    Attributes:
+        run: its directory.
+        log: its checkpoints, one for each training step, as in `log.jsonl`.
+        marks: index in `log` of the initial, worst and final checkpoint; empty where nothing was measured.
+    """
+
+    run: StoredRun
+    log: list[dict[str, Any]]
+    marks: dict[str, int]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What was asked, without what only concerns the files; `task`, `cell`, `length` first."""
+        asked = {name: value for name, value in self.run.config.items() if name not in _ABOUT_FILES}
+        return {name: asked[name] for name in (*_FIRST, *asked) if name in asked} | {
+            "params": asked.get("params") or "none"
+        }
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """What was asked but for the seed; runs that share it are averaged over seeds."""
+        return {name: value for name, value in self.config.items() if name != "seed"}
+
+    @property
+    def seed(self) -> int:
+        """Seed of weights and data."""
+        return int(self.config["seed"])
+
+    @property
+    def trained(self) -> bool:
+        """Whether training was asked for."""
+        return bool(self.config["steps"])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `curves.npz` holds; empty where the run did not get to write it.
+
+        Raises:
+            GradlabError: the file is there and cannot be read.
+        """
+        return self.run.arrays() if (self.run.path / "curves.npz").exists() else {}
+
+    def step(self, role: str) -> int:
+        """Training step of a checkpoint."""
+        return int(self.log[self.marks[role]]["step"])
+
+    def summary(self, role: str, curve: str = "task", leaf: str = STATE) -> Summary:
+        """The numbers of one leaf of one curve at a checkpoint."""
+        return Summary.from_dict(leaf, self.log[self.marks[role]]["curves"][curve][leaf])
+
+    def findings(self, role: str, curve: str = "task") -> list[str]:
+        """Where NaN or infinity begins at a checkpoint, as sentences."""
+        return list(self.log[self.marks[role]]["curves"][curve].get("non_finite", []))
+
+
+def read(results: Path | str, warn: Callable[[str], None]) -> list[Record]:
+    """Every run of a results folder that can be read, by name.
+
+    Args:
+        results: the folder.
+        warn: hears once of each run that is skipped because it is corrupt.
+
+    Raises:
+        GradlabError: a run was written by a newer gradlab.
+    """
+    records = []
+    for run in Store(results).scan(warn):
+        try:
+            record = _record(run)
+            record.arrays()
+            for role in record.marks:
+                record.summary(role)
+            records.append(record)
+        except (GradlabError, KeyError, TypeError, ValueError) as error:
+            why = str(error) if isinstance(error, GradlabError) else f"{type(error).__name__}: {error}"
+            warn(f"skipped {run.path}: {why}; delete it or run again")
+    return records
+
+
+def _record(run: StoredRun) -> Record:
+    stored = run.done.get("summary") or {}
+    # A line of the log that was torn is in done.json too, if it is one of the three that matter.
+    lines = {int(line["step"]): line for line in (*stored.values(), *run.log())}
+    log = [lines[step] for step in sorted(lines)]
+    if not log:
+        return Record(run, [], {})
+    if stored:
+        return Record(run, log, {role: sorted(lines).index(int(stored[role]["step"])) for role in ROLES})
+    worst = max(range(len(log)), key=lambda index: _severity(log[index]))
+    return Record(run, log, {"initial": 0, "worst": worst, "final": len(log) - 1})
+
+
+def _severity(line: Mapping[str, Any]) -> float:
+    verdict = Summary.from_dict(STATE, line["curves"]["task"][STATE]).verdict
+    return np.inf if verdict.word == "non-finite" else abs(verdict.decades)
+
+
+def leaves_of(arrays: Mapping[str, np.ndarray], curve: str) -> list[str]:
+    """The leaves of a stored curve, `state` last; a leaf's name may contain slashes."""
+    names = [
+        key.removeprefix(f"{curve}/").removesuffix("/typical")
+        for key in arrays
+        if key.startswith(f"{curve}/") and key.endswith("/typical")
+    ]
+    return [*(name for name in names if name != STATE), *(name for name in names if name == STATE)]
+
+
+def row_of(arrays: Mapping[str, np.ndarray], step: int) -> int:
+    """The row of the checkpoint at a training step."""
+    return int(np.argmax(arrays["step"] == step))
+
+
+def summarised(arrays: Mapping[str, np.ndarray], row: int, curve: str = "task", leaf: str = STATE) -> Floats:
+    """The curve that summaries summarise: typical, or the median where some examples are zero."""
+    at = f"{curve}/{leaf}"
+    statistic = "q50" if np.any(arrays[f"{at}/dead"][row] > 0) else "typical"
+    return np.asarray(arrays[f"{at}/{statistic}"][row], np.float64)
+
+
+def grouped(records: Iterable[Record], *, without: Sequence[str] = ()) -> list[list[Record]]:
+    """Records by setting, the fields `without` left out too; seeds ascending, settings in order of their fields.
+
+    Example:
+        >>> grouped([])
+        []
+    """
+    groups: dict[tuple[Any, ...], list[Record]] = {}
+    for record in records:
+        kept = {name: value for name, value in record.setting.items() if name not in without}
+        groups.setdefault(tuple(sorted((name, str(value)) for name, value in kept.items())), []).append(record)
+    inside = [
+        sorted(group, key=lambda record: (record.config["length"], record.seed)) for group in groups.values()
+    ]
+    return sorted(inside, key=lambda group: _order(group[0]))
+
+
+def _order(record: Record) -> tuple[Any, ...]:
+    """Tasks, then probes after training, then built-in cells in their usual order, then lengths."""
+    config = record.config
+    name = str(config["cell"]).partition(":")[0]
+    rank = _BUILT_IN.index(name) if name in _BUILT_IN else len(_BUILT_IN)
+    return (config["task"], not record.trained, rank, config["cell"], config["length"], str(record.setting))
+
+
+def cell_label(cell: str) -> str:
+    """How a cell variant is written in titles.
+
+    Example:
+        >>> cell_label("lstm"), cell_label("rnn:gain=0.5"), cell_label("./my.py:MyCell:gain=2")
+        ('LSTM', 'RNN gain=0.5', 'MyCell gain=2')
+    """
+    name, *rest = cell.split(":")
+    if name in _BUILT_IN:
+        return " ".join([name.upper(), *rest])
+    return " ".join(rest if "/" in name or "." in name else [name, *rest]) or name
+
+
+def labels(groups: Sequence[Sequence[Record]], *, without: Sequence[str] = ()) -> list[str]:
+    """A short name for each setting: its cell, and what tells it from the others with that cell."""
+    settings = [group[0].setting for group in groups]
+    return [_label(setting, settings, ("task", "cell", "length", *without)) for setting in settings]
+
+
+def _label(setting: Mapping[str, Any], settings: Sequence[Mapping[str, Any]], known: Sequence[str]) -> str:
+    rivals = [other for other in settings if all(other[name] == setting[name] for name in ("task", "cell"))]
+    alike = [other for other in rivals if bool(other["steps"]) == bool(setting["steps"])]
+    words = [cell_label(setting["cell"])]
+    if not setting["steps"] and len(alike) < len(rivals):
+        words.append("probe")
+    for name in setting:
+        against = rivals if name in ("hidden", "dtype") else alike
+        if name not in known and len({str(other.get(name)) for other in against}) > 1:
+            value = f"{setting[name]:g}" if isinstance(setting[name], float) else str(setting[name])
+            words.append(f"{name.replace('_', ' ')} {value}" if name != "params" else _origin(value))
+    return ", ".join(words)
+
+
+def _origin(params: str) -> str:
+    return "initial weights" if params == "none" else f"weights of {params}"

@@ -1,0 +1,254 @@
+"""The sections of the page, each as Markdown."""
+
+import json
+import math
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from gradlab.gradient.summary import Summary
+from gradlab.judge.statistics import over_seeds, verdict_over_seeds
+from gradlab.report.findings import at_steps, ending, overall, statement
+from gradlab.report.records import ROLES, Record, grouped, labels
+from gradlab.report.tables import half_life, markdown
+
+STATEMENTS = 12
+ROWS = 60
+COMMANDS = 40
+ENDINGS = 40
+_COLUMNS = (
+    "task",
+    "setting",
+    "T",
+    "seeds",
+    "checkpoint",
+    "span",
+    "slope",
+    "half-life",
+    "horizon",
+    "float32 horizon",
+    "verdict",
+    "solved",
+)
+
+
+def statements(records: Sequence[Record]) -> str:
+    """What was found, in sentences with numbers first."""
+    measured = [record for record in records if record.marks]
+    finished = sum(record.run.finished for record in records)
+    trained = [record for record in measured if record.trained and record.run.finished]
+    lines = [
+        f"{_count(len(records), 'run')} in this folder, {finished} finished. The gradient: {overall(measured)}."
+    ]
+    if trained:
+        solved = sum(record.run.status == "solved" for record in trained)
+        lines[0] += f" The task was solved in {solved} of {_count(len(trained), 'trained run')}."
+    groups, names = _named(measured)
+    chosen = list(range(len(groups))) if len(groups) <= STATEMENTS else _longest(groups)
+    lines += [f"- {_text(statement(groups[index], names[index]))}" for index in chosen[:STATEMENTS]]
+    if len(groups) > len(chosen[:STATEMENTS]):
+        lines.append(f"- The other {len(groups) - len(chosen[:STATEMENTS])} settings are in the tables below.")
+    return "\n".join([lines[0], "", *lines[1:]])
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _named(records: Sequence[Record]) -> tuple[list[list[Record]], list[str]]:
+    """Settings with names that tell them apart within their task and length."""
+    groups = grouped(records)
+    names: dict[int, str] = {}
+    for place in {(group[0].config["task"], group[0].config["length"]) for group in groups}:
+        mine = [i for i, g in enumerate(groups) if (g[0].config["task"], g[0].config["length"]) == place]
+        names |= dict(zip(mine, labels([groups[index] for index in mine]), strict=True))
+    return groups, [names[index] for index in range(len(groups))]
+
+
+def _longest(groups: Sequence[Sequence[Record]]) -> list[int]:
+    """The index of the longest length of every setting, in order."""
+    best: dict[str, int] = {}
+    for index, group in enumerate(groups):
+        rest = {name: value for name, value in group[0].setting.items() if name != "length"}
+        key = json.dumps(rest, sort_keys=True, default=str)
+        if key not in best or group[0].config["length"] > groups[best[key]][0].config["length"]:
+            best[key] = index
+    return sorted(best.values())
+
+
+def summary_table(records: Sequence[Record]) -> str:
+    """The numbers of the state's task curve for each setting at its initial, worst and final checkpoint."""
+    groups, names = _named([record for record in records if record.marks])
+    rows = [row for group, label in zip(groups, names, strict=True) for row in _rows(group, label)]
+    about = (
+        "Gradient of the loss that needs the memory (task curve), all of the state. Span in decades, slope in "
+        "decades per timestep, the rest in timesteps; ± is an error at these weights, [ ] a 95 % interval of the "
+        "mean over seeds, given from 3 seeds on."
+    )
+    table = markdown(_COLUMNS, rows[:ROWS], right=("T", "seeds"))
+    more = f"\n\n{len(rows) - ROWS} more rows are in seeds.csv." if len(rows) > ROWS else ""
+    return f"{about}\n\n{table}{more}"
+
+
+def _rows(group: Sequence[Record], label: str) -> Iterable[list[str]]:
+    config = group[0].config
+    solved = sum(record.run.status == "solved" for record in group)
+    share = f"{solved} of {len(group)}" if group[0].trained else "not trained"
+    roles: dict[tuple[int, ...], list[str]] = {}
+    for role in ROLES if group[0].trained else ROLES[:1]:
+        roles.setdefault(tuple(record.step(role) for record in group), []).append(role)
+    for steps, same in roles.items():
+        at = f"{', '.join(same)} ({at_steps(steps)})"
+        numbers = _numbers(group, same[0])
+        yield [config["task"], _text(label), f"{config['length']}", f"{len(group)}", at, *numbers, share]
+
+
+def _numbers(group: Sequence[Record], role: str) -> list[str]:
+    read = [record.summary(role) for record in group]
+    found = [record.findings(role) for record in group]
+    if len(read) == 1:
+        one = read[0]
+        verdict = f"non-finite: {'; '.join(found[0])}" if found[0] else str(one.verdict)
+        numbers = (f"{one.span:.1f}", one.slope, one.half_life, one.horizon, one.float32_horizon, verdict)
+        return [str(number) for number in numbers]
+    words = ["non-finite" if bad else one.verdict.word for bad, one in zip(found, read, strict=True)]
+    return [
+        str(over_seeds(one.span for one in read)),
+        str(over_seeds(one.slope.value for one in read)),
+        _half_life(read),
+        _horizon(read, "horizon"),
+        _horizon(read, "float32_horizon"),
+        verdict_over_seeds(words),
+    ]
+
+
+def _half_life(read: Sequence[Summary]) -> str:
+    """From the slope over seeds and its interval, where every seed's curve is exponential."""
+    bent = sum(math.isnan(one.half_life.value) for one in read)
+    if bent:
+        return f"not exponential in {bent} of {len(read)}"
+    mean = half_life(over_seeds(one.slope.value for one in read), read[0].lags)
+    interval = "" if math.isnan(mean.low) else f" [{mean.low:.3g}, {mean.high:.3g}]"
+    return f"{mean}{interval}"
+
+
+def _horizon(read: Sequence[Summary], name: str) -> str:
+    horizons = [getattr(one, name) for one in read]
+    mean = over_seeds(float(horizon.lag) for horizon in horizons)
+    reached = sum(horizon.reached for horizon in horizons)
+    if reached == len(horizons):
+        return str(horizons[0])
+    return f"{mean}; {reached} of {len(horizons)} reach T" if reached else str(mean)
+
+
+def endings(records: Sequence[Record], skipped: Sequence[str]) -> str:
+    """Runs that diverged, failed, were interrupted or killed, and what could not be read."""
+    odd = [record for record in records if record.run.status not in ("measured", "solved", "trained")]
+    lines = [f"- `{record.run.id}` {_text(ending(record))}" for record in odd]
+    lines += [f"- {_text(message)}" for message in skipped]
+    if not lines:
+        return "None: every run here was measured, or trained to its end."
+    more = [f"- and {len(lines) - ENDINGS} more; see `gradlab ls`"] if len(lines) > ENDINGS else []
+    return "\n".join([*lines[:ENDINGS], *more])
+
+
+def reproduce(records: Sequence[Record]) -> str:
+    """The commands that make these runs, one for each setting."""
+    commands = [command(group) for group in grouped(records)]
+    more = f"\n\n{len(commands) - COMMANDS} more settings: their fields are in summaries.csv."
+    listed = "\n".join(commands[:COMMANDS])
+    text = "A finished run is not repeated; give another `--results` folder to make it again."
+    return f"{text}\n\n```\n{listed}\n```{more if len(commands) > COMMANDS else ''}"
+
+
+def command(group: Sequence[Record]) -> str:
+    """The command line that makes the runs of one setting, every option spelt out.
+
+    Probes whose training options are their defaults could leave them away; `run --steps 0` is the same.
+    """
+    config = group[0].config
+    fixed = ("task", "cell", "length", "seed", "params")
+    words = ["gradlab", "run", config["task"]]
+    skip: tuple[str, ...] = ()
+    if config["params"] != "none":
+        words = ["gradlab", "probe", config["task"], "--params", config["params"]]
+        skip = ("batch", "optimizer", "learning_rate", "clip", "steps", "stop", "measure")
+    words += ["--cell", config["cell"], "--len", str(config["length"])]
+    for name, value in config.items():
+        if name not in (*fixed, *skip):
+            words += ["--" + name.replace("_", "-"), f"{value:.17g}" if isinstance(value, float) else str(value)]
+    return shlex.join([*words, "--seed", seed_list([record.seed for record in group])])
+
+
+def seed_list(seeds: Sequence[int]) -> str:
+    """Seeds as the command line takes them.
+
+    Example:
+        >>> seed_list([0, 1, 2]), seed_list([3]), seed_list([0, 2])
+        ('0-2', '3', '0,2')
+    """
+    low, high = min(seeds), max(seeds)
+    if len(seeds) > 1 and sorted(seeds) == list(range(low, high + 1)):
+        return f"{low}-{high}"
+    return ",".join(str(seed) for seed in seeds)
+
+
+def environments(records: Sequence[Record]) -> str:
+    """How the runs were computed; says so when they were not computed alike."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        env = record.run.env()
+        groups.setdefault(json.dumps(env.get("execution", {}), sort_keys=True), []).append(env)
+    lines = [_environment(json.loads(execution), envs) for execution, envs in groups.items()]
+    if len(groups) == 1:
+        return lines[0].removeprefix("- ")
+    keys = sorted({key for execution in groups for key in json.loads(execution)})
+    differing = [key for key in keys if len({json.loads(one).get(key) for one in groups}) > 1]
+    warning = (
+        f"**These runs were computed in {len(groups)} different ways** (they differ in {', '.join(differing)}). "
+        "Equal bits are promised only within one of them."
+    )
+    return "\n".join([warning, "", *lines])
+
+
+def _environment(execution: Mapping[str, Any], envs: Sequence[Mapping[str, Any]]) -> str:
+    if not execution:
+        return f"- {_count(len(envs), 'run')}: not recorded"
+    how = ", ".join(f"{key} {value}" for key, value in execution.items() if value not in ("", None))
+    versions = sorted({str(env.get("versions", {}).get("gradlab-rnn")) for env in envs})
+    commits = sorted({_commit(env.get("git")) for env in envs})
+    python = sorted({str(env.get("python")) for env in envs})
+    return (
+        f"- {_count(len(envs), 'run')}: {how}; gradlab {', '.join(versions)} at {', '.join(commits)}; "
+        f"Python {', '.join(python)}"
+    )
+
+
+def _commit(git: Mapping[str, Any] | None) -> str:
+    if not git:
+        return "no commit"
+    return f"commit {str(git.get('commit'))[:10]}{' with changes' if git.get('dirty') else ''}"
+
+
+def how_to_read() -> str:
+    """The words of the page in a few lines."""
+    return _HOW_TO_READ.strip()
+
+
+def _text(text: str) -> str:
+    """Names come from users: no HTML in them."""
+    return text.replace("<", "&lt;")
+
+
+_HOW_TO_READ = """
+- **Lag k** is how many timesteps before the loss the state stands; lag T is the initial state.
+- A **decade** is a factor of ten. "4.4 decades lost" means that where the gradient's norm gets furthest from lag
+  1 it is 10^4.4 times smaller than there.
+- **Vanishing** falls more than 3 decades below lag 1 anywhere, **exploding** rises as much, **held** does neither,
+  **non-finite** has a NaN or an infinity, forward or backward.
+- **Horizon**: the largest lag before the gradient has dropped 3 decades; ">=" where it never does. **Half-life**:
+  timesteps in which it halves, where it falls exponentially. **Span**: decades from lag 1 to lag T.
+- **Worst** is the checkpoint at which the curve gets furthest from lag 1 during training.
+- **float32 horizon**: how far a plain float32 backward pass would see; gradlab itself has no floor.
+- In the CSV tables `nan` is a number that does not exist there, `-inf` a gradient that is exactly zero.
+"""
