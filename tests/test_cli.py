@@ -608,7 +608,7 @@ def test_ctrl_c_inside_a_chunk(start, own, tmp_path):
 def test_kill_9_at_any_moment(start, finished, typed, own, tmp_path, monkeypatch):
     folder, chance = tmp_path / "results", random.Random(9)
     after_a_checkpoint = 0
-    for number in range(5):
+    for number in range(4):
         process = start(endless(own, seed=number), folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if number % 2 == 0:
             lines = checkpoints_in(folder)
@@ -616,19 +616,19 @@ def test_kill_9_at_any_moment(start, finished, typed, own, tmp_path, monkeypatch
             time.sleep(chance.uniform(0, 0.5))
         else:
             time.sleep(chance.uniform(0.2, 3))
-        (attempt,) = [*folder.glob(f"runs/.*.*-{process.pid}"), None][:1]
         process.kill()
         process.wait()
-        after_a_checkpoint += attempt is not None and (attempt / "log.jsonl").exists()
-    assert after_a_checkpoint >= 3
+        logs = list(folder.glob(f"runs/.*-{process.pid}/log.jsonl"))
+        after_a_checkpoint += any(b"\n" in path.read_bytes() for path in logs)
+    assert after_a_checkpoint >= 2, "at least half"
 
     killed = Store(folder).scan(pytest.fail)
     assert len(killed) >= after_a_checkpoint and {stored.status for stored in killed} == {"killed"}
-    assert all(line["step"] >= 0 for stored in killed for line in stored.log())
+    assert sum(bool(stored.log()) for stored in killed) == after_a_checkpoint
     monkeypatch.setenv("GRADLAB_RESULTS", str(folder))
     code, out, err = typed("ls")
     assert (code, err) == (0, "") and len(re.findall(r"\bkilled\b", out)) == len(killed)
-    name = killed[-1].id
+    name = next(stored.id for stored in killed if stored.log())
     code, out, err = typed("show", name)
     assert code == 2 and one_line(err) and f"run {name} is killed" in err
     (record,) = json.loads(typed("show", name, "--json")[1])["runs"]

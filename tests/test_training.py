@@ -191,9 +191,9 @@ def test_curves_are_those_of_the_instrument_on_the_same_weights(result, referenc
 
 
 def test_the_same_seed_gives_the_same_bits():
-    runs = [outcome_of(Toy(level=1.0), steps=7, seed=seed)[1].params for seed in (3, 3, 5)]
-    first, again, other = (b"".join(leaf.tobytes() for leaf in jax.tree.leaves(params)) for params in runs)
-    assert first == again != other
+    runs = [outcome_of(Toy(level=1.0), steps=7, seed=3)[1].params for _ in range(2)]
+    first, again = (b"".join(leaf.tobytes() for leaf in jax.tree.leaves(params)) for params in runs)
+    assert first == again
 
 
 def bits(result, row):
@@ -436,7 +436,7 @@ sys.path.insert(0, sys.argv[1])
 import test_training as here
 clip = here.Clip("norm", 0.1)
 for shards in (1, 2):
-    cell, task = here.get_cell("gru"), here.Toy(level=1.0)
+    cell, task = here.get_cell("rnn"), here.Toy(level=1.0)
     events, outcome = here.outcome_of(task, cell, length=4, batch=6, steps=7, clip=clip, shards=shards)
     weights = [leaf.tolist() for leaf in jax.tree.leaves(outcome.params)]
     print(json.dumps([here.rows(events, "loss").tolist(), here.rows(events, "log10_grad_norm").tolist(), weights]))

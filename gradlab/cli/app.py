@@ -89,6 +89,9 @@ def _set_up() -> None:
     # XLA logs an error for every program that it loads from the cache, about tuning hints that it calls features
     # of the processor. What really fails is raised, so only fatal messages are let through.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # A user's `package.module:MyCell` is looked for in the working directory too, after everything installed.
+    if "" not in sys.path:
+        sys.path.append("")
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

@@ -124,7 +124,6 @@ class Session:
         from gradlab.runs.engine import run_all
 
         self.store.check(self.screen.warn)
-        self.store.check_writable()
         use_cache()
         # A single run takes all cores; the runs of a grid take one each, whatever their number, for equal bits.
         alone = len(self.specs) == 1 and self.specs[0].steps > 0

@@ -100,22 +100,12 @@ class Store:
         Raises:
             GradlabError: the folder cannot be written, or holds runs of a newer gradlab.
         """
-        folder = next(path for path in (self.runs, *self.runs.absolute().parents) if os.path.lexists(path))
-        if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
-            raise GradlabError(f"results folder `{self.root}` cannot be written: see {folder}, or give another")
         self.scan(warn)
-
-    def check_writable(self) -> None:
-        """Make the folder, and write a file in it and take it away again.
-
-        Raises:
-            GradlabError: the folder cannot be written.
-        """
-        probe = self.runs / f".writable.{host()}-{os.getpid()}"
+        trial = self.runs / f".writable.{host()}-{os.getpid()}"
         try:
             self.runs.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"gradlab")
-            probe.unlink()
+            trial.write_bytes(b"gradlab")
+            trial.unlink()
         except OSError as error:
             raise GradlabError(f"results folder `{self.root}` cannot be written: {error.strerror}") from error
 
@@ -188,7 +178,9 @@ class Store:
         raise GradlabError(f"run `{name}` is not in {self.root}{hint}")
 
     def _attempts(self, run_id: str) -> list[Path]:
-        return list(self.runs.glob(f".{run_id}.*")) if self.runs.is_dir() else []
+        """Directories of attempts at a run, and what they moved out of their way."""
+        patterns = (f".{run_id}.*", f".trash.{run_id}.*")
+        return [path for pattern in patterns for path in self.runs.glob(pattern)] if self.runs.is_dir() else []
 
     def _read(self, path: Path) -> StoredRun | None:
         """A run directory, or None where it is corrupt or missing."""
