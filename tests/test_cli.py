@@ -22,6 +22,7 @@ from scipy import stats
 import gradlab
 from gradlab.cli import inspect as inspect_commands
 from gradlab.cli.app import main
+from gradlab.cli.interrupts import Interrupts
 from gradlab.cli.lists import grid
 from gradlab.errors import GradlabError
 from gradlab.runs.execute import run
@@ -83,12 +84,16 @@ TASKS["recall"] = Recall
 TINY = ["--hidden", "2", "--batch", "2", "--measure-batch", "3"]
 
 
+def forget_surroundings(patch):
+    for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR"):
+        patch.delenv(name, raising=False)
+    patch.setenv("GRADLAB_CACHE", "off")
+
+
 @pytest.fixture(autouse=True)
 def quiet_surroundings(monkeypatch, tmp_path):
     """An empty results folder, no cache outside the tests, and nothing of the terminal that runs them."""
-    for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("GRADLAB_CACHE", "off")
+    forget_surroundings(monkeypatch)
     monkeypatch.setenv("GRADLAB_RESULTS", str(tmp_path / "results"))
 
 
@@ -129,7 +134,7 @@ def first(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kept") / "results"
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setenv("GRADLAB_CACHE", "off")
+        forget_surroundings(patch)
         code = main([*RUN, "--results", str(folder)])
     return folder, code, out.getvalue(), err.getvalue()
 
@@ -718,3 +723,15 @@ def test_a_full_disk_leaves_nothing(finished, own, tmp_path, limit, name):
     exit_code, out, err = finished(words, tmp_path / "results", code=code, env={"GRADLAB_CACHE": "off"})
     assert (exit_code, out) == (2, "") and one_line(err) and f"{name} cannot be written" in err
     assert everything_in(tmp_path) == {}
+
+
+def test_ctrl_c_that_python_drops_is_remembered():
+    class Cleanup:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    with Interrupts() as interrupts:
+        interrupts.check()
+        Cleanup()  # its KeyboardInterrupt goes nowhere, as any exception of a __del__ does
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.check()

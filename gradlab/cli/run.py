@@ -11,6 +11,7 @@ from gradlab.cli import options
 from gradlab.cli.cache import use_cache
 from gradlab.cli.console import Progress, Screen
 from gradlab.cli.devices import devices_for
+from gradlab.cli.interrupts import Interrupts
 from gradlab.cli.lists import grid
 from gradlab.cli.options import Many
 from gradlab.cli.present import Record, as_json, headline, record_of, show_grid, show_run
@@ -128,8 +129,8 @@ class Session:
         # A single run takes all cores; the runs of a grid take one each, whatever their number, for equal bits.
         alone = len(self.specs) == 1 and self.specs[0].steps > 0
         self.shards = devices_for(self.specs[0].batch) if alone else 1
-        with self.screen.progress() as progress:
-            self.progress = progress
+        with self.screen.progress() as progress, Interrupts() as interrupts:
+            self.progress, self.interrupts = progress, interrupts
             try:
                 run_all(self.specs, self.store, self._begin, self._end, shards=self.shards)
             except KeyboardInterrupt:
@@ -140,13 +141,19 @@ class Session:
     def _begin(self, spec: "RunSpec") -> "Observe":
         self.current = spec
         if self.quiet:
-            return lambda event: None
+            return lambda event: self.interrupts.check()
         if len(self.specs) == 1:
             for line in header(spec, self.shards):
                 self.screen.note(line)
         else:
             self.progress.show(f"[{len(self.records) + 1}/{len(self.specs)}] {spec.id}")
-        return _Ticker(self.screen, self.progress, spec, plain=len(self.specs) == 1).hear
+        ticker = _Ticker(self.screen, self.progress, spec, plain=len(self.specs) == 1)
+
+        def hear(event: "Event") -> None:
+            self.interrupts.check()
+            ticker.hear(event)
+
+        return hear
 
     def _end(self, finished: Any) -> None:
         run = self.store.find(finished.spec.id)

@@ -1,0 +1,41 @@
+"""Ctrl-C that cannot get lost.
+
+Python drops an exception that is raised while it cleans up after an object, and a KeyboardInterrupt with it. Each
+press is therefore remembered, and asked for again when the next event of a run comes.
+"""
+
+import signal
+import sys
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class Interrupts:
+    """While this context lasts, SIGINT raises KeyboardInterrupt at once, or else at the next `check`."""
+
+    def __init__(self) -> None:
+        self._pressed = False
+
+    def __enter__(self) -> "Interrupts":
+        self._handler = signal.signal(signal.SIGINT, self._hear)
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._dropped
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        signal.signal(signal.SIGINT, self._handler)
+        sys.unraisablehook = self._hook
+
+    def check(self) -> None:
+        """Raise the KeyboardInterrupt that Python dropped."""
+        if self._pressed:
+            raise KeyboardInterrupt
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self._pressed = True
+        raise KeyboardInterrupt
+
+    def _dropped(self, unraisable: Any) -> None:
+        if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+            self._hook(unraisable)
