@@ -6,6 +6,7 @@ copies its first figure.
 
 import shutil
 import tempfile
+from contextlib import chdir
 from pathlib import Path
 
 from rich.console import Console
@@ -16,19 +17,18 @@ from gradlab.report.page import write_report
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).parent.resolve()
 
 
 def main() -> None:
     """Run, record, and write `run.svg` and `gradient.svg` beside this file."""
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder) / "results")
-        console = Console(record=True, width=100, force_terminal=True, highlight=False)
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        store = Store()
+        console = Console(record=True, width=120, force_terminal=True, highlight=False)
         console.print("$ gradlab run adding --len 200 --cell lstm")
         screen = Screen(out=console, err=Console(quiet=True))
         Session(screen, store, [RunSpec()], json=False, quiet=True).carry_out()
-        text = console.export_svg(title="gradlab", unique_id="gradlab").replace(folder + "/", "")
-        (DOCS / "run.svg").write_text(text)
+        (DOCS / "run.svg").write_text(console.export_svg(title="gradlab", unique_id="gradlab"))
         written = write_report(store.root, print)
         figure = next(path for path in written if path.suffix == ".svg")
         shutil.copyfile(figure, DOCS / "gradient.svg")
