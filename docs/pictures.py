@@ -24,7 +24,7 @@ def main() -> None:
     """Run, record, and write `run.svg` and `gradient.svg` beside this file."""
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         store = Store()
-        console = Console(record=True, width=120, force_terminal=True, highlight=False)
+        console = Console(record=True, width=124, force_terminal=True, highlight=False)
         console.print("$ gradlab run adding --len 200 --cell lstm")
         screen = Screen(out=console, err=Console(quiet=True))
         Session(screen, store, [RunSpec()], json=False, quiet=True).carry_out()

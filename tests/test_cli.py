@@ -523,7 +523,9 @@ def test_a_users_cell_that_fails_is_a_failed_run(typed, own, tmp_path):
     assert [line.split()[0] for line in err.splitlines()] == ["[1/2]", "[2/2]"]
     failed, measured = json.loads(typed(*words, "--json", "-q")[1])["runs"]
     assert (failed["status"], measured["status"]) == ("failed", "measured")
-    assert failed["reason"] == reason.removeprefix("failed: ") and failed["summary"] == {}
+    line = next(i for i, text in enumerate(OWN.splitlines(), 1) if "raise RuntimeError" in text)
+    where = f" ({own.removesuffix(':Own')}, line {line})"
+    assert failed["reason"] == reason.removeprefix("failed: ") + where and failed["summary"] == {}
     code, out, err = typed("show", failed["id"])
     assert (code, err) == (0, "") and reason in out
     assert f"next: gradlab show {failed['id']}" in typed(*words, "-q")[1]
@@ -606,7 +608,10 @@ def test_ctrl_c_inside_a_chunk(start, own, tmp_path):
         assert stored.status == "interrupted" and len(stored.log()) >= 7
         assert stored.done["training_steps"] >= 50 and stored.arrays()["task/state/typical"].shape[0] >= 7
         assert [path.name for path in (folder / "runs").iterdir()] == [stored.id]
-        assert "interrupted; what was measured is kept" in err and "type the same command again" in err
+        assert (
+            "interrupted; what was measured so far is kept" in err
+            and "the same command does this run again" in err
+        )
         words = shlex.split(err.splitlines()[-1].removeprefix("this run alone: "))[1:]
 
 

@@ -421,3 +421,14 @@ def read_back(result, stored):
     np.testing.assert_array_equal(params["readout/w"], result.outcome.params["readout"]["w"])
     assert stored.done["losses"]["final"] == result.checkpoints[-1].observation.loss
     assert stored.env()["execution"]["shards"] == 1 and stored.env()["versions"]["jax"]
+
+
+def test_of_several_runs_the_trained_one_has_the_weights(tmp_path):
+    store = Store(tmp_path)
+    for run_id, steps in (("a-run-1", 0), ("a-run-2", 5)):
+        attempt = store.begin(run_id, {"store": 1, "steps": steps})
+        attempt.write_arrays("params.npz", {"w": np.zeros(1)})
+        attempt.finish({"status": "trained" if steps else "measured"})
+    assert store.find("a-run", trained=True).id == "a-run-2"
+    with pytest.raises(GradlabError, match=r"a-run-1 \(measured\), a-run-2 \(trained\)"):
+        store.find("a-run")

@@ -81,7 +81,7 @@ def entry() -> None:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split()).rstrip(".")
+    return " ".join(text.split()).rstrip(".?")
 
 
 def _set_up() -> None:

@@ -33,7 +33,7 @@ def ls(results: options.Results = None, json: options.Json = False) -> None:
         screen.note(f"no runs in {store.root}; make one: gradlab run adding --len 200 --cell lstm")
         return
     columns = ("run", "status", "training steps", "span at start", "span at end")
-    screen.table(columns, [_row(run) for run in runs], right=columns[2:], fold=columns[:1])
+    screen.table(columns, [_row(run) for run in runs], right=columns[2:], fold=columns[2:])
     screen.line(f"next: gradlab show {runs[0].id}")
 
 

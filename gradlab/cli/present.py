@@ -1,5 +1,6 @@
 """How a run and a grid look on a screen; works from records, so a stored run looks like a fresh one."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -91,7 +92,8 @@ def leaf_rows(leaves: Mapping[str, Any]) -> list[str]:
 
 def _cells(leaf: str, stored: Mapping[str, Any]) -> list[str]:
     read = Summary.from_dict(leaf, stored)
-    verdict = f"{read.verdict.word} {read.verdict.decades:+.1f} @{read.verdict.lag}"
+    decades = "" if math.isnan(read.verdict.decades) else f" {read.verdict.decades:+.1f}"
+    verdict = f"{read.verdict.word}{decades} @{read.verdict.lag}"
     return [
         f"{read.span:.1f}",
         str(read.slope),

@@ -101,7 +101,7 @@ def probe(
     fields = {"cell": cell, "length": length, "hidden": hidden, "dtype": dtype, "seed": seed}
     fixed: dict[str, Any] = {"steps": 0}
     if params is not None:
-        source = store.find(params)
+        source = store.find(params, trained=True)
         fixed["params"] = source.id
         for name, given in fields.items():
             fields[name] = given if given is not None else [str(source.config[name])]
@@ -198,10 +198,12 @@ class Session:
         from gradlab.cli.app import INTERRUPTED
 
         spec = self.current
-        self.screen.note("interrupted; what was measured is kept")
+        self.screen.note("interrupted; what was measured so far is kept")
         if spec is not None:
             done = sum(record["status"] != "failed" for record in self.records)
-            self.screen.note(f"done {done} of {len(self.specs)}; to go on, type the same command again")
+            self.screen.note(
+                f"done {done} of {len(self.specs)}; the same command does this run again and then the rest"
+            )
             self.screen.note(f"this run alone: {spec.command()}{self._folder()}")
         return INTERRUPTED
 
@@ -236,7 +238,7 @@ class _Ticker:
         curve = event.observation.curves["task"]
         verdict = curve.verdict()
         self.screen.note(
-            f"training step {event.step:>6}  loss {event.observation.loss:.4g}  span {curve.span():+.1f} decades  "
+            f"training step {event.step:>6}  loss {event.observation.loss:.4g}  span {curve.span():.1f} decades  "
             f"{verdict}"
         )
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from gradlab.cells import Carry, Cell, Params
+from gradlab.errors import GradlabError
 from gradlab.gradient import scaled
 from gradlab.gradient.scaled import Scaled
 
@@ -69,8 +70,12 @@ def adjoint(
         carry: s₀; the cell's own initial state where None.
         kind: `total` for λ, `direct` for its first term alone.
         at: start the adjoint from the output of this timestep alone (1..T); lags are then 1..at.
+
+    Raises:
+        GradlabError: the state has no float leaf, two of one name, or one without a row for each example.
     """
     start = cell.carry(params, inputs.shape[1]) if carry is None else carry
+    _check_state(start, inputs.shape[1])
     with jax.default_matmul_precision("highest"):
         states, last, outputs = _forward(cell, params, inputs, start)
         losses, output_gradients = jax.vjp(loss, outputs)
@@ -96,6 +101,21 @@ def leaf_names(carry: Carry) -> tuple[list[str], list[str]]:
     for path, leaf in jax.tree_util.tree_leaves_with_path(carry):
         (floats if _is_float(leaf) else others).append(_name(path))
     return floats, others
+
+
+def _check_state(start: Carry, batch_size: int) -> None:
+    floats, others = leaf_names(start)
+    twice = {name for name in floats if floats.count(name) > 1}
+    if twice:
+        raise GradlabError(f"two leaves of the state are both called `{min(twice)}`: give them other names")
+    for name, leaf in zip(floats, split(start)[0], strict=True):
+        if leaf.shape[:1] != (batch_size,):
+            raise GradlabError(
+                f"leaf `{name}` of the state has shape {leaf.shape}: give one row for each of the "
+                f"{batch_size} examples of the inputs"
+            )
+    if not floats:
+        raise GradlabError(f"the state has no float leaf to measure: its leaves are {', '.join(others) or 'none'}")
 
 
 def _name(path: tuple[Any, ...]) -> str:

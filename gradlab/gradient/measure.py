@@ -11,7 +11,7 @@ from jax import Array
 
 from gradlab.cells import Carry, Cell, Params
 from gradlab.errors import GradlabError, unknown
-from gradlab.gradient.adjoint import Adjoint, Kind, Loss, adjoint, leaf_names, split
+from gradlab.gradient.adjoint import Adjoint, Kind, Loss, adjoint, leaf_names
 from gradlab.gradient.curve import GradientCurve, repaired
 from gradlab.gradient.summary import NonFinite
 
@@ -62,7 +62,6 @@ def gradient_curve(
     """
     _check(inputs, kind, at)
     start = cell.carry(params, inputs.shape[1]) if carry is None else carry
-    _check_state(start, inputs.shape[1])
 
     def program(params: Params, inputs: Array, start: Carry) -> dict[str, Adjoint]:
         return {"curve": adjoint(cell, params, inputs, _checked(loss), start, kind=kind, at=at)}
@@ -149,21 +148,6 @@ def _check(inputs: Array, kind: str, at: int | None) -> None:
         raise GradlabError(f"inputs have shape {inputs.shape}: give (T, B, I) with T and B of at least 1")
     if at is not None and not (isinstance(at, SupportsIndex) and 1 <= at.__index__() <= len(inputs)):
         raise GradlabError(f"at={at} is no timestep of a sequence of {len(inputs)}: give 1..{len(inputs)}")
-
-
-def _check_state(start: Carry, batch_size: int) -> None:
-    floats, others = leaf_names(start)
-    twice = {name for name in floats if floats.count(name) > 1}
-    if twice:
-        raise GradlabError(f"two leaves of the state are both called `{min(twice)}`: give them other names")
-    for name, leaf in zip(floats, split(start)[0], strict=True):
-        if leaf.shape[:1] != (batch_size,):
-            raise GradlabError(
-                f"leaf `{name}` of the state has shape {leaf.shape}: give one row for each of the "
-                f"{batch_size} examples of the inputs"
-            )
-    if not floats:
-        raise GradlabError(f"the state has no float leaf to measure: its leaves are {', '.join(others) or 'none'}")
 
 
 def _checked(loss: Loss) -> Loss:

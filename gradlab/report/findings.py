@@ -201,9 +201,13 @@ def overall(records: Sequence[Record]) -> str:
         words = ["non-finite" if each.findings(role) else each.summary(role).verdict.word for each in some]
         return f"{verdict_over_seeds(words)}{' runs' if len(some) > 1 else ''}"
 
+    fresh = [record for record in records if record.config["params"] == "none"]
     trained = [record for record in records if record.trained]
-    text = f"{count('initial', records)} before training"
-    return f"{text}; {count('final', trained)} at the end of training" if trained else text
+    borrowed = [record for record in records if record not in fresh]
+    parts = [f"{count('initial', fresh)} before training"] if fresh else []
+    parts += [f"{count('final', trained)} at the end of training"] if trained else []
+    parts += [f"{count('initial', borrowed)} with the final weights of another run"] if borrowed else []
+    return "; ".join(parts)
 
 
 def ending(record: Record) -> str:

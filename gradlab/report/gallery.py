@@ -37,8 +37,9 @@ def drawings(records: Sequence[Record]) -> Iterator[Drawing]:
         yield lag_figure(f"lag-{name}", *_settings(some, SETTINGS // 2 if paired else SETTINGS))
     for name, some in _by_length(probes):
         yield probe_figure(f"probe-{name}", *_settings(some, SETTINGS))
+    fresh = [record for record in probes if record.config["params"] == "none"]
     for task in _tasks(records):
-        for name, some in (("lengths", trained), ("probe-lengths", probes)):
+        for name, some in (("lengths", trained), ("probe-lengths", fresh)):
             mine = [record for record in some if record.config["task"] == task]
             if len({record.config["length"] for record in mine}) > 1:
                 kept = chain(*grouped(mine, without=["length"])[:SETTINGS])

@@ -98,7 +98,8 @@ def _rows(group: Sequence[Record], label: str) -> Iterable[list[str]]:
     for role in ROLES if group[0].trained else ROLES[:1]:
         roles.setdefault(tuple(record.step(role) for record in group), []).append(role)
     for steps, same in roles.items():
-        at = f"{', '.join(same)} ({at_steps(steps)})"
+        borrowed = config["params"] != "none"
+        at = f"final weights of {config['params']}" if borrowed else f"{', '.join(same)} ({at_steps(steps)})"
         numbers = _numbers(group, same[0])
         yield [config["task"], _text(label), f"{config['length']}", f"{len(group)}", at, *numbers, share]
 
@@ -249,6 +250,7 @@ _HOW_TO_READ = """
 - **Horizon**: the largest lag before the gradient has dropped 3 decades; ">=" where it never does. **Half-life**:
   timesteps in which it halves, where it falls exponentially. **Span**: decades from lag 1 to lag T.
 - **Worst** is the checkpoint at which the curve gets furthest from lag 1 during training.
-- **float32 horizon**: how far a plain float32 backward pass would see; gradlab itself has no floor.
+- **float32 horizon**: how far a plain float32 backward pass would see before its entries are lost below 1e-38; a
+  plain norm, which squares them, is lost below 1e-19 already. gradlab itself has no floor.
 - In the CSV tables `nan` is a number that does not exist there, `-inf` a gradient that is exactly zero.
 """

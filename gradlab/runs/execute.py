@@ -1,8 +1,10 @@
 """One run from its spec to its result, stored on the way if a store is given."""
 
 import signal
+import sysconfig
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -174,7 +176,7 @@ def run(
             attempt.discard()
         raise
     except Exception as error:
-        result.status, result.reason = "failed", " ".join(f"{type(error).__name__}: {error}".split())
+        result.status, result.reason = "failed", _reason(error)
     _keep(result, attempt, started)
     return result
 
@@ -244,6 +246,21 @@ def _perform(
         if attempt and isinstance(event, Checkpoint):
             attempt.log(result.log_line(event))
         observe(event)
+
+
+def _reason(error: Exception) -> str:
+    """One line: the exception, and the line of the user's own file that it came from."""
+    ours, libraries = (
+        str(Path(__file__).parents[1]),
+        ("site-packages", "dist-packages", sysconfig.get_path("stdlib")),
+    )
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((ours, "<")) and not any(part in frame.filename for part in libraries)
+    ]
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return " ".join(f"{type(error).__name__}: {error}{where}".split())
 
 
 def _arithmetic(dtype: str) -> AbstractContextManager[None]:

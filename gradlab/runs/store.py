@@ -155,8 +155,12 @@ class Store:
                 found[run.id] = run
         return [found[name] for name in sorted(found)]
 
-    def find(self, name: str) -> StoredRun:
+    def find(self, name: str, *, trained: bool = False) -> StoredRun:
         """The run of this id, or the only one whose id begins with it or ends with it.
+
+        Args:
+            name: an id, or enough of its beginning or end.
+            trained: consider runs that have parameters, and of several those that were trained.
 
         Raises:
             GradlabError: none or several match.
@@ -169,10 +173,13 @@ class Store:
         if name in runs:
             return runs[name]
         matches = [run_id for run_id in runs if run_id.startswith(name) or run_id.endswith(name)]
+        if trained:
+            matches = [run_id for run_id in matches if (runs[run_id].path / "params.npz").exists()]
+            matches = [run_id for run_id in matches if runs[run_id].config.get("steps")] or matches
         if len(matches) == 1:
             return runs[matches[0]]
         if matches:
-            listed = ", ".join(matches[:3])
+            listed = ", ".join(f"{run_id} ({runs[run_id].status})" for run_id in matches[:3])
             raise GradlabError(f"run `{name}` could be any of {len(matches)}, such as {listed}: give more of it")
         hint = nearest(name, runs) or "; `gradlab ls` lists the runs"
         raise GradlabError(f"run `{name}` is not in {self.root}{hint}")
@@ -221,6 +228,12 @@ def _is_dead(attempt: Path) -> bool:
     name, _, pid = attempt.name.rpartition(".")[2].rpartition("-")
     if name != host() or not pid.isdigit() or int(pid) == os.getpid():
         return False
+    try:
+        # A zombie has ended, though its number is still taken.
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return True
+    except (OSError, IndexError):
+        pass
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

@@ -101,6 +101,11 @@ def _resolve(text: str, kind: str, registry: Mapping[str, Callable[..., Any]], *
     return Variant(factory, path, source)
 
 
+def _is_from(module: Any, name: str, value: Any) -> bool:
+    """Whether a module defines this itself and offers it."""
+    return not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+
+
 def _is_own(name: str) -> bool:
     return name.endswith(".py") or "/" in name or "." in name
 
@@ -128,7 +133,7 @@ def _load(kind: str, name: str, attribute: str) -> tuple[Any, str]:
         raise GradlabError(
             f"{kind} `{name}` failed while it was loaded: {type(error).__name__}: {error}"
         ) from error
-    public = [found for found in vars(module) if not found.startswith("_")]
+    public = [found for found, value in vars(module).items() if _is_from(module, found, value)]
     if not hasattr(module, attribute):
         raise unknown(f"{kind} in {name}", attribute, public)
     origin = getattr(module, "__file__", None)
