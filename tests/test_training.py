@@ -101,7 +101,7 @@ def outcome_of(task, cell: Cell | None = None, hidden=2, **changes):
 
 
 def rows(events, name):
-    return np.concatenate([getattr(event.trace, name) for event in events if isinstance(event, Chunk)])
+    return np.concatenate([getattr(event.rows, name) for event in events if isinstance(event, Chunk)])
 
 
 # ---------------------------------------------------------------- one real run, looked at from all sides
@@ -437,9 +437,12 @@ import test_training as here
 clip = here.Clip("norm", 0.1)
 for shards in (1, 2):
     cell, task = here.get_cell("rnn"), here.Toy(level=1.0)
-    events, outcome = here.outcome_of(task, cell, length=4, batch=6, steps=7, clip=clip, shards=shards)
+    plan = dict(length=4, batch=6, steps=7, clip=clip, shards=shards, measure="every")
+    events, outcome = here.outcome_of(task, cell, **plan)
     weights = [leaf.tolist() for leaf in jax.tree.leaves(outcome.params)]
-    print(json.dumps([here.rows(events, "loss").tolist(), here.rows(events, "log10_grad_norm").tolist(), weights]))
+    seen = [event.rows.seen["h"].tolist() for event in events if isinstance(event, here.Chunk)]
+    norms = here.rows(events, "log10_grad_norm").tolist()
+    print(json.dumps([here.rows(events, "loss").tolist(), norms, weights, seen]))
 """
 
 

@@ -56,6 +56,11 @@ def show_run(screen: Screen, record: Record, arrays: Mapping[str, Any] | None) -
         screen.line()
         _summary_table(screen, marks)
         _notes(screen, marks)
+    for leaf, seen in (record.get("every") or {}).items():
+        screen.line(
+            f"every training step, {leaf}: lag T lowest at training step {seen['training_step']}, "
+            f"{number(seen['span']):+.1f} decades from lag 1; read 0 in {seen['zero']} training steps"
+        )
     if arrays is not None and marks:
         screen.line()
         screen.line("log10 gradient norm of the state by lag, in decades from lag 1 (task curve)")

@@ -45,7 +45,7 @@ def run(
     learning_rate: Annotated[Many, typer.Option("--learning-rate", help="Positive.")] = None,
     clip: Annotated[Many, typer.Option("--clip", help="norm:1, value:1 or none.")] = None,
     dtype: options.Dtype = None,
-    measure: Annotated[Many, typer.Option("--measure", help="checkpoints or ends.")] = None,
+    measure: Annotated[Many, typer.Option("--measure", help="checkpoints, ends or every (training step).")] = None,
     measure_batch: options.MeasureBatch = None,
     results: options.Results = None,
     json: options.Json = False,
@@ -228,7 +228,7 @@ class _Ticker:
         if isinstance(event, Checkpoint):
             self._checkpoint(event)
         elif isinstance(event, Chunk):
-            self.progress.show(self._line(event.step, float(event.trace.loss.mean())))
+            self.progress.show(self._line(event.step, float(event.rows.loss.mean())))
 
     def _checkpoint(self, event: Any) -> None:
         if self.started is None:

@@ -28,6 +28,8 @@ LAG = "lag (timesteps before the loss)"
 RELATIVE = "gradient norm, decades from lag 1"
 NO_FLOOR_LABEL = 0.07
 """Two floors nearer than this share of the axis carry one label."""
+NAMED_ROWS = 24
+"""A map with more rows than this names some of them only."""
 STRIP = 2.0
 """Lines whose levels at lag 1 differ by more decades share the floor of the median one."""
 _FLOORS = {NAIVE_FLOOR: "naive float32 norms read 0 (10⁻¹⁹)", FLOAT32_FLOOR: "float32 entries read 0 (10⁻³⁷·⁹)"}
@@ -218,6 +220,7 @@ def heat_map(ax: Axes, values: Floats, steps: Sequence[int], label: str) -> None
     """
     finite = np.isfinite(values)
     shown = values[finite] if finite.any() else np.zeros(1)
+    named = math.ceil(len(steps) / NAMED_ROWS)
     ax.set_facecolor("#bbbbbb")
     sns.heatmap(
         np.where(finite, values, 0.0),
@@ -229,7 +232,7 @@ def heat_map(ax: Axes, values: Floats, steps: Sequence[int], label: str) -> None
         rasterized=True,
         cbar_kws={"label": label},
         xticklabels=False,
-        yticklabels=[f"{step:,}" for step in steps],
+        yticklabels=[f"{step:,}" if row % named == 0 else "" for row, step in enumerate(steps)],
     )
     lags = values.shape[1]
     nice = MaxNLocator(6, steps=[1, 2, 5, 10], integer=True).tick_values(1, lags)

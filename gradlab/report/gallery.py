@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
+from gradlab.report.every import every_figure
 from gradlab.report.figures import Drawing
 from gradlab.report.lengths import lengths_figure
 from gradlab.report.panels import heat_figure, lag_figure, probe_figure
@@ -59,10 +60,11 @@ def _runs(trained: Sequence[Record]) -> Iterator[Drawing]:
         chosen.append((longest[0], label))
     for record, label in chosen[:RUNS]:
         yield heat_figure(f"map-{_safe(record.run.id)}", record, label)
-    for record, label in chosen[:RUNS]:
-        drawing = gates_figure(f"gates-{_safe(record.run.id)}", record, label)
-        if drawing is not None:
-            yield drawing
+    for draw, name in ((every_figure, "every"), (gates_figure, "gates")):
+        for record, label in chosen[:RUNS]:
+            drawing = draw(f"{name}-{_safe(record.run.id)}", record, label)
+            if drawing is not None:
+                yield drawing
 
 
 def _by_length(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:

@@ -21,7 +21,7 @@ from gradlab.runs.jsonable import dumps
 DONE = ("measured", "solved", "trained", "diverged")
 """Statuses of a run that need not be repeated."""
 
-_FILES = ("config.json", "env.json", "log.jsonl", "curves.npz", "params.npz")
+_FILES = ("config.json", "env.json", "log.jsonl", "curves.npz", "every.npz", "params.npz")
 
 
 @dataclass

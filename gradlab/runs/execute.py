@@ -5,7 +5,7 @@ import sysconfig
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,26 +13,17 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax import Array
 
 from gradlab.cells import Params
 from gradlab.errors import GradlabError
 from gradlab.gradient.curve import GradientCurve
+from gradlab.runs.arrays import curve_arrays, flatten_params, seen_summary, trace_arrays
 from gradlab.runs.attempt import Attempt
 from gradlab.runs.environment import environment
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store, StoredRun
-from gradlab.training.loop import Checkpoint, Chunk, Event, Outcome, Trace, initial_params, train
-
-STATISTICS: dict[str, Callable[[GradientCurve, str], np.ndarray]] = {
-    "typical": lambda curve, leaf: curve.typical(leaf),
-    "q10": lambda curve, leaf: curve.quantile(0.1, leaf),
-    "q50": lambda curve, leaf: curve.quantile(0.5, leaf),
-    "q90": lambda curve, leaf: curve.quantile(0.9, leaf),
-    "rms": lambda curve, leaf: curve.rms(leaf),
-    "dead": lambda curve, leaf: curve.dead(leaf),
-}
-"""What is stored of a curve, by lag, for every leaf."""
+from gradlab.training.loop import Checkpoint, Chunk, Event, Outcome, initial_params, train
+from gradlab.training.step import Row
 
 Observe = Callable[[Event], None]
 
@@ -45,7 +36,7 @@ class RunResult:
         spec: what was asked.
         status: measured, solved, trained, diverged, interrupted or failed.
         checkpoints: what was measured, in the order of training steps.
-        trace: loss, log10 gradient norm and clipped share of every training step.
+        chunks: what the training steps of each chunk saw.
         tests: training step and loss of every test on held-out examples.
         outcome: how the training ended, None where it did not.
         reason: why a run failed.
@@ -55,7 +46,7 @@ class RunResult:
     spec: RunSpec
     status: str = "interrupted"
     checkpoints: list[Checkpoint] = field(default_factory=list)
-    trace: Trace = field(default_factory=lambda: Trace(*(np.empty(0),) * 3))
+    chunks: list[Row] = field(default_factory=list)
     tests: list[tuple[int, float]] = field(default_factory=list)
     outcome: Outcome | None = None
     parameters: int = 0
@@ -64,9 +55,15 @@ class RunResult:
     wall_seconds: float = 0.0
 
     @property
+    def trace(self) -> Row:
+        """What every training step saw, in numpy: loss (N,), log10 gradient norm, clipped share, norms by lag."""
+        nothing = Row(*(np.empty(0),) * 3, {})
+        return jax.tree.map(lambda *rows: np.concatenate(rows), *self.chunks) if self.chunks else nothing
+
+    @property
     def training_steps(self) -> int:
         """Training steps whose update was applied."""
-        return self.outcome.step if self.outcome else len(self.trace.loss)
+        return self.outcome.step if self.outcome else sum(len(rows.loss) for rows in self.chunks)
 
     def curve(self, when: str = "final", name: str = "task") -> GradientCurve:
         """The `task` or `total` curve at the `initial`, `worst` or `final` checkpoint."""
@@ -78,6 +75,7 @@ class RunResult:
         outcome, task = self.outcome, self.spec.build_task()
         seconds = outcome.train_seconds if outcome else 0.0
         marks = key_checkpoints(self.checkpoints)
+        losses = self.trace.loss
         return {
             "id": self.spec.id,
             "spec": self.spec.config(),
@@ -90,7 +88,7 @@ class RunResult:
                 "initial": marks["initial"].observation.loss if marks else None,
                 "final": marks["final"].observation.loss if marks else None,
                 "test": outcome.test_loss if outcome else None,
-                "train": float(self.trace.loss[-50:].mean()) if len(self.trace.loss) else None,
+                "train": float(losses[-50:].mean()) if len(losses) else None,
                 "chance": task.chance(self.spec.length),
                 "solved": task.solved(self.spec.length),
             },
@@ -100,6 +98,7 @@ class RunResult:
             "measure_seconds": outcome.measure_seconds if outcome else None,
             "train_seconds": outcome.train_seconds if outcome else None,
             "wall_seconds": self.wall_seconds,
+            "every": seen_summary(self.trace.seen),
             "summary": {when: summarise(mark) for when, mark in marks.items()},
             "checkpoints": [self.log_line(mark) for mark in self.checkpoints],
             "path": str(self.path) if self.path else None,
@@ -108,8 +107,7 @@ class RunResult:
     def take(self, event: Event) -> None:
         """Note one event of the loop."""
         if isinstance(event, Chunk):
-            rows = zip(self.trace, event.trace, strict=True)
-            self.trace = Trace(*(np.concatenate([old, new]) for old, new in rows))
+            self.chunks.append(event.rows)
             if event.test_loss is not None:
                 self.tests.append((event.step, event.test_loss))
         elif isinstance(event, Checkpoint):
@@ -120,8 +118,9 @@ class RunResult:
     def log_line(self, mark: Checkpoint) -> dict[str, Any]:
         """The line of `log.jsonl` for a checkpoint."""
         previous = max((other.step for other in self.checkpoints if other.step < mark.step), default=0)
-        clipped = self.trace.clipped[previous : mark.step]
-        last = self.trace.log10_grad_norm[: mark.step][-1:]
+        trace = self.trace
+        clipped = trace.clipped[previous : mark.step]
+        last = trace.log10_grad_norm[: mark.step][-1:]
         gates = mark.observation.gates
         return {
             "step": mark.step,
@@ -198,12 +197,6 @@ def trained_params(spec: RunSpec, source: StoredRun) -> Params:
     treedef = jax.tree.structure(shapes)
     dtype = np.dtype(spec.dtype)
     return jax.tree.unflatten(treedef, [jax.numpy.asarray(stored[name], dtype) for name in expected])
-
-
-def flatten_params(params: Params) -> dict[str, Any]:
-    """Parameters by key path, `cell/w_h` and so on, in the order of their leaves."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def key_checkpoints(checkpoints: list[Checkpoint]) -> dict[str, Checkpoint]:
@@ -290,40 +283,16 @@ def _keep(result: RunResult, attempt: Attempt | None, started: float) -> None:
     done = {key: value for key, value in result.as_dict().items() if key not in ("spec", "checkpoints", "path")}
     try:
         if result.checkpoints:
-            attempt.write_arrays("curves.npz", stacked(result))
+            arrays = curve_arrays(result.checkpoints) | trace_arrays(result.trace, result.tests)
+            attempt.write_arrays("curves.npz", arrays)
+        if seen := result.trace.seen:
+            attempt.write_arrays("every.npz", seen)
         if result.outcome:
-            attempt.write_arrays("params.npz", _host_arrays(result.outcome.params))
+            attempt.write_arrays("params.npz", flatten_params(jax.device_get(result.outcome.params)))
         attempt.finish(done)
     except GradlabError:
         attempt.discard()
         raise
-
-
-def stacked(result: RunResult) -> dict[str, np.ndarray]:
-    """The arrays of `curves.npz`: `<curve>/<leaf>/<statistic>` [checkpoint, lag], and the trace."""
-    marks = result.checkpoints
-    arrays = {
-        "step": np.array([mark.step for mark in marks]),
-        "test/step": np.array([step for step, _ in result.tests], int),
-        "test/loss": np.array([loss for _, loss in result.tests], float),
-    }
-    arrays |= {f"trace/{name}": row for name, row in result.trace._asdict().items()}
-    first = marks[0].observation
-    for name, gate in ((name, "gate/" + name) for name in first.gates):
-        arrays[gate] = np.array([mark.observation.gates[name] for mark in marks])
-    for name, example in first.curves.items():
-        for leaf in example.leaves:
-            curves = [mark.observation.curves[name] for mark in marks]
-            for statistic, compute in STATISTICS.items():
-                arrays[f"{name}/{leaf}/{statistic}"] = np.stack([compute(curve, leaf) for curve in curves])
-            saturated = [curve.saturated.get(leaf, 0) for curve in curves]
-            arrays[f"{name}/{leaf}/saturated"] = np.array(saturated)
-    return arrays
-
-
-def _host_arrays(params: Params) -> dict[str, np.ndarray]:
-    leaves: Mapping[str, Array] = flatten_params(params)
-    return {name: np.asarray(leaf) for name, leaf in leaves.items()}
 
 
 def _diverged(outcome: Outcome | None) -> dict[str, Any] | None:

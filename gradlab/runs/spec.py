@@ -24,7 +24,7 @@ NUMERICS = 1
 _CHOICES = {
     "stop": ("solved", "never"),
     "dtype": ("float32", "float64"),
-    "measure": ("checkpoints", "ends"),
+    "measure": ("checkpoints", "ends", "every"),
 }
 _TEXTS = ("task", "cell", "optimizer", *_CHOICES)
 _AT_LEAST = {"length": 1, "hidden": 1, "batch": 1, "steps": 0, "seed": 0, "measure_batch": 1}
@@ -53,7 +53,8 @@ class RunSpec:
         steps: training steps at most; 0 measures the initial weights alone (a probe).
         stop: `solved` or `never`.
         dtype: float32 or float64.
-        measure: curves at `checkpoints` (0, 1, 2, 5, 10, 20, 50, ... and the end) or at the `ends`.
+        measure: curves at `checkpoints` (0, 1, 2, 5, 10, 20, 50, ... and the end) or at the `ends`; `every` adds
+            to the checkpoints the norms that each training step's own backward pass saw.
         measure_batch: held-out examples on which curves are measured.
         params: id of a run whose final parameters are measured instead of initial ones; needs steps=0.
 

@@ -17,7 +17,7 @@ from gradlab.training.keys import stream
 from gradlab.training.model import Model
 from gradlab.training.observe import Observation, Observer
 from gradlab.training.programs import Program, compile_together, wait_for
-from gradlab.training.step import BAD, TEST_EVERY, Plan, State, chunk_program, start_state, test_program
+from gradlab.training.step import BAD, TEST_EVERY, Plan, Row, State, chunk_program, start_state, test_program
 
 Status = Literal["measured", "solved", "trained", "diverged"]
 
@@ -27,19 +27,11 @@ CHUNK_FLOPS = 2e10
 """The work of a chunk is bounded by this, about a second on one core, so that Ctrl-C is answered soon."""
 
 
-class Trace(NamedTuple):
-    """What every training step of a chunk saw, each (C,): loss, log10 gradient norm, clipped share."""
-
-    loss: np.ndarray
-    log10_grad_norm: np.ndarray
-    clipped: np.ndarray
-
-
 class Chunk(NamedTuple):
-    """Event: training steps up to `step` are done; `test_loss` where solving was tested."""
+    """Event: training steps up to `step` are done, `rows` in numpy; `test_loss` where solving was tested."""
 
     step: int
-    trace: Trace
+    rows: Row
     test_loss: float | None
 
 
@@ -100,17 +92,17 @@ def train(model: Model, plan: Plan, params: Params | None = None) -> Iterator[Ev
     trainer = _Trainer(model, plan)
     params = initial_params(model, plan.seed) if params is None else params
     state = start_state(plan, params)
-    marks = checkpoints(plan.steps) if plan.measure == "checkpoints" else sorted({0, plan.steps})
+    marks = sorted({0, plan.steps}) if plan.measure == "ends" else checkpoints(plan.steps)
     trainer.warm_up(state)
     yield trainer.look(state)
     looked = 0
     trainer.start_clock()
     test_loss, solved_at = None, None
     while int(state.step) < plan.steps and not int(state.bad):
-        state, trace = trainer.advance(state, marks)
+        state, rows = trainer.advance(state, marks)
         step = int(state.step)
-        tested = trainer.test(state.params, trace) if step % TEST_EVERY == 0 or step == plan.steps else None
-        yield Chunk(step, trace, tested)
+        tested = trainer.test(state.params, rows) if step % TEST_EVERY == 0 or step == plan.steps else None
+        yield Chunk(step, rows, tested)
         test_loss = test_loss if tested is None else tested
         if solved_at is None and tested is not None and tested <= model.task.solved(plan.length):
             solved_at = step
@@ -172,18 +164,18 @@ class _Trainer:
         self.measure_seconds += time.perf_counter() - started - late
         return Checkpoint(int(state.step), observation)
 
-    def advance(self, state: State, marks: list[int]) -> tuple[State, Trace]:
+    def advance(self, state: State, marks: list[int]) -> tuple[State, Row]:
         """Train to the next mark, test or end of a chunk, whichever comes first."""
         step = int(state.step)
         stops = [step + self.chunk_steps, (step // TEST_EVERY + 1) * TEST_EVERY, *marks]
         until = min(stop for stop in stops if stop > step)
-        state, trace = wait_for(self.chunk(state, jnp.int32(min(until, self.plan.steps))))
+        state, rows = wait_for(self.chunk(state, jnp.int32(min(until, self.plan.steps))))
         done = int(state.step) - step + bool(state.bad)
-        return state, Trace(*(np.asarray(row)[:done] for row in trace))
+        return state, jax.tree.map(lambda row: np.asarray(row)[:done], rows)
 
-    def test(self, params: Params, trace: Trace) -> float | None:
+    def test(self, params: Params, rows: Row) -> float | None:
         """The loss on held-out examples, where the training loss of the last chunk is near the mark."""
-        if not np.mean(trace.loss) <= NEAR * self.model.task.solved(self.plan.length):
+        if not np.mean(rows.loss) <= NEAR * self.model.task.solved(self.plan.length):
             return None
         return float(wait_for(self.test_program(_local(params))))
 

@@ -11,6 +11,7 @@ from gradlab.cells import Cell, Params
 from gradlab.cells.initializers import glorot
 from gradlab.tasks import Batch, Task
 from gradlab.training.keys import stream
+from gradlab.training.taps import Slots
 from gradlab.training.unroll import unroll
 
 
@@ -38,9 +39,10 @@ class Model:
         }
         return {"cell": cell, "readout": readout}
 
-    def losses(self, params: Params, batch: Batch) -> Array:
-        """The loss (B,) of each example."""
-        outputs = unroll(self.cell, params["cell"], batch.inputs, last=self.task.readout == "last")
+    def losses(self, params: Params, batch: Batch, slots: Slots | None = None) -> Array:
+        """The loss (B,) of each example; the gradient of `slots` is what `taps.py` says."""
+        last = self.task.readout == "last"
+        outputs = unroll(self.cell, params["cell"], batch.inputs, last=last, slots=slots)
         return self.read(params, outputs, batch)
 
     def read(self, params: Params, outputs: Array, batch: Batch) -> Array:

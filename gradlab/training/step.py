@@ -13,10 +13,12 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gradlab.cells import Params
+from gradlab.gradient.adjoint import leaf_names
 from gradlab.tasks import Batch, Task
 from gradlab.training.keys import stream
 from gradlab.training.model import Model
 from gradlab.training.optimizers import Clip
+from gradlab.training.taps import Slots, empty_slots, log10_rms
 
 TEST_EXAMPLES = 1024
 TEST_EVERY = 50
@@ -37,7 +39,7 @@ class Plan:
         stop: `solved` ends a run when the task is solved, `never` goes on to the last training step.
         optimizer: an optax optimiser.
         clip: what is done to the gradient before the optimiser sees it.
-        measure: curves at all `checkpoints` or at the `ends` only.
+        measure: curves at all `checkpoints` or at the `ends` only; `every` adds the norms of each training step.
         measure_batch: examples on which curves are measured.
         shards: devices that a batch is split over.
     """
@@ -49,9 +51,25 @@ class Plan:
     stop: Literal["solved", "never"]
     optimizer: optax.GradientTransformation
     clip: Clip
-    measure: Literal["checkpoints", "ends"]
+    measure: Literal["checkpoints", "ends", "every"]
     measure_batch: int
     shards: int = 1
+
+
+class Row(NamedTuple):
+    """What one training step saw; with a leading axis, what many did; jax arrays in a program, numpy outside.
+
+    Attributes:
+        loss: the mean loss of its batch.
+        log10_grad_norm: of the gradient of the parameters, before it was clipped.
+        clipped: the share of it that was clipped.
+        seen: for each float leaf of the state, `taps.log10_rms` by lag (T,); empty unless every step is measured.
+    """
+
+    loss: Any
+    log10_grad_norm: Any
+    clipped: Any
+    seen: dict[str, Any]
 
 
 class State(NamedTuple):
@@ -69,21 +87,22 @@ def start_state(plan: Plan, params: Params) -> State:
     return state if plan.shards == 1 else jax.device_put(state, NamedSharding(_mesh(plan), PartitionSpec()))
 
 
-def chunk_program(model: Model, plan: Plan) -> Callable[[State, Array], tuple[State, Any]]:
-    """(state, until) -> the state after training step `until`, and loss, log10 norm and clipped share of each."""
+def chunk_program(model: Model, plan: Plan) -> Callable[[State, Array], tuple[State, Row]]:
+    """(state, until) -> the state after training step `until`, and the row of each training step."""
 
-    def chunk(start: State, until: Array) -> tuple[State, Any]:
-        def more(loop: tuple[State, Any]) -> Array:
+    def chunk(start: State, until: Array) -> tuple[State, Row]:
+        def more(loop: tuple[State, Row]) -> Array:
             return (loop[0].step < until) & (loop[0].bad == 0)
 
-        def body(loop: tuple[State, Any]) -> tuple[State, Any]:
+        def body(loop: tuple[State, Row]) -> tuple[State, Row]:
             state, rows = loop
             after, row = _training_step(model, plan, state)
             at = state.step - start.step
-            return after, tuple(all_rows.at[at].set(value) for all_rows, value in zip(rows, row, strict=True))
+            return after, jax.tree.map(lambda all_rows, value: all_rows.at[at].set(value), rows, row)
 
-        nothing = jnp.zeros(TEST_EVERY, jnp.result_type(float))
-        return lax.while_loop(more, body, (start, (nothing,) * 3))
+        row = jax.eval_shape(lambda state: _training_step(model, plan, state)[1], start)
+        nothing = jax.tree.map(lambda value: jnp.zeros((TEST_EVERY, *value.shape), value.dtype), row)
+        return lax.while_loop(more, body, (start, nothing))
 
     if plan.shards == 1:
         return chunk
@@ -105,8 +124,8 @@ def test_program(model: Model, plan: Plan) -> Callable[[Params], Array]:
     return test
 
 
-def _training_step(model: Model, plan: Plan, state: State) -> tuple[State, tuple[Array, Array, Array]]:
-    loss, gradients = _loss_and_gradients(model, plan, state)
+def _training_step(model: Model, plan: Plan, state: State) -> tuple[State, Row]:
+    loss, gradients, seen = _loss_and_gradients(model, plan, state)
     clipped = plan.clip.apply(gradients)
     updates, optimizer = plan.optimizer.update(clipped.gradients, state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -115,22 +134,35 @@ def _training_step(model: Model, plan: Plan, state: State) -> tuple[State, tuple
     new = State(params, optimizer, state.step + 1, bad)
     # A bad update is not applied: the last finite weights stay and the loop ends.
     kept = jax.tree.map(lambda after, before: jnp.where(bad == 0, after, before), new, state)
-    return kept._replace(bad=bad), (loss, clipped.log10_norm, clipped.share)
+    return kept._replace(bad=bad), Row(loss, clipped.log10_norm, clipped.share, seen)
 
 
-def _loss_and_gradients(model: Model, plan: Plan, state: State) -> tuple[Array, Params]:
-    """The mean loss of this training step's batch and its gradient, summed over devices."""
+def _loss_and_gradients(model: Model, plan: Plan, state: State) -> tuple[Array, Params, dict[str, Array]]:
+    """The mean loss of this training step's batch, its gradient, and the norms by lag, all devices together."""
     key = jax.random.fold_in(stream(plan.seed, "train"), state.step)
     batch = model.task.sample(key, plan.batch, plan.length)
     part = batch if plan.shards == 1 else _own_part(model.task, plan, batch)
 
-    def share_of_mean(params: Params) -> Array:
-        return jnp.sum(model.losses(params, part)) / plan.batch
+    def share_of_mean(params: Params, slots: Slots | None) -> Array:
+        return jnp.sum(model.losses(params, part, slots)) / plan.batch
 
-    result = jax.value_and_grad(share_of_mean)(state.params)
+    carry = jax.eval_shape(lambda: model.cell.carry(state.params["cell"], part.inputs.shape[1]))
+    slots = empty_slots(carry, len(part.inputs)) if plan.measure == "every" else None
+    loss, (gradients, seen) = jax.value_and_grad(share_of_mean, argnums=(0, 1))(state.params, slots)
+    loss, gradients, seen = _sum_over_devices(plan, (loss, gradients, seen or []))
+    # Where nothing is tapped there are no norms to name.
+    return loss, gradients, dict(zip(leaf_names(carry)[0], log10_rms(seen, plan.batch), strict=False))
+
+
+def _sum_over_devices(plan: Plan, result: tuple[Array, Params, Slots]) -> tuple[Array, Params, Slots]:
+    """Loss and gradients summed; what the taps saw stacked, (shards, ...), since it does not add up."""
+    loss, gradients, seen = result
     if plan.shards == 1:
-        return result
-    flat, unravel = ravel_pytree(result)
+        return loss, gradients, [leaf[None] for leaf in seen]
+    place = lax.axis_index("batch")
+    stacks = [jnp.zeros((plan.shards, *leaf.shape), leaf.dtype).at[place].set(leaf) for leaf in seen]
+    # One sum for everything: each costs the devices a meeting.
+    flat, unravel = ravel_pytree((loss, gradients, stacks))
     return unravel(lax.psum(flat, "batch"))
 
 

@@ -22,6 +22,7 @@ from jax import Array, lax
 
 from gradlab.cells import Carry, Cell, GatedCell, Params
 from gradlab.cells.base import is_gated
+from gradlab.training.taps import Slots, state_statistics, tap
 
 MEMORY_BUDGET = 256 * 2**20
 """Bytes of saved activations above which the backward pass runs segments again."""
@@ -31,7 +32,15 @@ SMALL_INPUT = 4
 """Inputs of at most this size are multiplied inside the gate kernel instead of by a matrix product."""
 
 
-def unroll(cell: Cell, params: Params, inputs: Array, *, last: bool = False, budget: int = MEMORY_BUDGET) -> Array:
+def unroll(
+    cell: Cell,
+    params: Params,
+    inputs: Array,
+    *,
+    last: bool = False,
+    budget: int = MEMORY_BUDGET,
+    slots: Slots | None = None,
+) -> Array:
     """The outputs (T, B, Y) of a cell for inputs (T, B, I), or the last of them (1, B, Y).
 
     Args:
@@ -40,28 +49,38 @@ def unroll(cell: Cell, params: Params, inputs: Array, *, last: bool = False, bud
         inputs: (T, B, I).
         last: whether only the last output is wanted.
         budget: bytes of saved activations above which the backward pass runs segments again.
+        slots: `taps.empty_slots`, whose gradient becomes the norms that the backward pass saw; None for no norms.
     """
     start = cell.carry(params, inputs.shape[1])
     if not is_gated(cell):
-        return _scan(cell, params, inputs, start, last)
-    final, outputs = _unroll(_Path(cell, last, _segment(inputs, start, budget)), params, inputs, start)
+        return _scan(cell, params, inputs, start, last, slots)
+    path = _Path(cell, last, _segment(inputs, start, budget), slots is not None)
+    final, outputs = _unroll(path, params, inputs, start, slots)
     return final["h"][None] if outputs is None else outputs
 
 
-def _scan(cell: Cell, params: Params, inputs: Array, start: Carry, last: bool) -> Array:
-    def timestep(s_tm1: Carry, x_t: Array) -> tuple[Carry, Array]:
-        return cell.step(params, s_tm1, x_t)
+def _scan(cell: Cell, params: Params, inputs: Array, start: Carry, last: bool, slots: Slots | None) -> Array:
+    def timestep(s_tm1: Carry, given: tuple[Array, Slots | None]) -> tuple[Carry, Array]:
+        x_t, slots_t = given
+        return cell.step(params, s_tm1 if slots_t is None else tap(s_tm1, slots_t), x_t)
 
-    _, outputs = lax.scan(timestep, start, inputs)
+    _, outputs = lax.scan(timestep, start, (inputs, slots))
     return outputs[-1:] if last else outputs
 
 
 class _Path(NamedTuple):
-    """What is fixed when an unrolled cell is compiled: `segment` timesteps are run again at a time."""
+    """What is fixed when an unrolled cell is compiled.
+
+    Attributes:
+        last: whether the last output alone is wanted.
+        segment: timesteps that are run again at a time on the way back.
+        tapped: whether the backward pass leaves the norms that it saw.
+    """
 
     cell: GatedCell
     last: bool
     segment: int
+    tapped: bool
 
 
 class _Residuals(NamedTuple):
@@ -69,6 +88,15 @@ class _Residuals(NamedTuple):
 
     h_tm1: Array
     pullbacks: Any
+
+
+class _Gradients(NamedTuple):
+    """With respect to the arguments of `_unroll`; `seen`, that of the slots, is what `taps.py` says."""
+
+    params: Any
+    inputs: Array
+    start: Carry
+    seen: Slots | None
 
 
 def _segment(inputs: Array, start: Carry, budget: int) -> int:
@@ -81,7 +109,9 @@ def _segment(inputs: Array, start: Carry, budget: int) -> int:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _unroll(path: _Path, params: Params, inputs: Array, start: Carry) -> tuple[Carry, Array | None]:
+def _unroll(
+    path: _Path, params: Params, inputs: Array, start: Carry, slots: Slots | None
+) -> tuple[Carry, Array | None]:
     """The final state and the outputs of all timesteps (None where only the last is wanted)."""
     timestep = _forward_step(path.cell, params)
 
@@ -92,45 +122,50 @@ def _unroll(path: _Path, params: Params, inputs: Array, start: Carry) -> tuple[C
     return lax.scan(body, start, inputs)
 
 
-def _unroll_forward(path: _Path, params: Params, inputs: Array, start: Carry) -> tuple[Any, Any]:
+def _unroll_forward(
+    path: _Path, params: Params, inputs: Array, start: Carry, slots: Slots | None
+) -> tuple[Any, Any]:
     if path.segment == len(inputs):
         final, outputs, residuals = _segment_forward(path, params, inputs, start)
         return (final, outputs), (params, inputs, start, residuals)
     head, segments = _cut(path, inputs)
 
     def run(s_tm1: Carry, xs: Array) -> tuple[Carry, Any]:
-        s_t, outputs = _unroll(path, params, xs, s_tm1)
+        s_t, outputs = _unroll(path, params, xs, s_tm1, None)
         return s_t, (s_tm1, outputs)
 
     middle, (_, first) = run(start, head)
     final, (starts, rest) = lax.scan(run, middle, segments)
-    outputs = None if path.last else jnp.concatenate([first, rest.reshape(-1, *rest.shape[2:])])
+    outputs = None if path.last else _join(first, rest)
     return (final, outputs), (params, inputs, start, starts)
 
 
-def _unroll_backward(path: _Path, saved: Any, cotangents: tuple[Carry, Array | None]) -> tuple[Any, Array, Carry]:
+def _unroll_backward(path: _Path, saved: Any, cotangents: tuple[Carry, Array | None]) -> tuple[Any, ...]:
+    return tuple(_gradients(path, saved, *cotangents))
+
+
+def _gradients(path: _Path, saved: tuple[Any, ...], d_final: Carry, d_outputs: Array | None) -> _Gradients:
     params, inputs, start, kept = saved
-    d_final, d_outputs = cotangents
     if path.segment == len(inputs):
         return _segment_backward(path, params, inputs, kept, d_outputs, d_final)
     head, segments = _cut(path, inputs)
     d_head, d_segments = (None, None) if d_outputs is None else _cut(path, d_outputs)
 
-    def again(s_tm1: Carry, xs: Array, d_ys: Array | None, d_s: Carry) -> tuple[Any, Array, Carry]:
+    def again(s_tm1: Carry, xs: Array, d_ys: Array | None, d_s: Carry) -> _Gradients:
         *_, residuals = _segment_forward(path, params, xs, s_tm1)
         return _segment_backward(path, params, xs, residuals, d_ys, d_s)
 
-    def body(carried: tuple[Any, Carry], segment: Any) -> tuple[tuple[Any, Carry], Array]:
+    def body(carried: tuple[Any, Carry], segment: Any) -> tuple[tuple[Any, Carry], tuple[Array, Slots | None]]:
         d_params, d_s = carried
         s_tm1, xs, d_ys = segment
-        d_more, d_xs, d_s = again(s_tm1, xs, d_ys, d_s)
-        return (jax.tree.map(jnp.add, d_params, d_more), d_s), d_xs
+        more = again(s_tm1, xs, d_ys, d_s)
+        return (jax.tree.map(jnp.add, d_params, more.params), more.start), (more.inputs, more.seen)
 
     nothing = jax.tree.map(jnp.zeros_like, params)
-    (d_params, d_s), d_rest = lax.scan(body, (nothing, d_final), (kept, segments, d_segments), reverse=True)
-    d_more, d_first, d_start = again(start, head, d_head, d_s)
-    d_inputs = jnp.concatenate([d_first, d_rest.reshape(-1, *d_rest.shape[2:])])
-    return jax.tree.map(jnp.add, d_params, d_more), d_inputs, d_start
+    (d_params, d_s), rest = lax.scan(body, (nothing, d_final), (kept, segments, d_segments), reverse=True)
+    first = again(start, head, d_head, d_s)
+    d_inputs, seen = jax.tree.map(_join, (first.inputs, first.seen), rest)
+    return _Gradients(jax.tree.map(jnp.add, d_params, first.params), d_inputs, first.start, seen)
 
 
 _unroll.defvjp(_unroll_forward, _unroll_backward)
@@ -140,6 +175,11 @@ def _cut(path: _Path, rows: Array) -> tuple[Array, Array]:
     """The timesteps (T, ...) as a head of 1..segment of them and the rest as (n, segment, ...)."""
     size = (len(rows) - 1) % path.segment + 1
     return rows[:size], rows[size:].reshape(-1, path.segment, *rows.shape[1:])
+
+
+def _join(head: Array, rest: Array) -> Array:
+    """What `_cut` cut, as (T, ...) again."""
+    return jnp.concatenate([head, rest.reshape(-1, *rest.shape[2:])])
 
 
 def _forward_step(cell: GatedCell, params: Params) -> Callable[[Carry, Array], Array]:
@@ -185,23 +225,23 @@ def _saves_squashed(primitive: Any, *_: Any, **__: Any) -> bool:
 
 def _segment_backward(
     path: _Path, params: Params, inputs: Array, residuals: _Residuals, d_outputs: Array | None, d_final: Carry
-) -> tuple[Any, Array, Carry]:
-    """Gradients of the parameters, the inputs and the initial state."""
+) -> _Gradients:
     cell, w_h_t = path.cell, params["w_h"].T  # transposed once: a product over the other axis is far slower
     pre_shape = jax.eval_shape(_forward_step(cell, params), d_final, inputs[0])
     blocks = jax.ShapeDtypeStruct((inputs.shape[1], w_h_t.shape[0]), pre_shape.dtype)
     split = jax.linear_transpose(cell.join, blocks, blocks)
 
-    def body(d_s: Carry, saved: tuple[Any, Array | None]) -> tuple[Carry, Array]:
+    def body(d_s: Carry, saved: tuple[Any, Array | None]) -> tuple[Carry, tuple[Array, Slots | None]]:
         pullback, d_y = saved
         d_s = d_s if d_y is None else d_s | {"h": d_s["h"] + d_y}
         d_pre, d_s = pullback(d_s)
-        return d_s | {"h": d_s["h"] + split(d_pre)[1] @ w_h_t}, d_pre
+        d_s = d_s | {"h": d_s["h"] + split(d_pre)[1] @ w_h_t}
+        return d_s, (d_pre, state_statistics(d_s) if path.tapped else None)
 
-    d_start, d_pre = lax.scan(body, d_final, (residuals.pullbacks, d_outputs), reverse=True)
+    d_start, (d_pre, seen) = lax.scan(body, d_final, (residuals.pullbacks, d_outputs), reverse=True)
     d_z, d_r = jax.vmap(split)(d_pre)
     d_params = _weight_gradients(cell, params, inputs, residuals.h_tm1, d_z, d_r)
-    return d_params, d_z @ params["w_x"].T, d_start
+    return _Gradients(d_params, d_z @ params["w_x"].T, d_start, seen)
 
 
 def _weight_gradients(cell: GatedCell, params: Params, inputs: Array, h_tm1: Array, d_z: Array, d_r: Array) -> Any:

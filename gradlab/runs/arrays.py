@@ -1,0 +1,70 @@
+"""What a run keeps as arrays: `curves.npz`, `every.npz` and `params.npz`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from gradlab.cells import Params
+from gradlab.gradient.curve import GradientCurve
+from gradlab.training.loop import Checkpoint
+from gradlab.training.step import Row
+
+STATISTICS: dict[str, Callable[[GradientCurve, str], np.ndarray]] = {
+    "typical": lambda curve, leaf: curve.typical(leaf),
+    "q10": lambda curve, leaf: curve.quantile(0.1, leaf),
+    "q50": lambda curve, leaf: curve.quantile(0.5, leaf),
+    "q90": lambda curve, leaf: curve.quantile(0.9, leaf),
+    "rms": lambda curve, leaf: curve.rms(leaf),
+    "dead": lambda curve, leaf: curve.dead(leaf),
+}
+"""What is stored of a curve, by lag, for every leaf."""
+
+
+def curve_arrays(marks: Sequence[Checkpoint]) -> dict[str, np.ndarray]:
+    """`<curve>/<leaf>/<statistic>` [checkpoint, lag], and `gate/<name>` [checkpoint, (mean, saturation)].
+
+    Args:
+        marks: at least one checkpoint.
+    """
+    arrays = {"step": np.array([mark.step for mark in marks])}
+    first = marks[0].observation
+    for name in first.gates:
+        arrays[f"gate/{name}"] = np.array([mark.observation.gates[name] for mark in marks])
+    for name, example in first.curves.items():
+        for leaf in example.leaves:
+            curves = [mark.observation.curves[name] for mark in marks]
+            for statistic, compute in STATISTICS.items():
+                arrays[f"{name}/{leaf}/{statistic}"] = np.stack([compute(curve, leaf) for curve in curves])
+            saturated = [curve.saturated.get(leaf, 0) for curve in curves]
+            arrays[f"{name}/{leaf}/saturated"] = np.array(saturated)
+    return arrays
+
+
+def trace_arrays(trace: Row, tests: Sequence[tuple[int, float]]) -> dict[str, np.ndarray]:
+    """Loss, log10 gradient norm and clipped share of every training step, and the tests of solving."""
+    rows = {f"trace/{name}": row for name, row in trace._asdict().items() if name != "seen"}
+    return rows | {
+        "test/step": np.array([step for step, _ in tests], int),
+        "test/loss": np.array([loss for _, loss in tests], float),
+    }
+
+
+def seen_summary(seen: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
+    """Of each leaf, the training step at which lag T was lowest against lag 1, and how often it read zero."""
+    return {leaf: _deepest(np.asarray(rows, np.float64)) for leaf, rows in seen.items() if len(rows)} or None
+
+
+def _deepest(rows: np.ndarray) -> dict[str, Any]:
+    with np.errstate(invalid="ignore"):
+        spans = rows[:, -1] - rows[:, 0]
+    order = np.where(np.isnan(spans), np.inf, spans)
+    at = int(np.argmin(order))
+    return {"training_step": at + 1, "span": float(spans[at]), "zero": int(np.isneginf(rows[:, -1]).sum())}
+
+
+def flatten_params(params: Params) -> dict[str, Any]:
+    """Parameters by key path, `cell/w_h` and so on, in the order of their leaves."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}

@@ -1,0 +1,88 @@
+"""The norm of the gradient at every state, as the training pass itself sees it.
+
+A tap stands where the state sₜ₋₁ enters timestep t. Forward it is the identity; backward it lets the cotangent
+λ of each leaf pass and leaves, as the gradient of a slot of zeros, for every unit j of the leaf
+
+    pⱼ = max_b |λ_bj|    and    qⱼ = Σ_b (λ_bj / pⱼ)²
+
+so that |λ|² = Σⱼ pⱼ² qⱼ. No entry is squared before it is scaled: in float32 the norm reads 0 where all entries
+are below 1e-38, and not already at the 1e-19 of a plain norm. That floor is what training itself sees, which is
+why these norms are kept apart from the curves of `gradient/`, which have none.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from gradlab.cells import Carry
+from gradlab.gradient.adjoint import split
+
+Slots = list[Array]
+"""For each float leaf of the state, (..., 2, units): the rows p and q of `leaf_statistics`."""
+
+
+def empty_slots(state: Carry, timesteps: int) -> Slots:
+    """Zeros (T, 2, units) for each float leaf (B, ...) of a state; their gradient will be what was seen.
+
+    Args:
+        state: arrays, or their shapes.
+    """
+    leaves = split(state)[0]
+    return [jnp.zeros((timesteps, 2, leaf.size // len(leaf)), _real(leaf)) for leaf in leaves]
+
+
+def leaf_statistics(cotangent: Array) -> Array:
+    """(2, units): the largest modulus over examples, and the sum over examples of squares relative to it."""
+    modulus = jnp.abs(cotangent).reshape(len(cotangent), -1)
+    peak = jnp.max(modulus, axis=0)
+    scaled = modulus * _inverse(peak)
+    return jnp.stack([peak, jnp.sum(scaled * scaled, axis=0)])
+
+
+@jax.custom_vjp
+def tap(state: Carry, slots: Slots) -> Carry:
+    """The state itself; the gradient of a slot (2, units) is what `leaf_statistics` saw of its leaf."""
+    return state
+
+
+def _tap_forward(state: Carry, slots: Slots) -> tuple[Carry, None]:
+    return state, None
+
+
+def _tap_backward(_: None, cotangent: Carry) -> tuple[Carry, Slots]:
+    return cotangent, state_statistics(cotangent)
+
+
+tap.defvjp(_tap_forward, _tap_backward)
+
+
+def state_statistics(cotangent: Carry) -> Slots:
+    """What a tap leaves for the cotangent of a whole state."""
+    return [leaf_statistics(leaf) for leaf in split(cotangent)[0]]
+
+
+def log10_rms(seen: Slots, batch_size: int) -> list[Array]:
+    """log10 of the root mean square over examples of dL_b/ds at lags 1..T, (T,) for each leaf.
+
+    Args:
+        seen: slots (shards, T, 2, units) of a loss that is the mean over the whole batch.
+        batch_size: B, the examples in that mean.
+    """
+    return [_log10_norm(leaf)[::-1] + 0.5 * jnp.log10(batch_size) for leaf in seen]
+
+
+def _log10_norm(seen: Array) -> Array:
+    """(T,) from (shards, T, 2, units); -inf where nothing was seen."""
+    peaks, sums = seen[:, :, 0], seen[:, :, 1]
+    top = jnp.max(peaks, axis=(0, 2))
+    relative = peaks * _inverse(top)[:, None]
+    return jnp.log10(top) + 0.5 * jnp.log10(jnp.maximum(jnp.sum(relative**2 * sums, axis=(0, 2)), 1.0))
+
+
+def _inverse(peak: Array) -> Array:
+    """1 / peak; 1 where the peak is zero or not finite, so that what it scales stays as it is."""
+    return 1 / jnp.where((peak > 0) & (peak < jnp.inf), peak, 1)
+
+
+def _real(leaf: Array) -> jnp.dtype:
+    return jnp.finfo(leaf.dtype).dtype
