@@ -22,6 +22,7 @@ from gradlab.runs.execute import run
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.variants import get_cell, get_task
 from gradlab.tasks import Batch
+from gradlab.training import compiled as programs
 from gradlab.training.keys import stream
 from gradlab.training.loop import Checkpoint, Chunk, checkpoints, train
 from gradlab.training.model import Model
@@ -199,6 +200,18 @@ def test_the_same_seed_gives_the_same_bits():
 def bits(result, row):
     curve = result.checkpoints[row].observation.curves["task"]
     return {leaf: values.tobytes() for leaf, values in curve.log10_norm.items()}
+
+
+def test_another_seed_shares_the_compiled_programs_and_gets_its_own_numbers():
+    programs._shared.cache_clear()
+    first = run(replace(SPEC, seed=1))
+    second = run(replace(SPEC, seed=2))
+    assert first.as_dict()["compile_seconds"] > 0 and second.as_dict()["compile_seconds"] == 0
+    programs._shared.cache_clear()
+    alone = run(replace(SPEC, seed=2))
+    np.testing.assert_array_equal(alone.trace.loss, second.trace.loss)
+    np.testing.assert_array_equal(alone.curve().typical(), second.curve().typical())
+    assert not np.array_equal(first.trace.loss, second.trace.loss)
 
 
 def test_a_probe_is_row_zero_of_the_run_with_its_seed(result):

@@ -1,6 +1,7 @@
 """How many devices a command computes on; set before jax starts, which is why it is decided here."""
 
 import os
+from contextlib import suppress
 
 
 def devices_for(batch: int) -> int:
@@ -13,10 +14,8 @@ def devices_for(batch: int) -> int:
     """
     import jax
 
-    try:
+    with suppress(RuntimeError):  # jax has started, with the devices that it has
         jax.config.update("jax_num_cpu_devices", cores())
-    except RuntimeError:
-        pass  # jax has started, with the devices that it has
     return max(count for count in range(1, len(jax.devices()) + 1) if batch % count == 0)
 
 

@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def environment(dtype: str, shards: int = 1) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     """Version of every package that matters."""
     found = {}
@@ -63,6 +65,7 @@ def _cpu() -> str:
     return names[0] if names else platform.machine()
 
 
+@lru_cache(maxsize=1)  # the code that computes is the one that this process has loaded
 def _git() -> dict[str, Any] | None:
     """The commit of the working directory and whether it has changes, or None outside a repository."""
     commit = _ask_git("rev-parse", "HEAD")

@@ -229,12 +229,12 @@ def _perform(
 ) -> None:
     """Train, and write each checkpoint as it comes."""
     spec = result.spec
-    model = spec.model()
+    model, plan = spec.model(), spec.plan(shards)
     if attempt:
         attempt.write_json("env.json", environment(spec.dtype, shards))
-    params = initial_params(model, spec.seed) if start is None else start
+    params = initial_params(model, plan) if start is None else start
     result.parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
-    for event in train(model, spec.plan(shards), params):
+    for event in train(model, plan, params):
         result.take(event)
         if attempt and isinstance(event, Checkpoint):
             attempt.log(result.log_line(event))

@@ -12,6 +12,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,8 +80,9 @@ def task_variant(text: str) -> Variant:
     return _resolve(text, "task", TASKS)
 
 
+@lru_cache(maxsize=64)
 def optimizer_variant(text: str, learning_rate: float) -> Variant:
-    """An optimiser with its canonical name."""
+    """An optimiser with its canonical name; the same object for the same words, so that programs can be shared."""
     return _resolve(text, "optimizer", OPTIMIZERS, learning_rate)
 
 

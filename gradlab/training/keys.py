@@ -6,7 +6,7 @@ import jax
 from jax import Array
 
 
-def stream(seed: int, name: str) -> Array:
+def stream(seed: int | Array, name: str) -> Array:
     """The key of a named stream of a seed; streams of different names are disjoint.
 
     Training draws from `train`, checkpoints from `measure`, tests of solving from `test`, initial weights

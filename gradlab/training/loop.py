@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradlab.cells import Params
-from gradlab.training.keys import stream
+from gradlab.training.compiled import programs_for
 from gradlab.training.model import Model
 from gradlab.training.observe import Observation, Observer
 from gradlab.training.programs import Program, compile_together, wait_for
-from gradlab.training.step import BAD, TEST_EVERY, Plan, Row, State, chunk_program, start_state, test_program
+from gradlab.training.step import BAD, TEST_EVERY, Plan, Row, State, start_state
 
 Status = Literal["measured", "solved", "trained", "diverged"]
 
@@ -90,7 +90,7 @@ def train(model: Model, plan: Plan, params: Params | None = None) -> Iterator[Ev
         params: where to start from; the model's own initial parameters of the plan's seed where None.
     """
     trainer = _Trainer(model, plan)
-    params = initial_params(model, plan.seed) if params is None else params
+    params = initial_params(model, plan) if params is None else params
     state = start_state(plan, params)
     marks = sorted({0, plan.steps}) if plan.measure == "ends" else checkpoints(plan.steps)
     trainer.warm_up(state)
@@ -101,7 +101,7 @@ def train(model: Model, plan: Plan, params: Params | None = None) -> Iterator[Ev
     while int(state.step) < plan.steps and not int(state.bad):
         state, rows = trainer.advance(state, marks)
         step = int(state.step)
-        tested = trainer.test(state.params, rows) if step % TEST_EVERY == 0 or step == plan.steps else None
+        tested = trainer.test(state, rows) if step % TEST_EVERY == 0 or step == plan.steps else None
         yield Chunk(step, rows, tested)
         test_loss = test_loss if tested is None else tested
         if solved_at is None and tested is not None and tested <= model.task.solved(plan.length):
@@ -117,9 +117,10 @@ def train(model: Model, plan: Plan, params: Params | None = None) -> Iterator[Ev
     yield trainer.outcome(state, test_loss, solved_at)
 
 
-def initial_params(model: Model, seed: int) -> Params:
-    """The parameters that training with this seed starts from, drawn in one compiled call."""
-    return jax.jit(lambda: model.init(seed))()
+def initial_params(model: Model, plan: Plan) -> Params:
+    """The parameters that training with this plan's seed starts from, drawn in one compiled call."""
+    params: Params = programs_for(model, plan).init(jnp.uint32(plan.seed))
+    return params
 
 
 class _Trainer:
@@ -127,10 +128,9 @@ class _Trainer:
 
     def __init__(self, model: Model, plan: Plan) -> None:
         self.model, self.plan = model, plan
-        draw = jax.jit(lambda key: model.task.sample(key, plan.measure_batch, plan.length))
-        self.observer = Observer.of(model, plan.length, draw(stream(plan.seed, "measure")))
-        self.chunk = Program(chunk_program(model, plan))
-        self.test_program = Program(test_program(model, plan))
+        self.programs = programs_for(model, plan)
+        seed = jnp.uint32(plan.seed)
+        self.observer = Observer(self.programs.draw(seed), self.programs.curves, self.programs.gates)
         self.compile_seconds = 0.0
         self.measure_seconds = 0.0
         self.train_seconds = 0.0
@@ -146,7 +146,10 @@ class _Trainer:
             (program, (params, self.observer.batch)) for program in self.observer.programs
         ]
         if self.plan.steps:
-            calls += [(self.chunk, (state, state.step)), (self.test_program, (params,))]
+            calls += [
+                (self.programs.chunk, (state, state.step)),
+                (self.programs.test, (params, _local(state.seed))),
+            ]
         self.compile_seconds = compile_together(*calls)
 
     def start_clock(self) -> None:
@@ -169,15 +172,15 @@ class _Trainer:
         step = int(state.step)
         stops = [step + self.chunk_steps, (step // TEST_EVERY + 1) * TEST_EVERY, *marks]
         until = min(stop for stop in stops if stop > step)
-        state, rows = wait_for(self.chunk(state, jnp.int32(min(until, self.plan.steps))))
+        state, rows = wait_for(self.programs.chunk(state, jnp.int32(min(until, self.plan.steps))))
         done = int(state.step) - step + bool(state.bad)
         return state, jax.tree.map(lambda row: np.asarray(row)[:done], rows)
 
-    def test(self, params: Params, rows: Row) -> float | None:
+    def test(self, state: State, rows: Row) -> float | None:
         """The loss on held-out examples, where the training loss of the last chunk is near the mark."""
         if not np.mean(rows.loss) <= NEAR * self.model.task.solved(self.plan.length):
             return None
-        return float(wait_for(self.test_program(_local(params))))
+        return float(wait_for(self.programs.test(*_local((state.params, state.seed)))))
 
     def outcome(self, state: State, test_loss: float | None, solved_at: int | None) -> Outcome:
         """The last event, from the last state."""
@@ -197,6 +200,6 @@ class _Trainer:
         )
 
 
-def _local(params: Params) -> Params:
-    """Replicated parameters as one device holds them."""
-    return jax.tree.map(lambda leaf: leaf.addressable_data(0), params)
+def _local(tree: Any) -> Any:
+    """Replicated arrays as one device holds them."""
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)

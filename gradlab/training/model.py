@@ -29,7 +29,7 @@ class Model:
     task: Task
     hidden: int
 
-    def init(self, seed: int) -> Params:
+    def init(self, seed: int | Array) -> Params:
         """`{"cell": ..., "readout": {"w": (Y, O), "b": (O,)}}`: Glorot weights, zero bias."""
         cell = self.cell.init(stream(seed, "cell"), self.task.input_size, self.hidden)
         width = self._output_width(cell)

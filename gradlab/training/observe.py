@@ -38,7 +38,7 @@ class Observation(NamedTuple):
 
 @dataclass(frozen=True)
 class Observer:
-    """Measures parameters on one fixed batch; compiled once."""
+    """Measures parameters on one fixed batch, with compiled `curves_program` and `gates_program`."""
 
     batch: Batch
     curves: Program
@@ -47,7 +47,7 @@ class Observer:
     @classmethod
     def of(cls, model: Model, length: int, batch: Batch) -> "Observer":
         """An observer of a model on `batch`, whose sequences have the task's `length`."""
-        return cls(batch, Program(_curves_program(model, length)), Program(_gates_program(model)))
+        return cls(batch, Program(curves_program(model, length)), Program(gates_program(model)))
 
     def observe(self, params: Params) -> Observation:
         """Measure these parameters."""
@@ -66,7 +66,8 @@ class Observer:
         return sum(program.compile_seconds for program in self.programs)
 
 
-def _curves_program(model: Model, length: int) -> Callable[[Params, Batch], dict[str, Adjoint]]:
+def curves_program(model: Model, length: int) -> Callable[[Params, Batch], dict[str, Adjoint]]:
+    """(params, batch) -> the adjoint of the `task` curve, and of the `total` one where it differs."""
     at = model.task.task_curve(length)
 
     def program(params: Params, batch: Batch) -> dict[str, Adjoint]:
@@ -81,7 +82,8 @@ def _curves_program(model: Model, length: int) -> Callable[[Params, Batch], dict
     return program
 
 
-def _gates_program(model: Model) -> Callable[[Params, Batch], dict[str, Array]]:
+def gates_program(model: Model) -> Callable[[Params, Batch], dict[str, Array]]:
+    """(params, batch) -> mean and saturation of every gate, as an array of two."""
     cell = model.cell
 
     def program(params: Params, batch: Batch) -> dict[str, Array]:

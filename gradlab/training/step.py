@@ -21,6 +21,7 @@ from gradlab.training.optimizers import Clip
 from gradlab.training.taps import Slots, empty_slots, log10_rms
 
 TEST_EXAMPLES = 1024
+TEST_BATCHES = 8
 TEST_EVERY = 50
 """Training steps between tests, and the most that a chunk has."""
 BAD = ("loss", "gradient", "parameters")
@@ -73,17 +74,23 @@ class Row(NamedTuple):
 
 
 class State(NamedTuple):
-    """Carried from one training step to the next; `bad` is 0, or 1 + the index in `BAD` of what is not finite."""
+    """Carried from one training step to the next.
+
+    Attributes:
+        bad: 0, or 1 + the index in `BAD` of what is not finite.
+        seed: uint32; an argument and no constant, so that runs of all seeds share one compiled program.
+    """
 
     params: Params
     optimizer: Any
     step: Array
     bad: Array
+    seed: Array
 
 
 def start_state(plan: Plan, params: Params) -> State:
     """The state before the first training step, on every device of the plan."""
-    state = State(params, plan.optimizer.init(params), jnp.int32(0), jnp.int32(0))
+    state = State(params, plan.optimizer.init(params), jnp.int32(0), jnp.int32(0), jnp.uint32(plan.seed))
     return state if plan.shards == 1 else jax.device_put(state, NamedSharding(_mesh(plan), PartitionSpec()))
 
 
@@ -110,16 +117,17 @@ def chunk_program(model: Model, plan: Plan) -> Callable[[State, Array], tuple[St
     return jax.shard_map(chunk, mesh=_mesh(plan), in_specs=everywhere, out_specs=everywhere, check_vma=False)
 
 
-def test_program(model: Model, plan: Plan) -> Callable[[Params], Array]:
-    """Params -> the mean loss on held-out examples that training never draws."""
-    keys = jax.random.split(stream(plan.seed, "test"), 8)
+def test_program(model: Model, plan: Plan) -> Callable[[Params, Array], Array]:
+    """(params, seed) -> the mean loss on held-out examples that training never draws."""
 
-    def test(params: Params) -> Array:
+    def test(params: Params, seed: Array) -> Array:
         # A batch at a time, so that memory stays that of a training batch or so.
         def one(key: Array) -> Array:
-            return jnp.mean(model.losses(params, model.task.sample(key, TEST_EXAMPLES // len(keys), plan.length)))
+            return jnp.mean(
+                model.losses(params, model.task.sample(key, TEST_EXAMPLES // TEST_BATCHES, plan.length))
+            )
 
-        return jnp.mean(lax.map(one, keys))
+        return jnp.mean(lax.map(one, jax.random.split(stream(seed, "test"), TEST_BATCHES)))
 
     return test
 
@@ -131,7 +139,7 @@ def _training_step(model: Model, plan: Plan, state: State) -> tuple[State, Row]:
     params = optax.apply_updates(state.params, updates)
     good = jnp.stack([jnp.isfinite(loss), _all_finite(gradients), _all_finite(params)])
     bad = jnp.where(jnp.all(good), 0, jnp.argmin(good) + 1).astype(jnp.int32)
-    new = State(params, optimizer, state.step + 1, bad)
+    new = State(params, optimizer, state.step + 1, bad, state.seed)
     # A bad update is not applied: the last finite weights stay and the loop ends.
     kept = jax.tree.map(lambda after, before: jnp.where(bad == 0, after, before), new, state)
     return kept._replace(bad=bad), Row(loss, clipped.log10_norm, clipped.share, seen)
@@ -139,7 +147,7 @@ def _training_step(model: Model, plan: Plan, state: State) -> tuple[State, Row]:
 
 def _loss_and_gradients(model: Model, plan: Plan, state: State) -> tuple[Array, Params, dict[str, Array]]:
     """The mean loss of this training step's batch, its gradient, and the norms by lag, all devices together."""
-    key = jax.random.fold_in(stream(plan.seed, "train"), state.step)
+    key = jax.random.fold_in(stream(state.seed, "train"), state.step)
     batch = model.task.sample(key, plan.batch, plan.length)
     part = batch if plan.shards == 1 else _own_part(model.task, plan, batch)
 

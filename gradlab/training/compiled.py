@@ -1,0 +1,58 @@
+"""The compiled programs of a run, shared by every run in this process that differs in its seed alone."""
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple
+
+from jax import Array
+
+from gradlab.training.keys import stream
+from gradlab.training.model import Model
+from gradlab.training.observe import curves_program, gates_program
+from gradlab.training.programs import Program
+from gradlab.training.step import Plan, chunk_program, test_program
+
+
+class Programs(NamedTuple):
+    """Everything that a run calls.
+
+    Attributes:
+        init: seed -> initial parameters.
+        draw: seed -> the held-out examples that are measured.
+        chunk, test: of `step.py`.
+        curves, gates: of `observe.py`.
+    """
+
+    init: Program
+    draw: Program
+    chunk: Program
+    test: Program
+    curves: Program
+    gates: Program
+
+
+def programs_for(model: Model, plan: Plan) -> Programs:
+    """The programs of a model and a plan, the same ones for every seed; compiled when they are first called."""
+    # What the loop alone looks at would tell apart programs that are the same.
+    plan = replace(plan, seed=0, steps=0, stop="never")
+    try:
+        return _shared(model, plan)
+    except TypeError:  # a cell of one's own need not be hashable
+        return _programs(model, plan)
+
+
+def _programs(model: Model, plan: Plan) -> Programs:
+    def draw(seed: Array) -> object:
+        return model.task.sample(stream(seed, "measure"), plan.measure_batch, plan.length)
+
+    return Programs(
+        Program(model.init),
+        Program(draw),
+        Program(chunk_program(model, plan)),
+        Program(test_program(model, plan)),
+        Program(curves_program(model, plan.length)),
+        Program(gates_program(model)),
+    )
+
+
+_shared = lru_cache(maxsize=32)(_programs)
