@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from gradlab.gradient import gradient_curve as gradient_curve
     from gradlab.report.figures import plot as plot
     from gradlab.report.tables import load as load
-    from gradlab.runs.execute import RunResult as RunResult
     from gradlab.runs.execute import run as run
+    from gradlab.runs.result import RunResult as RunResult
     from gradlab.runs.spec import RunSpec as RunSpec
     from gradlab.runs.variants import get_cell as get_cell
     from gradlab.runs.variants import get_task as get_task
@@ -29,7 +29,7 @@ _HOME = {
     "Cell": "gradlab.cells",
     "GradientCurve": "gradlab.gradient",
     "GradlabError": "gradlab.errors",
-    "RunResult": "gradlab.runs.execute",
+    "RunResult": "gradlab.runs.result",
     "RunSpec": "gradlab.runs.spec",
     "Task": "gradlab.tasks",
     "get_cell": "gradlab.runs.variants",

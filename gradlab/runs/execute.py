@@ -5,131 +5,25 @@ import sysconfig
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
 from gradlab.cells import Params
 from gradlab.errors import GradlabError
-from gradlab.gradient.curve import GradientCurve
-from gradlab.runs.arrays import curve_arrays, flatten_params, seen_summary, trace_arrays
+from gradlab.runs.arrays import curve_arrays, flatten_params, trace_arrays
 from gradlab.runs.attempt import Attempt
 from gradlab.runs.environment import environment
+from gradlab.runs.result import RunResult
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store, StoredRun
-from gradlab.training.loop import Checkpoint, Chunk, Event, Outcome, initial_params, train
-from gradlab.training.step import Row
+from gradlab.training.loop import Checkpoint, Event, Outcome, initial_params, train, train_together
 
 Observe = Callable[[Event], None]
-
-
-@dataclass
-class RunResult:
-    """What a run did.
-
-    Attributes:
-        spec: what was asked.
-        status: measured, solved, trained, diverged, interrupted or failed.
-        checkpoints: what was measured, in the order of training steps.
-        chunks: what the training steps of each chunk saw.
-        tests: training step and loss of every test on held-out examples.
-        outcome: how the training ended, None where it did not.
-        reason: why a run failed.
-        path: where it is stored, None where it is not.
-    """
-
-    spec: RunSpec
-    status: str = "interrupted"
-    checkpoints: list[Checkpoint] = field(default_factory=list)
-    chunks: list[Row] = field(default_factory=list)
-    tests: list[tuple[int, float]] = field(default_factory=list)
-    outcome: Outcome | None = None
-    parameters: int = 0
-    reason: str | None = None
-    path: Path | None = None
-    wall_seconds: float = 0.0
-
-    @property
-    def trace(self) -> Row:
-        """What every training step saw, in numpy: loss (N,), log10 gradient norm, clipped share, norms by lag."""
-        nothing = Row(*(np.empty(0),) * 3, {})
-        return jax.tree.map(lambda *rows: np.concatenate(rows), *self.chunks) if self.chunks else nothing
-
-    @property
-    def training_steps(self) -> int:
-        """Training steps whose update was applied."""
-        return self.outcome.step if self.outcome else sum(len(rows.loss) for rows in self.chunks)
-
-    def curve(self, when: str = "final", name: str = "task") -> GradientCurve:
-        """The `task` or `total` curve at the `initial`, `worst` or `final` checkpoint."""
-        curves = key_checkpoints(self.checkpoints)[when].observation.curves
-        return curves.get(name, curves["task"])
-
-    def as_dict(self) -> dict[str, Any]:
-        """The object that `--json` prints and `done.json` keeps; documented in docs/json.md."""
-        outcome, task = self.outcome, self.spec.build_task()
-        seconds = outcome.train_seconds if outcome else 0.0
-        marks = key_checkpoints(self.checkpoints)
-        losses = self.trace.loss
-        return {
-            "id": self.spec.id,
-            "spec": self.spec.config(),
-            "status": self.status,
-            "reason": self.reason,
-            "training_steps": self.training_steps,
-            "solved_at": outcome.solved_at if outcome else None,
-            "diverged": _diverged(outcome),
-            "losses": {
-                "initial": marks["initial"].observation.loss if marks else None,
-                "final": marks["final"].observation.loss if marks else None,
-                "test": outcome.test_loss if outcome else None,
-                "train": float(losses[-50:].mean()) if len(losses) else None,
-                "chance": task.chance(self.spec.length),
-                "solved": task.solved(self.spec.length),
-            },
-            "parameters": self.parameters,
-            "train_steps_per_second": self.training_steps / seconds if seconds and self.spec.steps else None,
-            "compile_seconds": outcome.compile_seconds if outcome else None,
-            "measure_seconds": outcome.measure_seconds if outcome else None,
-            "train_seconds": outcome.train_seconds if outcome else None,
-            "wall_seconds": self.wall_seconds,
-            "every": seen_summary(self.trace.seen),
-            "summary": {when: summarise(mark) for when, mark in marks.items()},
-            "checkpoints": [self.log_line(mark) for mark in self.checkpoints],
-            "path": str(self.path) if self.path else None,
-        }
-
-    def take(self, event: Event) -> None:
-        """Note one event of the loop."""
-        if isinstance(event, Chunk):
-            self.chunks.append(event.rows)
-            if event.test_loss is not None:
-                self.tests.append((event.step, event.test_loss))
-        elif isinstance(event, Checkpoint):
-            self.checkpoints.append(event)
-        else:
-            self.outcome, self.status = event, event.status
-
-    def log_line(self, mark: Checkpoint) -> dict[str, Any]:
-        """The line of `log.jsonl` for a checkpoint."""
-        previous = max((other.step for other in self.checkpoints if other.step < mark.step), default=0)
-        trace = self.trace
-        clipped = trace.clipped[previous : mark.step]
-        last = trace.log10_grad_norm[: mark.step][-1:]
-        gates = mark.observation.gates
-        return {
-            "step": mark.step,
-            "loss": mark.observation.loss,
-            "log10_grad_norm": float(last[0]) if len(last) else None,
-            "clipped": float(clipped.mean()) if len(clipped) else None,
-            "gates": {name: gate._asdict() for name, gate in gates.items()},
-            "curves": summarise(mark)["curves"],
-        }
 
 
 def run(
@@ -157,27 +51,135 @@ def run(
         raise GradlabError(
             f"shards is {shards}: give a divisor of batch={spec.batch}, at most {len(jax.devices())}"
         )
-    store = None if results is None else Store(results)
-    with _arithmetic(spec.dtype):
-        start = None if spec.params is None else trained_params(spec, Store(results).find(spec.params))
-    attempt = store.begin(spec.id, spec.config()) if store else None
-    result = RunResult(spec)
-    started = time.perf_counter()
-    try:
+    job = _Job.begin(spec, results, observe)
+    _carry_out([job], shards)
+    return job.result
+
+
+def run_together(
+    specs: Sequence[RunSpec], results: Path | str | None = None, observe: Sequence[Observe | None] | None = None
+) -> list[RunResult]:
+    """Runs that differ in seed and learning rate alone as one batched program: for a GPU, whose time they share.
+
+    Each is stored as by `run`, and its numbers are those of `run` but for rounding.
+
+    Args:
+        specs: what to do, at least one.
+        results: a results folder; nothing is stored where it is None.
+        observe: for each spec, hears of every event of its run.
+
+    Raises:
+        ValueError: the specs differ in more than seed and learning rate.
+        GradlabError, KeyboardInterrupt: as `run`.
+
+    Example:
+        >>> specs = [RunSpec(cell="rnn", length=10, hidden=8, steps=0, seed=seed) for seed in range(2)]
+        >>> [result.status for result in run_together(specs)]
+        ['measured', 'measured']
+    """
+    if len({replace(spec, seed=0, learning_rate=1.0) for spec in specs}) > 1:
+        raise ValueError("specs that are run together differ in seed and learning rate alone")
+    hears = observe or [None] * len(specs)
+    jobs = [_Job.begin(spec, results, hear) for spec, hear in zip(specs, hears, strict=True)]
+    _carry_out(jobs, shards=1)
+    return [job.result for job in jobs]
+
+
+@dataclass
+class _Job:
+    """A run under way: its result so far, where it starts from, and where it is written."""
+
+    result: RunResult
+    start: Params | None
+    attempt: Attempt | None
+    observe: Observe
+    started: float
+
+    @classmethod
+    def begin(cls, spec: RunSpec, results: Path | str | None, observe: Observe | None) -> "_Job":
+        store = None if results is None else Store(results)
         with _arithmetic(spec.dtype):
-            _perform(result, start, attempt, observe or (lambda event: None), shards)
+            start = None if spec.params is None else trained_params(spec, Store(results).find(spec.params))
+        attempt = store.begin(spec.id, spec.config()) if store else None
+        return cls(RunResult(spec), start, attempt, observe or (lambda event: None), time.perf_counter())
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to store."""
+        return self.result.outcome is not None
+
+    def take(self, event: Event) -> None:
+        """Note and store one event, and tell whoever listens."""
+        self.result.take(event)
+        if self.attempt and isinstance(event, Checkpoint):
+            self.attempt.log(self.result.log_line(event))
+        if isinstance(event, Outcome):
+            self.keep()
+        self.observe(event)
+
+    def keep(self) -> None:
+        """Write what there is and give the run its name; where the disk is full, leave nothing."""
+        result, attempt = self.result, self.attempt
+        result.wall_seconds = time.perf_counter() - self.started
+        if attempt is None:
+            return
+        result.path = attempt.target
+        done = {
+            key: value for key, value in result.as_dict().items() if key not in ("spec", "checkpoints", "path")
+        }
+        try:
+            if result.checkpoints:
+                arrays = curve_arrays(result.checkpoints) | trace_arrays(result.trace, result.tests)
+                attempt.write_arrays("curves.npz", arrays)
+            if seen := result.trace.seen:
+                attempt.write_arrays("every.npz", seen)
+            if result.outcome:
+                attempt.write_arrays("params.npz", flatten_params(jax.device_get(result.outcome.params)))
+            attempt.finish(done)
+        except GradlabError:
+            attempt.discard()
+            raise
+
+
+def _carry_out(jobs: Sequence[_Job], shards: int) -> None:
+    """Train, store what ends, and store what did not end as what stopped it."""
+    try:
+        with _arithmetic(jobs[0].result.spec.dtype):
+            _perform(jobs, shards)
     except KeyboardInterrupt:
         with _undisturbed():
-            _keep(result, attempt, started)
+            for job in _open(jobs):
+                job.keep()
         raise
     except GradlabError:
-        if attempt:
-            attempt.discard()
+        for job in _open(jobs):
+            if job.attempt:
+                job.attempt.discard()
         raise
     except Exception as error:
-        result.status, result.reason = "failed", _reason(error)
-    _keep(result, attempt, started)
-    return result
+        for job in _open(jobs):
+            job.result.status, job.result.reason = "failed", _reason(error)
+            job.keep()
+
+
+def _open(jobs: Sequence[_Job]) -> list[_Job]:
+    return [job for job in jobs if not job.ended]
+
+
+def _perform(jobs: Sequence[_Job], shards: int) -> None:
+    specs = [job.result.spec for job in jobs]
+    model, plans = specs[0].model(), [spec.plan(shards) for spec in specs]
+    for job, plan in zip(jobs, plans, strict=True):
+        if job.attempt:
+            job.attempt.write_json("env.json", environment(job.result.spec.dtype, shards))
+        job.start = initial_params(model, plan) if job.start is None else job.start
+        job.result.parameters = sum(leaf.size for leaf in jax.tree.leaves(job.start))
+    if len(jobs) == 1:
+        for event in train(model, plans[0], jobs[0].start):
+            jobs[0].take(event)
+    else:
+        for index, event in train_together(model, plans, [job.start for job in jobs]):
+            jobs[index].take(event)
 
 
 def trained_params(spec: RunSpec, source: StoredRun) -> Params:
@@ -197,48 +199,6 @@ def trained_params(spec: RunSpec, source: StoredRun) -> Params:
     treedef = jax.tree.structure(shapes)
     dtype = np.dtype(spec.dtype)
     return jax.tree.unflatten(treedef, [jax.numpy.asarray(stored[name], dtype) for name in expected])
-
-
-def key_checkpoints(checkpoints: list[Checkpoint]) -> dict[str, Checkpoint]:
-    """The `initial`, the `worst` and the `final` checkpoint; empty where nothing was measured.
-
-    The worst is the one whose task curve gets furthest from its lag 1, or is not finite.
-    """
-    if not checkpoints:
-        return {}
-
-    def severity(mark: Checkpoint) -> float:
-        verdict = mark.observation.curves["task"].verdict()
-        return np.inf if verdict.word == "non-finite" else abs(verdict.decades)
-
-    return {"initial": checkpoints[0], "worst": max(checkpoints, key=severity), "final": checkpoints[-1]}
-
-
-def summarise(mark: Checkpoint) -> dict[str, Any]:
-    """Training step, loss, and every number of every leaf of every curve."""
-    curves = {
-        name: {leaf: curve.summary(leaf).as_dict() for leaf in curve.leaves}
-        | {"non_finite": [str(finding) for finding in curve.non_finite]}
-        for name, curve in mark.observation.curves.items()
-    }
-    return {"step": mark.step, "loss": mark.observation.loss, "curves": curves}
-
-
-def _perform(
-    result: RunResult, start: Params | None, attempt: Attempt | None, observe: Observe, shards: int
-) -> None:
-    """Train, and write each checkpoint as it comes."""
-    spec = result.spec
-    model, plan = spec.model(), spec.plan(shards)
-    if attempt:
-        attempt.write_json("env.json", environment(spec.dtype, shards))
-    params = initial_params(model, plan) if start is None else start
-    result.parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
-    for event in train(model, plan, params):
-        result.take(event)
-        if attempt and isinstance(event, Checkpoint):
-            attempt.log(result.log_line(event))
-        observe(event)
 
 
 def _reason(error: Exception) -> str:
@@ -272,31 +232,3 @@ def _undisturbed() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _keep(result: RunResult, attempt: Attempt | None, started: float) -> None:
-    """Write what there is and give the run its name; where the disk is full, leave nothing."""
-    result.wall_seconds = time.perf_counter() - started
-    if attempt is None:
-        return
-    result.path = attempt.target
-    done = {key: value for key, value in result.as_dict().items() if key not in ("spec", "checkpoints", "path")}
-    try:
-        if result.checkpoints:
-            arrays = curve_arrays(result.checkpoints) | trace_arrays(result.trace, result.tests)
-            attempt.write_arrays("curves.npz", arrays)
-        if seen := result.trace.seen:
-            attempt.write_arrays("every.npz", seen)
-        if result.outcome:
-            attempt.write_arrays("params.npz", flatten_params(jax.device_get(result.outcome.params)))
-        attempt.finish(done)
-    except GradlabError:
-        attempt.discard()
-        raise
-
-
-def _diverged(outcome: Outcome | None) -> dict[str, Any] | None:
-    if outcome is None or outcome.diverged is None:
-        return None
-    step, what = outcome.diverged
-    return {"step": step, "what": what}

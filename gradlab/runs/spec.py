@@ -154,7 +154,8 @@ class RunSpec:
             seed=self.seed,
             steps=self.steps,
             stop=self.stop,  # type: ignore[arg-type]
-            optimizer=optimizer_variant(self.optimizer, self.learning_rate).value,
+            optimizer=optimizer_variant(self.optimizer, 1.0).value,
+            learning_rate=self.learning_rate,
             clip=parse_clip(self.clip),
             measure=self.measure,  # type: ignore[arg-type]
             measure_batch=self.measure_batch,

@@ -1,9 +1,10 @@
-"""The compiled programs of a run, shared by every run in this process that differs in its seed alone."""
+"""The compiled programs of a run, shared by all runs here that differ in seed and learning rate alone."""
 
 from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
+import jax
 from jax import Array
 
 from gradlab.training.keys import stream
@@ -19,22 +20,23 @@ class Programs(NamedTuple):
     Attributes:
         init: seed -> initial parameters.
         draw: seed -> the held-out examples that are measured.
-        chunk, test: of `step.py`.
+        chunk, test: of `step.py`; chunks: `chunk` of many runs at once, every argument with a leading axis.
         curves, gates: of `observe.py`.
     """
 
     init: Program
     draw: Program
     chunk: Program
+    chunks: Program
     test: Program
     curves: Program
     gates: Program
 
 
 def programs_for(model: Model, plan: Plan) -> Programs:
-    """The programs of a model and a plan, the same ones for every seed; compiled when they are first called."""
-    # What the loop alone looks at would tell apart programs that are the same.
-    plan = replace(plan, seed=0, steps=0, stop="never")
+    """The programs of a model and a plan, the same ones for every seed and learning rate; compiled when called."""
+    # What is an argument, or looked at by the loop alone, would tell apart programs that are the same.
+    plan = replace(plan, seed=0, learning_rate=1.0, steps=0, stop="never")
     try:
         return _shared(model, plan)
     except TypeError:  # a cell of one's own need not be hashable
@@ -49,6 +51,7 @@ def _programs(model: Model, plan: Plan) -> Programs:
         Program(model.init),
         Program(draw),
         Program(chunk_program(model, plan)),
+        Program(jax.vmap(chunk_program(model, plan))),
         Program(test_program(model, plan)),
         Program(curves_program(model, plan.length)),
         Program(gates_program(model)),

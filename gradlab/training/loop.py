@@ -5,12 +5,13 @@ at any time; it does no I/O.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from gradlab.cells import Params
 from gradlab.training.compiled import programs_for
@@ -65,7 +66,15 @@ class Outcome(NamedTuple):
     train_seconds: float
 
 
+class Advance(NamedTuple):
+    """What a course asks for: training steps up to `until`, to be answered with the new state and its rows."""
+
+    state: State
+    until: Array
+
+
 Event = Chunk | Checkpoint | Outcome
+Course = Generator[Event | Advance, Any, None]
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -90,31 +99,62 @@ def train(model: Model, plan: Plan, params: Params | None = None) -> Iterator[Ev
         params: where to start from; the model's own initial parameters of the plan's seed where None.
     """
     trainer = _Trainer(model, plan)
-    params = initial_params(model, plan) if params is None else params
-    state = start_state(plan, params)
-    marks = sorted({0, plan.steps}) if plan.measure == "ends" else checkpoints(plan.steps)
-    trainer.warm_up(state)
-    yield trainer.look(state)
-    looked = 0
-    trainer.start_clock()
-    test_loss, solved_at = None, None
-    while int(state.step) < plan.steps and not int(state.bad):
-        state, rows = trainer.advance(state, marks)
-        step = int(state.step)
-        tested = trainer.test(state, rows) if step % TEST_EVERY == 0 or step == plan.steps else None
-        yield Chunk(step, rows, tested)
-        test_loss = test_loss if tested is None else tested
-        if solved_at is None and tested is not None and tested <= model.task.solved(plan.length):
-            solved_at = step
-        if solved_at is not None and plan.stop == "solved":
-            break
-        if step in marks and step < plan.steps and not int(state.bad):
-            yield trainer.look(state)
-            looked = step
-    trainer.stop_clock()
-    if int(state.step) > looked:
-        yield trainer.look(state)
-    yield trainer.outcome(state, test_loss, solved_at)
+    course = trainer.course(initial_params(model, plan) if params is None else params)
+    request = next(course)
+    while not isinstance(request, Outcome):
+        if isinstance(request, Advance):
+            request = course.send(wait_for(trainer.programs.chunk(request.state, request.until)))
+        else:
+            yield request
+            request = next(course)
+    yield request
+
+
+def train_together(
+    model: Model, plans: Sequence[Plan], params: Sequence[Params | None]
+) -> Iterator[tuple[int, Event]]:
+    """Train runs that differ in seed and learning rate alone as one batched program; yields (run, event).
+
+    What a GPU does in the time of one small run, it does for many at once; on a CPU core it is no faster. The
+    numbers are those of `train` but for rounding. Clocks run for all runs together.
+
+    Args:
+        plans: at least one; equal but for `seed` and `learning_rate`, and of one shard.
+        params: where each starts from; its own initial parameters where None.
+
+    Raises:
+        ValueError: the plans differ in more than that.
+    """
+    if len({id(programs_for(model, plan)) for plan in plans}) > 1 or len({(p.steps, p.stop) for p in plans}) > 1:
+        raise ValueError("plans that are trained together differ in seed and learning rate alone")
+    chunk = programs_for(model, plans[0]).chunks
+    starts = [initial_params(model, plan) if own is None else own for plan, own in zip(plans, params, strict=True)]
+    trainers = [_Trainer(model, plan, alone=False) for plan in plans]
+    courses = [trainer.course(start) for trainer, start in zip(trainers, starts, strict=True)]
+    waiting: list[Advance | None] = [None] * len(courses)
+    for run, course in enumerate(courses):
+        waiting[run] = yield from _events(run, course, next(course))
+    at = [request for request in waiting if request is not None]
+    while at:
+        # A run that has ended keeps its place and does no more training steps, so that nothing is compiled anew.
+        lanes = [request or at[0]._replace(until=at[0].state.step) for request in waiting]
+        stacked: Advance = jax.tree.map(lambda *leaves: jnp.stack(leaves), *lanes)
+        states, rows = wait_for(chunk(*stacked))
+        for run, request in enumerate(waiting):
+            if request is not None:
+                reply = jax.tree.map(lambda leaf, run=run: leaf[run], (states, rows))
+                waiting[run] = yield from _events(run, courses[run], courses[run].send(reply))
+        at = [request for request in waiting if request is not None]
+
+
+def _events(run: int, course: "Course", request: "Event | Advance") -> Generator[tuple[int, Event], None, Any]:
+    """Pass the events of a course on, up to the next training steps that it asks for; None at its end."""
+    while not isinstance(request, Advance):
+        yield run, request
+        if isinstance(request, Outcome):
+            return None
+        request = next(course)
+    return request
 
 
 def initial_params(model: Model, plan: Plan) -> Params:
@@ -126,8 +166,8 @@ def initial_params(model: Model, plan: Plan) -> Params:
 class _Trainer:
     """The compiled programs of one plan, and the time they took."""
 
-    def __init__(self, model: Model, plan: Plan) -> None:
-        self.model, self.plan = model, plan
+    def __init__(self, model: Model, plan: Plan, *, alone: bool = True) -> None:
+        self.model, self.plan, self.alone = model, plan, alone
         self.programs = programs_for(model, plan)
         seed = jnp.uint32(plan.seed)
         self.observer = Observer(self.programs.draw(seed), self.programs.curves, self.programs.gates)
@@ -135,6 +175,36 @@ class _Trainer:
         self.measure_seconds = 0.0
         self.train_seconds = 0.0
         self.chunk_steps = 1
+
+    def course(self, params: Params) -> "Course":
+        """Training from these parameters: yields events, and asks for training steps with an `Advance`."""
+        plan = self.plan
+        state = start_state(plan, params)
+        marks = sorted({0, plan.steps}) if plan.measure == "ends" else checkpoints(plan.steps)
+        self.warm_up(state)
+        yield self.look(state)
+        looked = 0
+        self.start_clock()
+        test_loss, solved_at = None, None
+        while int(state.step) < plan.steps and not int(state.bad):
+            before, until = int(state.step), self.until(state, marks)
+            state, seen = yield Advance(state, jnp.int32(until))
+            step = int(state.step)
+            rows = jax.tree.map(lambda row, n=step - before + bool(state.bad): np.asarray(row)[:n], seen)
+            tested = self.test(state, rows) if step % TEST_EVERY == 0 or step == plan.steps else None
+            yield Chunk(step, rows, tested)
+            test_loss = test_loss if tested is None else tested
+            if solved_at is None and tested is not None and tested <= self.model.task.solved(plan.length):
+                solved_at = step
+            if solved_at is not None and plan.stop == "solved":
+                break
+            if step in marks and step < plan.steps and not int(state.bad):
+                yield self.look(state)
+                looked = step
+        self.stop_clock()
+        if int(state.step) > looked:
+            yield self.look(state)
+        yield self.outcome(state, test_loss, solved_at)
 
     def warm_up(self, state: State) -> None:
         """Compile before the clocks start, and choose how many training steps a chunk has."""
@@ -146,10 +216,9 @@ class _Trainer:
             (program, (params, self.observer.batch)) for program in self.observer.programs
         ]
         if self.plan.steps:
-            calls += [
-                (self.programs.chunk, (state, state.step)),
-                (self.programs.test, (params, _local(state.seed))),
-            ]
+            calls.append((self.programs.test, (params, _local(state.seed))))
+        if self.plan.steps and self.alone:
+            calls.append((self.programs.chunk, (state, state.step)))
         self.compile_seconds = compile_together(*calls)
 
     def start_clock(self) -> None:
@@ -167,14 +236,11 @@ class _Trainer:
         self.measure_seconds += time.perf_counter() - started - late
         return Checkpoint(int(state.step), observation)
 
-    def advance(self, state: State, marks: list[int]) -> tuple[State, Row]:
-        """Train to the next mark, test or end of a chunk, whichever comes first."""
+    def until(self, state: State, marks: list[int]) -> int:
+        """The next mark, test or end of a chunk, whichever comes first."""
         step = int(state.step)
-        stops = [step + self.chunk_steps, (step // TEST_EVERY + 1) * TEST_EVERY, *marks]
-        until = min(stop for stop in stops if stop > step)
-        state, rows = wait_for(self.programs.chunk(state, jnp.int32(min(until, self.plan.steps))))
-        done = int(state.step) - step + bool(state.bad)
-        return state, jax.tree.map(lambda row: np.asarray(row)[:done], rows)
+        stops = [step + self.chunk_steps, (step // TEST_EVERY + 1) * TEST_EVERY, self.plan.steps, *marks]
+        return min(stop for stop in stops if stop > step)
 
     def test(self, state: State, rows: Row) -> float | None:
         """The loss on held-out examples, where the training loss of the last chunk is near the mark."""

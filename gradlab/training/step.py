@@ -38,10 +38,11 @@ class Plan:
         seed: of weights and data.
         steps: training steps at most; 0 measures the initial weights alone.
         stop: `solved` ends a run when the task is solved, `never` goes on to the last training step.
-        optimizer: an optax optimiser.
+        optimizer: an optax optimiser; its updates are multiplied by the learning rate.
         clip: what is done to the gradient before the optimiser sees it.
         measure: curves at all `checkpoints` or at the `ends` only; `every` adds the norms of each training step.
         measure_batch: examples on which curves are measured.
+        learning_rate: positive.
         shards: devices that a batch is split over.
     """
 
@@ -54,6 +55,7 @@ class Plan:
     clip: Clip
     measure: Literal["checkpoints", "ends", "every"]
     measure_batch: int
+    learning_rate: float = 1.0
     shards: int = 1
 
 
@@ -78,7 +80,8 @@ class State(NamedTuple):
 
     Attributes:
         bad: 0, or 1 + the index in `BAD` of what is not finite.
-        seed: uint32; an argument and no constant, so that runs of all seeds share one compiled program.
+        seed: uint32. Like the learning rate an argument and no constant, so that runs which differ in these
+            alone share one compiled program.
     """
 
     params: Params
@@ -86,11 +89,13 @@ class State(NamedTuple):
     step: Array
     bad: Array
     seed: Array
+    learning_rate: Array
 
 
 def start_state(plan: Plan, params: Params) -> State:
     """The state before the first training step, on every device of the plan."""
-    state = State(params, plan.optimizer.init(params), jnp.int32(0), jnp.int32(0), jnp.uint32(plan.seed))
+    numbers = (jnp.int32(0), jnp.int32(0), jnp.uint32(plan.seed), jnp.asarray(plan.learning_rate, float))
+    state = State(params, plan.optimizer.init(params), *numbers)
     return state if plan.shards == 1 else jax.device_put(state, NamedSharding(_mesh(plan), PartitionSpec()))
 
 
@@ -136,10 +141,11 @@ def _training_step(model: Model, plan: Plan, state: State) -> tuple[State, Row]:
     loss, gradients, seen = _loss_and_gradients(model, plan, state)
     clipped = plan.clip.apply(gradients)
     updates, optimizer = plan.optimizer.update(clipped.gradients, state.optimizer, state.params)
+    updates = jax.tree.map(lambda update: update * state.learning_rate, updates)
     params = optax.apply_updates(state.params, updates)
     good = jnp.stack([jnp.isfinite(loss), _all_finite(gradients), _all_finite(params)])
     bad = jnp.where(jnp.all(good), 0, jnp.argmin(good) + 1).astype(jnp.int32)
-    new = State(params, optimizer, state.step + 1, bad, state.seed)
+    new = state._replace(params=params, optimizer=optimizer, step=state.step + 1)
     # A bad update is not applied: the last finite weights stay and the loop ends.
     kept = jax.tree.map(lambda after, before: jnp.where(bad == 0, after, before), new, state)
     return kept._replace(bad=bad), Row(loss, clipped.log10_norm, clipped.share, seen)
