@@ -24,7 +24,7 @@ Status = Literal["measured", "solved", "trained", "diverged"]
 
 NEAR = 2.0
 """Solving is tested when the mean training loss of the last chunk is below this multiple of the mark."""
-CHUNK_FLOPS = 2e10
+CHUNK_FLOPS = 1.1e11
 """The work of a chunk is bounded by this, about a second on one core, so that Ctrl-C is answered soon."""
 
 

@@ -4,7 +4,7 @@ A gated cell states its linear and its elementwise part (`cells/base.py`), and t
 
     forward   preₜ = join(xₜ Wₓ + b, hₜ₋₁ Wₕ + b_r),   sₜ = gates(preₜ, sₜ₋₁)
     backward  δₜ = ∂gatesᵀ λₜ,   λₜ₋₁ = ∂gatesᵀ λₜ + joinᵀδₜ Wₕᵀ
-    weights   ∂Wₕ = Σₜ hₜ₋₁ᵀ joinᵀδₜ, one matrix product over all timesteps after the reverse scan
+    weights   ∂Wₕ = Σₜ hₜ₋₁ᵀ joinᵀδₜ, one matrix product for many timesteps at a time
 
 Where the saved activations of all timesteps would pass a memory budget, only the state at the start of each
 segment is kept and a segment is run again on the way back (Chen et al. 2016, "Training deep nets with sublinear
@@ -26,6 +26,8 @@ from gradlab.training.taps import Slots, state_statistics, tap
 
 MEMORY_BUDGET = 256 * 2**20
 """Bytes of saved activations above which the backward pass runs segments again."""
+STRETCH_BYTES = 2**20
+"""Of δ in the timesteps whose weight gradients are one matrix product: it is then still in the cache."""
 SAVED_PER_STATE = 8
 """Saved numbers per unit and timestep of the heaviest built-in cell, for the memory estimate."""
 SMALL_INPUT = 4
@@ -128,7 +130,7 @@ def _unroll_forward(
     if path.segment == len(inputs):
         final, outputs, residuals = _segment_forward(path, params, inputs, start)
         return (final, outputs), (params, inputs, start, residuals)
-    head, segments = _cut(path, inputs)
+    head, segments = _cut(inputs, path.segment)
 
     def run(s_tm1: Carry, xs: Array) -> tuple[Carry, Any]:
         s_t, outputs = _unroll(path, params, xs, s_tm1, None)
@@ -148,8 +150,7 @@ def _gradients(path: _Path, saved: tuple[Any, ...], d_final: Carry, d_outputs: A
     params, inputs, start, kept = saved
     if path.segment == len(inputs):
         return _segment_backward(path, params, inputs, kept, d_outputs, d_final)
-    head, segments = _cut(path, inputs)
-    d_head, d_segments = (None, None) if d_outputs is None else _cut(path, d_outputs)
+    (head, d_head), (segments, d_segments) = _cut((inputs, d_outputs), path.segment)
 
     def again(s_tm1: Carry, xs: Array, d_ys: Array | None, d_s: Carry) -> _Gradients:
         *_, residuals = _segment_forward(path, params, xs, s_tm1)
@@ -164,22 +165,25 @@ def _gradients(path: _Path, saved: tuple[Any, ...], d_final: Carry, d_outputs: A
     nothing = jax.tree.map(jnp.zeros_like, params)
     (d_params, d_s), rest = lax.scan(body, (nothing, d_final), (kept, segments, d_segments), reverse=True)
     first = again(start, head, d_head, d_s)
-    d_inputs, seen = jax.tree.map(_join, (first.inputs, first.seen), rest)
+    d_inputs, seen = _join((first.inputs, first.seen), rest)
     return _Gradients(jax.tree.map(jnp.add, d_params, first.params), d_inputs, first.start, seen)
 
 
 _unroll.defvjp(_unroll_forward, _unroll_backward)
 
 
-def _cut(path: _Path, rows: Array) -> tuple[Array, Array]:
-    """The timesteps (T, ...) as a head of 1..segment of them and the rest as (n, segment, ...)."""
-    size = (len(rows) - 1) % path.segment + 1
-    return rows[:size], rows[size:].reshape(-1, path.segment, *rows.shape[1:])
+def _cut(rows: Any, size: int) -> tuple[Any, Any]:
+    """Arrays of timesteps (T, ...) as a head of 1..size of them and the rest as (n, size, ...)."""
+    head = (len(jax.tree.leaves(rows)[0]) - 1) % size + 1
+    return (
+        jax.tree.map(lambda leaf: leaf[:head], rows),
+        jax.tree.map(lambda leaf: leaf[head:].reshape(-1, size, *leaf.shape[1:]), rows),
+    )
 
 
-def _join(head: Array, rest: Array) -> Array:
+def _join(head: Any, rest: Any) -> Any:
     """What `_cut` cut, as (T, ...) again."""
-    return jnp.concatenate([head, rest.reshape(-1, *rest.shape[2:])])
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b.reshape(-1, *b.shape[2:])]), head, rest)
 
 
 def _forward_step(cell: GatedCell, params: Params) -> Callable[[Carry, Array], Array]:
@@ -231,17 +235,28 @@ def _segment_backward(
     blocks = jax.ShapeDtypeStruct((inputs.shape[1], w_h_t.shape[0]), pre_shape.dtype)
     split = jax.linear_transpose(cell.join, blocks, blocks)
 
-    def body(d_s: Carry, saved: tuple[Any, Array | None]) -> tuple[Carry, tuple[Array, Slots | None]]:
+    def timestep(d_s: Carry, saved: tuple[Any, Array | None]) -> tuple[Carry, tuple[Array, Slots | None]]:
         pullback, d_y = saved
         d_s = d_s if d_y is None else d_s | {"h": d_s["h"] + d_y}
         d_pre, d_s = pullback(d_s)
         d_s = d_s | {"h": d_s["h"] + split(d_pre)[1] @ w_h_t}
         return d_s, (d_pre, state_statistics(d_s) if path.tapped else None)
 
-    d_start, (d_pre, seen) = lax.scan(body, d_final, (residuals.pullbacks, d_outputs), reverse=True)
-    d_z, d_r = jax.vmap(split)(d_pre)
-    d_params = _weight_gradients(cell, params, inputs, residuals.h_tm1, d_z, d_r)
-    return _Gradients(d_params, d_z @ params["w_x"].T, d_start, seen)
+    def stretch(carried: tuple[Carry, Any], saved: Any) -> tuple[tuple[Carry, Any], tuple[Array, Slots | None]]:
+        d_s, d_params = carried
+        xs, (h_tm1, pullbacks), d_ys = saved
+        d_s, (d_pre, seen) = lax.scan(timestep, d_s, (pullbacks, d_ys), reverse=True)
+        d_z, d_r = jax.vmap(split)(d_pre)
+        more = _weight_gradients(cell, params, xs, h_tm1, d_z, d_r)
+        return (d_s, jax.tree.map(jnp.add, d_params, more)), (d_z @ params["w_x"].T, seen)
+
+    length = max(1, STRETCH_BYTES // (pre_shape.size * pre_shape.dtype.itemsize))
+    head, stretches = _cut((inputs, residuals, d_outputs), min(length, len(inputs)))
+    carried = (d_final, jax.tree.map(jnp.zeros_like, params))
+    carried, rest = lax.scan(stretch, carried, stretches, reverse=True)
+    (d_start, d_params), first = stretch(carried, head)
+    d_inputs, seen = _join(first, rest)
+    return _Gradients(d_params, d_inputs, d_start, seen)
 
 
 def _weight_gradients(cell: GatedCell, params: Params, inputs: Array, h_tm1: Array, d_z: Array, d_r: Array) -> Any:
