@@ -8,10 +8,12 @@ and |λ_{T-k}| is the gradient at lag k. The first term alone is the direct grad
 power of two for each example (`scaled.py`), so that a small leaf does not drown beside a large one; since the
 recursion is linear, each leaf is pulled back alone and the results are added with aligned exponents.
 
-It needs `step` only, and memory for the states and outputs of the forward pass.
+It needs `step` only, and memory for the outputs and, up to a budget, the states of the forward pass; of a longer
+sequence, segments are run again on the way back (`segments.py`).
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -22,6 +24,7 @@ from gradlab.cells import Carry, Cell, Params
 from gradlab.errors import GradlabError
 from gradlab.gradient import scaled
 from gradlab.gradient.scaled import Scaled
+from gradlab.gradient.segments import MEMORY_BUDGET, cut, join, segment_length
 
 Kind = Literal["total", "direct"]
 Loss = Callable[[Array], Array]
@@ -59,6 +62,8 @@ def adjoint(
     *,
     kind: Kind = "total",
     at: int | None = None,
+    last: bool = False,
+    budget: int = MEMORY_BUDGET,
 ) -> Adjoint:
     """The scaled norm of dL_b/dsₜ at every lag, for each leaf and example; pure JAX, may be jitted.
 
@@ -70,22 +75,29 @@ def adjoint(
         carry: s₀; the cell's own initial state where None.
         kind: `total` for λ, `direct` for its first term alone.
         at: start the adjoint from the output of this timestep alone (1..T); lags are then 1..at.
+        last: the loss reads the last output alone and is given that, (1, B, O): no other is kept.
+        budget: bytes of states above which segments are run again.
 
     Raises:
         GradlabError: the state has no float leaf, two of one name, or one without a row for each example.
     """
     start = cell.carry(params, inputs.shape[1]) if carry is None else carry
     _check_state(start, inputs.shape[1])
+    step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(start))
+    path = _Path(cell, params, kind == "total", segment_length(len(inputs), step_bytes, budget))
     with jax.default_matmul_precision("highest"):
-        states, last, outputs = _forward(cell, params, inputs, start)
-        losses, output_gradients = jax.vjp(loss, outputs)
+        seen = _forward(path, inputs, start, last)
+        losses, output_gradients = jax.vjp(loss, seen.outputs)
         (g,) = output_gradients(jnp.ones_like(losses))
-        finite = _finite(states, last)
-        if at is not None:
-            states, inputs, g = jax.tree.map(lambda leaf: leaf[:at], (states, inputs, g))
-            g = g.at[: at - 1].set(0)
-        norms = _backward(cell, params, inputs, states, g, carried=kind == "total")
-    return Adjoint(norms, losses, finite, _all_finite(outputs))
+        source = _source(g, len(inputs), at, last)
+        if at is not None and at < len(inputs):
+            # Timesteps after the source have no part in it: a NaN of theirs must not either.
+            inputs, path = inputs[:at], path._replace(segment=min(path.segment, at))
+            kept = _forward(path, inputs, start, last=True).kept
+        else:
+            kept = seen.kept
+        norms = _backward(path, inputs, start, kept, source)
+    return Adjoint(norms, losses, seen.finite_states, seen.finite_outputs)
 
 
 def leaf_names(carry: Carry) -> tuple[list[str], list[str]]:
@@ -140,43 +152,116 @@ def split(carry: Carry) -> tuple[list[Array], Callable[[list[Array]], Carry]]:
     return floats, rebuild
 
 
-def _forward(cell: Cell, params: Params, inputs: Array, start: Carry) -> tuple[Carry, Carry, Array]:
-    """The states that enter timesteps 1..T stacked over time, the state that leaves T, and the outputs."""
+class _Path(NamedTuple):
+    """What stays the same along the sequence; `segment` timesteps are run again at a time."""
 
-    def timestep(s_tm1: Carry, x_t: Array) -> tuple[Carry, tuple[Carry, Array]]:
-        s_t, y_t = cell.step(params, s_tm1, x_t)
-        return s_t, (s_tm1, y_t)
-
-    last, (states, outputs) = lax.scan(timestep, start, inputs)
-    return states, last, outputs
+    cell: Cell
+    params: Params
+    carried: bool
+    segment: int
 
 
-def _backward(
-    cell: Cell, params: Params, inputs: Array, states: Carry, g: Array, *, carried: bool
-) -> dict[str, ScaledNorm]:
+class _Seen(NamedTuple):
+    """Of the forward pass: outputs, flags by timestep, and what the backward pass needs.
+
+    `kept` is the state that enters each timestep or, where segments are run again, each segment but the first.
+    """
+
+    outputs: Array
+    finite_states: dict[str, Array]
+    finite_outputs: Array
+    kept: Carry
+
+
+def _forward(path: _Path, inputs: Array, start: Carry, last: bool) -> _Seen:
+    names, _ = leaf_names(start)
+
+    # What is carried is the state and, where no other output is kept, the output.
+    def timestep(before: tuple[Carry, Any], x_t: Array) -> tuple[tuple[Carry, Any], tuple[Any, ...]]:
+        s_t, y_t = path.cell.step(path.params, before[0], x_t)
+        finite = {name: _all_finite(leaf) for name, leaf in zip(names, split(s_t)[0], strict=True)}
+        return (s_t, y_t if last else None), (None if last else y_t, finite, _all_finite(y_t))
+
+    def keeping(before: tuple[Carry, Any], x_t: Array) -> tuple[tuple[Carry, Any], tuple[Carry, Any]]:
+        after, row = timestep(before, x_t)
+        return after, (before[0], row)
+
+    def segment(before: tuple[Carry, Any], xs: Array) -> tuple[tuple[Carry, Any], tuple[Carry, Any]]:
+        after, rows = lax.scan(timestep, before, xs)
+        return after, (before[0], rows)
+
+    shape = jax.eval_shape(lambda: path.cell.step(path.params, start, inputs[0])[1])
+    begin = (start, jnp.zeros(shape.shape, shape.dtype) if last else None)
+    if path.segment == len(inputs):
+        final, (kept, rows) = lax.scan(keeping, begin, inputs)
+    else:
+        head, segments = cut(inputs, path.segment)
+        middle, (_, first) = segment(begin, head)
+        final, (kept, rest) = lax.scan(segment, middle, segments)
+        rows = join(first, rest)
+    outputs, finite_states, finite_outputs = rows
+    y_last = final[1]
+    return _Seen(outputs if y_last is None else y_last[None], finite_states, finite_outputs, kept)
+
+
+class _Source(NamedTuple):
+    """Where the adjoint starts: gₜ of every timestep (T, B, O), or of timestep `at` alone (B, O)."""
+
+    g: Array
+    at: int | None
+
+
+def _source(g: Array, timesteps: int, at: int | None, last: bool) -> _Source:
+    if last:
+        return _Source(g[0], timesteps)
+    return _Source(g, None) if at is None else _Source(g[at - 1], at)
+
+
+def _backward(path: _Path, inputs: Array, start: Carry, kept: Carry, source: _Source) -> dict[str, ScaledNorm]:
     """The reverse scan of the adjoint; norms by lag."""
-    first = jax.tree.map(lambda leaf: leaf[0], states)
-    names, _ = leaf_names(first)
+    names, _ = leaf_names(start)
+    back = partial(_timestep, path, source)
+    times = jnp.arange(1, len(inputs) + 1)
+    given = (inputs, times, source.g if source.at is None else None)
+    nothing = [scaled.normalise(jnp.zeros_like(leaf)) for leaf in split(start)[0]]
 
-    def timestep(adjoint_t: list[Scaled], inp: tuple[Carry, Array, Array]) -> tuple[list[Scaled], Any]:
-        s_tm1, x_t, g_t = inp
-        floats, rebuild = split(s_tm1)
+    def states(s_tm1: Carry, xs: Array) -> Carry:
+        return lax.scan(lambda s, x_t: (path.cell.step(path.params, s, x_t)[0], s), s_tm1, xs)[1]
 
-        def floats_step(new: list[Array]) -> tuple[list[Array], Array]:
-            s_t, y_t = cell.step(params, rebuild(new), x_t)
-            return split(s_t)[0], y_t
-
-        _, pullback = jax.vjp(floats_step, floats)
-        sources = [*(adjoint_t if carried else []), scaled.normalise(g_t)]
-        terms = _pull_each(
-            pullback, sources, zeros=([jnp.zeros_like(leaf) for leaf in floats], jnp.zeros_like(g_t))
+    def segment(adjoint_t: list[Scaled], rows: Any) -> tuple[list[Scaled], Any]:
+        s_tm1, given = rows
+        return lax.scan(
+            partial(_timestep, path, source), adjoint_t, (states(s_tm1, given[0]), *given), reverse=True
         )
-        adjoint_tm1 = [scaled.add(leaf_terms) for leaf_terms in terms]
-        return adjoint_tm1, [ScaledNorm(_norm(leaf.mantissa), leaf.exponent) for leaf in adjoint_tm1]
 
-    nothing = [scaled.normalise(jnp.zeros_like(leaf)) for leaf in split(first)[0]]
-    _, norms = lax.scan(timestep, nothing, (states, inputs, g), reverse=True)
+    if path.segment == len(inputs):
+        _, norms = lax.scan(back, nothing, (kept, *given), reverse=True)
+    else:
+        head, segments = cut(given, path.segment)
+        middle, rest = lax.scan(segment, nothing, (kept, segments), reverse=True)
+        _, first = segment(middle, (start, head))
+        norms = join(first, rest)
     return {name: jax.tree.map(lambda row: row[::-1], norm) for name, norm in zip(names, norms, strict=True)}
+
+
+def _timestep(
+    path: _Path, source: _Source, adjoint_t: list[Scaled], row: tuple[Carry, Array, Array, Array | None]
+) -> tuple[list[Scaled], list[ScaledNorm]]:
+    """λₜ₋₁ from λₜ and gₜ, and the norm of each of its leaves."""
+    s_tm1, x_t, t, g_t = row
+    if g_t is None:
+        g_t = jnp.where(t == source.at, source.g, 0)
+    floats, rebuild = split(s_tm1)
+
+    def floats_step(new: list[Array]) -> tuple[list[Array], Array]:
+        s_t, y_t = path.cell.step(path.params, rebuild(new), x_t)
+        return split(s_t)[0], y_t
+
+    _, pullback = jax.vjp(floats_step, floats)
+    sources = [*(adjoint_t if path.carried else []), scaled.normalise(g_t)]
+    zeros = ([jnp.zeros_like(leaf) for leaf in floats], jnp.zeros_like(g_t))
+    adjoint_tm1 = [scaled.add(leaf_terms) for leaf_terms in _pull_each(pullback, sources, zeros=zeros)]
+    return adjoint_tm1, [ScaledNorm(_norm(leaf.mantissa), leaf.exponent) for leaf in adjoint_tm1]
 
 
 def _pull_each(
@@ -202,13 +287,6 @@ def _norm(mantissa: Array) -> Array:
     return jnp.sqrt(jnp.sum(square, axis=tuple(range(1, mantissa.ndim))))
 
 
-def _finite(states: Carry, last: Carry) -> dict[str, Array]:
-    """Where each float leaf of sₜ is finite, t = 1..T."""
-    left = jax.tree.map(lambda entered, final: jnp.concatenate([entered[1:], final[None]]), states, last)
-    names, _ = leaf_names(last)
-    return {name: _all_finite(leaf) for name, leaf in zip(names, split(left)[0], strict=True)}
-
-
 def _all_finite(value: Array) -> Array:
-    """(T, B) from (T, B, ...)."""
-    return jnp.all(jnp.isfinite(value), axis=tuple(range(2, value.ndim)))
+    """(B,) from (B, ...)."""
+    return jnp.all(jnp.isfinite(value), axis=tuple(range(1, value.ndim)))

@@ -75,7 +75,8 @@ def curves_program(model: Model, length: int) -> Callable[[Params, Batch], dict[
             def loss(outputs: Array) -> Array:
                 return model.read(params, outputs, batch)
 
-            return adjoint(model.cell, params["cell"], batch.inputs, loss, at=at)
+            last = model.task.readout == "last"
+            return adjoint(model.cell, params["cell"], batch.inputs, loss, at=at, last=last)
 
         return {"task": curve(at)} | ({} if at is None else {"total": curve(None)})
 

@@ -6,12 +6,10 @@ A gated cell states its linear and its elementwise part (`cells/base.py`), and t
     backward  δₜ = ∂gatesᵀ λₜ,   λₜ₋₁ = ∂gatesᵀ λₜ + joinᵀδₜ Wₕᵀ
     weights   ∂Wₕ = Σₜ hₜ₋₁ᵀ joinᵀδₜ, one matrix product for many timesteps at a time
 
-Where the saved activations of all timesteps would pass a memory budget, only the state at the start of each
-segment is kept and a segment is run again on the way back (Chen et al. 2016, "Training deep nets with sublinear
-memory cost", section 4, https://arxiv.org/abs/1604.06174). Any other cell goes through a plain scan.
+Where the saved activations of all timesteps would pass a memory budget, segments are run again on the way back
+(`gradient/segments.py`). Any other cell goes through a plain scan.
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,10 +20,9 @@ from jax import Array, lax
 
 from gradlab.cells import Carry, Cell, GatedCell, Params
 from gradlab.cells.base import is_gated
+from gradlab.gradient.segments import MEMORY_BUDGET, cut, join, segment_length
 from gradlab.training.taps import Slots, state_statistics, tap
 
-MEMORY_BUDGET = 256 * 2**20
-"""Bytes of saved activations above which the backward pass runs segments again."""
 STRETCH_BYTES = 2**20
 """Of δ in the timesteps whose weight gradients are one matrix product: it is then still in the cache."""
 SAVED_PER_STATE = 8
@@ -56,7 +53,8 @@ def unroll(
     start = cell.carry(params, inputs.shape[1])
     if not is_gated(cell):
         return _scan(cell, params, inputs, start, last, slots)
-    path = _Path(cell, last, _segment(inputs, start, budget), slots is not None)
+    step_bytes = SAVED_PER_STATE * start["h"].size * start["h"].dtype.itemsize
+    path = _Path(cell, last, segment_length(len(inputs), step_bytes, budget), slots is not None)
     final, outputs = _unroll(path, params, inputs, start, slots)
     return final["h"][None] if outputs is None else outputs
 
@@ -101,15 +99,6 @@ class _Gradients(NamedTuple):
     seen: Slots | None
 
 
-def _segment(inputs: Array, start: Carry, budget: int) -> int:
-    """Timesteps in a segment: all of them within the budget, else √T, the least memory."""
-    timesteps = len(inputs)
-    step_bytes = SAVED_PER_STATE * start["h"].size * start["h"].dtype.itemsize
-    if timesteps * step_bytes <= budget:
-        return timesteps
-    return math.ceil(math.sqrt(timesteps))
-
-
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _unroll(
     path: _Path, params: Params, inputs: Array, start: Carry, slots: Slots | None
@@ -130,7 +119,7 @@ def _unroll_forward(
     if path.segment == len(inputs):
         final, outputs, residuals = _segment_forward(path, params, inputs, start)
         return (final, outputs), (params, inputs, start, residuals)
-    head, segments = _cut(inputs, path.segment)
+    head, segments = cut(inputs, path.segment)
 
     def run(s_tm1: Carry, xs: Array) -> tuple[Carry, Any]:
         s_t, outputs = _unroll(path, params, xs, s_tm1, None)
@@ -138,7 +127,7 @@ def _unroll_forward(
 
     middle, (_, first) = run(start, head)
     final, (starts, rest) = lax.scan(run, middle, segments)
-    outputs = None if path.last else _join(first, rest)
+    outputs = None if path.last else join(first, rest)
     return (final, outputs), (params, inputs, start, starts)
 
 
@@ -150,7 +139,7 @@ def _gradients(path: _Path, saved: tuple[Any, ...], d_final: Carry, d_outputs: A
     params, inputs, start, kept = saved
     if path.segment == len(inputs):
         return _segment_backward(path, params, inputs, kept, d_outputs, d_final)
-    (head, d_head), (segments, d_segments) = _cut((inputs, d_outputs), path.segment)
+    (head, d_head), (segments, d_segments) = cut((inputs, d_outputs), path.segment)
 
     def again(s_tm1: Carry, xs: Array, d_ys: Array | None, d_s: Carry) -> _Gradients:
         *_, residuals = _segment_forward(path, params, xs, s_tm1)
@@ -165,25 +154,11 @@ def _gradients(path: _Path, saved: tuple[Any, ...], d_final: Carry, d_outputs: A
     nothing = jax.tree.map(jnp.zeros_like, params)
     (d_params, d_s), rest = lax.scan(body, (nothing, d_final), (kept, segments, d_segments), reverse=True)
     first = again(start, head, d_head, d_s)
-    d_inputs, seen = _join((first.inputs, first.seen), rest)
+    d_inputs, seen = join((first.inputs, first.seen), rest)
     return _Gradients(jax.tree.map(jnp.add, d_params, first.params), d_inputs, first.start, seen)
 
 
 _unroll.defvjp(_unroll_forward, _unroll_backward)
-
-
-def _cut(rows: Any, size: int) -> tuple[Any, Any]:
-    """Arrays of timesteps (T, ...) as a head of 1..size of them and the rest as (n, size, ...)."""
-    head = (len(jax.tree.leaves(rows)[0]) - 1) % size + 1
-    return (
-        jax.tree.map(lambda leaf: leaf[:head], rows),
-        jax.tree.map(lambda leaf: leaf[head:].reshape(-1, size, *leaf.shape[1:]), rows),
-    )
-
-
-def _join(head: Any, rest: Any) -> Any:
-    """What `_cut` cut, as (T, ...) again."""
-    return jax.tree.map(lambda a, b: jnp.concatenate([a, b.reshape(-1, *b.shape[2:])]), head, rest)
 
 
 def _forward_step(cell: GatedCell, params: Params) -> Callable[[Carry, Array], Array]:
@@ -251,11 +226,11 @@ def _segment_backward(
         return (d_s, jax.tree.map(jnp.add, d_params, more)), (d_z @ params["w_x"].T, seen)
 
     length = max(1, STRETCH_BYTES // (pre_shape.size * pre_shape.dtype.itemsize))
-    head, stretches = _cut((inputs, residuals, d_outputs), min(length, len(inputs)))
+    head, stretches = cut((inputs, residuals, d_outputs), min(length, len(inputs)))
     carried = (d_final, jax.tree.map(jnp.zeros_like, params))
     carried, rest = lax.scan(stretch, carried, stretches, reverse=True)
     (d_start, d_params), first = stretch(carried, head)
-    d_inputs, seen = _join(first, rest)
+    d_inputs, seen = join(first, rest)
     return _Gradients(d_params, d_inputs, d_start, seen)
 
 
