@@ -3,7 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.gradlab-setup
 
-.PHONY: setup demo test lint fix pictures clean
+BENCH_BIN := .venv-bench/bin
+BENCH_STAMP := .venv-bench/.gradlab-setup
+
+.PHONY: setup demo test lint fix pictures bench bench-quick clean
 
 setup: $(STAMP)
 
@@ -33,6 +36,22 @@ fix: setup
 
 pictures: setup
 	$(BIN)/python docs/pictures.py
+
+# Under 30 minutes on two idle cores; writes results/bench.md, .csv and .svg.
+bench: $(BENCH_STAMP)
+	$(BENCH_BIN)/python -m bench all
+
+# Under 5 minutes; writes results/bench-quick.*, which is not committed.
+bench-quick: $(BENCH_STAMP)
+	$(BENCH_BIN)/python -m bench quick
+
+# An environment of its own, because the peers are large. PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+# gets the torch without CUDA where the index at hand has both.
+$(BENCH_STAMP): pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	$(BENCH_BIN)/python -m pip install --quiet --upgrade pip
+	$(BENCH_BIN)/python -m pip install --quiet --editable . --group bench
+	touch $(BENCH_STAMP)
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis results/runs results/report

@@ -1,0 +1,43 @@
+"""Measuring without training, as `gradlab probe` does it: curves and gates of the initial weights."""
+
+import jax
+
+from bench.case import Case
+from bench.peak import MB, growth_mb
+from gradlab.cells import CELLS
+from gradlab.tasks.adding import adding
+from gradlab.training.keys import stream
+from gradlab.training.model import Model
+from gradlab.training.observe import Observer
+
+
+def make(case: Case, problem: str) -> "Probing":
+    return Probing(case)
+
+
+class Probing:
+    def __init__(self, case: Case) -> None:
+        model = Model(CELLS[case.cell](), adding(), case.hidden)
+        self.params = jax.jit(lambda: model.init(0))()
+        batch = jax.jit(lambda key: model.task.sample(key, case.batch, case.length))(stream(0, "measure"))
+        self.observer = Observer.of(model, case.length, jax.block_until_ready(batch))
+        for program in self.observer.programs:
+            program.compiled(self.params, batch)
+
+    def train(self, steps: int) -> None:
+        """One "training step" is one measurement."""
+        for _ in range(steps):
+            self.observer.observe(self.params)
+
+    def growth(self) -> tuple[float, float]:
+        """MB, of one measurement, beyond parameters and inputs; and how many of them are the curves that come out.
+
+        A curve has a number for each timestep, example and leaf, and grows with T as the inputs do.
+        """
+        sizes: list[int] = []
+
+        def measure() -> None:
+            curves = self.observer.observe(self.params).curves.values()
+            sizes.append(sum(leaf.nbytes for curve in curves for leaf in curve.log10_norm.values()))
+
+        return growth_mb(measure), sizes[0] / MB
