@@ -14,7 +14,7 @@ from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 from gradlab.runs.variants import get_cell, get_task
 from gradlab.training.keys import stream
-from gradlab.training.taps import empty_slots, leaf_statistics, log10_rms
+from gradlab.training.taps import empty_slots, leaf_statistics, log10_rms, together
 from gradlab.training.unroll import unroll
 
 TINY = RunSpec(hidden=5, batch=4, measure_batch=2, dtype="float64", clip="none", seed=3, measure="every")
@@ -43,7 +43,7 @@ def seen_by(cell, params, inputs, loss, budget):
     def mean_loss(slots):
         return jnp.mean(loss(unroll(cell, params, inputs, budget=budget, slots=slots)))
 
-    return log10_rms([slot[None] for slot in jax.grad(mean_loss)(slots)], batch_size)
+    return [log10_rms(together(slot), batch_size) for slot in jax.grad(mean_loss)(slots)]
 
 
 def loss_of(outputs):
@@ -116,7 +116,7 @@ def test_norms_are_stored_apart_from_the_curves(tmp_path):
 
 
 def norm_seen(rows):
-    return float(log10_rms([leaf_statistics(jnp.asarray(rows, jnp.float32))[None, None]], 1)[0][0])
+    return float(log10_rms(together(leaf_statistics(jnp.asarray(rows, jnp.float32))[None]), 1)[0])
 
 
 @pytest.mark.parametrize("exponent", [-37.5, -30, -19.5, 0, 19.5, 30, 37])

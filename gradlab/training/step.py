@@ -18,7 +18,7 @@ from gradlab.tasks import Batch, Task
 from gradlab.training.keys import stream
 from gradlab.training.model import Model
 from gradlab.training.optimizers import Clip
-from gradlab.training.taps import Slots, empty_slots, log10_rms
+from gradlab.training.taps import Slots, empty_slots, log10_rms, together
 
 TEST_EXAMPLES = 1024
 TEST_BATCHES = 8
@@ -163,21 +163,23 @@ def _loss_and_gradients(model: Model, plan: Plan, state: State) -> tuple[Array, 
     carry = jax.eval_shape(lambda: model.cell.carry(state.params["cell"], part.inputs.shape[1]))
     slots = empty_slots(carry, len(part.inputs)) if plan.measure == "every" else None
     loss, (gradients, seen) = jax.value_and_grad(share_of_mean, argnums=(0, 1))(state.params, slots)
-    loss, gradients, seen = _sum_over_devices(plan, (loss, gradients, seen or []))
+    loss, gradients, seen = _over_devices(plan, (loss, gradients, [together(leaf) for leaf in seen or []]))
+    norms = [log10_rms(leaf, plan.batch) for leaf in seen]
     # Where nothing is tapped there are no norms to name.
-    return loss, gradients, dict(zip(leaf_names(carry)[0], log10_rms(seen, plan.batch), strict=False))
+    return loss, gradients, dict(zip(leaf_names(carry)[0], norms, strict=False))
 
 
-def _sum_over_devices(plan: Plan, result: tuple[Array, Params, Slots]) -> tuple[Array, Params, Slots]:
-    """Loss and gradients summed; what the taps saw stacked, (shards, ...), since it does not add up."""
-    loss, gradients, seen = result
+def _over_devices(plan: Plan, result: tuple[Array, Params, list[Array]]) -> tuple[Array, Params, list[Array]]:
+    """Loss and gradients summed over devices, and the statistics (T, 2) of what the taps saw brought together."""
     if plan.shards == 1:
-        return loss, gradients, [leaf[None] for leaf in seen]
+        return result
+    loss, gradients, seen = result
     place = lax.axis_index("batch")
-    stacks = [jnp.zeros((plan.shards, *leaf.shape), leaf.dtype).at[place].set(leaf) for leaf in seen]
+    stacks = [jnp.zeros((*leaf.shape, plan.shards), leaf.dtype).at[..., place].set(leaf) for leaf in seen]
     # One sum for everything: each costs the devices a meeting.
     flat, unravel = ravel_pytree((loss, gradients, stacks))
-    return unravel(lax.psum(flat, "batch"))
+    loss, gradients, stacks = unravel(lax.psum(flat, "batch"))
+    return loss, gradients, [together(leaf) for leaf in stacks]
 
 
 def _own_part(task: Task, plan: Plan, batch: Batch) -> Batch:

@@ -18,7 +18,7 @@ from gradlab.cells import Carry
 from gradlab.gradient.adjoint import split
 
 Slots = list[Array]
-"""For each float leaf of the state, (..., 2, units): the rows p and q of `leaf_statistics`."""
+"""For each float leaf of the state, (T, 2, units): the rows p and q of `leaf_statistics`."""
 
 
 def empty_slots(state: Carry, timesteps: int) -> Slots:
@@ -61,22 +61,24 @@ def state_statistics(cotangent: Carry) -> Slots:
     return [leaf_statistics(leaf) for leaf in split(cotangent)[0]]
 
 
-def log10_rms(seen: Slots, batch_size: int) -> list[Array]:
-    """log10 of the root mean square over examples of dL_b/ds at lags 1..T, (T,) for each leaf.
+def together(seen: Array) -> Array:
+    """The statistics (T, 2) of all units or shards from those of each, (T, 2, n)."""
+    peaks, sums = seen[:, 0], seen[:, 1]
+    top = jnp.max(peaks, axis=1)
+    relative = peaks * _inverse(top)[:, None]
+    return jnp.stack([top, jnp.sum(relative**2 * sums, axis=1)], axis=1)
+
+
+def log10_rms(seen: Array, batch_size: int) -> Array:
+    """log10 of the root mean square over examples of dL_b/ds at lags 1..T, from statistics (T, 2) of a leaf.
 
     Args:
-        seen: slots (shards, T, 2, units) of a loss that is the mean over the whole batch.
+        seen: of a loss that is the mean over the whole batch.
         batch_size: B, the examples in that mean.
     """
-    return [_log10_norm(leaf)[::-1] + 0.5 * jnp.log10(batch_size) for leaf in seen]
-
-
-def _log10_norm(seen: Array) -> Array:
-    """(T,) from (shards, T, 2, units); -inf where nothing was seen."""
-    peaks, sums = seen[:, :, 0], seen[:, :, 1]
-    top = jnp.max(peaks, axis=(0, 2))
-    relative = peaks * _inverse(top)[:, None]
-    return jnp.log10(top) + 0.5 * jnp.log10(jnp.maximum(jnp.sum(relative**2 * sums, axis=(0, 2)), 1.0))
+    top, total = seen[::-1, 0], seen[::-1, 1]
+    # Where the peak is not zero the sum is at least 1; its logarithm must not turn a zero peak into a NaN.
+    return jnp.log10(top) + 0.5 * jnp.log10(jnp.maximum(total, 1.0)) + 0.5 * jnp.log10(batch_size)
 
 
 def _inverse(peak: Array) -> Array:
