@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bench import length, machine, memory, say, seeds, startup, sweep, training
+from bench import anatomy, length, machine, memory, say, seeds, startup, sweep, training
 from bench.fleet import ROOT
 from bench.page import page
 from bench.plot import plot
@@ -20,6 +20,7 @@ Section = Callable[[], Iterator[Row]]
 
 SECTIONS: dict[str, Section] = {
     "training": lambda: training.run(FULL),
+    "anatomy": lambda: anatomy.run(FULL),
     "sweep": lambda: sweep.run(FULL),
     "memory": lambda: memory.run(LONG),
     "length": lambda: length.run(LONG),

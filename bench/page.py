@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from bench import length, memory, seeds, startup, sweep, training
+from bench import anatomy, length, memory, seeds, startup, sweep, training
 from bench.case import Case
 from bench.contenders import EVERYONE, PLAIN, PRODUCT
 from bench.rows import Row, select, verdict
@@ -15,6 +15,11 @@ naive scan those of every leaf; plain torch, flax and equinox give none. Every c
 float64, then lived in a process of its own and took turns with the others. Everything that is compiled does 10 to
 50 training steps in a call. A ratio is of medians; above 1 gradlab is the faster one."""
 OTHERS = {
+    anatomy.SECTION: (
+        "Where the time goes",
+        "Forward and backward pass of an LSTM on one core, with the batch that a core has at the sizes above; the "
+        "ratio is to all of it.",
+    ),
     sweep.SECTION: (
         "Sweeps: many runs",
         "One pinned process with one thread on each core, gradlab measuring every training step. The ratio of two "

@@ -14,7 +14,8 @@ from bench.peak import MB, growth_mb
 from bench.reference import first_batch
 from gradlab.cells import CELLS
 from gradlab.cli.devices import devices_for
-from gradlab.training.unroll import MEMORY_BUDGET, unroll
+from gradlab.gradient.segments import MEMORY_BUDGET
+from gradlab.training.unroll import unroll
 
 
 def make(case: Case, problem: str, stored: bool) -> "LongPass":
