@@ -20,7 +20,7 @@ Section = Callable[[], Iterator[Row]]
 
 SECTIONS: dict[str, Section] = {
     "training": lambda: training.run(FULL),
-    "anatomy": lambda: anatomy.run(FULL),
+    "anatomy": lambda: anatomy.run(QUICK),
     "sweep": lambda: sweep.run(FULL),
     "memory": lambda: memory.run(LONG),
     "length": lambda: length.run(LONG),
