@@ -6,7 +6,7 @@ STAMP := .venv/.gradlab-setup
 BENCH_BIN := .venv-bench/bin
 BENCH_STAMP := .venv-bench/.gradlab-setup
 
-.PHONY: setup demo test lint fix pictures bench bench-quick clean
+.PHONY: setup demo test torture lint fix pictures bench bench-quick clean
 
 setup: $(STAMP)
 
@@ -24,6 +24,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+# kill -9 at 20 random moments, resumed each time; a few minutes.
+torture: setup
+	$(BIN)/python tests/torture.py
 
 lint: setup
 	$(BIN)/ruff check .

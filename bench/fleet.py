@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,11 +69,9 @@ class Worker:
     def send(self, do: str, **given: Any) -> None:
         """Ask without waiting."""
         assert self._process.stdin is not None
-        try:
+        with suppress(BrokenPipeError):  # `receive` says what happened
             self._process.stdin.write(json.dumps({"do": do, "given": given}) + "\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # `receive` says what happened
 
     def receive(self) -> Answer:
         """The next answer; the first one of a process says that it is ready."""
@@ -94,10 +92,8 @@ class Worker:
     def close(self) -> None:
         """End the process."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        try:
+        with suppress(BrokenPipeError):
             self._process.stdin.close()
-        except BrokenPipeError:
-            pass
         self._process.stdout.close()
         try:
             self._process.wait(timeout=10)

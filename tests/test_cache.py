@@ -5,7 +5,7 @@ import subprocess
 import sys
 import zlib
 
-from gradlab.cli.cache import tidy
+from gradlab.runs.cache import tidy
 
 PROBE = ["probe", "adding", "--cell", "rnn", "--len", "7", "--hidden", "4", "-q"]
 

@@ -12,75 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from synthetic import CONFIG, falling, put
 
 import gradlab
 from gradlab.errors import GradlabError
 from gradlab.gradient.curve import GradientCurve
-from gradlab.report import figures, findings, gallery, lengths, panels, sections, tables, training
+from gradlab.report import figures, findings, gallery, panels, sections, tables, training
 from gradlab.report.page import write_report
-from gradlab.report.records import ROLES, cell_label, grouped, labels, read, summarised
-from gradlab.runs.store import Store
+from gradlab.report.records import cell_label, grouped, labels, read, summarised
 
 matplotlib.use("Agg")
-
-CONFIG = {
-    "store": 1, "numerics": 1, "task": "adding", "cell": "lstm", "length": 40, "hidden": 8, "batch": 4, "seed": 0,
-    "optimizer": "adam", "learning_rate": 0.01, "clip": "norm:1", "steps": 100, "stop": "solved",
-    "dtype": "float32", "measure": "checkpoints", "measure_batch": 8,
-}  # fmt: skip
-STEPS = (0, 10, 100)
-
-
-def falling(decades, lags=40, examples=8, seed=0):
-    """A curve whose typical line falls in a straight line by `decades` from lag 1 to lag T."""
-    noise = np.random.default_rng(seed).normal(size=examples)
-    line = -decades * np.arange(lags) / (lags - 1)
-    return GradientCurve.of({"h": line[:, None] + (noise - noise.mean())})
-
-
-def severity(verdict):
-    return np.inf if verdict.word == "non-finite" else abs(verdict.decades)
-
-
-def put(root, curves, *, status="trained", step=STEPS, total=None, findings=(), **config):
-    """Store one run with these task curves at the checkpoints, as the engine writes it."""
-    config = CONFIG | config
-    run_id = f"{config['task']}-{config['cell'].replace(':', '-')}-T{config['length']}-s{config['seed']}"
-    attempt = Store(root).begin(run_id, config)
-    attempt.write_json("env.json", {"execution": {"platform": "cpu"}, "command": ["gradlab"]})
-    kinds = {"task": curves} | ({"total": total} if total else {})
-    marks, arrays = [], {"step": np.array(step[: len(curves)])}
-    for index, at in enumerate(arrays["step"]):
-        found = {
-            kind: {leaf: c[index].summary(leaf).as_dict() for leaf in c[index].leaves}
-            | {"non_finite": list(findings)}
-            for kind, c in kinds.items()
-        }
-        marks.append({"step": int(at), "loss": 0.2, "curves": found})
-        attempt.log(marks[-1])
-    for kind, every in kinds.items():
-        for leaf in every[0].leaves:
-            values = {
-                "typical": [c.typical(leaf) for c in every],
-                "rms": [c.rms(leaf) for c in every],
-                "dead": [c.dead(leaf) for c in every],
-            } | {f"q{q}": [c.quantile(q / 100, leaf) for c in every] for q in (10, 50, 90)}
-            arrays |= {f"{kind}/{leaf}/{name}": np.stack(rows) for name, rows in values.items()}
-    loss = np.linspace(0.5, 0.005, config["steps"]) if config["steps"] else np.empty(0)
-    gates = {"gate/f": np.array([[0.7, 0.0], [0.8, 0.1], [0.9, 0.3]])[: len(curves)]}
-    attempt.write_arrays("curves.npz", arrays | gates | {"trace/loss": loss})
-    worst = max(range(len(marks)), key=lambda i: severity(curves[i].verdict()))
-    done = {
-        "status": status,
-        "training_steps": int(arrays["step"][-1]),
-        "solved_at": 100 if status == "solved" else None,
-        "diverged": {"step": 101, "what": "loss"} if status == "diverged" else None,
-        "reason": "ValueError: broken" if status == "failed" else None,
-        "losses": {"chance": 1 / 6, "solved": 0.01},
-        "wall_seconds": 1.5,
-        "summary": dict(zip(ROLES, (marks[0], marks[worst], marks[-1]), strict=True)),
-    }
-    return attempt.finish(done)
 
 
 @pytest.fixture(scope="module")
@@ -306,24 +247,27 @@ def test_gates_say_what_moves(tmp_path):
     np.testing.assert_allclose(drawing.figure.axes[1].get_lines()[0].get_ydata(), [0.0, 0.1, 0.3])
 
 
-def test_lengths_figure(tmp_path):
-    for length in (20, 40):
-        put(tmp_path, [falling(length / 2, length)] * 3, length=length, status="solved")
-        put(tmp_path, [falling(0.5, length)] * 3, length=length, cell="gru")
-    drawing = lengths.lengths_figure("x", read(tmp_path, print))
-    slope = drawing.figure.axes[0]
-    drawn = slope.get_lines()[0]
-    assert drawn.get_ydata() == pytest.approx([-10 / 19, -20 / 39])
-    texts = {text.get_text() for ax in drawing.figure.axes for text in ax.texts}
-    assert texts == {"1 of 1, step 100", "0 of 1 solved", "LSTM", "GRU"}
-    assert drawing.heading == "adding: at T = 40 GRU held the gradient at the end of training, 1 other does not"
+def test_a_diverged_run_does_not_flatten_the_others(tmp_path):
+    put(tmp_path, [falling(1.0)] * 3, status="solved")
+    for seed in range(3):
+        growing = np.append(0.2 * 10.0 ** np.arange(25 + seed), np.inf)
+        put(tmp_path, [falling(1.0)] * 3, status="diverged", cell="rnn", seed=seed, loss=growing)
+    groups = grouped(read(tmp_path, print))
+    drawing = training.loss_figure("x", groups, labels(groups))
+    (ax,) = drawing.figure.axes
+    assert ax.get_ylim() == pytest.approx((0.005 / 1.5, 10 * 0.5))
+    crosses = [line for line in ax.get_lines() if line.get_marker() == "x"]
+    assert len(crosses) == 3 and all(line.get_ydata()[0] < 5 for line in crosses)
+    said = [text.get_text() for text in ax.texts if "finite" in text.get_text()]
+    assert said == ["not finite in 3 of 3 seeds from training steps 26–28"]
+    assert "The axis ends at a loss of 5; a curve that leaves it goes on" in drawing.caption
 
 
 def test_many_settings_give_a_bounded_number_of_figures(tmp_path):
     for length in range(20, 31):
         put(tmp_path, [falling(1.0, length)], length=length, steps=0, status="measured")
     names = [drawing.name for drawing in gallery.drawings(read(tmp_path, print))]
-    assert names == [*(f"probe-adding-T{length}" for length in (30, 27, 23, 20)), "probe-lengths-adding"]
+    assert names == ["probe-lengths-adding", *(f"probe-adding-T{length}" for length in (30, 27, 23, 20))]
 
 
 def test_plot_draws_leaves_relative_to_lag_1(tmp_path):

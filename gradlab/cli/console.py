@@ -2,6 +2,7 @@
 
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import IO
 
@@ -27,6 +28,10 @@ STATUS_STYLE = {
     "killed": "yellow",
     "failed": "bold red",
 }
+
+
+MANY_ROWS = 200
+"""A longer table is laid out by its longest cells, not by the width of the terminal."""
 
 
 class _Console(Console):
@@ -105,6 +110,10 @@ class Screen:
             right: columns that are aligned to the right.
             fold: columns that may break into lines where the terminal is narrow.
         """
+        kept = list(rows)
+        if len(kept) > MANY_ROWS:
+            self._plain_table(columns, kept, set(right))
+            return
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
         for column in columns:
             justify: JustifyMethod = "right" if column in right else "left"
@@ -116,9 +125,34 @@ class Screen:
                 no_wrap=column not in fold,
                 min_width=widest_word,
             )
-        for row in rows:
+        for row in kept:
             table.add_row(*(Text(cell, style=_style(cell)) for cell in row))
         self.out.print(table)
+
+    def _plain_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], right: set[str]) -> None:
+        """A table of any length at once: rich takes a second for 5,000 rows. Long headings take several lines."""
+        bodies = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+        widths = [max(body, len(column)) for body, column in zip(bodies, columns, strict=True)]
+        if sum(widths) + len(widths) > self.out.width:
+            words = [max(map(len, column.split())) for column in columns]
+            widths = [max(body, word) for body, word in zip(bodies, words, strict=True)]
+        heads = [textwrap.wrap(column, width) for column, width in zip(columns, widths, strict=True)]
+        deep = max(map(len, heads))
+        tops = [[head[row] if row < len(head) else "" for head in heads] for row in range(deep)]
+        flush = [str.rjust if column in right else str.ljust for column in columns]
+
+        def line(cells: Sequence[str]) -> str:
+            padded = (place(cell, width) for place, cell, width in zip(flush, cells, widths, strict=True))
+            return " ".join(padded).rstrip()
+
+        if self.out.is_terminal:
+            text = Text()
+            text.append("".join(f"{line(top)}\n" for top in tops), "bold")
+            for cells in rows:
+                text.append(line(cells) + "\n", next(filter(None, map(_style, cells)), ""))
+            self.out.print(text, soft_wrap=True, end="")
+        else:
+            self.raw("\n".join(map(line, (*tops, *rows))))
 
     def progress(self) -> "Progress":
         """A line that is redrawn on a terminal; nothing elsewhere."""

@@ -9,12 +9,20 @@ import sys
 from types import FrameType, TracebackType
 from typing import Any
 
+PATIENCE = 2
+"""Presses that are only counted where workers are asked to stop; one more ends the command at once."""
+
 
 class Interrupts:
-    """While this context lasts, SIGINT raises KeyboardInterrupt at once, or else at the next `check`."""
+    """While this context lasts, SIGINT raises KeyboardInterrupt at once, or else at the next `check`.
 
-    def __init__(self) -> None:
-        self._pressed = False
+    Args:
+        raising: False counts the presses alone, for a command that has workers to stop first.
+    """
+
+    def __init__(self, *, raising: bool = True) -> None:
+        self.presses = 0
+        self._raising = raising
 
     def __enter__(self) -> "Interrupts":
         self._handler = signal.signal(signal.SIGINT, self._hear)
@@ -29,12 +37,13 @@ class Interrupts:
 
     def check(self) -> None:
         """Raise the KeyboardInterrupt that Python dropped."""
-        if self._pressed:
+        if self._raising and self.presses:
             raise KeyboardInterrupt
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        self._pressed = True
-        raise KeyboardInterrupt
+        self.presses += 1
+        if self._raising or self.presses > PATIENCE:
+            raise KeyboardInterrupt
 
     def _dropped(self, unraisable: Any) -> None:
         if not isinstance(unraisable.exc_value, KeyboardInterrupt):

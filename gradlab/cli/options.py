@@ -21,6 +21,10 @@ Dtype = Annotated[Many, typer.Option("--dtype", help="float32 or float64.")]
 MeasureBatch = Annotated[
     Many, typer.Option("--measure-batch", help="Held-out examples that curves are measured on.")
 ]
+Where = Annotated[
+    Many, typer.Option("--where", help="Only runs such as cell=lstm, status=solved or length>=200; may repeat.")
+]
+Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Runs at a time (default: the number of cores).")]
 Results = Annotated[
     Path | None,
     typer.Option("--results", help="Results folder (default: $GRADLAB_RESULTS or results)."),

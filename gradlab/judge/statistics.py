@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -56,6 +57,55 @@ def over_seeds(values: Iterable[float], confidence: float = 0.95) -> Interval:
 
     half = float(stats.t.ppf(0.5 + confidence / 2, len(finite) - 1) * finite.std(ddof=1) / math.sqrt(len(finite)))
     return Interval(mean, mean - half, mean + half, len(everything), missing)
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many of several seeds did something; the ends are nan where there is none.
+
+    Attributes:
+        count: those that did. of: all of them.
+        low, high: the 95 % interval of the probability, by Wilson's score.
+    """
+
+    count: int
+    of: int
+    low: float
+    high: float
+
+    @property
+    def rate(self) -> float:
+        """Count / of; nan where there is none."""
+        return self.count / self.of if self.of else math.nan
+
+    def __str__(self) -> str:
+        return f"{self.count} of {self.of}"
+
+
+def share(count: int, of: int, confidence: float = 0.95) -> Share:
+    """A count of seeds with the interval of its probability, which is honest for a handful of them too.
+
+    Args:
+        count: seeds that did. of: all seeds. confidence: of the interval.
+
+    Example:
+        >>> one = share(3, 3)
+        >>> str(one), round(one.low, 2), round(one.high, 2)
+        ('3 of 3', 0.44, 1.0)
+
+    Source: Wilson (1927), "Probable inference, the law of succession, and statistical inference",
+    https://doi.org/10.1080/01621459.1927.10502953; recommended for small samples by Brown, Cai and DasGupta
+    (2001), https://doi.org/10.1214/ss/1009213286
+    """
+    if of == 0:
+        return Share(count, of, math.nan, math.nan)
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    rate = count / of
+    middle = (rate + z**2 / (2 * of)) / (1 + z**2 / of)
+    half = z / (1 + z**2 / of) * math.sqrt(rate * (1 - rate) / of + z**2 / (4 * of**2))
+    # At the ends the score touches 0 and 1 exactly, but for the last bit.
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    return Share(count, of, 0.0 if count == 0 else low, 1.0 if count == of else high)
 
 
 def verdict_over_seeds(words: Sequence[str]) -> str:

@@ -30,6 +30,8 @@ NO_FLOOR_LABEL = 0.07
 """Two floors nearer than this share of the axis carry one label."""
 NAMED_ROWS = 24
 """A map with more rows than this names some of them only."""
+LIGHTEST = 0.45
+"""How light letters may be, 1 being white."""
 STRIP = 2.0
 """Lines whose levels at lag 1 differ by more decades share the floor of the median one."""
 _FLOORS = {NAIVE_FLOOR: "naive float32 norms read 0 (10⁻¹⁹)", FLOAT32_FLOOR: "float32 entries read 0 (10⁻³⁷·⁹)"}
@@ -52,6 +54,7 @@ _OWN: dict[str, Any] = {
     "savefig.dpi": 144,
     "svg.fonttype": "none",
     "svg.hashsalt": "gradlab",
+    "text.hinting": "none",  # so that text is as wide in the PNG as in the layout, which knows another resolution
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
 }
@@ -77,6 +80,14 @@ class Drawing(NamedTuple):
 def look(index: int) -> Look:
     """The look of the index-th line of an axes."""
     return Look(COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)], MARKERS[index % len(MARKERS)])
+
+
+def darker(colour: str) -> str:
+    """A colour for letters: a thin stroke of a light colour cannot be read on white."""
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    light = (0.299 * red + 0.587 * green + 0.114 * blue) / 255
+    by = min(1.0, LIGHTEST / max(light, 1e-9))
+    return "#" + "".join(f"{round(part * by):02x}" for part in (red, green, blue))
 
 
 @contextmanager
@@ -230,10 +241,15 @@ def heat_map(ax: Axes, values: Floats, steps: Sequence[int], label: str) -> None
         vmin=float(shown.min()),
         vmax=float(max(shown.max(), shown.min() + 1e-9)),
         rasterized=True,
-        cbar_kws={"label": label},
+        cbar_kws={"label": label, "pad": 0.02, "aspect": 24},
         xticklabels=False,
         yticklabels=[f"{step:,}" if row % named == 0 else "" for row, step in enumerate(steps)],
     )
+    bar = ax.collections[0].colorbar
+    if bar is not None:
+        bar.ax.tick_params(length=3, width=0.8, color="#888888")
+        bar.locator = MaxNLocator(6)
+        bar.update_ticks()
     lags = values.shape[1]
     nice = MaxNLocator(6, steps=[1, 2, 5, 10], integer=True).tick_values(1, lags)
     ticks = [1, *(int(tick) for tick in nice if 2 < tick <= lags)]
@@ -260,7 +276,8 @@ def save(drawing: Drawing, folder: Path) -> list[Path]:
 
 def _freeze(figure: Figure) -> None:
     """Lay a figure out once and round: the solver of the layout differs in its last bits from call to call."""
-    figure.draw_without_rendering()
+    for _ in range(2):  # what stands beside axes at a share of their width moves when these are made narrower
+        figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for ax in figure.axes:
         ax.set_position(tuple(np.round(ax.get_position(original=True).bounds, 5)))

@@ -2,35 +2,38 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import chain
 
 from gradlab.report.every import every_figure
 from gradlab.report.figures import Drawing
-from gradlab.report.lengths import lengths_figure
+from gradlab.report.lengths import lengths_figure, lines_of, solving_figure
 from gradlab.report.panels import heat_figure, lag_figure, probe_figure
 from gradlab.report.records import Record, grouped, labels
 from gradlab.report.training import gates_figure, loss_figure
 
 LENGTHS = 4
 """Lengths of a task that get figures of their own: the shortest, the longest, and what lies between."""
-SETTINGS = 9
+SETTINGS = 12
 """Settings in one figure, half as many where each has two panels."""
 RUNS = 6
 """Runs that get a map and a figure of their gates: the first seed at the longest length, by cell."""
 
+AGAINST_LENGTH = ("solving-", "lengths-", "probe-lengths-")
+"""How the names of figures against length begin."""
+
 BOUNDS = (
-    f"Figures show at most {LENGTHS} lengths of a task (shortest, longest and between), {SETTINGS} settings "
-    f"each ({SETTINGS // 2} where two curves are drawn), and maps and gates of {RUNS} runs (first seed, "
-    "longest length); the CSV tables hold everything."
+    f"Figures show at most {LENGTHS} lengths of a task (shortest, longest and between), {SETTINGS} settings each "
+    f"({SETTINGS // 2} where two curves are drawn), and maps and gates of {RUNS} runs "
+    "(first seed, longest length); the CSV tables hold everything."
 )
 
 
 def drawings(records: Sequence[Record]) -> Iterator[Drawing]:
-    """The figures of a report, one after the other so that only one is in memory.
+    """The figures of a report, one after the other so that only one is in memory; those against length first.
 
     Args:
         records: runs that have curves.
     """
+    yield from against_length(records)
     trained = [record for record in records if record.trained]
     probes = [record for record in records if not record.trained]
     for name, some in _by_length(trained):
@@ -38,16 +41,27 @@ def drawings(records: Sequence[Record]) -> Iterator[Drawing]:
         yield lag_figure(f"lag-{name}", *_settings(some, SETTINGS // 2 if paired else SETTINGS))
     for name, some in _by_length(probes):
         yield probe_figure(f"probe-{name}", *_settings(some, SETTINGS))
-    fresh = [record for record in probes if record.config["params"] == "none"]
-    for task in _tasks(records):
-        for name, some in (("lengths", trained), ("probe-lengths", fresh)):
-            mine = [record for record in some if record.config["task"] == task]
-            if len({record.config["length"] for record in mine}) > 1:
-                kept = chain(*grouped(mine, without=["length"])[:SETTINGS])
-                yield lengths_figure(f"{name}-{_safe(task)}", list(kept))
     for name, some in _by_length(trained):
         yield loss_figure(f"loss-{name}", *_settings(some, SETTINGS))
     yield from _runs(trained)
+
+
+def against_length(records: Sequence[Record]) -> Iterator[Drawing]:
+    """For each task that was run at several lengths: to which length it is solved, and the gradient against T.
+
+    Args:
+        records: runs that have curves; those of borrowed weights are left out.
+    """
+    fresh = [record for record in records if record.config["params"] == "none"]
+    for task in _tasks(fresh):
+        for trained in (True, False):
+            mine = [one for one in fresh if one.config["task"] == task and one.trained == trained]
+            if len({one.config["length"] for one in mine}) < 2:
+                continue
+            lines = lines_of(mine, SETTINGS)
+            if trained:
+                yield solving_figure(f"solving-{_safe(task)}", lines)
+            yield lengths_figure(f"{'lengths' if trained else 'probe-lengths'}-{_safe(task)}", lines)
 
 
 def _runs(trained: Sequence[Record]) -> Iterator[Drawing]:

@@ -1,4 +1,4 @@
-"""The figure of lengths: how slope, horizon and solving depend on T."""
+"""The figures of lengths: to which T the task is solved, and how the gradient depends on T."""
 
 import math
 from collections.abc import Sequence
@@ -6,128 +6,201 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 
-from gradlab.judge.statistics import over_seeds
+from gradlab.report.against import (
+    DECADES,
+    HALF_LIFE,
+    HORIZON,
+    SLOPE,
+    SPAN,
+    Line,
+    draw,
+    draw_solved,
+    slope_over_seeds,
+)
 from gradlab.report.figures import COLOURS, INK, Drawing, look, themed, wrapped
+from gradlab.report.reach import briefly, by_length, furthest, held, solved
 from gradlab.report.records import Record, grouped, labels
 from gradlab.runs.jsonable import number
 
-LOWEST = 0.8
-"""Where a horizon of 0 is drawn on a log axis."""
+WIDTH, LETTER = 8.6, 0.058
+"""Inches of two panels, and of a letter in the names of their lines, which stand right of each."""
+NARROWEST = 10.6
+"""Inches that the titles of two panels need."""
+NAMED = 4
+"""Settings that a title names; with more it counts them."""
 
 
-def lengths_figure(name: str, records: Sequence[Record]) -> Drawing:
-    """Slope, horizon and solve status of one task against length, a line for each setting.
+def lines_of(records: Sequence[Record], most: int) -> list[Line]:
+    """A line for each setting, the fields that tell it from the others in its name.
 
     Args:
-        name: of the file. records: measured runs of one task.
+        records: measured runs of one task. most: how many lines at most.
     """
     series = grouped(records, without=["length"])
     names = labels(series, without=["length"])
-    trained = [group for group in series if group[0].trained]
-    roles = ["initial", "final"] if trained else ["initial"]
-    lengths = sorted({record.config["length"] for record in records})
-    odd: list[str] = []
+    pairs = zip(series, names, strict=True)
+    return [Line(label, look(index), group) for index, (group, label) in enumerate(pairs)][:most]
+
+
+def solving_figure(name: str, lines: Sequence[Line]) -> Drawing:
+    """To which length each setting solves the task, beside how far its gradient reaches before training.
+
+    Args:
+        name: of the file. lines: settings of one task whose runs were trained.
+    """
+    task = lines[0].group[0].config["task"]
+    counts = [solved(line.group) for line in lines]
+    lengths = sorted({length for each in counts for length in each})
     with themed():
-        table = 0.8 + 0.3 * len(trained) if trained else 0.0
-        figure = Figure(figsize=(4.6 * len(roles) + 1.0, 7.2 + table + 0.1 * len(series)), layout="constrained")
-        heights = [3.4, 3.4, table] if trained else [3.4, 3.4]
-        grid = figure.add_gridspec(len(heights), len(roles), height_ratios=heights)
-        for column, role in enumerate(roles):
-            shown = [_by_length(group, role) for group in series]
-            pair = [figure.add_subplot(grid[row, column]) for row in (0, 1)]
-            _against_length(pair, shown, names, lengths, role, odd)
-        handles, said = pair[1].get_legend_handles_labels()
-        figure.legend(handles, said, loc="outside lower center", ncols=2)
-        if trained:
-            bottom = figure.add_subplot(grid[2, :])
-            _solve_table(bottom, trained, [names[series.index(group)] for group in trained], lengths)
-        task = records[0].config["task"]
-        heading = f"{task}: {_longest(series, names, roles[-1])}"
-        figure.suptitle(wrapped(heading, 4.6 * len(roles)), x=0.01, ha="left", fontsize=9.5)
-    bars = "Bars: 95 % interval of the mean from 3 seeds on. A horizon on the dotted line is the whole length"
-    return Drawing(name, figure, heading, ". ".join([heading, *_numbers(series, names, roles), bars, *odd]) + ".")
+        table = 0.7 + 0.28 * len(lines)
+        figure = _figure(lines, 3.7 + table)
+        grid = figure.add_gridspec(2, 2, height_ratios=[3.3, table])
+        draw_solved(figure.add_subplot(grid[0, 0]), lines)
+        draw([figure.add_subplot(grid[0, 1])], SPAN, lines, ["initial"], filled=True)
+        _solve_table(figure.add_subplot(grid[1, :]), lines, lengths)
+        heading = f"{task}: {_solvers(lines)}"
+        figure.suptitle(wrapped(heading, figure.get_figwidth()), x=0.01, ha="left", fontsize=9.5)
+    said = [
+        f"{line.label}: solved {', '.join(f'T = {at} in {each[at]}' for at in each)}"
+        for line, each in zip(lines, counts, strict=True)
+    ]
+    about = (
+        "Left: share of seeds, bars are the 95 % interval of the probability (Wilson). Right: span at "
+        "initialisation, the mean over seeds, bars its 95 % interval from 3 seeds on. A marker is full where "
+        f"every seed solved the task, half where some did, empty where none did; dotted: {DECADES:.0f} decades"
+    )
+    return Drawing(name, figure, heading, ". ".join([heading, *said, about, *_apart(lines)]) + ".")
 
 
-def _by_length(group: Sequence[Record], role: str) -> dict[int, list[Record]]:
-    """The runs of a setting by length; for the end only those that were trained."""
-    found: dict[int, list[Record]] = {}
-    for record in group:
-        if role == "initial" or record.trained:
-            found.setdefault(record.config["length"], []).append(record)
-    return found
+def _figure(lines: Sequence[Line], height: float) -> Figure:
+    """A figure with room for the names of lines right of its two columns of panels."""
+    width = max(NARROWEST, WIDTH + 2 * LETTER * max(len(line.label) for line in lines))
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08))
 
 
-def _against_length(
-    pair: Sequence[Axes],
-    shown: Sequence[dict[int, list[Record]]],
-    names: Sequence[str],
-    lengths: Sequence[int],
-    role: str,
-    odd: list[str],
-) -> None:
-    """Slope and horizon of every setting at one checkpoint."""
-    pair[1].plot(lengths, lengths, color=INK, linestyle=(0, (1, 2)), linewidth=1, label="the whole length")
-    for index, (by_length, label) in enumerate(zip(shown, names, strict=True)):
-        style = look(index)
-        shift = 1.012 ** (index - (len(names) - 1) / 2)
-        for ax, of in zip(pair, (_slope, _horizon), strict=True):
-            points = [(at, over_seeds(of(record, role) for record in by_length[at])) for at in sorted(by_length)]
-            finite = [(at, mean) for at, mean in points if math.isfinite(mean.mean)]
-            odd += [
-                f"{label}, T = {at}: no finite slope" for at, mean in points if of is _slope and mean.not_finite
-            ]
-            x = [at * shift for at, _ in finite]
-            least = LOWEST if of is _horizon else -math.inf
-            means = [max(mean.mean, least) for _, mean in finite]
-            half = [0.0 if math.isnan(mean.low) else mean.mean - mean.low for _, mean in finite]
-            drawn = ax.errorbar(x, means, half, color=style.colour, marker=style.marker, markersize=5, label=label)
-            drawn[0].set_linestyle(style.dashes)
+def _solvers(lines: Sequence[Line]) -> str:
+    """`solved in every seed by LSTM up to T = 200, RNN at none`."""
+    named = [briefly(solved(line.group), line.label) for line in lines if solved(line.group)]
+    if not named:
+        return "no run came to an end"
+    if len(named) <= NAMED:
+        return f"solved in every seed by {', '.join(named)}"
+    anything = sum(not text.endswith("at none") for text in named)
+    return f"{anything} of {len(named)} settings solved some length in every seed"
+
+
+def lengths_figure(name: str, lines: Sequence[Line]) -> Drawing:
+    """Span, slope, half-life and horizon of one task against length, a line for each setting.
+
+    Args:
+        name: of the file. lines: settings of one task.
+    """
+    numbers = (SPAN, SLOPE, HALF_LIFE, HORIZON)
+    roles = ["initial", "final"] if any(line.group[0].trained for line in lines) else ["initial"]
+    rows = len(numbers) * len(roles) // 2
+    with themed():
+        figure = _figure(lines, (2.6 + 0.05 * len(lines)) * rows + 0.4)
+        axes = list(figure.subplots(rows, 2, sharey="row" if len(roles) == 2 else False).flat)
+        for index, each in enumerate(numbers):
+            draw(axes[index * len(roles) : (index + 1) * len(roles)], each, lines, roles)
+        task = lines[0].group[0].config["task"]
+        heading = f"{task}: {_holders(lines, roles[-1])}"
+        figure.suptitle(wrapped(heading, figure.get_figwidth()), x=0.01, ha="left", fontsize=9.5)
+    about = (
+        f"Dotted: a gradient that falls in a straight line and loses {DECADES:.0f} decades over the whole length; "
+        "above it, one holds. Bars: 95 % interval of the mean from 3 seeds on. A point is missing where there is "
+        "no such number: a half-life only where every seed's curve falls exponentially"
+    )
+    return Drawing(
+        name,
+        figure,
+        heading,
+        ". ".join([heading, *_numbers(lines, roles), about, *_apart(lines), *_odd(lines, roles)]) + ".",
+    )
+
+
+def _holders(lines: Sequence[Line], role: str) -> str:
+    """Which settings hold the gradient at the longest length."""
+    longest = max(int(record.config["length"]) for line in lines for record in line.group)
+    counts = {line.label: held(line.group, role).get(longest) for line in lines}
+    there = {label: count for label, count in counts.items() if count is not None}
+    holding = [label for label, count in there.items() if count.count == count.of]
     when = "at initialisation" if role == "initial" else "at the end of training"
-    pair[0].set_ylabel("slope (decades per timestep)")
-    pair[0].set_title(f"slope {when}", loc="left")
-    pair[0].axhline(0, color=INK, linewidth=0.8)
-    pair[1].set_yscale("log")
-    pair[1].set_ylim(LOWEST, 1.4 * max(lengths))
-    pair[1].set_ylabel("horizon (timesteps to −3 decades)")
-    pair[1].set_title(f"horizon {when}", loc="left")
-    for ax in pair:
-        ax.set_xscale("log")
-        ax.set_xticks(lengths, [f"{length}" for length in lengths])
-        ax.set_xticks([], minor=True)
-        ax.set_xlabel("length T (log scale)")
+    if not there:
+        return f"gradient against length, {when}"
+    if not holding:
+        reached = {line.label: furthest(held(line.group, role)) for line in lines}
+        best = max(reached, key=lambda label: reached[label])
+        most = f"; {best} does up to T = {reached[best]:,}" if reached[best] else ""
+        return f"at T = {longest:,} no setting holds the gradient {when}{most}"
+    who = ", ".join(holding) if len(holding) <= NAMED else f"{len(holding)} of {len(there)} settings"
+    rest = len(there) - len(holding)
+    others = f", {rest} other{'s do' if rest > 1 else ' does'} not" if rest and len(holding) <= NAMED else ""
+    return f"at T = {longest:,} {who} held the gradient {when}{others}"
 
 
-def _slope(record: Record, role: str) -> float:
-    return math.nan if record.findings(role) else record.summary(role).slope.value
+def _apart(lines: Sequence[Line]) -> list[str]:
+    """Which fields make lines of one cell stand apart: a line has only the lengths of its own setting."""
+    settings = [line.group[0].setting for line in lines]
+    fields = [
+        name
+        for name in settings[0]
+        for cell in {str(setting["cell"]) for setting in settings}
+        if name != "length"
+        and len({str(one[name]) for one in settings if one["cell"] == cell and name in one}) > 1
+    ]
+    return (
+        [f"Lines of one cell that differ in {', '.join(dict.fromkeys(fields))} are drawn apart"] if fields else []
+    )
 
 
-def _horizon(record: Record, role: str) -> float:
-    return math.nan if record.findings(role) else float(record.summary(role).horizon.lag)
+def _numbers(lines: Sequence[Line], roles: Sequence[str]) -> list[str]:
+    """Slopes at the shortest and the longest length in words, for the caption."""
+    said = []
+    for line in lines:
+        for role in roles:
+            found = by_length(line.group, role)
+            slopes = [
+                f"{slope_over_seeds(found[at], role)} at T = {at:,}"
+                for at in sorted({min(found, default=0), max(found, default=0)} & found.keys())
+            ]
+            said += [f"{line.label}, slope {role}: {', '.join(slopes)}"] if slopes else []
+    return said
 
 
-def _solve_table(
-    ax: Axes, groups: Sequence[Sequence[Record]], names: Sequence[str], lengths: Sequence[int]
-) -> None:
+def _odd(lines: Sequence[Line], roles: Sequence[str]) -> list[str]:
+    """Where a slope is missing because a gradient is zero or not finite."""
+    said = []
+    for line in lines:
+        for role in roles:
+            found = by_length(line.group, role)
+            slopes = {at: slope_over_seeds(found[at], role).mean for at in found if at > 1}
+            bad = [f"{at:,}" for at, slope in slopes.items() if not math.isfinite(slope)]
+            said += [f"{line.label}, {role}: no finite slope at T = {', '.join(bad)}"] if bad else []
+    return said
+
+
+def _solve_table(ax: Axes, lines: Sequence[Line], lengths: Sequence[int]) -> None:
     """A cell of the table for each setting and length: how many seeds solved the task, and when."""
-    wide = max(1.0, 0.35 * len(lengths))
-    for row, group in enumerate(groups):
-        ax.text(-0.55, row, names[row], ha="right", va="center", fontsize=8)
+    wide = max(1.0, 0.02 * len(lengths) * max(len(line.label) for line in lines))
+    for row, line in enumerate(lines):
+        ax.text(-0.55, row, line.label, ha="right", va="center", fontsize=8)
+        counts, found = solved(line.group), by_length(line.group)
         for column, length in enumerate(lengths):
-            runs = [record for record in group if record.config["length"] == length]
-            solved = [number(record.run.done["solved_at"]) for record in runs if record.run.status == "solved"]
-            if not runs:
+            if length not in counts:
                 continue
-            full = len(solved) == len(runs)
-            colour = COLOURS[0] if full else "#9ecae1" if solved else "#eeeeee"
+            steps = [number(one.run.done["solved_at"]) for one in found[length] if one.run.status == "solved"]
+            full = counts[length].count == counts[length].of
+            colour = COLOURS[0] if full else "#9ecae1" if steps else "#eeeeee"
             ax.add_patch(_box(column, row, colour))
-            text = f"{len(solved)} of {len(runs)}"
-            text += f", step {np.median(solved):,.0f}" if solved else " solved"
+            text = f"{counts[length]}" + (f", step {np.median(steps):,.0f}" if steps else " solved")
             ax.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if full else INK)
     ax.set_xlim(-0.5 - wide, len(lengths) - 0.5)
-    ax.set_ylim(len(groups) - 0.5, -0.5)
-    ax.set_xticks(range(len(lengths)), [f"T = {length}" for length in lengths])
+    ax.set_ylim(len(lines) - 0.5, -0.5)
+    ax.set_xticks(range(len(lengths)), [f"T = {length:,}" for length in lengths])
     ax.set_yticks([])
     ax.grid(False)
     ax.spines[:].set_visible(False)
@@ -136,35 +209,3 @@ def _solve_table(
 
 def _box(column: int, row: int, colour: str) -> Rectangle:
     return Rectangle((column - 0.48, row - 0.44), 0.96, 0.88, facecolor=colour, edgecolor="none")
-
-
-def _longest(series: Sequence[Sequence[Record]], names: Sequence[str], role: str) -> str:
-    """What holds the gradient at the longest length."""
-    longest = max(record.config["length"] for group in series for record in group)
-    held: list[str] = []
-    lost: list[str] = []
-    for group, label in zip(series, names, strict=True):
-        runs = _by_length(group, role).get(longest, [])
-        if runs:
-            holds = all(r.summary(role).verdict.word == "held" and not r.findings(role) for r in runs)
-            (held if holds else lost).append(label)
-    when = "at initialisation" if role == "initial" else "at the end of training"
-    if not held and not lost:
-        return f"slope, horizon and solve status against length, {when}"
-    if not held:
-        return f"at T = {longest} no setting holds the gradient {when}"
-    others = f", {len(lost)} other{'s do' if len(lost) > 1 else ' does'} not" if lost else ""
-    return f"at T = {longest} {', '.join(held)} held the gradient {when}{others}"
-
-
-def _numbers(series: Sequence[Sequence[Record]], names: Sequence[str], roles: Sequence[str]) -> list[str]:
-    """Slopes by length in words, for the caption."""
-    said = []
-    for group, label in zip(series, names, strict=True):
-        for role in roles:
-            by_length = _by_length(group, role)
-            slopes = [
-                f"{over_seeds(_slope(r, role) for r in by_length[at])} at T = {at}" for at in sorted(by_length)
-            ]
-            said += [f"{label}, slope {role}: {', '.join(slopes)}"] if slopes else []
-    return said

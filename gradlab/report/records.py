@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 ROLES = ("initial", "worst", "final")
 """The checkpoints that tables and figures show."""
 CURVES = ("task", "total")
+EVERY = 50
+"""After so many runs progress is told."""
 _FIRST = ("task", "cell", "length", "hidden", "batch", "seed", "optimizer", "learning_rate", "clip", "steps")
 _ABOUT_FILES = ("store", "numerics", "cell_source")
 _BUILT_IN = ("rnn", "lstm", "gru")
@@ -81,18 +83,27 @@ class Record:
         return list(self.log[self.marks[role]]["curves"][curve].get("non_finite", []))
 
 
-def read(results: Path | str, warn: Callable[[str], None]) -> list[Record]:
+def read(
+    results: Path | str,
+    warn: Callable[[str], None],
+    names: Iterable[str] | None = None,
+    progress: Callable[[str], None] = lambda message: None,
+) -> list[Record]:
     """Every run of a results folder that can be read, by name.
 
     Args:
         results: the folder.
         warn: hears once of each run that is skipped because it is corrupt.
+        names: ids of the only runs to read.
+        progress: hears how far it got.
 
     Raises:
         GradlabError: a run was written by a newer gradlab.
     """
-    records = []
-    for run in Store(results).scan(warn):
+    records: list[Record] = []
+    for run in Store(results).each(warn, names):
+        if len(records) % EVERY == 0:
+            progress(f"report: {len(records):,} runs read")
         try:
             record = _record(run)
             record.arrays()
@@ -199,7 +210,8 @@ def _label(setting: Mapping[str, Any], settings: Sequence[Mapping[str, Any]], kn
         against = rivals if name in ("hidden", "dtype") else alike
         if name not in known and len({str(other.get(name)) for other in against}) > 1:
             value = f"{setting[name]:g}" if isinstance(setting[name], float) else str(setting[name])
-            words.append(f"{name.replace('_', ' ')} {value}" if name != "params" else _origin(value))
+            said = _origin(value) if name == "params" else f"{name.replace('_', ' ')} {value}"
+            words.append(f"{value} training steps" if name == "steps" else said)
     return ", ".join(words)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from gradlab.judge.statistics import over_seeds, verdict_over_seeds
 from gradlab.report.findings import at_steps, ending, overall, statement
 from gradlab.report.records import ROLES, Record, grouped, labels
 from gradlab.report.tables import half_life, markdown
+from gradlab.runs.commands import command
 
 STATEMENTS = 12
 ROWS = 60
@@ -155,43 +155,11 @@ def endings(records: Sequence[Record], skipped: Sequence[str]) -> str:
 
 def reproduce(records: Sequence[Record]) -> str:
     """The commands that make these runs, one for each setting."""
-    commands = [command(group) for group in grouped(records)]
+    commands = [command(group[0].config, [record.seed for record in group]) for group in grouped(records)]
     more = f"\n\n{len(commands) - COMMANDS} more settings: their fields are in summaries.csv."
     listed = "\n".join(commands[:COMMANDS])
     text = "A finished run is not repeated; give another `--results` folder to make it again."
     return f"{text}\n\n```\n{listed}\n```{more if len(commands) > COMMANDS else ''}"
-
-
-def command(group: Sequence[Record]) -> str:
-    """The command line that makes the runs of one setting, every option spelt out.
-
-    Probes whose training options are their defaults could leave them away; `run --steps 0` is the same.
-    """
-    config = group[0].config
-    fixed = ("task", "cell", "length", "seed", "params")
-    words = ["gradlab", "run", config["task"]]
-    skip: tuple[str, ...] = ()
-    if config["params"] != "none":
-        words = ["gradlab", "probe", config["task"], "--params", config["params"]]
-        skip = ("batch", "optimizer", "learning_rate", "clip", "steps", "stop", "measure")
-    words += ["--cell", config["cell"], "--len", str(config["length"])]
-    for name, value in config.items():
-        if name not in (*fixed, *skip):
-            words += ["--" + name.replace("_", "-"), f"{value:.17g}" if isinstance(value, float) else str(value)]
-    return shlex.join([*words, "--seed", seed_list([record.seed for record in group])])
-
-
-def seed_list(seeds: Sequence[int]) -> str:
-    """Seeds as the command line takes them.
-
-    Example:
-        >>> seed_list([0, 1, 2]), seed_list([3]), seed_list([0, 2])
-        ('0-2', '3', '0,2')
-    """
-    low, high = min(seeds), max(seeds)
-    if len(seeds) > 1 and sorted(seeds) == list(range(low, high + 1)):
-        return f"{low}-{high}"
-    return ",".join(str(seed) for seed in seeds)
 
 
 def environments(records: Sequence[Record]) -> str:

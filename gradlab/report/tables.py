@@ -165,8 +165,8 @@ def _spread(name: str, interval: Interval) -> dict[str, float]:
     }
 
 
-def write_csv(path: Path, frames: Iterable[pd.DataFrame]) -> None:
-    """Write frames with the same columns below each other: 9 significant digits, `nan`, `inf` and `-inf` spelt."""
+def write_csv(path: Path, frames: Iterable[pd.DataFrame], *, digits: int = 9) -> None:
+    """Write frames with the same columns below each other: significant digits, `nan`, `inf` and `-inf` spelt."""
     columns: list[str] | None = None
     with open(path, "w", encoding="utf-8", newline="") as file:
         for frame in frames:
@@ -175,7 +175,7 @@ def write_csv(path: Path, frames: Iterable[pd.DataFrame]) -> None:
                 file,
                 index=False,
                 header=columns is None,
-                float_format="%.9g",
+                float_format=f"%.{digits}g",
                 na_rep="nan",
                 lineterminator="\n",
             )

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,10 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from gradlab.report.figures import INK, Drawing, Floats, Look, look, themed, wrapped
-from gradlab.report.findings import outcome
+from gradlab.report.figures import INK, Drawing, Floats, Look, darker, look, themed, wrapped
+from gradlab.report.findings import at_steps, outcome
 from gradlab.report.records import Record
 
+HEADROOM = 10.0
+"""The axis of losses goes on for this factor above chance and above what runs that do not diverge reach."""
 POINTS = 80
 """Points of a loss line at most; each is the mean of a stretch of training steps."""
 
@@ -28,12 +30,16 @@ def loss_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[s
     with themed():
         figure = Figure(figsize=(7.2, 4.6), layout="constrained")
         ax = figure.subplots()
-        stops: list[str] = []
-        for index, (group, label) in enumerate(zip(groups, names, strict=True)):
-            stops += _loss(ax, group, look(index), label)
+        looks = [look(index) for index in range(len(groups))]
+        stops = [_loss(ax, *each) for each in zip(groups, looks, names, strict=True)]
         for word, level in (("chance", losses["chance"]), ("solved", losses["solved"])):
             _level(ax, float(level), f"{word} {level:.3g}")
         ax.set_yscale("log")
+        notes = _cut(ax, groups, float(losses["chance"]), float(losses["solved"]))
+        for row, (stop, style) in enumerate(
+            (stop, style) for stop, style in zip(stops, looks, strict=True) if stop
+        ):
+            notes.append(_mark_stops(ax, stop, style, row))
         ax.set_xlabel("training step")
         ax.set_ylabel("training loss (log scale)")
         if ax.get_legend_handles_labels()[0]:
@@ -44,7 +50,7 @@ def loss_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[s
     lines = "Each point is the mean of a stretch of training steps"
     lines += "; lines are medians over seeds, bands their range" if any(len(g) > 1 for g in groups) else ""
     tests = f"Dashed grey: chance {losses['chance']:.4g} and the mark of a solved task {losses['solved']:.4g}"
-    return Drawing(name, figure, heading, " ".join(f"{text}." for text in (*said, lines, tests, *stops)))
+    return Drawing(name, figure, heading, " ".join(f"{text}." for text in (*said, lines, tests, *notes)))
 
 
 def _lower(text: str) -> str:
@@ -62,10 +68,18 @@ def _solved(groups: Sequence[Sequence[Record]]) -> str:
     return f"{text}, {diverged} diverged" if diverged else text
 
 
-def _loss(ax: Axes, group: Sequence[Record], style: Look, label: str) -> list[str]:
+class _Stop(NamedTuple):
+    """Where the losses of a setting end in a value that is not finite: training step and last loss by seed."""
+
+    label: str
+    seeds: int
+    at: dict[int, tuple[int, float]]
+
+
+def _loss(ax: Axes, group: Sequence[Record], style: Look, label: str) -> _Stop | None:
     """Draw one setting's loss, the median over seeds and their range; returns where losses are not finite."""
     losses = [record.arrays()["trace/loss"] for record in group]
-    whole = [loss if np.isfinite(loss).all() else loss[: int(np.argmin(np.isfinite(loss)))] for loss in losses]
+    whole = [_whole(loss) for loss in losses]
     steps, means = stretches(whole)
     if len(steps):
         middle = np.nanmedian(means, axis=0)
@@ -79,15 +93,53 @@ def _loss(ax: Axes, group: Sequence[Record], style: Look, label: str) -> list[st
         ax.plot(steps, middle, markevery=every, linewidth=1.4, label=label, **drawn)
         low, high = np.nanmin(means, axis=0), np.nanmax(means, axis=0)
         ax.fill_between(steps, low, high, color=style.colour, alpha=0.15, linewidth=0)
-    stops = []
-    for record, loss, rest in zip(group, losses, whole, strict=True):
-        if len(rest) < len(loss):
-            stops.append(f"{label}, seed {record.seed}: not finite at training step {len(rest) + 1}")
-            where = (max(len(rest), 1), float(rest[-1]) if len(rest) else 1.0)
-            ax.plot(*where, marker="x", markersize=9, markeredgewidth=2, color=style.colour)
-            text = f"not finite at {len(rest) + 1}"
-            ax.annotate(text, where, xytext=(7, 4), textcoords="offset points", fontsize=8, color=style.colour)
-    return stops
+    at = {
+        record.seed: (max(len(rest), 1), float(rest[-1]) if len(rest) else 1.0)
+        for record, loss, rest in zip(group, losses, whole, strict=True)
+        if len(rest) < len(loss)
+    }
+    return _Stop(label, len(group), at) if at else None
+
+
+def _whole(loss: Floats) -> Floats:
+    """The losses before the first that is not finite."""
+    finite = np.isfinite(loss)
+    return loss if finite.all() else loss[: int(np.argmin(finite))]
+
+
+def _cut(ax: Axes, groups: Sequence[Sequence[Record]], chance: float, solved: float) -> list[str]:
+    """End the axis where runs that did not diverge end, if others go far beyond and would flatten them."""
+    calm = [
+        _whole(record.arrays()["trace/loss"])
+        for group in groups
+        for record in group
+        if record.run.status != "diverged"
+    ]
+    top = HEADROOM * max([chance, *(float(loss.max()) for loss in calm if len(loss))])
+    if ax.get_ylim()[1] < HEADROOM * top:
+        return []
+    bottom = min([solved, *(float(loss.min()) for loss in calm if len(loss))])
+    ax.set_ylim(bottom / 1.5, top)
+    return [f"The axis ends at a loss of {top:.3g}; a curve that leaves it goes on"]
+
+
+def _mark_stops(ax: Axes, stop: _Stop, style: Look, row: int) -> str:
+    """A cross for each seed, inside the axes, and one text for all of them; returns the text."""
+    edge = ax.get_ylim()[1] / 1.5
+    for step, loss in stop.at.values():
+        ax.plot(step, min(loss, edge), marker="x", markersize=9, markeredgewidth=2, color=style.colour)
+    first, last = min(stop.at.values()), max(step for step, _ in stop.at.values())
+    where = at_steps([step + 1 for step, _ in stop.at.values()])
+    text = f"not finite in {len(stop.at)} of {stop.seeds} seeds from {where}"
+    ax.annotate(
+        text if stop.seeds > 1 else f"not finite at {first[0] + 1}",
+        (last, min(first[1], edge)),
+        xytext=(8, -4 - 11 * row),
+        textcoords="offset points",
+        fontsize=8,
+        color=darker(style.colour),
+    )
+    return f"{stop.label}: {text}"
 
 
 def stretches(losses: Sequence[Floats]) -> tuple[Floats, Floats]:

@@ -21,6 +21,9 @@ from gradlab.runs.jsonable import dumps
 DONE = ("measured", "solved", "trained", "diverged")
 """Statuses of a run that need not be repeated."""
 
+REDO = "redo"
+"""A file of this name in a finished run says that the next attempt replaces it."""
+
 _FILES = ("config.json", "env.json", "log.jsonl", "curves.npz", "every.npz", "params.npz")
 
 
@@ -88,12 +91,25 @@ class Attempt:
         return is_finished(path, read_json(self.path / "config.json") or {})
 
     def _write(self, name: str, write: Callable[[IO[bytes]], Any]) -> None:
-        temporary = self.path / f".{name}.tmp"
-        with _told(name, self.path):
+        write_whole(self.path / name, write)
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Write a file under another name, sync it and give it its own, so that nobody ever sees a part of it.
+
+    Raises:
+        GradlabError: the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{host()}-{os.getpid()}.tmp")
+    with _told(path.name, path.parent):
+        try:
             with open(temporary, "wb") as file:
                 write(file)
                 _sync(file)
-            os.replace(temporary, self.path / name)
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 class _told:
@@ -121,7 +137,7 @@ def _sync(file: IO[Any]) -> None:
 def is_finished(path: Path, config: Mapping[str, Any]) -> bool:
     """Whether a directory holds a finished run of this config, its files as `done.json` says they were."""
     done = read_json(path / "done.json") or {}
-    if done.get("status") not in DONE or read_json(path / "config.json") != dict(config):
+    if done.get("status") not in DONE or (path / REDO).exists() or read_json(path / "config.json") != dict(config):
         return False
     try:
         return all(_digest(path / name) == digest for name, digest in done.get("digests", {}).items())
@@ -136,7 +152,7 @@ def _digest(path: Path) -> str:
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file, or None where it is missing or torn."""
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None

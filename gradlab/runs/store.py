@@ -8,7 +8,8 @@ show as killed and the next attempt replaces.
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.errors import GradlabError, nearest
-from gradlab.runs.attempt import DONE, Attempt, host, is_finished, read_json
+from gradlab.runs.attempt import DONE, REDO, Attempt, host, is_finished, read_json
 
 VERSION = 1
 """The newest layout of a run directory that this code reads and the one that it writes."""
@@ -91,8 +92,8 @@ class Store:
         self.root = Path(root) if root is not None else default_root()
         self.runs = self.root / "runs"
 
-    def check(self, warn: Callable[[str], None]) -> None:
-        """Fail before any work is done where a run could not be written in the end.
+    def check(self, warn: Callable[[str], None]) -> list[StoredRun]:
+        """Every run; fails before any work is done where one could not be written in the end.
 
         Args:
             warn: hears once of each directory that is skipped as corrupt.
@@ -100,7 +101,7 @@ class Store:
         Raises:
             GradlabError: the folder cannot be written, or holds runs of a newer gradlab.
         """
-        self.scan(warn)
+        runs = self.scan(warn)
         trial = self.runs / f".writable.{host()}-{os.getpid()}"
         try:
             self.runs.mkdir(parents=True, exist_ok=True)
@@ -108,6 +109,7 @@ class Store:
             trial.unlink()
         except OSError as error:
             raise GradlabError(f"results folder `{self.root}` cannot be written: {error.strerror}") from error
+        return runs
 
     def begin(self, run_id: str, config: Mapping[str, Any]) -> "Attempt":
         """Start an attempt at a run, and clear away dead attempts at the same one.
@@ -115,8 +117,8 @@ class Store:
         Raises:
             GradlabError: the folder cannot be written.
         """
-        for other in self._attempts(run_id):
-            if _is_dead(other):
+        for other in self.attempts(run_id):
+            if is_dead(other):
                 shutil.rmtree(other, ignore_errors=True)
         path = self.runs / f".{run_id}.{host()}-{os.getpid()}"
         shutil.rmtree(path, ignore_errors=True)
@@ -132,28 +134,75 @@ class Store:
             raise
         return attempt
 
+    def take_over(self, run_id: str, config: Mapping[str, Any]) -> "Attempt":
+        """An attempt that goes on where this process or a dead one stopped writing, or else a new one.
+
+        Raises:
+            GradlabError: the folder cannot be written.
+        """
+        own = self.runs / f".{run_id}.{host()}-{os.getpid()}"
+        for other in self.attempts(run_id):
+            torn = not other.name.startswith(".trash") and (other == own or is_dead(other))
+            if torn and read_json(other / "config.json") == dict(config):
+                try:
+                    other.rename(own)
+                except OSError:
+                    continue  # another process was faster
+                return Attempt(run_id, own, self.runs / run_id)
+        return self.begin(run_id, config)
+
+    def reopen(self, run_id: str) -> None:
+        """Let the next attempt at a finished run replace it; until then it stays readable."""
+        with suppress(FileNotFoundError):  # there may be nothing to replace
+            (self.runs / run_id / REDO).touch()
+
+    def peek(self, run_id: str) -> StoredRun | None:
+        """The run of this id that has a name and a status, finished or not."""
+        return self._read(self.runs / run_id)
+
     def completed(self, run_id: str, config: Mapping[str, Any]) -> StoredRun | None:
         """The finished run of this very config, if there is one whose files are what they were."""
         path = self.runs / run_id
         return self._read(path) if is_finished(path, config) else None
 
-    def scan(self, warn: Callable[[str], None] = lambda message: None) -> list[StoredRun]:
+    def scan(
+        self, warn: Callable[[str], None] = lambda message: None, names: Iterable[str] | None = None
+    ) -> list[StoredRun]:
         """Every run, by name; `warn` hears once of each directory that is skipped as corrupt.
+
+        Args:
+            warn: hears one message at a time.
+            names: ids of the only runs to read; those that are not there are left out.
 
         Raises:
             GradlabError: a run was written by a newer gradlab.
         """
-        found: dict[str, StoredRun] = {}
-        for path in sorted(self.runs.iterdir()) if self.runs.is_dir() else []:
-            if not path.is_dir() or path.name.startswith(".trash"):
-                continue
-            run = self._read(path)
-            if run is None:
-                if not path.name.startswith("."):
-                    warn(f"skipped {path}: its config.json or done.json cannot be read; delete it or run again")
-            elif run.id not in found or not found[run.id].finished:
-                found[run.id] = run
-        return [found[name] for name in sorted(found)]
+        return list(self.each(warn, names))
+
+    def each(
+        self, warn: Callable[[str], None] = lambda message: None, names: Iterable[str] | None = None
+    ) -> Iterator[StoredRun]:
+        """As `scan`, one run after the other, so that thousands need not be in memory together."""
+        settled, attempts = self.names()
+        there = settled | attempts.keys()
+        for run_id in sorted(there if names is None else there & set(names)):
+            run = self._stored(run_id, attempts.get(run_id, []))
+            if run is not None:
+                yield run
+            elif run_id in settled:
+                path = self.runs / run_id
+                warn(f"skipped {path}: its config.json or done.json cannot be read; delete it or run again")
+
+    def names(self) -> tuple[set[str], dict[str, list[Path]]]:
+        """Ids of the runs that have their place, and the directories of attempts by the id of their run."""
+        settled: set[str] = set()
+        attempts: dict[str, list[Path]] = {}
+        for name in _folders(self.runs):
+            if not name.startswith("."):
+                settled.add(name)
+            elif not name.startswith(".trash"):
+                attempts.setdefault(_attempted(name), []).append(self.runs / name)
+        return settled, attempts
 
     def find(self, name: str, *, trained: bool = False) -> StoredRun:
         """The run of this id, or the only one whose id begins with it or ends with it.
@@ -165,15 +214,18 @@ class Store:
         Raises:
             GradlabError: none or several match.
         """
-        name = Path(name).name
-        exact = self._read(self.runs / name) if name and not name.startswith(".") else None
+        given, name = name, Path(name).name
+        if not name:
+            raise GradlabError(f"run `{given}` names none: `gradlab ls` lists the runs")
+        exact = self._read(self.runs / name) if not name.startswith(".") else None
         if exact is not None:
             return exact
-        runs = {run.id: run for run in self.scan()}
-        if name in runs:
-            return runs[name]
-        matches = [run_id for run_id in runs if run_id.startswith(name) or run_id.endswith(name)]
-        if trained:
+        settled, attempts = self.names()
+        ids = settled | attempts.keys()
+        near = [name] if name in ids else [each for each in ids if each.startswith(name) or each.endswith(name)]
+        runs = {run.id: run for run in self.each(names=near)}
+        matches = list(runs)
+        if trained and name not in runs:
             matches = [run_id for run_id in matches if (runs[run_id].path / "params.npz").exists()]
             matches = [run_id for run_id in matches if runs[run_id].config.get("steps")] or matches
         if len(matches) == 1:
@@ -181,13 +233,22 @@ class Store:
         if matches:
             listed = ", ".join(f"{run_id} ({runs[run_id].status})" for run_id in matches[:3])
             raise GradlabError(f"run `{name}` could be any of {len(matches)}, such as {listed}: give more of it")
-        hint = nearest(name, runs) or "; `gradlab ls` lists the runs"
+        hint = nearest(name, ids) or "; `gradlab ls` lists the runs"
         raise GradlabError(f"run `{name}` is not in {self.root}{hint}")
 
-    def _attempts(self, run_id: str) -> list[Path]:
+    def attempts(self, run_id: str) -> list[Path]:
         """Directories of attempts at a run, and what they moved out of their way."""
         patterns = (f".{run_id}.*", f".trash.{run_id}.*")
         return [path for pattern in patterns for path in self.runs.glob(pattern)] if self.runs.is_dir() else []
+
+    def _stored(self, run_id: str, attempts: list[Path]) -> StoredRun | None:
+        """The run in its place, else an attempt at it, one that lives before one that is dead."""
+        run = self._read(self.runs / run_id)
+        if run is not None or not attempts:
+            return run
+        found = [attempt for attempt in map(self._read, sorted(attempts)) if attempt is not None]
+        # An attempt that was finished since the folder was listed stands in its place now.
+        return max(found, key=lambda attempt: attempt.status == "running", default=self._read(self.runs / run_id))
 
     def _read(self, path: Path) -> StoredRun | None:
         """A run directory, or None where it is corrupt or missing."""
@@ -202,11 +263,24 @@ class Store:
                 f"{path} was written by a newer gradlab (store {version}, this reads {VERSION}): update gradlab"
             )
         if path.name.startswith("."):
-            run_id = path.name[1:].rpartition(".")[0]
-            return StoredRun(run_id, path, "killed" if _is_dead(path) else "running", config)
+            return StoredRun(_attempted(path.name), path, "killed" if is_dead(path) else "running", config)
         done = read_json(path / "done.json") or {}
         status = done.get("status")
         return StoredRun(path.name, path, status, config, done) if isinstance(status, str) else None
+
+
+def _folders(parent: Path) -> list[str]:
+    """Names of the directories in a folder that may not be there."""
+    try:
+        with os.scandir(parent) as entries:
+            return [entry.name for entry in entries if entry.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _attempted(name: str) -> str:
+    """The id of the run that a directory `.<id>.<host>-<pid>` is an attempt at."""
+    return name[1:].rpartition(".")[0]
 
 
 def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -223,17 +297,15 @@ def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
             yield value
 
 
-def _is_dead(attempt: Path) -> bool:
+def is_dead(attempt: Path) -> bool:
     """Whether the process that wrote an attempt on this host is gone; another host's is taken to live."""
     name, _, pid = attempt.name.rpartition(".")[2].rpartition("-")
     if name != host() or not pid.isdigit() or int(pid) == os.getpid():
         return False
-    try:
+    with suppress(OSError, IndexError):  # only Linux has /proc
         # A zombie has ended, though its number is still taken.
         if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
             return True
-    except (OSError, IndexError):
-        pass
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

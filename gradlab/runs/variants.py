@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from gradlab.cells import CELLS, Cell
@@ -119,12 +120,7 @@ def _load(kind: str, name: str, attribute: str) -> tuple[Any, str]:
             path = Path(name)
             if not path.is_file():
                 raise GradlabError(f"{kind} file `{name}` does not exist: give a path to a Python file")
-            module_name = "gradlab_own_" + hashlib.blake2b(str(path.resolve()).encode(), digest_size=6).hexdigest()
-            spec = importlib.util.spec_from_file_location(module_name, path)
-            assert spec is not None and spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[module_name] = module  # dataclasses look their module up while it is executed
-            spec.loader.exec_module(module)
+            module = _module(path.resolve(), path.read_bytes())
         else:
             module = importlib.import_module(name)
     except GradlabError:
@@ -141,6 +137,24 @@ def _load(kind: str, name: str, attribute: str) -> tuple[Any, str]:
     origin = getattr(module, "__file__", None)
     source = Path(origin).read_bytes() if origin else b""
     return getattr(module, attribute), hashlib.blake2b(source, digest_size=8).hexdigest()
+
+
+@lru_cache(maxsize=64)  # loaded again, its cells would be new objects, and everything compiled for them lost
+def _module(path: Path, source: bytes) -> ModuleType:
+    """The module of a user's file as it is now."""
+    name = "gradlab_own_" + hashlib.blake2b(str(path).encode(), digest_size=6).hexdigest()
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up while it is executed
+    spec.loader.exec_module(module)
+    return module
+
+
+@lru_cache(maxsize=256)
+def _made(factory: Callable[..., Any], options: tuple[tuple[str, Any], ...]) -> Any:
+    """A user's object, the same one for the same options, so that runs that share it share what is compiled."""
+    return factory(**dict(options))
 
 
 def _build(
@@ -165,7 +179,8 @@ def _build(
     changed = {key: value for key, value in sorted(options.items()) if value != known[key].default}
     canonical = ":".join([name, *(f"{key}={spell(value)}" for key, value in changed.items())])
     try:
-        return Variant(factory(*given, **options), canonical, source)
+        value = factory(*given, **options) if source is None else _made(factory, tuple(sorted(options.items())))
+        return Variant(value, canonical, source)
     except GradlabError:
         raise
     except Exception as error:

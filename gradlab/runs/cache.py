@@ -18,15 +18,20 @@ _STAMP = ".checked"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
-def use_cache() -> None:
-    """Let jax keep compiled programs; `GRADLAB_CACHE` is `off` or the folder, jax's own setting comes first."""
+def use_cache(*, clean: bool = True) -> None:
+    """Let jax keep compiled programs; `GRADLAB_CACHE` is `off` or the folder, jax's own setting comes first.
+
+    Args:
+        clean: delete torn entries and old ones first, once for each command.
+    """
     setting = os.environ.get("GRADLAB_CACHE", "")
     if setting.lower() == "off" or "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     folder = (Path(setting) if setting else _user_cache() / "gradlab") / _machine()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tidy(folder)
+        if clean:
+            tidy(folder)
     except OSError:
         return  # without a cache everything works, only later
     import jax

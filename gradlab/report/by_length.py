@@ -1,0 +1,157 @@
+"""One row for each setting and length: solving, and the numbers of the gradient over seeds."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gradlab.judge.statistics import Interval, over_seeds, verdict_over_seeds
+from gradlab.report.reach import by_length, solved, word
+from gradlab.report.records import ROLES, Record, grouped, labels
+from gradlab.report.tables import half_life, markdown
+from gradlab.runs.jsonable import number
+
+ROWS = 80
+_CONSTANT = ("task", "cell", "length")
+
+
+def rows(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """What several seeds say together at each length, as numbers.
+
+    Args:
+        records: measured runs that came to an end.
+
+    Returns:
+        For each setting and length the fields that tell settings apart, `runs`, `solved` with its rate and the
+        interval of that, the median training step at which it was solved, and for the initial, the worst and the
+        final checkpoint span, slope, half-life, horizon and verdict; nan where there is no such number.
+    """
+    series = grouped(records, without=["length"])
+    varying = _varying([group[0].setting for group in series])
+    found = []
+    for group, label in zip(series, _names(series), strict=True):
+        counts = solved(group)
+        for length, runs in by_length(group).items():
+            row: dict[str, Any] = {
+                "task": group[0].config["task"],
+                "setting": label,
+                "cell": group[0].config["cell"],
+            }
+            row |= {name: group[0].setting[name] for name in varying}
+            row |= {"length": length, "runs": len(runs)}
+            if length in counts:
+                share = counts[length]
+                steps = [number(one.run.done["solved_at"]) for one in runs if one.run.status == "solved"]
+                row |= {"solved": share.count, "solve_rate": share.rate}
+                row |= {"solve_rate_low": share.low, "solve_rate_high": share.high}
+                row["median_step_solved"] = float(np.median(steps)) if steps else math.nan
+            for role in ROLES if group[0].trained else ROLES[:1]:
+                row |= dict(_numbers(runs, role))
+            found.append(row)
+    return found
+
+
+def _names(series: Sequence[Sequence[Record]]) -> list[str]:
+    """Names that tell settings apart within their task."""
+    names: dict[int, str] = {}
+    for task in {group[0].config["task"] for group in series}:
+        mine = [index for index, group in enumerate(series) if group[0].config["task"] == task]
+        names |= dict(zip(mine, labels([series[index] for index in mine], without=["length"]), strict=True))
+    return [names[index] for index in range(len(series))]
+
+
+def _varying(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The fields that are not the same in all settings, but for those that every table has."""
+    return [
+        name
+        for name in settings[0]
+        if name not in _CONSTANT and len({str(setting.get(name)) for setting in settings}) > 1
+    ]
+
+
+def constant(records: Sequence[Record]) -> dict[str, Any]:
+    """The fields that all runs share, but for the seed."""
+    settings = [record.setting for record in records]
+    return {name: value for name, value in settings[0].items() if all(one.get(name) == value for one in settings)}
+
+
+def _numbers(runs: Sequence[Record], role: str) -> Iterator[tuple[str, Any]]:
+    """Every number of one checkpoint, means over seeds with the ends of their intervals."""
+    # Where the forward pass was not finite, no number of the curve means anything.
+    read = [record.summary(role) for record in runs if not record.findings(role)]
+    slope = over_seeds(one.slope.value for one in read)
+    yield from _spread(f"{role}_span", over_seeds(one.span for one in read))
+    yield from _spread(f"{role}_slope", slope)
+    exponential = bool(read) and not any(math.isnan(one.half_life.value) for one in read)
+    halves = half_life(slope if exponential else over_seeds([]), read[0].lags if read else 0)
+    yield f"{role}_half_life", halves.value
+    yield f"{role}_half_life_low", halves.low
+    yield f"{role}_half_life_high", halves.high
+    yield from _spread(f"{role}_horizon", over_seeds(float(one.horizon.lag) for one in read))
+    yield f"{role}_horizon_reached", sum(one.horizon.reached for one in read)
+    yield f"{role}_verdict", verdict_over_seeds([word(record, role) for record in runs])
+
+
+def _spread(name: str, interval: Interval) -> Iterator[tuple[str, float]]:
+    yield name, interval.mean
+    yield f"{name}_low", interval.low
+    yield f"{name}_high", interval.high
+
+
+def frame(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The rows as a table; what only some of them have is nan in the others."""
+    return pd.DataFrame(list(found))
+
+
+def table(found: Sequence[Mapping[str, Any]]) -> str:
+    """The numbers that matter most, in Markdown."""
+    trained = any("solved" in row for row in found)
+    columns = ["task", "setting", "T", "runs"]
+    columns += ["solved", "95 % interval", "median training step", "span at the end"] if trained else []
+    columns += ["span at initialisation", "slope", "half-life", "horizon"]
+    columns += ["at worst", "at the end"] if trained else []
+    lines = [_cells(row, trained) for row in found[:ROWS]]
+    text = markdown(columns, lines, right=("T", "runs"))
+    more = f"\n\n{len(found) - ROWS} more rows are in lengths.csv." if len(found) > ROWS else ""
+    after = ", the last two columns at the worst checkpoint and at the end of training" if trained else ""
+    about = (
+        "Means over seeds, [ ] their 95 % interval from 3 seeds on. Span in decades; slope in decades per "
+        "timestep, half-life (where the curve is exponential) and horizon in timesteps, at "
+        f"initialisation{after}. The "
+        "interval beside `solved` is that of the probability to solve (Wilson)."
+    )
+    return f"{about if trained else about.rpartition(' The interval')[0]}\n\n{text}{more}"
+
+
+def _cells(row: Mapping[str, Any], trained: bool) -> list[str]:
+    start = [row["task"], str(row["setting"]).replace("<", "&lt;"), f"{row['length']:,}", f"{row['runs']}"]
+    numbers = [_said(row, "initial_slope"), _said(row, "initial_half_life"), _horizon(row, "initial")]
+    if not trained:
+        return [*start, _said(row, "initial_span"), *numbers]
+    solving = ["not trained", "-", "-", "-"]
+    if "solved" in row:
+        step = row["median_step_solved"]
+        solving = [
+            f"{row['solved']} of {row['runs']}",
+            f"[{row['solve_rate_low']:.2f}, {row['solve_rate_high']:.2f}]",
+            "-" if math.isnan(step) else f"{step:,.0f}",
+            _said(row, "final_span"),
+        ]
+    later = [_horizon(row, role) if f"{role}_horizon" in row else "-" for role in ("worst", "final")]
+    return [*start, *solving, _said(row, "initial_span"), *numbers, *later]
+
+
+def _said(row: Mapping[str, Any], name: str) -> str:
+    value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    if math.isnan(value):
+        return "-"
+    return f"{value:.3g}" if math.isnan(low) else f"{value:.3g} [{low:.3g}, {high:.3g}]"
+
+
+def _horizon(row: Mapping[str, Any], role: str) -> str:
+    """A mean of horizons; the whole length is only a lower bound."""
+    if row[f"{role}_horizon_reached"] == row["runs"]:
+        return f">= {row['length']:,}"
+    return _said(row, f"{role}_horizon")

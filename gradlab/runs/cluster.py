@@ -1,0 +1,253 @@
+"""Workers of Dask: of this machine, of a cluster that runs already, or of Slurm.
+
+Dask gives up a run with the first worker that dies of it; whether it is tried again is decided by `dispatch.py`.
+"""
+
+import inspect
+import logging
+import math
+import queue
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dask
+from distributed import Client, LocalCluster
+from distributed.scheduler import KilledWorker
+
+from gradlab.errors import GradlabError, unknown
+from gradlab.runs.worker import Order, Report, carry_out, halt
+
+SETTINGS = {
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.worker.multiprocessing-method": "spawn",
+}
+_NO_DASHBOARD = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+_CLOSE_SECONDS = 5
+_COUNT_SECONDS = 1.0
+
+
+class Told(NamedTuple):
+    """A running run says something: `execution` when it begins, then `step`."""
+
+    run_id: str
+    message: dict[str, Any]
+
+
+class Ended(NamedTuple):
+    """An order came back; with neither report nor error, the scheduler was lost."""
+
+    order: Order
+    report: Report | None
+    error: BaseException | None = None
+
+
+class Crew:
+    """The workers of one command."""
+
+    def __init__(self, client: Client, invocation: str) -> None:
+        self._client, self._invocation = client, invocation
+        self._news: queue.SimpleQueue[Told | Ended] = queue.SimpleQueue()
+        self._futures: set[Any] = set()
+        self._size, self._counted = 0, -math.inf
+        client.subscribe_topic(invocation, self._hear)
+
+    def size(self) -> int:
+        """Threads of workers that are there; asked for again after a second or a `recount`."""
+        if time.monotonic() >= self._counted + _COUNT_SECONDS:
+            workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+            self._size = sum(worker["nthreads"] for worker in workers)
+            self._counted = time.monotonic()
+        return self._size
+
+    def recount(self) -> None:
+        """A worker died."""
+        self._counted = -math.inf
+
+    @property
+    def lost(self) -> bool:
+        """Whether the scheduler is gone."""
+        return self._client.status not in ("running", "connecting")
+
+    def submit(self, order: Order) -> None:
+        """Give an order to whichever worker is free first."""
+        future = self._client.submit(carry_out, order, key=order.key, pure=False)
+        self._futures.add(future)  # who forgets a future cancels its task
+        future.add_done_callback(lambda done: self._end(order, done))
+
+    def next(self, seconds: float) -> Told | Ended | None:
+        """What happens next, or None where nothing does for so long."""
+        with suppress(queue.Empty):
+            return self._news.get(timeout=seconds)
+        return None
+
+    def halt(self, *, running: bool) -> None:
+        """Have the workers begin no run of this command, and stop `running` ones too; returns at once."""
+
+        def ask() -> None:
+            with suppress(Exception):  # what cannot be asked is ended with its process
+                self._client.run(halt, self._invocation, running, on_error="ignore")
+
+        threading.Thread(target=ask, daemon=True).start()
+
+    def _hear(self, event: tuple[Any, Any]) -> None:
+        message = dict(event[1])
+        self._news.put(Told(message.pop("id"), message))
+
+    def _end(self, order: Order, future: Any) -> None:
+        self._futures.discard(future)
+        if future.status == "finished":
+            self._news.put(Ended(order, future.result()))
+        else:
+            error = future.exception() if future.status == "error" else None
+            self._news.put(Ended(order, None, error))
+
+
+def deaths_in(error: BaseException | None) -> int:
+    """How many workers died of an order."""
+    return error.allowed_failures + 1 if isinstance(error, KilledWorker) else 0
+
+
+def reason_of(error: BaseException | None, deaths: int) -> str:
+    """Why a run is given up that no worker reported."""
+    if deaths:
+        times = "twice" if deaths == 2 else f"{deaths} times"
+        return f"its process died {times} (killed, out of memory, or it called os._exit)"
+    return " ".join(f"the worker could not do it: {type(error).__name__}: {error}".split())
+
+
+@contextmanager
+def local(jobs: int, invocation: str) -> Iterator[Crew]:
+    """Single-threaded processes of this machine, which die with this one."""
+    with _quiet(), dask.config.set(SETTINGS):
+        with _sigint_blocked():
+            cluster = LocalCluster(
+                n_workers=jobs,
+                threads_per_worker=1,
+                processes=True,
+                scheduler_kwargs=_NO_DASHBOARD,
+                memory_limit=0,  # Dask would stop a worker that uses its share; the system knows better
+                silence_logs=logging.CRITICAL,
+            )
+        with _closing(cluster), Client(cluster, set_as_default=False) as client:
+            yield Crew(client, invocation)
+
+
+@contextmanager
+def remote(scheduler: str, invocation: str) -> Iterator[Crew]:
+    """A cluster that runs already.
+
+    Args:
+        scheduler: its address, or the file that it wrote about itself.
+
+    Raises:
+        GradlabError: it cannot be reached.
+    """
+    is_file = scheduler.endswith(".json")
+    if is_file and not Path(scheduler).is_file():
+        raise GradlabError(f"scheduler file `{scheduler}` does not exist: give what `dask scheduler` wrote")
+    where: dict[str, Any] = {"scheduler_file": scheduler} if is_file else {"address": scheduler}
+    with _quiet():
+        try:
+            client = Client(**where, set_as_default=False, timeout="5s")
+        except (OSError, ValueError, TimeoutError) as error:
+            reason = str(error) or "nobody answers"
+            raise GradlabError(f"scheduler `{scheduler}` cannot be reached: {reason}") from error
+        with client:
+            yield Crew(client, invocation)
+
+
+@contextmanager
+def slurm(settings: Mapping[str, Any], jobs: int, invocation: str) -> Iterator[Crew]:
+    """Workers that Slurm starts, `jobs` of them, each in a job of its own.
+
+    Args:
+        settings: keys of `dask_jobqueue.SLURMCluster`.
+
+    Raises:
+        GradlabError: dask-jobqueue is not installed, a key is unknown, or Slurm refuses.
+    """
+    try:
+        import dask_jobqueue
+    except ImportError as error:
+        raise GradlabError(
+            "--slurm needs dask-jobqueue: install it, as the extra `slurm` of gradlab-rnn does"
+        ) from error
+    known = _slurm_keys(dask_jobqueue.SLURMCluster)
+    for key in settings:
+        if key not in known:
+            raise unknown("key of --slurm", key, known)
+    defaults = {"cores": 1, "processes": settings.get("cores", 1), "memory": "4GB"}
+    defaults |= {"scheduler_options": _NO_DASHBOARD, "silence_logs": logging.CRITICAL}
+    with _quiet(), dask.config.set(SETTINGS):
+        try:
+            with _sigint_blocked():
+                cluster = dask_jobqueue.SLURMCluster(**{**defaults, **settings})
+                cluster.scale(jobs)
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
+            raise GradlabError(f"Slurm workers cannot be started: {error}") from error
+        with _closing(cluster), Client(cluster, set_as_default=False) as client:
+            yield Crew(client, invocation)
+
+
+def _slurm_keys(cluster: type) -> list[str]:
+    """The settings of a cluster and of its jobs, which it takes without a list of them."""
+    jobs = inspect.getmro(cluster.job_cls)  # type: ignore[attr-defined]
+    signatures = [inspect.signature(kind.__init__) for kind in (*inspect.getmro(cluster), *jobs)]  # type: ignore[misc]
+    ours = {
+        "self",
+        "args",
+        "kwargs",
+        "loop",
+        "asynchronous",
+        "n_workers",
+        "job_cls",
+        "silence_logs",
+        "config_name",
+    }
+    return sorted({name for signature in signatures for name in signature.parameters} - ours)
+
+
+@contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Threads and processes that start in here never see Ctrl-C; this thread sees it afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # It unblocks the signal in the thread that first needs it, so none of the new threads may be the first.
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _closing(cluster: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        with suppress(Exception):  # whatever it says now, its processes end with this one
+            cluster.close(timeout=_CLOSE_SECONDS)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What Dask logs of dying workers is told by gradlab in its own words."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "asyncio", "tornado", "dask_jobqueue")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

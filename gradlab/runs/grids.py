@@ -1,0 +1,123 @@
+"""The grid of a sweep: which field stands where in its file, and the specs that follow."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gradlab.errors import GradlabError, unknown
+from gradlab.runs.values import read_values
+
+if TYPE_CHECKING:
+    from gradlab.runs.spec import RunSpec
+
+MOST_RUNS = 100_000
+"""A longer list is taken for a slip."""
+_DERIVED = ("cell_source",)
+"""Fields of a spec that follow from others."""
+
+
+class Axes(NamedTuple):
+    """The fields of a sweep: fixed ones, those of the grid, those that are varied alone."""
+
+    base: dict[str, Any]
+    grid: dict[str, list[Any]]
+    vary: dict[str, list[Any]]
+
+
+def table_of(path: Path | str, key: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table of the file, empty where there is none."""
+    value = table.get(key, {})
+    if not isinstance(value, dict):
+        raise GradlabError(f"{key} in {path} is {value!r}: give a table, [{key}]")
+    return dict(value)
+
+
+def _fields() -> tuple[str, ...]:
+    from gradlab.runs.spec import RunSpec
+
+    return tuple(field.name for field in fields(RunSpec) if field.name not in _DERIVED)
+
+
+def read_axes(path: Path | str, table: Mapping[str, Any], budget: dict[str, Any]) -> Axes:
+    """The three kinds of fields, each field in one place only."""
+    base, grid = table_of(path, "base", table), table_of(path, "grid", table)
+    tables = table.get("vary", [])
+    if not isinstance(tables, list) or not all(isinstance(entry, dict) for entry in tables):
+        raise GradlabError(f"vary in {path} is {tables!r}: give tables, [[vary]]")
+    places: dict[str, str] = {}
+    vary: dict[str, list[Any]] = {}
+    known = _fields()
+    groups = [("[base]", base), ("[budget]", budget), ("[grid]", grid), *(("[[vary]]", t) for t in tables)]
+    for place, entries in groups:
+        for field, value in entries.items():
+            if field not in known:
+                raise unknown(f"field in {place} of {path}", field, known)
+            if place in ("[grid]", "[[vary]]"):
+                _check_list(path, place, field, value)
+            elif isinstance(value, list | dict):
+                raise GradlabError(
+                    f"{field} in {place} of {path} is {value!r}: give one value; lists go to [grid]"
+                )
+            if field in places and (place, places[field]) != ("[[vary]]", "[base]"):
+                raise GradlabError(f"{field} stands in {places[field]} and in {place} of {path}: name it once")
+            places[field] = place
+            if place == "[[vary]]":
+                vary[field] = value
+    return Axes(base | budget, grid, vary)
+
+
+def _check_list(path: Path | str, place: str, field: str, value: Any) -> None:
+    if not isinstance(value, list) or not value:
+        raise GradlabError(f"{field} in {place} of {path} is {value!r}: give a list of values")
+    for index, item in enumerate(value):
+        if isinstance(item, list | dict):
+            raise GradlabError(f"{field} in {place} of {path} holds {item!r}: give plain values")
+        if item in value[:index]:
+            raise GradlabError(f"{field} in {place} of {path} has {item!r} twice: name each value once")
+
+
+def override(axes: Axes, overrides: Sequence[str]) -> Axes:
+    """The axes after `--set`: one value goes to the base, several to the grid, or to where the list stood."""
+    base, grid, vary = dict(axes.base), dict(axes.grid), dict(axes.vary)
+    known, seen = _fields(), set()
+    for text in overrides:
+        field, equals, given = text.partition("=")
+        if not equals:
+            raise GradlabError(f"--set `{text}`: write field=value, as in --set length=100,200")
+        if field not in known:
+            raise unknown("field in --set", field, known)
+        if field in seen:
+            raise GradlabError(f"--set {field} is given twice: give it once, with commas between the values")
+        seen.add(field)
+        values = read_values(field, f"--set {field}", [given])
+        _check_list("the command", "--set", field, values)
+        if field in vary:
+            vary[field] = values
+        elif field in grid or len(values) > 1:
+            base.pop(field, None)
+            grid[field] = values
+        else:
+            base[field] = values[0]
+    return Axes(base, grid, vary)
+
+
+def specs_of(path: Path | str, axes: Axes) -> list["RunSpec"]:
+    """The base, then each varied value in its place, and each of these for every combination of the grid."""
+    from gradlab.runs.spec import RunSpec
+
+    changes = [{}, *({field: value} for field, values in axes.vary.items() for value in values)]
+    count = len(changes)
+    for values in axes.grid.values():
+        count *= len(values)
+    if count > MOST_RUNS:
+        raise GradlabError(f"{path} asks for {count} runs: at most {MOST_RUNS} are taken")
+    specs: dict[str, RunSpec] = {}
+    for change in changes:
+        for point in itertools.product(*axes.grid.values()):
+            spec = RunSpec.from_dict(axes.base | change | dict(zip(axes.grid, point, strict=True)))
+            if spec.id in specs:
+                raise GradlabError(f"{path} asks for {spec.id} twice: name each run once")
+            specs[spec.id] = spec
+    return list(specs.values())

@@ -1,0 +1,177 @@
+"""Which of the stored runs are wanted, and in what order: conditions such as `cell=lstm` or `length>=200`.
+
+Knows no jax: looking at runs has to be quick.
+"""
+
+import fnmatch
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gradlab.errors import GradlabError, nearest
+from gradlab.runs.attempt import DONE
+from gradlab.runs.jsonable import number
+from gradlab.runs.store import StoredRun
+
+SPEC_TEXTS = ("task", "cell", "optimizer", "clip", "stop", "dtype", "measure", "params", "cell_source")
+SPEC_NUMBERS = ("length", "hidden", "batch", "seed", "learning_rate", "steps", "measure_batch")
+RUN_NUMBERS = ("training_steps", "solved_at", "parameters", "loss", "wall_seconds", "train_seconds")
+CURVE_NUMBERS = ("span", "slope", "r2", "half_life", "horizon", "float32_horizon", "dead")
+"""Of the state's task curve at the last checkpoint; `initial.span` and `worst.span` are those of the others."""
+
+_WORDS = {
+    "status": (*DONE, "interrupted", "failed", "killed", "running"),
+    "verdict": ("vanishing", "exploding", "both", "held", "non-finite"),
+}
+_EARLIER = ("initial", "worst")
+_TEXTS = ("id", "status", *SPEC_TEXTS, "verdict", *(f"{when}.verdict" for when in _EARLIER))
+FIELDS = (
+    *_TEXTS,
+    *SPEC_NUMBERS,
+    *RUN_NUMBERS,
+    *CURVE_NUMBERS,
+    *(f"{when}.{name}" for when in _EARLIER for name in CURVE_NUMBERS),
+)
+"""Every name that a condition or an order may use."""
+
+_CONDITION = re.compile(r"\s*([^=<>!\s]+)\s*(<=|>=|!=|==|=|<|>)(.*)")
+_ORDERS: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def field_name(text: str) -> str:
+    """The field that a user means.
+
+    Raises:
+        GradlabError: there is no such field; the nearest is named.
+
+    Example:
+        >>> field_name("learning-rate"), field_name("len"), field_name("final.span")
+        ('learning_rate', 'length', 'span')
+    """
+    name = text.strip().lower().replace("-", "_").removeprefix("final.")
+    name = "length" if name == "len" else name
+    if name not in FIELDS:
+        hint = nearest(name, FIELDS) or f": there are {', '.join(FIELDS)}"
+        raise GradlabError(f"runs have no field `{text.strip()}`{hint}")
+    return name
+
+
+def value(run: StoredRun, name: str) -> Any:
+    """What a run has in a field: a text, a number, or None where that does not apply or is not there yet.
+
+    Args:
+        run: a stored run. name: one of `FIELDS`.
+    """
+    if name in ("id", "status"):
+        return getattr(run, name)
+    if name in SPEC_TEXTS or name in SPEC_NUMBERS:
+        return run.config.get(name)
+    try:
+        if name == "loss":
+            return _plain(run.done["losses"]["final"])
+        if name in RUN_NUMBERS:
+            return _plain(run.done[name])
+        when, _, short = name.rpartition(".")
+        return _plain(run.done["summary"][when or "final"]["curves"]["task"]["state"][short])
+    except (KeyError, TypeError):
+        return None
+
+
+def _plain(stored: Any) -> Any:
+    """A stored number that is not finite as a number; verdicts stay words."""
+    return number(stored) if stored in ("inf", "-inf", "nan") else stored
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One thing that is asked of a run.
+
+    Attributes:
+        field: one of `FIELDS`.
+        sign: `=`, `!=`, `<`, `<=`, `>` or `>=`.
+        values: what to compare with; with `=` any of several, with `!=` none of them.
+    """
+
+    field: str
+    sign: str
+    values: tuple[str, ...]
+
+    def holds(self, run: StoredRun) -> bool:
+        """Whether a run is so; what a run does not have is no number and equals only `none`."""
+        found = value(run, self.field)
+        if self.sign in _ORDERS:
+            return found is not None and _ORDERS[self.sign](float(found), float(self.values[0]))
+        return any(self._equal(found, wanted) for wanted in self.values) == (self.sign == "=")
+
+    def _equal(self, found: Any, wanted: str) -> bool:
+        if found is None or wanted == "none":
+            return (found in (None, "none")) and wanted == "none"
+        if self.field in _TEXTS:
+            # Only a star is special: the brackets of a pattern stand in the paths of users' cells.
+            return fnmatch.fnmatchcase(str(found), wanted.replace("[", "[[]").replace("?", "[?]"))
+        both = float(found), float(wanted)
+        return both[0] == both[1] or all(map(math.isnan, both))
+
+
+def condition(text: str) -> Condition:
+    """The condition that a user wrote.
+
+    Raises:
+        GradlabError: it has no sign, names an unknown field or status, or compares a text by size.
+
+    Example:
+        >>> condition("length>=200")
+        Condition(field='length', sign='>=', values=('200',))
+        >>> condition("cell=lstm:forget_bias=3,gru").values
+        ('lstm:forget_bias=3', 'gru')
+    """
+    match = _CONDITION.fullmatch(text)
+    if match is None:
+        raise GradlabError(f"condition `{text}` is not understood: write it as cell=lstm or length>=200")
+    name, sign = field_name(match[1]), match[2].replace("==", "=")
+    values = tuple(part.strip() for part in match[3].split(","))
+    if not all(values) or (sign in _ORDERS and len(values) > 1):
+        raise GradlabError(f"condition `{text}` is not understood: write it as cell=lstm or length>=200")
+    known = _WORDS.get(name.rpartition(".")[2])
+    for each in values:
+        if name not in _TEXTS:
+            _check_number(text, each, sign)
+        elif sign in _ORDERS:
+            raise GradlabError(f"condition `{text}`: {name} is a text, compare it with = or !=")
+        elif known and "*" not in each and each not in (*known, "none"):
+            hint = nearest(each, known)
+            raise GradlabError(f"condition `{text}`: {name} is one of {', '.join(known)}{hint}")
+    return Condition(name, sign, values)
+
+
+def _check_number(text: str, given: str, sign: str) -> None:
+    if given == "none" and sign in ("=", "!="):
+        return
+    try:
+        float(given)
+    except ValueError:
+        raise GradlabError(f"condition `{text}`: `{given}` is no number") from None
+
+
+def chosen(runs: Iterable[StoredRun], conditions: Sequence[Condition]) -> Iterable[StoredRun]:
+    """The runs of which every condition holds."""
+    return (run for run in runs if all(each.holds(run) for each in conditions))
+
+
+def position(found: Any) -> tuple[bool, Any]:
+    """Where a value stands in an order; whatever is missing or not a number comes last.
+
+    Example:
+        >>> sorted([3.0, None, float("-inf"), float("nan")], key=position)[:2]
+        [-inf, 3.0]
+    """
+    missing = found is None or (isinstance(found, float) and math.isnan(found))
+    return missing, 0 if missing else found

@@ -1,0 +1,220 @@
+"""Sweeps: the TOML file that asks for many runs, and the resolved list that is kept in the results folder.
+
+    title = "..."          what it is called in reports
+    question = "..."       what it is to answer, and why it is set up like this
+    source = "..."         optional: the paper that it follows
+    [base]                 fields of RunSpec that all runs share
+    [grid]                 lists: every combination is run
+    [[vary]]               lists: every value alone, all else as in the base
+    [budget]               `steps`: training steps at most; `minutes`: for each run, optional
+
+The base itself is run, then each value of `[[vary]]` in its place, and each of these for every combination of the
+grid. Paths of one's own cells start at the working directory, as on the command line. Knows no jax until a file
+is loaded.
+"""
+
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradlab.errors import GradlabError, nearest, unknown
+from gradlab.runs.attempt import read_json, write_whole
+from gradlab.runs.grids import override, read_axes, specs_of, table_of
+from gradlab.runs.jsonable import dumps
+
+if TYPE_CHECKING:
+    from gradlab.runs.spec import RunSpec
+
+VERSION = 1
+"""Version of the files in `results/sweeps/`."""
+
+_TEXTS = ("title", "question", "source")
+_TABLES = ("base", "grid", "budget")
+_BUDGET = ("steps", "minutes")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a file asks for, resolved.
+
+    Attributes:
+        name: the stem of the file, or what the user calls it.
+        title, question, source: as in the file.
+        minutes: time for each run, None where there is no limit.
+        specs: every run, each once.
+        file: the path that was read.
+        overrides: what was set on the command line, `field=values`.
+    """
+
+    name: str
+    title: str
+    question: str
+    source: str | None
+    minutes: float | None
+    specs: tuple["RunSpec", ...]
+    file: str
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StoredSweep:
+    """A sweep as the results folder keeps it; `runs` are `{"id", "config"}`, the rest is as in `Sweep`."""
+
+    name: str
+    title: str
+    question: str
+    source: str | None
+    file: str
+    overrides: tuple[str, ...]
+    minutes: float | None
+    made: str
+    runs: tuple[dict[str, Any], ...]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of its runs, in their order."""
+        return tuple(run["id"] for run in self.runs)
+
+
+def load_sweep(path: Path | str, overrides: Sequence[str] = (), name: str | None = None) -> Sweep:
+    """Read a sweep's file and resolve it to specs.
+
+    Args:
+        path: of the TOML file.
+        overrides: `field=value` or `field=value,value`, which replace what the file says of a field.
+        name: what to call it; the stem of the file where None.
+
+    Raises:
+        GradlabError: the file cannot be read, something in it is unknown, wrong, twice there or missing.
+    """
+    table = _read(path)
+    for key in table:
+        if key not in (*_TEXTS, *_TABLES, "vary"):
+            raise unknown(f"key in {path}", key, (*_TEXTS, *_TABLES, "vary"))
+    texts = {key: _text(path, key, table.get(key), needed=key != "source") for key in _TEXTS}
+    budget = table_of(path, "budget", table)
+    minutes = _minutes(path, budget.pop("minutes", None))
+    for key in budget:
+        if key != "steps":
+            raise unknown(f"key in [budget] of {path}", key, _BUDGET)
+    axes = override(read_axes(path, table, budget), overrides)
+    return Sweep(
+        checked_name(name or Path(path).stem),
+        str(texts["title"]),
+        str(texts["question"]),
+        texts["source"],
+        minutes,
+        tuple(specs_of(path, axes)),
+        str(path),
+        tuple(overrides),
+    )
+
+
+def shard(specs: Sequence["RunSpec"], number: int, count: int) -> list["RunSpec"]:
+    """The part of the runs that invocation `number` of `count` does; it depends on each run's id alone.
+
+    Args:
+        number: from 1 to `count`.
+    """
+    return [spec for spec in specs if int(spec.id.rpartition("-")[2], 16) % count == number - 1]
+
+
+def store_sweep(root: Path, sweep: Sweep) -> Path:
+    """Keep a resolved sweep as `sweeps/<name>.json` below the results folder.
+
+    Raises:
+        GradlabError: the folder cannot be written.
+    """
+    path = _folder(root) / f"{sweep.name}.json"
+    value = {
+        "sweep": VERSION,
+        "name": sweep.name,
+        "title": sweep.title,
+        "question": sweep.question,
+        "source": sweep.source,
+        "file": sweep.file,
+        "overrides": list(sweep.overrides),
+        "minutes": sweep.minutes,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "runs": [{"id": spec.id, "config": spec.config()} for spec in sweep.specs],
+    }
+    text = dumps(value, indent=1) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GradlabError(f"results folder `{root}` cannot be written: {error.strerror}") from error
+    write_whole(path, lambda file: file.write(text.encode()))
+    return path
+
+
+def stored_sweep(root: Path, name: str) -> StoredSweep:
+    """The sweep of this name in a results folder.
+
+    Raises:
+        GradlabError: there is none, or its file cannot be read.
+    """
+    names = sweep_names(root)
+    if name not in names:
+        hint = nearest(name, names) or "; `gradlab sweep FILE` makes one"
+        raise GradlabError(f"sweep `{name}` is not in {root}{hint}")
+    path = _folder(root) / f"{name}.json"
+    value = read_json(path)
+    try:
+        if value is None or value.pop("sweep") > VERSION:
+            raise ValueError
+        runs, overrides = tuple(value.pop("runs")), tuple(value.pop("overrides"))
+        return StoredSweep(**value, runs=runs, overrides=overrides)
+    except (KeyError, TypeError, ValueError):
+        raise GradlabError(f"{path} cannot be read: run `gradlab sweep` with its file again") from None
+
+
+def sweep_names(root: Path) -> list[str]:
+    """The sweeps that a results folder keeps, by name."""
+    found = _folder(root).glob("[!.]*.json")
+    return sorted(path.stem for path in found)
+
+
+def checked_name(name: str) -> str:
+    """A name that a file may have.
+
+    Raises:
+        GradlabError: it has other characters than letters, digits and ._=-, or starts with one of those.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w.=-]*", name, re.ASCII):
+        raise GradlabError(f"sweep name `{name}`: give letters, digits and . _ = - only")
+    return name
+
+
+def _folder(root: Path) -> Path:
+    return Path(root) / "sweeps"
+
+
+def _read(path: Path | str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise GradlabError(f"sweep file `{path}` cannot be read: {reason}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise GradlabError(f"sweep file `{path}` is not TOML: {error}") from error
+
+
+def _text(path: Path | str, key: str, value: Any, *, needed: bool) -> str | None:
+    if value is None and not needed:
+        return None
+    if not isinstance(value, str) or not value.strip():
+        missing = "is missing" if value is None else f"is {value!r}"
+        raise GradlabError(f'{key} in {path} {missing}: give a text, {key} = "..."')
+    return value.strip()
+
+
+def _minutes(path: Path | str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise GradlabError(f"minutes in [budget] of {path} is {value!r}: give a positive number")
+    return float(value)

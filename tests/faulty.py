@@ -1,0 +1,83 @@
+"""A task and a cell that compile in a moment, and the cell fails where a file says so: for tests of sweeps."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from gradlab.tasks import Batch
+
+SWITCHES = "GRADLAB_TEST_FAULTS"
+"""A folder; a fault happens while a file of its name is in it."""
+
+
+def is_on(fault):
+    folder = os.environ.get(SWITCHES)
+    return bool(folder) and (Path(folder) / fault).exists()
+
+
+class Recall:
+    """The first of a few numbers."""
+
+    input_size = output_size = min_length = 1
+    readout = "last"
+
+    def steps(self, length):
+        return length
+
+    def sample(self, key, batch_size, length):
+        values = jax.random.uniform(key, (length, batch_size, 1))
+        return Batch(values, values[0, :, 0])
+
+    def loss(self, outputs, batch):
+        return (outputs[-1, :, 0] - batch.targets) ** 2
+
+    def chance(self, length):
+        return 1 / 12
+
+    def solved(self, length):
+        return 1e-9
+
+    def task_curve(self, length):
+        return None
+
+
+class Faulty:
+    def __init__(self, fault: str = "none", rate: float = 0.5):
+        self.fault, self.rate = fault, rate
+
+    def init(self, key, input_size, hidden_size):
+        if is_on(self.fault):
+            {"raise": fall, "exit": leave, "hang": sleep, "kill": die, "interrupt": stop}[self.fault]()
+        return {"a": self.rate + 0.1 * jax.random.uniform(key, (hidden_size,))}
+
+    def carry(self, params, batch_size):
+        return jnp.zeros((batch_size, len(params["a"])))
+
+    def step(self, params, carry, x_t):
+        h_t = jnp.tanh(params["a"] * carry + x_t.sum(axis=-1, keepdims=True))
+        return h_t, h_t
+
+
+def fall():
+    raise RuntimeError("a mistake of the user's own")
+
+
+def leave():
+    os._exit(3)
+
+
+def sleep():
+    for _ in range(10_000):
+        time.sleep(0.1)
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stop():
+    raise KeyboardInterrupt

@@ -1,0 +1,102 @@
+"""What tests of sweeps share: a file that asks for small runs, and a command in a process group of its own."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from gradlab.runs.store import Store
+
+OWN = Path(__file__).with_name("faulty.py")
+CELL = f"{OWN}:Faulty"
+BASE = {"task": f"{OWN}:Recall", "cell": CELL, "length": 4, "hidden": 2, "batch": 2, "measure_batch": 2}
+ENTRY = "from gradlab.cli.app import entry; entry()"
+
+
+def write_toml(path, *, title="A trial", question="Does it work?", base=(), budget=(), grid=(), vary=()):
+    """A sweep's file; `base`, `budget`, `grid` and `vary` are mappings, or pairs."""
+    limit = {} if "steps" in (*dict(base), *dict(grid), *dict(vary)) else {"steps": 3}
+    lines = [f'title = "{title}"', f'question = "{question}"']
+    fixed = {field: value for field, value in (BASE | dict(base)).items() if field not in dict(grid)}
+    tables = [("[base]", fixed), ("[grid]", dict(grid)), ("[budget]", limit | dict(budget))]
+    for head, table in [*tables, *(("[[vary]]", {field: values}) for field, values in dict(vary).items())]:
+        lines += [head, *(f"{field} = {value!r}" for field, value in table.items())]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def surroundings(cache, **more):
+    """The environment of a command that is told nothing by the one that tests it."""
+    clean = {key: value for key, value in os.environ.items() if key not in ("TF_CPP_MIN_LOG_LEVEL", "XLA_FLAGS")}
+    return (
+        clean | {"GRADLAB_CACHE": str(cache), "COLUMNS": "80"} | {key: str(value) for key, value in more.items()}
+    )
+
+
+def start(words, results, cache, *, code="", stderr=subprocess.PIPE, **more):
+    """A command in a session of its own, so that all its processes can be found and killed."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": stderr, "text": True, "start_new_session": True}
+    env = surroundings(cache, GRADLAB_RESULTS=results, **more)
+    return subprocess.Popen([sys.executable, "-c", code + ENTRY, *map(str, words)], env=env, **pipes)
+
+
+def finish(words, results, cache, **more):
+    """A command to its end: exit code, stdout, stderr."""
+    process = start(words, results, cache, **more)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def living(session):
+    """The ids of the processes of a session that have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, sid = path.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(sid) == session and state not in "ZX":
+            found.append(int(path.parent.name))
+    return found
+
+
+def wait_for(condition, process=None, seconds=90):
+    """Wait until something is so, while a process lives."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process is None or process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.01)
+
+
+def lines_of(folder):
+    """How many whole checkpoint lines each attempt has, by its directory."""
+    logs = {path.parent: path for path in folder.glob("runs/.*/log.jsonl")}
+    counts = {}
+    for attempt, path in logs.items():
+        try:
+            counts[attempt] = path.read_bytes().count(b"\n")
+        except OSError:
+            continue
+    return counts
+
+
+def arrays_of(folder):
+    """Of every finished run, the bytes of each array of its curves."""
+    runs = Store(folder).scan()
+    return {
+        run.id: {
+            name: (array.dtype, array.shape, np.ascontiguousarray(array).tobytes())
+            for name, array in run.arrays().items()
+        }
+        for run in runs
+        if run.finished
+    }
+
+
+def statuses(folder):
+    """The status of every run by its id."""
+    return {run.id: run.status for run in Store(folder).scan()}

@@ -1,0 +1,69 @@
+"""Stored runs whose findings are known, for the tests of what reads a results folder."""
+
+import numpy as np
+
+from gradlab.gradient.curve import GradientCurve
+from gradlab.report.records import ROLES
+from gradlab.runs.spec import NUMERICS, STORE
+from gradlab.runs.store import Store
+
+CONFIG = {
+    "store": STORE, "numerics": NUMERICS, "task": "adding", "cell": "lstm", "length": 40,
+    "hidden": 8, "batch": 4, "seed": 0, "optimizer": "adam", "learning_rate": 0.01, "clip": "norm:1",
+    "steps": 100, "stop": "solved", "dtype": "float32", "measure": "checkpoints", "measure_batch": 8,
+}  # fmt: skip
+STEPS = (0, 10, 100)
+
+
+def falling(decades, lags=40, examples=8, seed=0):
+    """A curve whose typical line falls in a straight line by `decades` from lag 1 to lag T."""
+    noise = np.random.default_rng(seed).normal(size=examples)
+    line = -decades * np.arange(lags) / (lags - 1)
+    return GradientCurve.of({"h": line[:, None] + (noise - noise.mean())})
+
+
+def severity(verdict):
+    return np.inf if verdict.word == "non-finite" else abs(verdict.decades)
+
+
+def put(root, curves, *, status="trained", step=STEPS, total=None, findings=(), loss=None, **config):
+    """Store one run with these task curves at the checkpoints, as the engine writes it."""
+    config = CONFIG | config
+    run_id = f"{config['task']}-{config['cell'].replace(':', '-')}-T{config['length']}-s{config['seed']}"
+    run_id += "" if config["steps"] else "-probe"
+    attempt = Store(root).begin(run_id, config)
+    attempt.write_json("env.json", {"execution": {"platform": "cpu"}, "command": ["gradlab"]})
+    kinds = {"task": curves} | ({"total": total} if total else {})
+    marks, arrays = [], {"step": np.array(step[: len(curves)])}
+    for index, at in enumerate(arrays["step"]):
+        found = {
+            kind: {leaf: c[index].summary(leaf).as_dict() for leaf in c[index].leaves}
+            | {"non_finite": list(findings)}
+            for kind, c in kinds.items()
+        }
+        marks.append({"step": int(at), "loss": 0.2, "curves": found})
+        attempt.log(marks[-1])
+    for kind, every in kinds.items():
+        for leaf in every[0].leaves:
+            values = {
+                "typical": [c.typical(leaf) for c in every],
+                "rms": [c.rms(leaf) for c in every],
+                "dead": [c.dead(leaf) for c in every],
+            } | {f"q{q}": [c.quantile(q / 100, leaf) for c in every] for q in (10, 50, 90)}
+            arrays |= {f"{kind}/{leaf}/{name}": np.stack(rows) for name, rows in values.items()}
+    if loss is None:
+        loss = np.linspace(0.5, 0.005, config["steps"]) if config["steps"] else np.empty(0)
+    gates = {"gate/f": np.array([[0.7, 0.0], [0.8, 0.1], [0.9, 0.3]])[: len(curves)]}
+    attempt.write_arrays("curves.npz", arrays | gates | {"trace/loss": loss})
+    worst = max(range(len(marks)), key=lambda i: severity(curves[i].verdict()))
+    done = {
+        "status": status,
+        "training_steps": int(arrays["step"][-1]),
+        "solved_at": 100 if status == "solved" else None,
+        "diverged": {"step": 101, "what": "loss"} if status == "diverged" else None,
+        "reason": "ValueError: broken" if status == "failed" else None,
+        "losses": {"chance": 1 / 6, "solved": 0.01, "final": 0.2, "test": None},
+        "wall_seconds": 1.5,
+        "summary": dict(zip(ROLES, (marks[0], marks[worst], marks[-1]), strict=True)),
+    }
+    return attempt.finish(done)

@@ -1,0 +1,254 @@
+"""What a sweep over lengths says: figures, sentences, tables, and the small files that are committed."""
+
+import math
+import re
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from synthetic import CONFIG, falling, put
+
+from gradlab.errors import GradlabError
+from gradlab.judge.statistics import share
+from gradlab.report import against, by_length, gallery, lengths, reach, study
+from gradlab.report.page import write_report
+from gradlab.report.records import grouped, read
+from gradlab.runs.store import Store
+from gradlab.runs.sweeps import StoredSweep
+
+matplotlib.use("Agg")
+LENGTHS = (20, 40, 80)
+
+
+def trained(root, solves, *, lost=0.05, cells=("lstm",), seeds=3):
+    """Runs at three lengths; `solves(cell, length, seed)`, and `lost` decades per timestep before training."""
+    for cell in cells:
+        for length in LENGTHS:
+            for seed in range(seeds):
+                status = "solved" if solves(cell, length, seed) else "trained"
+                curves = [falling(decades, length) for decades in (lost * length, lost * length, 0.5)]
+                put(root, curves, status=status, cell=cell, length=length, seed=seed)
+
+
+def sweep_of(root, *, absent=(), name="adding_length", **more):
+    """The sweep that asked for every run of a folder, and for some that are not there."""
+    runs = [{"id": run.id, "config": run.config} for run in Store(root).scan()]
+    runs += [
+        {"id": f"adding-gru-T20-s{seed}", "config": CONFIG | {"cell": "gru", "seed": seed}} for seed in absent
+    ]
+    given = {"title": "Which cell remembers?", "question": "To which T?", "source": None, "minutes": None}
+    given |= {"file": f"experiments/{name}.toml", "overrides": (), "made": "2026-01-01T00:00:00+00:00"}
+    return StoredSweep(name=name, runs=tuple(runs), **given | more)
+
+
+@pytest.mark.parametrize("count, of", [(0, 1), (0, 3), (1, 3), (3, 3), (7, 20), (20, 20)])
+def test_share_has_wilsons_interval(count, of):
+    expected = stats.binomtest(count, of).proportion_ci(method="wilson")
+    found = share(count, of)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert str(found) == f"{count} of {of}" and found.rate == count / of
+
+
+def test_no_seed_has_no_share():
+    assert math.isnan(share(0, 0).rate) and math.isnan(share(0, 0).low)
+
+
+@pytest.mark.parametrize(
+    "counts, words",
+    [
+        ((3, 3, 0), "solved T = 40 in 3 of 3 seeds and T = 80 in 0 of 3: it solves up to T = 40"),
+        ((3, 3, 3), "in every seed (3 of 3 there): it solves at least T = 80"),
+        ((0, 0, 0), "solved T = 20 in 0 of 3 seeds and no longer one: it solves none of these lengths"),
+        ((3, 1, 2), "and T = 40 in 1 of 3: it solves up to T = 20; beyond that T = 80 in 2 of 3"),
+        ((2, 0, 0), "solved T = 20 in 2 of 3 seeds, so not even the shortest length in every seed"),
+    ],
+)
+def test_reach_in_words(counts, words):
+    found = reach.reach(
+        {at: share(count, 3) for at, count in zip(LENGTHS, counts, strict=True)}, "solved", "solves"
+    )
+    assert found.endswith(words)
+
+
+def test_opposite_stores_give_opposite_answers(tmp_path):
+    trained(tmp_path / "short", lambda cell, length, seed: length <= 20, lost=0.1)
+    trained(tmp_path / "long", lambda cell, length, seed: True, lost=0.001)
+    short, long = (study.answers(read(tmp_path / name, print)) for name in ("short", "long"))
+    assert (
+        "**LSTM on adding** solved T = 20 in 3 of 3 seeds and T = 40 in 0 of 3: it solves up to T = 20." in short
+    )
+    assert "is held over T = 20 in 3 of 3 seeds and T = 40 in 0 of 3: it holds up to T = 20" in short
+    assert "(2.0 [2.0, 2.0] decades lost over T = 20, 4.0 [4.0, 4.0] decades lost over T = 40)" in short
+    assert "where it vanished, 0 of 6 runs solved the task; where it was held, 3 of 3 runs solved" in short
+    assert "Solved runs lost up to 2.0 decades there, unsolved ones from 4.0 on." in short
+    assert "it solves at least T = 80" in long and "it holds at least T = 80" in long
+    assert "where it was held, 9 of 9 runs solved the task. Solved means within 100 training steps." in long
+    assert "vanish" not in long and "unsolved" not in long
+
+
+def test_figure_of_solving(tmp_path):
+    trained(
+        tmp_path,
+        lambda cell, length, seed: length == 20 or (cell, length, seed) == ("gru", 40, 0),
+        cells=("rnn", "gru"),
+    )
+    lines = lengths.lines_of(read(tmp_path, print), 10)
+    drawing = lengths.solving_figure("x", lines)
+    rate, span, table = drawing.figure.axes
+    drawn = {line.get_label(): line.get_ydata().tolist() for line in rate.get_lines()}
+    assert (drawn["RNN"], drawn["GRU"]) == ([1, 0, 0], pytest.approx([1, 1 / 3, 0]))
+    low, high = rate.collections[1].get_segments()[1][:, 1]  # of the GRU at T = 40
+    assert (low, high) == pytest.approx((share(1, 3).low, share(1, 3).high))
+    assert {line.get_fillstyle() for line in rate.get_lines() if line.get_marker() != "None"} == {"full", "bottom"}
+    spans = next(line for line in span.get_lines() if line.get_label() == "RNN")
+    assert spans.get_ydata() == pytest.approx([-1, -2, -4])
+    assert drawing.heading == "adding: solved in every seed by RNN up to T = 20, GRU up to T = 20"
+    texts = {text.get_text() for text in table.texts}
+    assert {"3 of 3, step 100", "1 of 3, step 100", "0 of 3 solved", "RNN", "GRU"} == texts
+    assert {text.get_text() for text in rate.texts} == {"RNN", "GRU"}
+
+
+def test_figure_of_lengths(tmp_path):
+    for length in (20, 40):
+        put(tmp_path, [falling(length / 2, length)] * 3, length=length, status="solved")
+        put(tmp_path, [falling(0.5, length)] * 3, length=length, cell="gru")
+    drawing = lengths.lengths_figure("x", lengths.lines_of(read(tmp_path, print), 10))
+    titles = [" ".join(ax.get_title(loc="left").split()[:-6]) for ax in drawing.figure.axes]
+    assert titles[::2] == [f"{name} at initialisation" for name in ("span", "slope", "half-life", "horizon")]
+    assert titles[1::2] == [f"{name} at the end of training" for name in ("span", "slope", "half-life", "horizon")]
+    values = [{line.get_label(): line.get_ydata() for line in ax.get_lines()} for ax in drawing.figure.axes]
+    assert values[0]["LSTM"] == pytest.approx([-10, -20])
+    assert values[2]["LSTM"] == pytest.approx([-10 / 19, -20 / 39])
+    assert values[4]["LSTM"] == pytest.approx([math.log10(2) * 19 / 10, math.log10(2) * 39 / 20])
+    assert values[6]["GRU"] == pytest.approx([20, 40])
+    assert drawing.heading == "adding: at T = 40 GRU held the gradient at the end of training, 1 other does not"
+
+
+def test_ten_initialisations_are_named_and_told_apart(tmp_path):
+    for bias in range(10):
+        for length in (20, 40):
+            curves = [falling(length / 2**bias, length)]
+            put(tmp_path, curves, status="measured", steps=0, length=length, cell=f"lstm:forget_bias={bias}")
+    (drawing,) = gallery.against_length(read(tmp_path, print))
+    assert drawing.heading.startswith("adding: at T = 40 6 of 10 settings held the gradient")
+    for ax in drawing.figure.axes:
+        assert len({text.get_text() for text in ax.texts}) == 10
+        heights = sorted(text.xyann[1] for text in ax.texts)
+        assert np.diff(heights).min() > 0.03 and heights[0] >= 0 and heights[-1] <= 1
+        looks = {(line.get_color(), line.get_linestyle()) for line in ax.get_lines() if line.get_label()[0] != "_"}
+        assert len(looks) == 10
+
+
+def test_lines_that_differ_in_training_steps_say_so(tmp_path):
+    for length, steps in ((20, 100), (40, 200), (80, 200)):
+        put(tmp_path, [falling(1.0, length)] * 3, length=length, steps=steps)
+    lines = lengths.lines_of(read(tmp_path, print), 10)
+    assert [line.label for line in lines] == ["LSTM, 100 training steps", "LSTM, 200 training steps"]
+    assert "differ in steps are drawn apart" in lengths.lengths_figure("x", lines).caption
+
+
+def test_names_of_lines_are_moved_no_more_than_it_takes():
+    assert against.spread([0.2, 0.8], 0.1) == [0.2, 0.8]
+    assert against.spread([0.0, 0.0, 1.0], 0.1) == pytest.approx([0.0, 0.1, 1.0])
+    crowded = against.spread([0.5] * 4 + [0.52], 0.1)
+    assert np.diff(sorted(crowded)).min() == pytest.approx(0.1) and np.mean(crowded) == pytest.approx(0.504)
+
+
+def test_table_by_length(tmp_path):
+    trained(tmp_path, lambda cell, length, seed: length < 80 and seed < 2, lost=0.1)
+    found = by_length.rows(read(tmp_path, print))
+    assert [row["length"] for row in found] == list(LENGTHS)
+    first = found[0]
+    assert (first["runs"], first["solved"], first["median_step_solved"]) == (3, 2, 100)
+    assert first["initial_span"] == pytest.approx(-2) and first["initial_slope"] == pytest.approx(-2 / 19)
+    assert first["initial_half_life"] == pytest.approx(math.log10(2) * 19 / 2)
+    assert math.isnan(found[-1]["median_step_solved"]) and found[-1]["final_horizon_reached"] == 3
+    text = by_length.table(found)
+    assert "| adding | LSTM | 20 | 3 | 2 of 3 | [0.21, 0.94] | 100 |" in text and text.count(">= 80") == 1
+
+
+def test_report_of_a_sweep_is_about_its_runs_alone(tmp_path):
+    trained(tmp_path, lambda cell, length, seed: length <= 40)
+    sweep = sweep_of(tmp_path)
+    put(tmp_path, [falling(1.0)] * 3, cell="gru")
+    paths = write_report(tmp_path, print, sweep=sweep)
+    text = paths[0].read_text()
+    assert text.startswith(
+        "# Which cell remembers?\n\nTo which T?\n\n9 of 9 runs are there: 6 solved, 3 trained.\n"
+    )
+    assert "GRU" not in text and "gradlab sweep experiments/adding_length.toml" in text
+    shown = set(re.findall(r"\((figures/[^)]+)\)", text))
+    assert shown == {str(path.relative_to(tmp_path / "report")) for path in paths if path.parent.name == "figures"}
+    assert shown >= {"figures/solving-adding.svg", "figures/lengths-adding.svg"}
+    assert all(path.exists() for path in paths)
+
+
+def test_what_is_kept_of_a_sweep_is_small_and_the_same_again(tmp_path):
+    trained(tmp_path, lambda cell, length, seed: length <= 40)
+    sweep = sweep_of(tmp_path)
+    kept = [path for path in write_report(tmp_path, print, sweep=sweep) if "summaries" in path.parts]
+    assert {path.parent for path in kept} == {tmp_path / "summaries" / "adding_length"}
+    names = ["README.md", "lengths.csv", "solving-adding.svg", "lengths-adding.svg"]
+    assert [path.name for path in kept] == names
+    assert all(0 < path.stat().st_size < 200_000 for path in kept)
+    readme = kept[0].read_text()
+    assert "it solves up to T = 40" in readme and "(solving-adding.svg)" in readme
+    assert "gradlab sweep experiments/adding_length.toml\ngradlab report --sweep adding_length" in readme
+    table = pd.read_csv(kept[1])
+    assert table["length"].tolist() == list(LENGTHS) and table["solved"].tolist() == [3, 3, 0]
+    before = {path: path.read_bytes() for path in kept}
+    write_report(tmp_path, print, sweep=sweep)
+    assert {path: path.read_bytes() for path in kept} == before
+
+
+def test_runs_that_are_not_there_are_counted_and_named(tmp_path):
+    trained(tmp_path, lambda cell, length, seed: True)
+    put(tmp_path, [falling(1.0)] * 2, status="interrupted", cell="rnn")
+    put(tmp_path, [falling(1.0)], status="failed", cell="rnn", seed=1)
+    sweep = sweep_of(tmp_path, absent=(0, 1))
+    text = write_report(tmp_path, print, sweep=sweep)[0].read_text()
+    assert "**9 of 13 runs are there: 9 solved. Not there: 2 missing, 1 interrupted, 1 failed.**" in text
+    for words in (
+        "`adding-gru-T20-s0` is missing",
+        "`adding-rnn-T40-s0` interrupted at",
+        "failed: ValueError: broken",
+    ):
+        assert words in text
+    assert "RNN on adding" not in text
+
+
+def test_a_run_of_another_config_is_not_the_one_that_was_asked_for(tmp_path):
+    trained(tmp_path, lambda cell, length, seed: True)
+    sweep = sweep_of(tmp_path)
+    changed = [run | {"config": run["config"] | {"batch": 5}} for run in sweep.runs[:1]]
+    assert study.study_of(sweep, read(tmp_path, print)).absent == {}
+    other = StoredSweep(**vars(sweep) | {"runs": (*changed, *sweep.runs[1:])})
+    found = study.study_of(other, read(tmp_path, print))
+    assert found.absent == {sweep.ids[0]: "missing"} and len(found.there) == 8
+
+
+def test_a_sweep_without_a_finished_run_names_its_command(tmp_path):
+    put(tmp_path, [falling(1.0)] * 2, status="interrupted")
+    sweep = sweep_of(tmp_path, name="mine", file="a b.toml", overrides=("length=20,40",))
+    with pytest.raises(GradlabError, match="none of the 1 runs of sweep mine is finished") as error:
+        write_report(tmp_path, print, sweep=sweep)
+    assert "`gradlab sweep 'a b.toml' --set length=20,40 --name mine`" in str(error.value)
+    assert not (tmp_path / "report").exists() and not (tmp_path / "summaries").exists()
+
+
+def test_progress_is_told(tmp_path):
+    trained(tmp_path, lambda cell, length, seed: True, seeds=1)
+    heard = []
+    write_report(tmp_path, print, progress=heard.append)
+    assert heard[0] == "report: 0 runs read" and "report: figure 1, solving-adding" in heard
+
+
+def test_borrowed_weights_have_no_line(tmp_path):
+    for length in LENGTHS:
+        put(tmp_path, [falling(1.0, length)], steps=0, status="measured", length=length, params="some-run")
+    records = read(tmp_path, print)
+    assert list(gallery.against_length(records)) == []
+    (group,) = grouped(records, without=["length"])
+    assert "with the weights of some-run its gradient is held" in reach.sentence(group, "LSTM")
