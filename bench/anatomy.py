@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 from bench.case import Case
-from bench.contenders.parts import CALL
 from bench.fleet import Worker, closing
 from bench.rounds import Effort, alternate, pilot, share, trains
 from bench.rows import Row, of_case
@@ -21,6 +20,8 @@ PARTS = {
     "unsquashed": "all, with gates that are straight lines",
     "whole": "all",
 }
+CALL = 10
+"""Passes at least in one turn, all in one compiled call."""
 SINGLE = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "PJRT_NPROC": "1"}
 
 

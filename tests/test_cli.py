@@ -31,7 +31,7 @@ from gradlab.runs.store import Store
 from gradlab.tasks import TASKS
 from gradlab.training.loop import Checkpoint
 
-COMMANDS = ("run", "probe", "report", "ls", "show", "cells", "tasks", "doctor")
+COMMANDS = ("run", "probe", "sweep", "report", "ls", "show", "cells", "tasks", "doctor")
 OWN = """
 import jax
 import jax.numpy as jnp
@@ -192,6 +192,7 @@ FIELDS = {
     "spec": dict,
     "status": str,
     "reason": type(None),
+    "every": type(None),
     "training_steps": int,
     "solved_at": type(None),
     "diverged": type(None),

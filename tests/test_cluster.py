@@ -113,7 +113,7 @@ def test_what_a_terminal_shows(tmp_path, cache):
         r"2 of 3 done · 1 running · 1 fail",
     ):
         assert re.search(words, text), text
-    assert re.search(rf"recall-\S+  training step +[1-9]\d+ of at most {LONG}  \d+ s", text)
+    assert re.search(rf"recall-\S+  training step +[1-9]\d* of at most {LONG}  \d+ s", text)
     assert re.search(r"about \d+ s left · slowest recall-", text)
     (failure,) = re.findall(r"\[\d/3\] (\S+) failed: RuntimeError: a mistake", text)
     assert "fault=raise" in failure and "not solved within" not in text, "what went well is counted"
@@ -122,12 +122,12 @@ def test_what_a_terminal_shows(tmp_path, cache):
 # ---------------------------------------------------------------- faults
 
 
-def test_faults_cost_nobody_else_anything(tmp_path, cache):
+def test_faults_cost_nobody_else_anything(tmp_path, cache, done):
     """13 runs on two workers: one is killed from outside, one exits, one raises, one hangs, one has no end."""
     faults = ("raise", "exit", "hang")
     vary = {"seed": list(range(1, 8)), "cell": [f"{CELL}:fault={fault}" for fault in faults]}
     file = write_toml(tmp_path / "trial.toml", base={"steps": 3}, vary=vary | {"steps": [LONG, ENDLESS]})
-    file.write_text(file.read_text().replace("[budget]", f"[budget]\nminutes = {8 / 60}"))
+    file.write_text(file.read_text().replace("[budget]", f"[budget]\nminutes = {10 / 60}"))
     short, long, endless = (RunSpec(**BASE, steps=steps) for steps in (3, LONG, ENDLESS))
     innocent = [short.id, long.id, *(replace(short, seed=seed).id for seed in vary["seed"])]
     guilty = [replace(short, cell=cell).id for cell in vary["cell"]] + [endless.id]
@@ -148,8 +148,8 @@ def test_faults_cost_nobody_else_anything(tmp_path, cache):
     assert reasons[0].startswith("RuntimeError: a mistake of the user's own (")
     assert reasons[1:] == [
         "its process died twice (killed, out of memory, or it called os._exit)",
-        "ran past its 8 s",
-        "OutOfTime: ran past its 8 s",
+        "ran past its 10 s",
+        "OutOfTime: ran past its 10 s",
     ]
     for name, reason in zip(guilty, reasons, strict=True):
         assert f"{name} failed: {reason}" in err and f"{results}/runs/{name}/" in err, "told when it happens"
@@ -165,7 +165,7 @@ def test_faults_cost_nobody_else_anything(tmp_path, cache):
     assert code == 0 and ended == again
 
 
-def test_a_full_disk_is_named_and_costs_nothing_that_is_finished(tmp_path, cache):
+def test_a_full_disk_is_named_and_costs_nothing_that_is_finished(tmp_path, cache, done):
     """A limit on the size of files, which a process hands down to its workers, fails as a full disk does."""
     grid = {"seed": [0, 1, 2], "steps": [3, 4000]}
     file = write_toml(tmp_path / "trial.toml", grid=grid, base={"stop": "never"})
@@ -188,7 +188,7 @@ def test_ctrl_c_stops_the_workers_and_the_rest_is_done_later(tmp_path, cache):
     file = write_toml(tmp_path / "trial.toml", base=base, grid={"seed": [0, 1, 2, 3]})
     results, words = tmp_path / "results", ["sweep", file, "--jobs", "2"]
     process = start(words, results, cache)
-    wait_for(lambda: sorted(lines_of(results).values())[-2:] > [8, 8], process)
+    wait_for(lambda: sum(lines > 8 for lines in lines_of(results).values()) == 2, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the parent and its workers alike
     pressed = time.monotonic()
     out, err = process.communicate(timeout=60)

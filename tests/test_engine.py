@@ -205,6 +205,7 @@ def test_a_run_that_calls_sys_exit(store, monkeypatch):
 
 
 def test_a_run_past_its_time(store):
+    go(some(2), store)  # what both are compiled to
     specs = [*some(0, steps=10**6, stop="never"), *some(1)]
     started = time.monotonic()
     _, ended = go(specs, store, timeout=3.0)

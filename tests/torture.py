@@ -73,7 +73,10 @@ class Torture:
         died = time.monotonic()
         process.communicate()
         wait_for(lambda: not set(living(process.pid)), seconds=LONGEST_AFTERLIFE)
-        lines = lines_of(results)
+        # What was torn is of a process that was killed now, not earlier.
+        lines = {
+            path: count for path, count in lines_of(results).items() if int(path.name.rpartition("-")[2]) in own
+        }
         self.kills += 1
         self.torn += len(lines)
         self.after_a_line += any(lines.values())

@@ -14,8 +14,6 @@ from gradlab.cells.initializers import Scheme
 from gradlab.cells.lstm import LSTM, lstm
 from gradlab.training.unroll import unroll
 
-CALL = 10
-"""Passes in one compiled call."""
 TINY = 1e-6
 
 

@@ -10,6 +10,7 @@ import queue
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
@@ -126,7 +127,9 @@ def reason_of(error: BaseException | None, deaths: int) -> str:
 def local(jobs: int, invocation: str) -> Iterator[Crew]:
     """Single-threaded processes of this machine, which die with this one."""
     with _quiet(), dask.config.set(SETTINGS):
-        with _sigint_blocked():
+        with _sigint_blocked(), warnings.catch_warnings():
+            # The scheduler serves pages about itself, at another port where another sweep has the usual one.
+            warnings.filterwarnings("ignore", "Port .* is already in use")
             cluster = LocalCluster(
                 n_workers=jobs,
                 threads_per_worker=1,

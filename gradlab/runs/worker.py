@@ -221,14 +221,14 @@ class _Hearing:
     """Hears the events of a run in a worker: halts it when asked to, and tells how far it is."""
 
     def __init__(self, order: Order, tell: Tell) -> None:
-        self._order, self._tell, self._told = order, tell, time.monotonic()
+        self._order, self._tell, self._next = order, tell, 0.0
 
     def __call__(self, event: "Event") -> None:
         if _halted.get(self._order.invocation):
             raise KeyboardInterrupt
-        step = getattr(event, "step", None)
-        if step is not None and time.monotonic() - self._told >= TELL_EVERY:
-            self._told = time.monotonic()
+        step = getattr(event, "step", 0)
+        if step and time.monotonic() >= self._next:
+            self._next = time.monotonic() + TELL_EVERY
             self._tell({"step": step})
 
 

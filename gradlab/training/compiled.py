@@ -58,4 +58,4 @@ def _programs(model: Model, plan: Plan) -> Programs:
     )
 
 
-_shared = lru_cache(maxsize=32)(_programs)
+_shared = lru_cache(maxsize=8)(_programs)  # each holds compiled code, tens of MB
