@@ -1,1 +1,1 @@
-"""What is true: statistics over seeds."""
+"""What is true: statistics over seeds, and curves against what was blessed."""

@@ -4,9 +4,16 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+PERMUTATIONS = 9_999
+"""Random splits of two samples; where there are not more than `EXACT` splits, all of them are taken."""
+EXACT = 20_000
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,61 @@ def share(count: int, of: int, confidence: float = 0.95) -> Share:
     return Share(count, of, 0.0 if count == 0 else low, 1.0 if count == of else high)
 
 
+@dataclass(frozen=True)
+class Correlation:
+    """A rank correlation with its 95 % interval; nan where there is none, the ends also where it is exactly ±1.
+
+    Attributes:
+        value: Spearman's rho, from -1 to 1. low, high: of its interval. count: how many pairs.
+    """
+
+    value: float
+    low: float
+    high: float
+    count: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.value:.2f}" if math.isnan(self.low) else f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        )
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float], confidence: float = 0.95) -> Correlation:
+    """Spearman's rank correlation of pairs, ties sharing their mean rank; infinite values have a rank too.
+
+    rho = corr(rank x, rank y); the interval is tanh(artanh(rho) ± z sqrt((1 + rho²/2) / (n - 3))).
+
+    Args:
+        x, y: the two numbers of each pair. confidence: of the interval, which takes pairs as independent.
+
+    Returns:
+        The correlation; nan for fewer than 4 pairs, or where all x or all y are the same.
+
+    Example:
+        >>> str(rank_correlation([1, 2, 3, 4, 5, 6], [1, 3, 2, 5, 4, float("inf")]))
+        '0.89 [0.07, 0.99]'
+
+    Source: Bonett and Wright (2000), "Sample size requirements for estimating Pearson, Kendall and Spearman
+    correlations", https://doi.org/10.1007/BF02294183
+    """
+    count = len(x)
+    if count < 4 or len(set(x)) < 2 or len(set(y)) < 2:
+        return Correlation(math.nan, math.nan, math.nan, count)
+    ranks = np.array([_ranks(values) for values in (x, y)])
+    rho = float(np.clip(np.corrcoef(ranks)[0, 1], -1.0, 1.0))
+    if abs(rho) > 1 - 1e-12:
+        return Correlation(float(round(rho)), math.nan, math.nan, count)
+    half = NormalDist().inv_cdf(0.5 + confidence / 2) * math.sqrt((1 + rho**2 / 2) / (count - 3))
+    return Correlation(rho, math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half), count)
+
+
+def _ranks(values: Sequence[float]) -> np.ndarray:
+    """Ranks from 1, ties sharing their mean."""
+    _, place, many = np.unique(np.asarray(values, float), return_inverse=True, return_counts=True)
+    last = np.cumsum(many)
+    return (last - (many - 1) / 2)[place]
+
+
 def verdict_over_seeds(words: Sequence[str]) -> str:
     """`vanishing in 5 of 8`: the commonest verdicts and how many seeds gave them.
 
@@ -119,3 +181,118 @@ def verdict_over_seeds(words: Sequence[str]) -> str:
     if len(counts) == 1:
         return counts[0][0] if len(words) == 1 else f"{counts[0][0]} in {len(words)} of {len(words)}"
     return ", ".join(f"{word} in {count} of {len(words)}" for word, count in counts)
+
+
+class MaxT(NamedTuple):
+    """Two samples of curves compared at every lag at once.
+
+    Attributes:
+        shift: (K,), mean of the second sample minus mean of the first.
+        p: (K,), of no difference at any lag, adjusted for the number of lags.
+        low, high: (K,), the simultaneous 95 % band of the shift.
+        spread: (K,), the pooled standard deviation over seeds.
+        critical: the 95 % point of the largest |t| over lags; alarm: its 99 % point.
+    """
+
+    shift: NDArray[np.float64]
+    p: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    critical: float
+    alarm: float
+
+
+def max_t(first: ArrayLike, second: ArrayLike, seed: int = 0) -> MaxT:
+    """The permutation test of the largest |t| over lags, which holds its level however lags are correlated.
+
+    t(k) = (ȳ(k) - x̄(k)) / (s(k) √(1/n + 1/m)) with the pooled s(k); under no difference the labels of the seeds
+    may be exchanged, so max |t| is compared with its values over exchanged labels.
+
+    Args:
+        first, second: (n, K) and (m, K), finite, n + m at least 4. seed: of the random splits, where not all
+            are taken.
+
+    Example:
+        >>> x = np.arange(8.0)[:, None] % 3
+        >>> found = max_t(x, x + 5)
+        >>> found.shift.tolist(), bool(found.p[0] < 0.001)
+        ([5.0], True)
+
+    Source: Westfall & Young (1993), "Resampling-based multiple testing", section 2.3
+    """
+    x, y = np.asarray(first, float), np.asarray(second, float)
+    n, m = len(x), len(y)
+    values = np.concatenate([x, y])
+    values = values - values.mean(axis=0)
+    total = (values**2).sum(axis=0)
+    share = n * m / (n + m)
+
+    def squared_t(shift: NDArray[np.float64]) -> NDArray[np.float64]:
+        # The sums of squares between and within groups add up to one that no split changes.
+        between = share * shift**2
+        within = np.maximum(total - between, 1e-12 * total)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(between > 0, (n + m - 2) * between / within, 0.0)
+
+    shift = y.mean(axis=0) - x.mean(axis=0)
+    t = np.sqrt(squared_t(shift))
+    labels = _splits(n, m, seed)
+    largest = np.sqrt(squared_t(labels @ values).max(axis=1))
+    # What is equal but for rounding counts as reached, or the observed split would miss itself.
+    p = np.mean(largest[:, None] >= t * (1 - 1e-9), axis=0)
+    spread = np.sqrt(np.maximum(total - share * shift**2, 0.0) / (n + m - 2))
+    critical, alarm = (float(np.quantile(largest, q, method="higher")) for q in (0.95, 0.99))
+    half = critical * spread / math.sqrt(share)
+    return MaxT(shift, p, shift - half, shift + half, spread, critical, alarm)
+
+
+def _splits(n: int, m: int, seed: int) -> NDArray[np.float64]:
+    """Rows that give mean(second) - mean(first) of a split; the first row is the split that was observed."""
+    observed = np.repeat([-1.0 / n, 1.0 / m], [n, m])
+    if math.comb(n + m, n) > EXACT:
+        random = np.random.default_rng(seed)
+        return np.vstack([observed, random.permuted(np.tile(observed, (PERMUTATIONS, 1)), axis=1)])
+    rows = np.full((math.comb(n + m, n), n + m), 1.0 / m)
+    for row, chosen in zip(rows, combinations(range(n + m), n), strict=True):
+        row[list(chosen)] = -1.0 / n
+    return rows
+
+
+def seeds_to_decide(found: MaxT, margin: float) -> int:
+    """How many seeds on each side would decide, if spread and shift stay as they are.
+
+    Where the shift is within the margin: so many that the band is; where it is beyond: so many that it is
+    significant at 1 %.
+
+    Args:
+        found: an inconclusive comparison. margin: decades.
+
+    Example:
+        >>> noise = np.random.default_rng(0).normal(size=(8, 1))
+        >>> seeds_to_decide(max_t(noise[:4], noise[4:]), margin=10.0)
+        4
+    """
+    beyond = np.abs(found.shift) > margin
+    room = np.where(beyond, np.abs(found.shift), np.maximum(margin - np.abs(found.shift), 1e-3))
+    points = np.where(beyond, found.alarm, found.critical)
+    needed = 2 * (points * found.spread / room) ** 2
+    return max(4, math.ceil(float(needed[beyond].min() if beyond.any() else needed.max())))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """P values adjusted for their number, so that the chance of any false alarm among them stays as one's own.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+
+    Source: Holm (1979), "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+    Statistics 6, pp. 65-70
+    """
+    adjusted = [0.0] * len(values)
+    running = 0.0
+    for rank, index in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        running = max(running, min(1.0, (len(values) - rank) * values[index]))
+        adjusted[index] = running
+    return adjusted

@@ -1,0 +1,43 @@
+"""The pytest plugin: a fixture and an option, and nothing at all until a test asks for the fixture."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+FOLDER = "gradient_baselines"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--gradlab-bless`."""
+    group = parser.getgroup("gradlab", "gradient curves")
+    group.addoption(
+        "--gradlab-bless",
+        action="store_true",
+        help="accept the gradient curves that tests measure as new baselines",
+    )
+
+
+@pytest.fixture
+def gradient_curve(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """`gradient_curve(cell, length=100)` is `assert_curve` with a baseline named after the test.
+
+    The baseline is `gradient_baselines/<file>-<test>.json` beside the file of the test, with `-2` and so on for
+    further calls; `baseline=` names another. `--gradlab-bless` writes it.
+    """
+    calls = 0
+
+    def check(cell: Any, *, length: int, **options: Any) -> None:
+        __tracebackhide__ = True
+        from gradlab.testing import assert_curve
+
+        nonlocal calls
+        calls += 1
+        label = re.sub(r"[^A-Za-z0-9._=-]+", "-", f"{request.path.stem}-{request.node.name}").strip("-")
+        name = label if calls == 1 else f"{label}-{calls}"
+        options.setdefault("baseline", request.path.parent / FOLDER / f"{name}.json")
+        options.setdefault("bless", request.config.getoption("--gradlab-bless"))
+        assert_curve(cell, length=length, **options)
+
+    return check

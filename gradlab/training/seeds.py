@@ -1,0 +1,98 @@
+"""Curves of single seeds before and after some training steps, and of many seeds at once before training.
+
+The keys of every seed are threefry keys (`keys.py`), whose bits are fixed by the algorithm and, here, by the
+layout in which they are counted: neither follows a default of jax that may change.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from gradlab.cells import Params
+from gradlab.gradient.adjoint import Adjoint
+from gradlab.gradient.curve import GradientCurve
+from gradlab.gradient.measure import measured, to_curve
+from gradlab.tasks import Batch
+from gradlab.training.compiled import Programs, programs_for
+from gradlab.training.keys import stream
+from gradlab.training.model import Model
+from gradlab.training.observe import curves_program
+from gradlab.training.programs import wait_for
+from gradlab.training.step import TEST_EVERY, Plan, start_state
+from gradlab.training.twins import Twin
+
+AT_ONCE = 32
+"""Seeds of a population that are computed side by side."""
+
+
+class Look(NamedTuple):
+    """The task curve at some weights, and the mean loss on the examples that it was measured on."""
+
+    curve: GradientCurve
+    loss: float
+
+
+class Seen(NamedTuple):
+    """One seed.
+
+    Attributes:
+        params: where it starts. batch: the held-out examples.
+        initial: at these weights. trained: after the training steps of the plan, None where there are none.
+    """
+
+    params: Params
+    batch: Batch
+    initial: Look
+    trained: Look | None
+
+
+def see(model: Model, plan: Plan, seeds: Iterable[int], twin: Twin | None = None) -> list[Seen]:
+    """Measure each seed, train it as planned, and measure it again.
+
+    Args:
+        plan: its `seed` does not matter; what it trains stops only at the last training step or where it diverges.
+        twin: the same mathematics by another order of operations.
+    """
+    if twin is not None:
+        model = Model(model.cell, twin.task(model.task), model.hidden)
+    with jax.threefry_partitionable(True):
+        programs = programs_for(model, plan)
+        return [_see_one(programs, plan, jnp.uint32(seed), twin) for seed in seeds]
+
+
+def _see_one(programs: Programs, plan: Plan, seed: Array, twin: Twin | None) -> Seen:
+    params, batch = programs.init(seed), programs.draw(seed)
+    if twin is not None:
+        params = twin.params(params)
+
+    def look(params: Params) -> Look:
+        curve = measured(programs.curves, params, batch)["task"]
+        return Look(curve, float(np.mean(curve.losses)))
+
+    initial = look(params)
+    if not plan.steps:
+        return Seen(params, batch, initial, None)
+    state = start_state(plan, params)._replace(seed=seed)
+    while int(state.step) < plan.steps and not int(state.bad):
+        until = min(plan.steps, int(state.step) + TEST_EVERY)
+        state, _ = wait_for(programs.chunk(state, jnp.int32(until)))
+    return Seen(params, batch, initial, look(state.params))
+
+
+def see_population(model: Model, plan: Plan, count: int) -> list[GradientCurve]:
+    """The task curves of seeds 0..count-1 at initialisation, by one program."""
+    measure = curves_program(model, plan.length)
+
+    def one(seed: Array) -> Adjoint:
+        batch = model.task.sample(stream(seed, "measure"), plan.measure_batch, plan.length)
+        return measure(model.init(seed), batch)["task"]
+
+    with jax.threefry_partitionable(True):
+        seeds = jnp.arange(count, dtype=jnp.uint32)
+        program = jax.jit(lambda seeds: lax.map(one, seeds, batch_size=min(AT_ONCE, count)))
+        results = jax.tree.map(np.asarray, wait_for(program(seeds)))
+    return [to_curve(jax.tree.map(lambda leaf, row=row: leaf[row], results)) for row in range(count)]
