@@ -1,5 +1,7 @@
 """Stored runs whose findings are known, for the tests of what reads a results folder."""
 
+import re
+
 import numpy as np
 
 from gradlab.gradient.curve import GradientCurve
@@ -29,7 +31,8 @@ def severity(verdict):
 def put(root, curves, *, status="trained", step=STEPS, total=None, findings=(), loss=None, **config):
     """Store one run with these task curves at the checkpoints, as the engine writes it."""
     config = CONFIG | config
-    run_id = f"{config['task']}-{config['cell'].replace(':', '-')}-T{config['length']}-s{config['seed']}"
+    name = re.sub(r"[^\w.=-]", "-", config["cell"])
+    run_id = f"{config['task']}-{name}-T{config['length']}-s{config['seed']}"
     run_id += "" if config["steps"] else "-probe"
     attempt = Store(root).begin(run_id, config)
     attempt.write_json("env.json", {"execution": {"platform": "cpu"}, "command": ["gradlab"]})

@@ -96,14 +96,16 @@ def test_figure_of_solving(tmp_path):
     )
     lines = lengths.lines_of(read(tmp_path, print), 10)
     drawing = lengths.solving_figure("x", lines)
-    rate, span, table = drawing.figure.axes
+    rate, horizon, table = drawing.figure.axes
+    assert rate.get_shared_x_axes().joined(rate, horizon)
     drawn = {line.get_label(): line.get_ydata().tolist() for line in rate.get_lines()}
     assert (drawn["RNN"], drawn["GRU"]) == ([1, 0, 0], pytest.approx([1, 1 / 3, 0]))
     low, high = rate.collections[1].get_segments()[1][:, 1]  # of the GRU at T = 40
     assert (low, high) == pytest.approx((share(1, 3).low, share(1, 3).high))
     assert {line.get_fillstyle() for line in rate.get_lines() if line.get_marker() != "None"} == {"full", "bottom"}
-    spans = next(line for line in span.get_lines() if line.get_label() == "RNN")
-    assert spans.get_ydata() == pytest.approx([-1, -2, -4])
+    horizons = next(line for line in horizon.get_lines() if line.get_label() == "RNN")
+    assert horizons.get_ydata().tolist() == [20, 40, 60]  # 4 decades over 79 lags: three of them by lag 60
+    assert horizons.get_xdata().tolist() == [20, 40, 80]
     assert drawing.heading == "adding: solved in every seed by RNN up to T = 20, GRU up to T = 20"
     texts = {text.get_text() for text in table.texts}
     assert {"3 of 3, step 100", "1 of 3, step 100", "0 of 3 solved", "RNN", "GRU"} == texts
@@ -173,7 +175,7 @@ def test_report_of_a_sweep_is_about_its_runs_alone(tmp_path):
     trained(tmp_path, lambda cell, length, seed: length <= 40)
     sweep = sweep_of(tmp_path)
     put(tmp_path, [falling(1.0)] * 3, cell="gru")
-    paths = write_report(tmp_path, print, sweep=sweep)
+    paths = write_report(tmp_path, print, sweep=sweep, formats=("md",))
     text = paths[0].read_text()
     assert text.startswith(
         "# Which cell remembers?\n\nTo which T?\n\n9 of 9 runs are there: 6 solved, 3 trained.\n"
@@ -208,7 +210,7 @@ def test_runs_that_are_not_there_are_counted_and_named(tmp_path):
     put(tmp_path, [falling(1.0)] * 2, status="interrupted", cell="rnn")
     put(tmp_path, [falling(1.0)], status="failed", cell="rnn", seed=1)
     sweep = sweep_of(tmp_path, absent=(0, 1))
-    text = write_report(tmp_path, print, sweep=sweep)[0].read_text()
+    text = write_report(tmp_path, print, sweep=sweep, formats=("md",))[0].read_text()
     assert "**9 of 13 runs are there: 9 solved. Not there: 2 missing, 1 interrupted, 1 failed.**" in text
     for words in (
         "`adding-gru-T20-s0` is missing",

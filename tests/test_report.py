@@ -46,20 +46,20 @@ def written(real):
 def test_report_of_real_runs_is_whole(real, written):
     paths, heard = written
     assert heard == []
-    assert paths[0] == real / "report" / "index.md"
-    assert [path.name for path in paths[1:4]] == ["curves.csv", "summaries.csv", "seeds.csv"]
+    assert paths[0] == real / "report" / "index.html"
+    assert [path.name for path in paths[2:5]] == ["curves.csv", "summaries.csv", "seeds.csv"]
     assert all(path.stat().st_size > 0 for path in paths)
     assert {path.with_suffix("") for path in paths if path.suffix == ".svg"} == {
         path.with_suffix("") for path in paths if path.suffix == ".png"
     }
-    text = paths[0].read_text()
+    text = paths[1].read_text()
     shown = set(re.findall(r"\((figures/[^)]+)\)", text))
     assert shown == {str(path.relative_to(real / "report")) for path in paths if path.parent.name == "figures"}
     assert [path.name for path in real.iterdir() if path.name.startswith(".report")] == []
 
 
 def test_diverged_run_is_named_and_is_not_called_vanishing(written):
-    text = written[0][0].read_text()
+    text = written[0][1].read_text()
     line = next(line for line in text.splitlines() if line.startswith("- `adding-rnn-activation=relu"))
     assert "diverged" in line and "not finite at training step" in line
     statement = next(line for line in text.splitlines() if line.startswith("- **RNN activation=relu"))
@@ -76,7 +76,7 @@ def test_numbers_in_sentences_equal_those_of_the_arrays(real, written):
     group = next(g for g in grouped(read(real, print)) if g[0].config["cell"] == "lstm")
     word = "lost" if np.mean(lost) < 0 else "gained"
     assert findings.changes(group, "initial") == f"{abs(np.mean(lost)):.1f} decades {word}"
-    text = written[0][0].read_text()
+    text = written[0][1].read_text()
     assert f"{abs(np.mean(lost)):.1f} decades {word}) at initialisation" in text
     assert "mean over 2 seeds" in text  # no interval below three
 
@@ -95,17 +95,18 @@ def test_tidy_table_holds_the_stored_numbers(real):
 
 def test_csv_keeps_infinities_and_nine_digits(real, written):
     frame = gradlab.load(real)
-    kept = pd.read_csv(written[0][1], keep_default_na=False, na_values=["nan"])
+    kept = pd.read_csv(written[0][2], keep_default_na=False, na_values=["nan"])
     assert len(kept) == len(frame)
     np.testing.assert_allclose(kept["typical"], frame["typical"], rtol=1e-8)
     assert np.isneginf(kept["typical"]).sum() == np.isneginf(frame["typical"]).sum() > 0
-    summary = pd.read_csv(written[0][2], keep_default_na=False, na_values=["nan"])
+    summary = pd.read_csv(written[0][3], keep_default_na=False, na_values=["nan"])
     assert (summary == "").sum().sum() == 0  # no blanks that have to be guessed
     assert summary.query("status == 'diverged' and final")["non_finite"].str.contains("h is not finite").all()
 
 
 def test_svgs_are_the_same_bytes_from_the_same_results(real, written):
-    first = {path: path.read_bytes() for path in written[0] if path.suffix in (".svg", ".csv", ".md")}
+    kept = (".html", ".svg", ".csv", ".md")
+    first = {path: path.read_bytes() for path in written[0] if path.suffix in kept}
     again = write_report(real, print)
     assert again == written[0]
     assert {path: path.read_bytes() for path in first} == first
@@ -302,7 +303,7 @@ def test_corrupt_runs_are_skipped_with_one_warning_each(tmp_path):
     (put(tmp_path, [falling(1.0)] * 3, seed=1) / "done.json").write_text("{")
     (put(tmp_path, [falling(1.0)] * 3, seed=2) / "curves.npz").write_bytes(b"PK\x03\x04")
     heard = []
-    text = write_report(tmp_path, heard.append)[0].read_text()
+    text = write_report(tmp_path, heard.append, formats=("md",))[0].read_text()
     assert sorted(re.findall(r"s\d", " ".join(message.split(":")[0] for message in heard))) == ["s1", "s2"]
     assert "1 run in this folder, 1 finished" in text
     assert all(message in text for message in heard)
@@ -321,7 +322,7 @@ def test_unfinished_runs_are_listed(tmp_path):
     (dead / "config.json").write_text(json.dumps(CONFIG | {"seed": 3}))
     log = (tmp_path / "runs" / "adding-lstm-T40-s0" / "log.jsonl").read_text()
     (dead / "log.jsonl").write_text(log[: len(log) // 2])  # its last line is torn
-    text = write_report(tmp_path, print)[0].read_text()
+    text = write_report(tmp_path, print, formats=("md", "csv"))[0].read_text()
     assert "`adding-lstm-T40-s1` interrupted at training step 10; 2 checkpoints measured" in text
     assert "`adding-lstm-T40-s2` failed: ValueError: broken; 1 checkpoint measured" in text
     assert "`adding-lstm-T40-s3` killed, no done.json; 1 checkpoint measured" in text

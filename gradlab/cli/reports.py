@@ -1,12 +1,19 @@
 """`gradlab report`: tables and plots of what is in the results folder."""
 
-from typing import Annotated
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gradlab.cli import options
 from gradlab.cli.console import Screen
+from gradlab.errors import GradlabError, unknown
 from gradlab.runs.jsonable import dumps
+
+if TYPE_CHECKING:
+    from gradlab.runs.store import Store
 
 
 def register(app: typer.Typer) -> None:
@@ -18,29 +25,104 @@ def report(
     sweep: Annotated[
         str | None, typer.Option("--sweep", help="Only the runs of this sweep, by its name in results/sweeps/.")
     ] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Only this run, by its id or enough of it.")] = None,
+    compare: Annotated[
+        tuple[str, str] | None, typer.Option("--compare", metavar="A B", help="Two runs or two sweeps overlaid.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the HTML page alone, to this file.")
+    ] = None,
+    formats: Annotated[
+        str | None, typer.Option("--format", help="Any of html,md,csv (default: all); figures come with md.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     results: options.Results = None,
     json: options.Json = False,
 ) -> None:
-    """Write tables and plots of all runs, or of one sweep, to results/report/: index.md, CSV, SVG and PNG.
+    """Write what is in the results folder to results/report/: index.html, index.md, CSV tables, SVG and PNG.
 
-    Of a sweep, a table and figures small enough to commit go to results/summaries/NAME/ too.
+    The page, index.html, is one file that needs no other and no network. Of a sweep, a table and figures small
+    enough to commit go to results/summaries/NAME/ too. A comparison is a page, compare.html.
 
-    gradlab report
+    gradlab report --open
+
+    gradlab report --sweep adding_length
+
+    gradlab report --compare adding-lstm-T200-s0 adding-gru-T200-s0 -o compare.html
     """
-    from gradlab.report.page import write_report
-    from gradlab.runs.sweeps import stored_sweep
-
     screen, store = Screen(), options.open_store(results)
-    asked = None if sweep is None else stored_sweep(store.root, sweep)
+    if sum(choice is not None for choice in (sweep, run, compare)) > 1:
+        raise GradlabError("--sweep, --run and --compare exclude each other: give one of them")
+    wanted = _formats(formats, alone=output is not None or compare is not None)
+    if show and "html" not in wanted:
+        raise GradlabError("--open shows the page, which --format leaves out: add html to it")
     with screen.progress() as live:
-        written = write_report(store.root, screen.warn, sweep=asked, progress=live.show)
+        if compare is not None:
+            written = [_compared(store, screen, compare, output, live.show)]
+        else:
+            written = _written(store, screen, sweep, run, output, wanted, live.show)
     if json:
         screen.raw(dumps({"report": [str(path) for path in written]}, indent=1))
-        return
-    page = [path for path in written if path.is_relative_to(store.root / "report")]
+    else:
+        _tell(screen, written, store.root / "report")
+    if show and not webbrowser.open(written[0].resolve().as_uri()):
+        screen.warn(f"no browser was found: open {written[0]} yourself")
+
+
+def _formats(asked: str | None, *, alone: bool) -> tuple[str, ...]:
+    """What `--format` names; a page alone is HTML."""
+    from gradlab.report.page import FORMATS
+
+    names = (
+        [name.strip() for name in asked.split(",")] if asked is not None else list(("html",) if alone else FORMATS)
+    )
+    for name in names:
+        if name not in FORMATS:
+            raise unknown("--format", name, FORMATS)
+    if alone and set(names) != {"html"}:
+        raise GradlabError(f"--format is {asked}: with -o or --compare the page alone is written, --format html")
+    return tuple(name for name in FORMATS if name in names)
+
+
+def _written(
+    store: "Store",
+    screen: Screen,
+    sweep: str | None,
+    run: str | None,
+    output: Path | None,
+    formats: tuple[str, ...],
+    progress: Callable[[str], None],
+) -> list[Path]:
+    from gradlab.report.page import write_page, write_report
+    from gradlab.runs.sweeps import stored_sweep
+
+    asked = None if sweep is None else stored_sweep(store.root, sweep)
+    name = None if run is None else store.find(run).id
+    if output is not None:
+        return [write_page(store.root, screen.warn, output, sweep=asked, run=name, progress=progress)]
+    return write_report(store.root, screen.warn, sweep=asked, run=name, formats=formats, progress=progress)
+
+
+def _compared(
+    store: "Store", screen: Screen, names: tuple[str, str], output: Path | None, progress: Callable[[str], None]
+) -> Path:
+    from gradlab.report.compare import side, write_comparison
+
+    sides = [side(store, name, screen.warn) for name in names]
+    target = output or store.root / "report" / "compare.html"
+    return write_comparison(sides[0], sides[1], target, progress)
+
+
+def _tell(screen: Screen, written: list[Path], folder: Path) -> None:
+    """What was written, and what to do with it."""
+    page = [path for path in written if path.is_relative_to(folder)] or written
     figures = sum(path.suffix == ".svg" for path in page)
     tables = sum(path.suffix == ".csv" for path in page)
-    screen.line(f"written: {page[0]} with {figures} figures (SVG and PNG) and {tables} CSV tables")
+    with_ = [f"{figures} figures (SVG and PNG)"] if figures else []
+    with_ += [f"{tables} CSV tables"] if tables else []
+    more = f", with {' and '.join(with_)}" if with_ else ""
+    size = f", {page[0].stat().st_size / 1e6:.1f} MB" if page[0].suffix == ".html" else ""
+    screen.line(f"written: {page[0]}{size}{more}")
     kept = written[len(page) :]
     if kept:
         names = ", ".join(path.name for path in kept)

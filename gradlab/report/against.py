@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from gradlab.judge.statistics import Interval, Share, over_seeds
 from gradlab.report.figures import INK, Look, darker
@@ -21,6 +23,9 @@ LOWEST = 0.8
 """Where a horizon of 0 is drawn on a log axis."""
 WIDE = 30.0
 """Values whose sizes differ by more than this factor are drawn on a logarithmic axis."""
+
+MANY_DECADES = 1e4
+"""Where values differ by more, only powers of ten are ticks."""
 
 Around = tuple[float, float, float]
 """A mean and the ends of its interval; the ends are nan where there is none."""
@@ -52,17 +57,17 @@ class Number(NamedTuple):
 
 
 class _Drawn(NamedTuple):
-    """A line as it is drawn: lengths, where these stand on the axis, and the numbers there."""
+    """A line as it is drawn: lengths, how many points beside these it stands, and the numbers there."""
 
     line: Line
     lengths: list[int]
-    x: list[float]
+    shift: float
     points: list[Around]
 
     @property
     def end(self) -> list[tuple[Line, float, float]]:
         """The last point, if there is one."""
-        return [(self.line, self.x[-1], self.points[-1][0])] if self.x else []
+        return [(self.line, self.lengths[-1], self.points[-1][0])] if self.lengths else []
 
 
 def draw(
@@ -95,7 +100,7 @@ def draw(
 def _drawn(number: Number, line: Line, role: str, index: int, count: int) -> _Drawn:
     every = {at: number.of(runs, role) for at, runs in by_length(line.group, role).items()}
     finite = {at: around for at, around in every.items() if math.isfinite(around[0])}
-    return _Drawn(line, list(finite), [at * _shift(index, count, 0.012) for at in finite], list(finite.values()))
+    return _Drawn(line, list(finite), _beside(index, count, 1.0), list(finite.values()))
 
 
 def draw_solved(ax: Axes, lines: Sequence[Line]) -> None:
@@ -104,8 +109,7 @@ def draw_solved(ax: Axes, lines: Sequence[Line]) -> None:
     for index, line in enumerate(lines):
         counts = solved(line.group)
         points = [(each.rate, each.low, each.high) for each in counts.values()]
-        x = [at * _shift(index, len(lines), 0.03) for at in counts]
-        found.append(_Drawn(line, list(counts), x, points))
+        found.append(_Drawn(line, list(counts), _beside(index, len(lines), 3.0), points))
         _line(ax, found[-1], counts)
     ax.set_title("share of seeds that solved the task", loc="left")
     ax.set_ylabel("solved (share of seeds)")
@@ -115,20 +119,28 @@ def draw_solved(ax: Axes, lines: Sequence[Line]) -> None:
     label_ends(ax, [end for each in found for end in each.end])
 
 
-def _shift(index: int, count: int, step: float) -> float:
-    """Lines stand a little beside each other, so that none hides another."""
-    return (1 + step) ** (index - (count - 1) / 2)
+def _beside(index: int, count: int, step: float) -> float:
+    """Lines stand some points beside each other, so that none hides another."""
+    return step * (index - (count - 1) / 2)
 
 
 def _line(ax: Axes, drawn: _Drawn, counts: Mapping[int, Share]) -> None:
     """A line with its bars and markers: full where every seed solved the task, half where some did, or empty."""
-    style, x = drawn.line.look, np.array(drawn.x)
+    style, x = drawn.line.look, np.array(drawn.lengths)
+    place = ax.transData + ScaledTranslation(drawn.shift / 72, 0, ax.figure.dpi_scale_trans)
     means = np.array([around[0] for around in drawn.points])
-    ax.plot(x, means, color=style.colour, linestyle=style.dashes, linewidth=1.5, label=drawn.line.label)
+    line: dict[str, Any] = {
+        "color": style.colour,
+        "linestyle": style.dashes,
+        "linewidth": 1.5,
+        "label": drawn.line.label,
+    }
+    shown: list[Artist] = [*ax.plot(x, means, **line)]
     ends = np.array([around[1:] for around in drawn.points]).reshape(-1, 2)
     known = np.isfinite(ends).all(axis=1)
     bars = np.abs(ends - means[:, None])[known].T
-    ax.errorbar(x[known], means[known], bars, fmt="none", ecolor=style.colour, elinewidth=1)
+    errors = ax.errorbar(x[known], means[known], bars, fmt="none", ecolor=style.colour, elinewidth=1)
+    shown += errors.get_children()
     rates = np.array([counts[at].rate if at in counts else 1.0 for at in drawn.lengths])
     for some, fill, face in (
         (rates == 1, "full", style.colour),
@@ -136,7 +148,7 @@ def _line(ax: Axes, drawn: _Drawn, counts: Mapping[int, Share]) -> None:
         ((rates > 0) & (rates < 1), "bottom", style.colour),
     ):
         if some.any():
-            ax.plot(
+            shown += ax.plot(
                 x[some],
                 means[some],
                 marker=style.marker,
@@ -148,6 +160,8 @@ def _line(ax: Axes, drawn: _Drawn, counts: Mapping[int, Share]) -> None:
                 markerfacecoloralt="white",
                 linestyle="none",
             )
+    for artist in shown:  # only now, so that limits are those of the numbers
+        artist.set_transform(place)
 
 
 def _scale(ax: Axes, number: Number, sizes: Sequence[float], longest: int) -> None:
@@ -155,7 +169,8 @@ def _scale(ax: Axes, number: Number, sizes: Sequence[float], longest: int) -> No
     straight = abs(number.guide(longest))
     if number.log:
         ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=9))
+        wide = bool(sizes) and max(sizes) > MANY_DECADES * min(sizes)
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=9))
         ax.yaxis.set_minor_locator(NullLocator())
     else:
         ax.axhline(0, color=INK, linewidth=0.8)

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from gradlab.judge.statistics import Interval, over_seeds, verdict_over_seeds
 from gradlab.report.reach import by_length, solved, word
-from gradlab.report.records import ROLES, Record, grouped, labels
+from gradlab.report.records import ROLES, Record, grouped, named
 from gradlab.report.tables import half_life, markdown
 from gradlab.runs.jsonable import number
 
@@ -31,7 +31,7 @@ def rows(records: Iterable[Record]) -> list[dict[str, Any]]:
     series = grouped(records, without=["length"])
     varying = _varying([group[0].setting for group in series])
     found = []
-    for group, label in zip(series, _names(series), strict=True):
+    for group, label in zip(series, named(series, without=["length"]), strict=True):
         counts = solved(group)
         for length, runs in by_length(group).items():
             row: dict[str, Any] = {
@@ -51,15 +51,6 @@ def rows(records: Iterable[Record]) -> list[dict[str, Any]]:
                 row |= dict(_numbers(runs, role))
             found.append(row)
     return found
-
-
-def _names(series: Sequence[Sequence[Record]]) -> list[str]:
-    """Names that tell settings apart within their task."""
-    names: dict[int, str] = {}
-    for task in {group[0].config["task"] for group in series}:
-        mine = [index for index, group in enumerate(series) if group[0].config["task"] == task]
-        names |= dict(zip(mine, labels([series[index] for index in mine], without=["length"]), strict=True))
-    return [names[index] for index in range(len(series))]
 
 
 def _varying(settings: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -105,28 +96,41 @@ def frame(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(list(found))
 
 
-def table(found: Sequence[Mapping[str, Any]]) -> str:
-    """The numbers that matter most, in Markdown."""
+class Spoken(NamedTuple):
+    """Rows as text, with their headings and what these mean."""
+
+    about: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+def spoken(found: Sequence[Mapping[str, Any]]) -> Spoken:
+    """The numbers that matter most."""
     trained = any("solved" in row for row in found)
     columns = ["task", "setting", "T", "runs"]
     columns += ["solved", "95 % interval", "median training step", "span at the end"] if trained else []
     columns += ["span at initialisation", "slope", "half-life", "horizon"]
     columns += ["at worst", "at the end"] if trained else []
-    lines = [_cells(row, trained) for row in found[:ROWS]]
-    text = markdown(columns, lines, right=("T", "runs"))
-    more = f"\n\n{len(found) - ROWS} more rows are in lengths.csv." if len(found) > ROWS else ""
     after = ", the last two columns at the worst checkpoint and at the end of training" if trained else ""
+    wilson = " The interval beside `solved` is that of the probability to solve (Wilson)." if trained else ""
     about = (
         "Means over seeds, [ ] their 95 % interval from 3 seeds on. Span in decades; slope in decades per "
         "timestep, half-life (where the curve is exponential) and horizon in timesteps, at "
-        f"initialisation{after}. The "
-        "interval beside `solved` is that of the probability to solve (Wilson)."
+        f"initialisation{after}.{wilson}"
     )
-    return f"{about if trained else about.rpartition(' The interval')[0]}\n\n{text}{more}"
+    return Spoken(about, columns, [_cells(row, trained) for row in found])
+
+
+def table(found: Sequence[Mapping[str, Any]]) -> str:
+    """The same in Markdown."""
+    about, columns, lines = spoken(found)
+    text = markdown(columns, lines[:ROWS], right=("T", "runs")).replace("<", "&lt;")
+    more = f"\n\n{len(found) - ROWS} more rows are in lengths.csv." if len(found) > ROWS else ""
+    return f"{about}\n\n{text}{more}"
 
 
 def _cells(row: Mapping[str, Any], trained: bool) -> list[str]:
-    start = [row["task"], str(row["setting"]).replace("<", "&lt;"), f"{row['length']:,}", f"{row['runs']}"]
+    start = [row["task"], str(row["setting"]), f"{row['length']:,}", f"{row['runs']}"]
     numbers = [_said(row, "initial_slope"), _said(row, "initial_half_life"), _horizon(row, "initial")]
     if not trained:
         return [*start, _said(row, "initial_span"), *numbers]

@@ -268,13 +268,13 @@ def save(drawing: Drawing, folder: Path) -> list[Path]:
     """Write a figure as SVG, the same bytes from the same numbers, and as PNG."""
     paths = [folder / f"{drawing.name}.{suffix}" for suffix in ("svg", "png")]
     with themed():
-        _freeze(drawing.figure)
+        freeze(drawing.figure)
         drawing.figure.savefig(paths[0], metadata={"Date": None})
         drawing.figure.savefig(paths[1])
     return paths
 
 
-def _freeze(figure: Figure) -> None:
+def freeze(figure: Figure) -> None:
     """Lay a figure out once and round: the solver of the layout differs in its last bits from call to call."""
     for _ in range(2):  # what stands beside axes at a share of their width moves when these are made narrower
         figure.draw_without_rendering()

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from gradlab.report.every import every_figure
 from gradlab.report.figures import Drawing
+from gradlab.report.leaves import kinds_figure, leaves_figure
 from gradlab.report.lengths import lengths_figure, lines_of, solving_figure
 from gradlab.report.panels import heat_figure, lag_figure, probe_figure
 from gradlab.report.records import Record, grouped, labels
@@ -22,7 +23,7 @@ AGAINST_LENGTH = ("solving-", "lengths-", "probe-lengths-")
 
 BOUNDS = (
     f"Figures show at most {LENGTHS} lengths of a task (shortest, longest and between), {SETTINGS} settings each "
-    f"({SETTINGS // 2} where two curves are drawn), and maps and gates of {RUNS} runs "
+    f"({SETTINGS // 2} where two curves are drawn), and maps, leaves and gates of {RUNS} runs "
     "(first seed, longest length); the CSV tables hold everything."
 )
 
@@ -36,12 +37,12 @@ def drawings(records: Sequence[Record]) -> Iterator[Drawing]:
     yield from against_length(records)
     trained = [record for record in records if record.trained]
     probes = [record for record in records if not record.trained]
-    for name, some in _by_length(trained):
+    for name, some in by_task_and_length(trained):
         paired = "total" in some[0].log[0]["curves"]
         yield lag_figure(f"lag-{name}", *_settings(some, SETTINGS // 2 if paired else SETTINGS))
-    for name, some in _by_length(probes):
+    for name, some in by_task_and_length(probes):
         yield probe_figure(f"probe-{name}", *_settings(some, SETTINGS))
-    for name, some in _by_length(trained):
+    for name, some in by_task_and_length(trained):
         yield loss_figure(f"loss-{name}", *_settings(some, SETTINGS))
     yield from _runs(trained)
 
@@ -65,7 +66,7 @@ def against_length(records: Sequence[Record]) -> Iterator[Drawing]:
 
 
 def _runs(trained: Sequence[Record]) -> Iterator[Drawing]:
-    """A map and the gates of one run of each cell."""
+    """The map, the leaves, the total gradient and the gates of one run of each cell."""
     series = grouped(trained, without=["length"])
     names = labels(series, without=["length"])
     chosen = []
@@ -74,14 +75,15 @@ def _runs(trained: Sequence[Record]) -> Iterator[Drawing]:
         chosen.append((longest[0], label))
     for record, label in chosen[:RUNS]:
         yield heat_figure(f"map-{_safe(record.run.id)}", record, label)
-    for draw, name in ((every_figure, "every"), (gates_figure, "gates")):
+    closer = (every_figure, "every"), (leaves_figure, "leaves"), (kinds_figure, "kinds"), (gates_figure, "gates")
+    for draw, name in closer:
         for record, label in chosen[:RUNS]:
             drawing = draw(f"{name}-{_safe(record.run.id)}", record, label)
             if drawing is not None:
                 yield drawing
 
 
-def _by_length(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
+def by_task_and_length(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
     """The runs of each task at each of a few lengths, with a name for files; the longest length first."""
     found = []
     for task in _tasks(records):

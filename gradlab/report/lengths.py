@@ -55,12 +55,15 @@ def solving_figure(name: str, lines: Sequence[Line]) -> Drawing:
     counts = [solved(line.group) for line in lines]
     lengths = sorted({length for each in counts for length in each})
     with themed():
-        table = 0.7 + 0.28 * len(lines)
-        figure = _figure(lines, 3.7 + table)
-        grid = figure.add_gridspec(2, 2, height_ratios=[3.3, table])
-        draw_solved(figure.add_subplot(grid[0, 0]), lines)
-        draw([figure.add_subplot(grid[0, 1])], SPAN, lines, ["initial"], filled=True)
-        _solve_table(figure.add_subplot(grid[1, :]), lines, lengths)
+        table, panel = 0.7 + 0.28 * len(lines), 2.6 + 0.06 * len(lines)
+        width = max(6.2, 1.25 * len(lengths)) + 0.4 + LETTER * max(len(line.label) for line in lines)
+        figure = Figure(figsize=(width, 2 * panel + table), layout="constrained")
+        grid = figure.add_gridspec(3, 1, height_ratios=[panel, panel, table])
+        rate = figure.add_subplot(grid[0])
+        draw_solved(rate, lines)
+        rate.set_xlabel("")
+        draw([figure.add_subplot(grid[1], sharex=rate)], HORIZON, lines, ["initial"], filled=True)
+        _solve_table(figure.add_subplot(grid[2]), lines, lengths)
         heading = f"{task}: {_solvers(lines)}"
         figure.suptitle(wrapped(heading, figure.get_figwidth()), x=0.01, ha="left", fontsize=9.5)
     said = [
@@ -68,9 +71,10 @@ def solving_figure(name: str, lines: Sequence[Line]) -> Drawing:
         for line, each in zip(lines, counts, strict=True)
     ]
     about = (
-        "Left: share of seeds, bars are the 95 % interval of the probability (Wilson). Right: span at "
-        "initialisation, the mean over seeds, bars its 95 % interval from 3 seeds on. A marker is full where "
-        f"every seed solved the task, half where some did, empty where none did; dotted: {DECADES:.0f} decades"
+        "Above: share of seeds, bars are the 95 % interval of the probability (Wilson). Below, on the same axis "
+        "of length: horizon at initialisation, the mean over seeds, bars its 95 % interval from 3 seeds on. A "
+        "marker is full where every seed solved the task, half where some did, empty where none did; dotted: the "
+        f"whole length, over which the gradient then loses at most {DECADES:.0f} decades"
     )
     return Drawing(name, figure, heading, ". ".join([heading, *said, about, *_apart(lines)]) + ".")
 

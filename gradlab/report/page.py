@@ -1,9 +1,9 @@
-"""`results/report/`: one page for a newcomer, CSV tables, figures. Derived, and safe to delete."""
+"""`results/report/`: a page in HTML and in Markdown, CSV tables, figures. Derived, and safe to delete."""
 
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from gradlab.errors import GradlabError
 from gradlab.report.by_length import frame, rows
 from gradlab.report.figures import Drawing, save
+from gradlab.report.framed import framed
 from gradlab.report.gallery import AGAINST_LENGTH, BOUNDS, drawings
 from gradlab.report.records import Record, read
 from gradlab.report.sections import (
@@ -24,10 +25,14 @@ from gradlab.report.sections import (
 )
 from gradlab.report.study import Study, by_length_section, command, keep, missing, opening, study_of
 from gradlab.report.tables import curve_frames, seeds, summaries, write_csv
+from gradlab.report.web import Told, web_page
+from gradlab.runs.attempt import write_whole
 
 if TYPE_CHECKING:
     from gradlab.runs.sweeps import StoredSweep
 
+FORMATS = ("html", "md", "csv")
+"""What a report is written as; figures come with `md`."""
 TABLES = ("curves.csv", "summaries.csv", "seeds.csv")
 _STALE_SECONDS = 3600
 
@@ -37,44 +42,39 @@ def write_report(
     warn: Callable[[str], None],
     *,
     sweep: "StoredSweep | None" = None,
+    run: str | None = None,
+    formats: Sequence[str] = FORMATS,
     progress: Callable[[str], None] = lambda message: None,
 ) -> list[Path]:
-    """Write tables and figures of everything in a results folder, or of one sweep, to `results/report/`.
+    """Write tables and figures of everything in a results folder, or of one sweep or run, to `results/report/`.
 
     It is written beside the old report and takes its place when it is whole. Of a sweep, what is small and worth
-    committing goes to `results/summaries/<name>/` too.
+    committing goes to `results/summaries/<name>/` too, with the figures.
 
     Args:
         results: the results folder.
         warn: hears once of each run that is skipped because it is corrupt.
         sweep: report on the runs of this sweep only.
+        run: report on the run of this id only.
+        formats: which of `FORMATS`.
         progress: hears how far it got.
 
     Returns:
-        What was written, `index.md` first, then the tables, then the figures in the order of the page; then, of a
-        sweep, what is in `summaries`.
+        What was written, `index.html` and `index.md` first, then the tables, then the figures in the order of the
+        page; then, of a sweep, what is in `summaries`.
 
     Raises:
         GradlabError: there is no finished run, or the folder cannot be written.
     """
-    skipped: list[str] = []
-
-    def note(message: str) -> None:
-        skipped.append(message)
-        warn(message)
-
-    records = read(results, note, None if sweep is None else sweep.ids, progress)
-    study = None if sweep is None else study_of(sweep, records)
-    if not (study.there if study else [record for record in records if record.run.finished]):
-        raise _nothing(results, study)
+    told = _read(results, warn, sweep, run, progress)
     target, new = results / "report", results / f".report.{os.getpid()}"
     try:
         _clear_stale(results)
-        names, compared = _write(new, records, skipped, study, progress)
+        names, compared = _write(new, told, formats, progress)
         _swap(new, target)
         kept = []
-        if study:
-            kept = keep(study, results / "summaries" / study.sweep.name, compared, target / "figures")
+        if told.study and "md" in formats:
+            kept = keep(told.study, results / "summaries" / told.study.sweep.name, compared, target / "figures")
     except OSError as error:
         raise GradlabError(f"the report cannot be written to {target}: {error.strerror}") from error
     finally:
@@ -82,7 +82,74 @@ def write_report(
     return [*(target / name for name in names), *kept]
 
 
-def _nothing(results: Path, study: Study | None) -> GradlabError:
+def write_page(
+    results: Path,
+    warn: Callable[[str], None],
+    target: Path,
+    *,
+    sweep: "StoredSweep | None" = None,
+    run: str | None = None,
+    progress: Callable[[str], None] = lambda message: None,
+) -> Path:
+    """Write the page alone, one file that needs no other; arguments and errors as `write_report`.
+
+    Args:
+        target: the file.
+    """
+    told = _read(results, warn, sweep, run, progress)
+    told.framed.extend(framed(drawing) for drawing in _drawings(told, progress))
+    return put_page(target, web_page(told))
+
+
+def put_page(target: Path, page: str) -> Path:
+    """Write a page whole or not at all.
+
+    Raises:
+        GradlabError: the file cannot be written.
+    """
+    if target.is_dir():
+        raise GradlabError(f"the page cannot be written to {target}: it is a folder, give the name of a file")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(target, lambda file: file.write(page.encode("utf-8", "replace")))
+    except OSError as error:
+        raise GradlabError(f"the page cannot be written to {target}: {error.strerror}") from error
+    return target
+
+
+def _read(
+    results: Path,
+    warn: Callable[[str], None],
+    sweep: "StoredSweep | None",
+    run: str | None,
+    progress: Callable[[str], None],
+) -> Told:
+    """What the report is to tell of.
+
+    Raises:
+        GradlabError: nothing of it came to an end.
+    """
+    skipped: list[str] = []
+
+    def note(message: str) -> None:
+        skipped.append(message)
+        warn(message)
+
+    names = None if sweep is None else sweep.ids
+    records = read(results, note, names if run is None else [run], progress)
+    study = None if sweep is None else study_of(sweep, records)
+    if not (study.there if study else [record for record in records if record.run.finished]):
+        raise _nothing(results, study, run)
+    if study:
+        return Told(study.there, study.records, skipped, study)
+    return Told(records, records, skipped, single=run is not None)
+
+
+def _nothing(results: Path, study: Study | None, run: str | None) -> GradlabError:
+    if run is not None:
+        return GradlabError(
+            f"run {run} did not come to an end, so there is nothing to report: `gradlab show {run}`"
+        )
     if study is None:
         make = "make one with `gradlab run adding --len 200 --cell lstm`"
         return GradlabError(f"no finished run in {results}: {make}")
@@ -91,35 +158,52 @@ def _nothing(results: Path, study: Study | None) -> GradlabError:
 
 
 def _write(
-    folder: Path,
-    records: Sequence[Record],
-    skipped: Sequence[str],
-    study: Study | None,
-    progress: Callable[[str], None],
+    folder: Path, told: Told, formats: Sequence[str], progress: Callable[[str], None]
 ) -> tuple[list[Path], list[Drawing]]:
     """Everything, below `folder`; returns paths relative to it, and what was drawn against length."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "figures").mkdir(parents=True)
-    told = study.there if study else records
-    progress(f"report: tables of {len(told):,} runs")
-    write_csv(folder / "curves.csv", curve_frames(told))
-    write_csv(folder / "summaries.csv", [summaries(told)])
-    write_csv(folder / "seeds.csv", [seeds(told)])
-    if study:
-        write_csv(folder / "lengths.csv", [frame(rows(study.measured))])
+    tables = _tables(folder, told, progress) if "csv" in formats else []
+    pages: list[Path] = []
     written: list[Path] = []
     shown: list[str] = []
     compared: list[Drawing] = []
-    drawable = [record for record in told if record.marks and (record.run.path / "curves.npz").exists()]
-    for drawing in drawings(drawable):
-        progress(f"report: figure {len(shown) + 1}, {drawing.name}")
-        written += [path.relative_to(folder) for path in save(drawing, folder / "figures")]
-        shown.append(_shown(drawing))
+    for drawing in _drawings(told, progress) if {"html", "md"} & set(formats) else ():
+        if "md" in formats:
+            written += [path.relative_to(folder) for path in save(drawing, folder / "figures")]
+            shown.append(_shown(drawing))
+        if "html" in formats:
+            told.framed.append(framed(drawing))
         compared += [drawing._replace(figure=Figure())] if drawing.name.startswith(AGAINST_LENGTH) else []
-    page = _page(records, skipped, shown) if study is None else _sweep_page(study, skipped, shown)
-    (folder / "index.md").write_text(page, encoding="utf-8")
-    tables = [*TABLES, "lengths.csv"] if study else TABLES
-    return [Path("index.md"), *map(Path, tables), *written], compared
+    if "html" in formats:
+        pages.append(Path("index.html"))
+        put_page(folder / pages[-1], web_page(told))
+    if "md" in formats:
+        pages.append(Path("index.md"))
+        study = told.study
+        text = _sweep_page(study, told.skipped, shown) if study else _page(told.records, told.skipped, shown)
+        (folder / pages[-1]).write_text(text, encoding="utf-8", errors="replace")
+    else:
+        (folder / "figures").rmdir()
+    return [*pages, *tables, *written], compared
+
+
+def _tables(folder: Path, told: Told, progress: Callable[[str], None]) -> list[Path]:
+    progress(f"report: tables of {len(told.records):,} runs")
+    write_csv(folder / "curves.csv", curve_frames(told.records))
+    write_csv(folder / "summaries.csv", [summaries(told.records)])
+    write_csv(folder / "seeds.csv", [seeds(told.records)])
+    if told.study:
+        write_csv(folder / "lengths.csv", [frame(rows(told.study.measured))])
+    return [*map(Path, TABLES), *([Path("lengths.csv")] if told.study else [])]
+
+
+def _drawings(told: Told, progress: Callable[[str], None]) -> Iterator[Drawing]:
+    """The figures one after the other, each told of before it is drawn."""
+    drawable = [record for record in told.records if record.marks and (record.run.path / "curves.npz").exists()]
+    for number, drawing in enumerate(drawings(drawable), 1):
+        progress(f"report: figure {number}, {drawing.name}")
+        yield drawing
 
 
 def _shown(drawing: Drawing) -> str:

@@ -60,11 +60,18 @@ def lag_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[st
     return Drawing(name, figure, heading, _caption(groups, said, notes))
 
 
-def probe_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[str]) -> Drawing:
-    """Gradient norm against lag of weights that were not trained here: one line for each setting.
+def probe_figure(
+    name: str,
+    groups: Sequence[Sequence[Record]],
+    names: Sequence[str],
+    role: str = "initial",
+    finding: str | None = None,
+) -> Drawing:
+    """Gradient norm against lag at one checkpoint: one line for each setting.
 
     Args:
-        name: of the file. groups: probes of each setting of one task and length. names: of the settings.
+        name: of the file. groups: runs of each setting of one task and length. names: of the settings.
+        role: the checkpoint; probes have the initial one alone. finding: of the heading, instead of all verdicts.
     """
     config = groups[0][0].config
     notes: list[str] = []
@@ -73,12 +80,12 @@ def probe_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[
         ax = figure.subplots()
         levels = []
         for index, (group, label) in enumerate(zip(groups, names, strict=True)):
-            words = f"{label}: {changes(group, 'initial')}"
-            levels += _checkpoint(ax, group, "initial", "task", look(index), words, notes)
+            words = f"{label}: {changes(group, role)}"
+            levels += _checkpoint(ax, group, role, "task", look(index), words, notes)
         ax.set_xlabel(LAG)
         ax.set_ylabel(RELATIVE)
         notes += _views([ax], [levels])
-        heading = f"{config['task']}, T = {config['length']}: {overall(list(chain(*groups)))}"
+        heading = f"{config['task']}, T = {config['length']}{finding or f': {overall(list(chain(*groups)))}'}"
         ax.set_title(wrapped(heading, 6.6), loc="left")
         figure.legend(loc="outside lower center")
     said = [title(group, label) for group, label in zip(groups, names, strict=True)]

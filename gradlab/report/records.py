@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 ROLES = ("initial", "worst", "final")
 """The checkpoints that tables and figures show."""
-CURVES = ("task", "total")
+CURVES = ("task", "total", "direct")
 EVERY = 50
 """After so many runs progress is told."""
 _FIRST = ("task", "cell", "length", "hidden", "batch", "seed", "optimizer", "learning_rate", "clip", "steps")
@@ -198,6 +198,17 @@ def labels(groups: Sequence[Sequence[Record]], *, without: Sequence[str] = ()) -
     """A short name for each setting: its cell, and what tells it from the others with that cell."""
     settings = [group[0].setting for group in groups]
     return [_label(setting, settings, ("task", "cell", "length", *without)) for setting in settings]
+
+
+def named(groups: Sequence[Sequence[Record]], *, without: Sequence[str] = ()) -> list[str]:
+    """`labels` for settings of several tasks and lengths: names that tell them apart within their own."""
+    names: dict[int, str] = {}
+    fields = [name for name in ("task", "length") if name not in without]
+    places = [tuple(group[0].config[name] for name in fields) for group in groups]
+    for place in dict.fromkeys(places):
+        mine = [index for index, other in enumerate(places) if other == place]
+        names |= dict(zip(mine, labels([groups[index] for index in mine], without=without), strict=True))
+    return [names[index] for index in range(len(groups))]
 
 
 def _label(setting: Mapping[str, Any], settings: Sequence[Mapping[str, Any]], known: Sequence[str]) -> str:

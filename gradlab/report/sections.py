@@ -2,21 +2,23 @@
 
 import json
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gradlab.gradient.summary import Summary
 from gradlab.judge.statistics import over_seeds, verdict_over_seeds
 from gradlab.report.findings import at_steps, ending, overall, statement
-from gradlab.report.records import ROLES, Record, grouped, labels
+from gradlab.report.records import ROLES, Record, grouped, named
 from gradlab.report.tables import half_life, markdown
 from gradlab.runs.commands import command
+from gradlab.runs.jsonable import number
 
 STATEMENTS = 12
 ROWS = 60
 COMMANDS = 40
 ENDINGS = 40
-_COLUMNS = (
+COLUMNS = (
     "task",
     "setting",
     "T",
@@ -29,6 +31,13 @@ _COLUMNS = (
     "float32 horizon",
     "verdict",
     "solved",
+    "training steps",
+    "seconds",
+)
+ABOUT = (
+    "Gradient of the loss that needs the memory (task curve), all of the state. Span in decades, slope in decades "
+    "per timestep, the rest in timesteps; ± is an error at these weights, [ ] a 95 % interval of the mean over "
+    "seeds, given from 3 seeds on; training steps and seconds are medians."
 )
 
 
@@ -43,7 +52,8 @@ def statements(records: Sequence[Record]) -> str:
     if trained:
         solved = sum(record.run.status == "solved" for record in trained)
         lines[0] += f" The task was solved in {solved} of {_count(len(trained), 'trained run')}."
-    groups, names = _named(measured)
+    groups = grouped(measured)
+    names = named(groups)
     chosen = list(range(len(groups))) if len(groups) <= STATEMENTS else _longest(groups)
     lines += [f"- {_text(statement(groups[index], names[index]))}" for index in chosen[:STATEMENTS]]
     if len(groups) > len(chosen[:STATEMENTS]):
@@ -53,16 +63,6 @@ def statements(records: Sequence[Record]) -> str:
 
 def _count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
-
-
-def _named(records: Sequence[Record]) -> tuple[list[list[Record]], list[str]]:
-    """Settings with names that tell them apart within their task and length."""
-    groups = grouped(records)
-    names: dict[int, str] = {}
-    for place in {(group[0].config["task"], group[0].config["length"]) for group in groups}:
-        mine = [i for i, g in enumerate(groups) if (g[0].config["task"], g[0].config["length"]) == place]
-        names |= dict(zip(mine, labels([groups[index] for index in mine]), strict=True))
-    return groups, [names[index] for index in range(len(groups))]
 
 
 def _longest(groups: Sequence[Sequence[Record]]) -> list[int]:
@@ -78,22 +78,23 @@ def _longest(groups: Sequence[Sequence[Record]]) -> list[int]:
 
 def summary_table(records: Sequence[Record]) -> str:
     """The numbers of the state's task curve for each setting at its initial, worst and final checkpoint."""
-    groups, names = _named([record for record in records if record.marks])
-    rows = [row for group, label in zip(groups, names, strict=True) for row in _rows(group, label)]
-    about = (
-        "Gradient of the loss that needs the memory (task curve), all of the state. Span in decades, slope in "
-        "decades per timestep, the rest in timesteps; ± is an error at these weights, [ ] a 95 % interval of the "
-        "mean over seeds, given from 3 seeds on."
-    )
-    table = markdown(_COLUMNS, rows[:ROWS], right=("T", "seeds"))
+    rows = summary_rows(records)
+    table = _text(markdown(COLUMNS, rows[:ROWS], right=("T", "seeds")))
     more = f"\n\n{len(rows) - ROWS} more rows are in seeds.csv." if len(rows) > ROWS else ""
-    return f"{about}\n\n{table}{more}"
+    return f"{ABOUT}\n\n{table}{more}"
+
+
+def summary_rows(records: Sequence[Record]) -> list[list[str]]:
+    """The rows of that table, as text in the order of `COLUMNS`."""
+    groups = grouped(record for record in records if record.marks)
+    return [row for group, label in zip(groups, named(groups), strict=True) for row in _rows(group, label)]
 
 
 def _rows(group: Sequence[Record], label: str) -> Iterable[list[str]]:
     config = group[0].config
     solved = sum(record.run.status == "solved" for record in group)
     share = f"{solved} of {len(group)}" if group[0].trained else "not trained"
+    cost = [_median(group, name) for name in ("training_steps", "wall_seconds")]
     roles: dict[tuple[int, ...], list[str]] = {}
     for role in ROLES if group[0].trained else ROLES[:1]:
         roles.setdefault(tuple(record.step(role) for record in group), []).append(role)
@@ -101,7 +102,14 @@ def _rows(group: Sequence[Record], label: str) -> Iterable[list[str]]:
         borrowed = config["params"] != "none"
         at = f"final weights of {config['params']}" if borrowed else f"{', '.join(same)} ({at_steps(steps)})"
         numbers = _numbers(group, same[0])
-        yield [config["task"], _text(label), f"{config['length']}", f"{len(group)}", at, *numbers, share]
+        yield [config["task"], label, f"{config['length']}", f"{len(group)}", at, *numbers, share, *cost]
+
+
+def _median(group: Sequence[Record], name: str) -> str:
+    """The median of a number of `done.json` over seeds."""
+    values = [number(record.run.done.get(name)) for record in group]
+    finite = [value for value in values if math.isfinite(value)]
+    return f"{statistics.median(finite):,.4g}" if finite else "-"
 
 
 def _numbers(group: Sequence[Record], role: str) -> list[str]:
@@ -153,13 +161,20 @@ def endings(records: Sequence[Record], skipped: Sequence[str]) -> str:
     return "\n".join([*lines[:ENDINGS], *more])
 
 
-def reproduce(records: Sequence[Record]) -> str:
+NOT_REPEATED = "A finished run is not repeated; give another --results folder to make it again."
+
+
+def commands(records: Sequence[Record]) -> list[str]:
     """The commands that make these runs, one for each setting."""
-    commands = [command(group[0].config, [record.seed for record in group]) for group in grouped(records)]
-    more = f"\n\n{len(commands) - COMMANDS} more settings: their fields are in summaries.csv."
-    listed = "\n".join(commands[:COMMANDS])
-    text = "A finished run is not repeated; give another `--results` folder to make it again."
-    return f"{text}\n\n```\n{listed}\n```{more if len(commands) > COMMANDS else ''}"
+    return [command(group[0].config, [record.seed for record in group]) for group in grouped(records)]
+
+
+def reproduce(records: Sequence[Record]) -> str:
+    """Those commands as Markdown."""
+    found = commands(records)
+    more = f"\n\n{len(found) - COMMANDS} more settings: their fields are in summaries.csv."
+    listed = "\n".join(found[:COMMANDS])
+    return f"{NOT_REPEATED}\n\n```\n{listed}\n```{more if len(found) > COMMANDS else ''}"
 
 
 def environments(records: Sequence[Record]) -> str:

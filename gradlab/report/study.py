@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gradlab.report.by_length import constant, frame, rows, table
 from gradlab.report.figures import Drawing
+from gradlab.report.foretell import briefly, explanation, foretold
 from gradlab.report.reach import relation, sentence
 from gradlab.report.records import Record, grouped, labels
 from gradlab.report.sections import environments
@@ -97,7 +98,21 @@ def answers(records: Sequence[Record]) -> str:
     steps = {int(record.config["steps"]) for record in records if record.trained}
     within = f" Solved means within {max(steps):,} training steps." if len(steps) == 1 else ""
     last = [f"{relation(records)}{within}"] if relation(records) else []
+    last += _foretold(records)
     return "\n\n".join(["\n".join([*lines[:SENTENCES], *more]), *last])
+
+
+def _foretold(records: Sequence[Record]) -> list[str]:
+    """For each task, whether the gradient at initialisation foretells what is learned."""
+    trained = [record for record in records if record.trained and record.run.finished and record.marks]
+    said = []
+    for task in sorted({str(record.config["task"]) for record in trained}):
+        found = foretold([record for record in trained if record.config["task"] == task])
+        if len(found.points) > 1:
+            said.append(
+                f"On {_text(task)}, could one have known at initialisation? {briefly(found)} {explanation(found)}"
+            )
+    return said
 
 
 def missing(study: Study) -> list[str]:

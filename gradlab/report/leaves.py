@@ -1,0 +1,124 @@
+"""Figures of one run that look closer: each leaf of the state apart, the total gradient beside the task's."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from gradlab.report.figures import LAG, Drawing, Floats, draw_line, look, mark_floors, themed, wrapped
+from gradlab.report.findings import change, when
+from gradlab.report.records import Record, leaves_of, row_of, summarised
+
+KINDS = {
+    "task": "single timestep that needs the memory",
+    "total": "total (all outputs)",
+    "direct": "direct (first term alone)",
+}
+"""The gradients that a run may have stored, in words."""
+
+
+def leaves_figure(name: str, record: Record, label: str) -> Drawing | None:
+    """Each leaf of the state against lag, before and after training; None where the state has one leaf.
+
+    Levels are kept: 0 is the norm of the whole state at lag 1, so that leaves can be compared.
+    """
+    arrays = record.arrays()
+    leaves = leaves_of(arrays, "task")[:-1]
+    if len(leaves) < 2:
+        return None
+    roles, bases = _roles(record), []
+    with themed():
+        figure, axes = _figure(len(roles))
+        for ax, role in zip(axes, roles, strict=True):
+            row = row_of(arrays, record.step(role))
+            base = _base(summarised(arrays, row))
+            for index, leaf in enumerate(leaves):
+                draw_line(ax, *_line(arrays, row, "task", leaf, base), look(index), label=leaf)
+            bases.append(base)
+        _finish(axes, record, roles, bases, "gradient norm, decades from the state's at lag 1")
+        said = [_larger(arrays, row_of(arrays, record.step(role)), leaves) for role in roles]
+        heading = f"{label}, T = {record.config['length']}, seed {record.seed}: {said[0]} at initialisation"
+        figure.suptitle(wrapped(heading, figure.get_figwidth()), x=0.01, ha="left", fontsize=9.5)
+    parts = [
+        f"{leaf} {when([record], role)}: {change(record.summary(role, 'task', leaf), record.findings(role))}"
+        for role in roles
+        for leaf in leaves
+    ]
+    about = "Gradient with respect to one leaf of the state, the other leaves of the same timestep held fixed"
+    return Drawing(name, figure, heading, f"{about}. {'; '.join(parts)}.")
+
+
+def kinds_figure(name: str, record: Record, label: str) -> Drawing | None:
+    """The gradient of the whole loss beside that of the timestep that needs memory; None where they are one."""
+    arrays = record.arrays()
+    kinds = {kind: words for kind, words in KINDS.items() if f"{kind}/state/typical" in arrays}
+    if len(kinds) < 2:
+        return None
+    roles, bases = _roles(record), []
+    with themed():
+        figure, axes = _figure(len(roles))
+        for ax, role in zip(axes, roles, strict=True):
+            row = row_of(arrays, record.step(role))
+            base = _base(summarised(arrays, row, "total"))
+            for index, (kind, words) in enumerate(kinds.items()):
+                draw_line(ax, *_line(arrays, row, kind, "state", base), look(index), label=words)
+            bases.append(base)
+        _finish(axes, record, roles, bases, "gradient norm, decades from the total's at lag 1")
+        said = [f"{words.partition(' (')[0]} {_over(record, kind)}" for kind, words in kinds.items()]
+        heading = (
+            f"{label}, T = {record.config['length']}, seed {record.seed}, at initialisation: {'; '.join(said)}"
+        )
+        figure.suptitle(wrapped(heading, figure.get_figwidth()), x=0.01, ha="left", fontsize=9.5)
+    about = (
+        "The total gradient of a loss that is read at many timesteps looks healthy even where no credit crosses "
+        "time; the gradient of the timestep that needs the memory does not"
+    )
+    return Drawing(name, figure, heading, f"{heading}. {about}.")
+
+
+def _over(record: Record, kind: str) -> str:
+    return change(record.summary("initial", kind), record.findings("initial", kind))
+
+
+def _roles(record: Record) -> list[str]:
+    return ["initial", "final"] if record.step("initial") != record.step("final") else ["initial"]
+
+
+def _figure(panels: int) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(4.6 * panels + 0.4, 3.7), layout="constrained")
+    return figure, list(figure.subplots(1, panels, squeeze=False, sharey=True).flat)
+
+
+def _base(line: Floats) -> float:
+    return float(line[0]) if math.isfinite(line[0]) else 0.0
+
+
+def _line(
+    arrays: Mapping[str, np.ndarray], row: int, curve: str, leaf: str, base: float
+) -> tuple[NDArray[np.int64], Floats]:
+    line = summarised(arrays, row, curve, leaf) - base
+    return np.arange(1, len(line) + 1, dtype=np.int64), line
+
+
+def _finish(axes: Sequence[Axes], record: Record, roles: Sequence[str], bases: Sequence[float], name: str) -> None:
+    """Titles and floors, once all lines are there: the panels share their range."""
+    for ax, role, base in zip(axes, roles, bases, strict=True):
+        mark_floors(ax, [base])
+        ax.set_xlabel(LAG)
+        ax.set_ylabel(name)
+        ax.set_title(when([record], role), loc="left")
+    axes[0].legend()
+
+
+def _larger(arrays: Mapping[str, np.ndarray], row: int, leaves: Sequence[str]) -> str:
+    """`c carries the most at lag 1 and c at lag 200`."""
+    with np.errstate(invalid="ignore"):
+        lines = {leaf: np.nan_to_num(summarised(arrays, row, "task", leaf), nan=-np.inf) for leaf in leaves}
+    first, last = (max(leaves, key=lambda leaf: float(lines[leaf][at])) for at in (0, -1))
+    lags = len(lines[leaves[0]])
+    if first == last:
+        return f"the gradient is largest in {first}, at lag 1 and at lag {lags}"
+    return f"the gradient is largest in {first} at lag 1 and in {last} at lag {lags}"

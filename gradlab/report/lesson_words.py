@@ -1,0 +1,114 @@
+"""How a lesson says what was measured at one position of its sliders."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.gradient.curve import STATE
+from gradlab.gradient.summary import HalfLife, Summary
+from gradlab.report.findings import change
+from gradlab.report.lesson_equations import Alone, alone, setting
+from gradlab.runs.lesson import Lesson, Position
+
+Floats = NDArray[np.float64]
+
+_RAISED = str.maketrans("-0123456789.", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹·")
+
+
+def power(decades: float) -> str:
+    """10 to the power of `decades`, as a number where that is short.
+
+    Example:
+        >>> power(-0.3), power(-23.14), power(float("-inf"))
+        ('0.5', '10⁻²³·¹', '0')
+    """
+    if decades == -math.inf:
+        return "0"
+    if not math.isfinite(decades):
+        return "not finite"
+    if -2.5 < decades < 4:
+        return f"{10**decades:,.2g}" if decades < 2 else f"{10**decades:,.0f}"
+    return "10" + f"{decades:.1f}".translate(_RAISED)
+
+
+def power_of_ten(exponent: int) -> str:
+    """10⁻¹⁷ for -17."""
+    return f"10{str(exponent).translate(_RAISED)}"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A number with its sign, a true minus; a zero has none.
+
+    Example:
+        >>> signed(-3.21), signed(0.04), signed(float("nan"))
+        ('−3.2', '0.0', 'not finite')
+    """
+    if value == -math.inf:
+        return "−∞"
+    if not math.isfinite(value):
+        return "not finite"
+    text = f"{value:+.{digits}f}"
+    return (text[1:] if float(text) == 0 else text).replace("-", "−")
+
+
+def half_life(found: HalfLife) -> str:
+    """A half-life with its unit, or why there is none."""
+    if math.isnan(found.value):
+        return "none: not a straight line"
+    if math.isinf(found.value):
+        return "none: it does not fall"
+    return f"{found} timesteps"
+
+
+def slope(found: Summary) -> str:
+    """A slope with its unit, or why there is none."""
+    if found.slope.zero_from is not None:
+        return f"zero from lag {found.slope.zero_from}"
+    if not math.isfinite(found.slope.value):
+        return "none"
+    return f"{found.slope.value:+.3g} decades per timestep".replace("-", "−")
+
+
+def relative(position: Position, leaf: str = STATE) -> Floats:
+    """A curve by lag, in decades from lag 1 of the whole state."""
+    level = position.curve.summarised(STATE)[0]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(position.curve.summarised(leaf) - level)
+
+
+def place(lesson: Lesson, position: Position) -> str:
+    """`forget bias 1, T = 200`."""
+    return f"{setting(lesson.knob.option, position.value)}, T = {position.length}"
+
+
+def sentence(lesson: Lesson, position: Position) -> str:
+    """One sentence on a position, with its verdict."""
+    found = position.curve.summary()
+    said = change(found, [str(finding) for finding in position.curve.non_finite])
+    words = {"held": "it holds", "vanishing": "it vanishes", "exploding": "it explodes", "both": "it does both"}
+    verdict = words.get(found.verdict.word, "it is not finite")
+    where = place(lesson, position)
+    return f"{where[0].upper()}{where[1:]}: {said} on the way from lag 1 to lag {found.lags}; {verdict}."
+
+
+def theory(lesson: Lesson, position: Position) -> Alone | None:
+    """What one factor of the Jacobian would do alone at this position."""
+    lags = len(position.curve.lags)
+    return alone(lesson.family, lesson.traits, position.cell, lags)
+
+
+def reading(lesson: Lesson, position: Position) -> list[tuple[str, str]]:
+    """What stands beside the picture of a position: names and values."""
+    found, beside = position.curve.summary(), theory(lesson, position)
+    rows = [
+        ("gradient at the first state, against lag 1", f"{power(found.span)} ({signed(found.span)} decades)"),
+        ("verdict (3 decades)", found.verdict.word),
+        ("slope", slope(found)),
+        ("half-life", half_life(found.half_life)),
+        ("horizon: lags until 3 decades are lost", str(found.horizon).replace(">=", "at least")),
+        ("lags that plain float32 can see", str(found.float32_horizon).replace(">=", "at least")),
+    ]
+    if beside is not None:
+        rows.append((f"{beside.name}, by theory", f"{signed(float(beside.decades[-1]))} decades"))
+    return rows

@@ -1,0 +1,436 @@
+"""A lesson: its numbers are those of the commands it prints, its products those of another route."""
+
+import io
+import json
+import math
+import re
+import shlex
+from contextlib import redirect_stdout
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import jax
+import numpy as np
+import pytest
+from synthetic import falling, put
+
+from gradlab.cli.app import main
+from gradlab.errors import GradlabError
+from gradlab.gradient.chain import chain
+from gradlab.gradient.curve import GradientCurve
+from gradlab.report import lesson_words
+from gradlab.report.chart import Frame, path, ticks
+from gradlab.report.lesson import lesson_page, write_lesson
+from gradlab.report.lesson_chain import factors, timestep_factors
+from gradlab.report.lesson_equations import alone, known
+from gradlab.report.lesson_questions import questions
+from gradlab.report.lesson_slider import frames, slider_data
+from gradlab.report.mathml import math as mathml
+from gradlab.report.records import read
+from gradlab.runs.execute import run
+from gradlab.runs.knobs import knob_of, turned_by_hand, with_options
+from gradlab.runs.lesson import Knob, Position
+from gradlab.runs.probing import measure_lesson
+from gradlab.runs.spec import RunSpec
+from gradlab.runs.store import Store
+
+LENGTHS = (4, 8)
+HIDDEN = 4
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+
+def quiet(text):
+    pass
+
+
+def small(cell="lstm", task="adding", lengths=LENGTHS, knob=None):
+    base = RunSpec(task=task, cell=cell, hidden=HIDDEN, steps=0)
+    found = measure_lesson(base, knob or knob_of(base.cell), lengths, 1, quiet)
+    return replace(found, commands={**found.commands, "lesson": f"gradlab lesson {task} --cell {cell}"})
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    return small(knob=turned_by_hand("lstm", "forget_bias=-1,1,4"))
+
+
+@pytest.fixture(scope="module")
+def page(lesson):
+    return lesson_page(lesson)
+
+
+class Reader(HTMLParser):
+    """Tags, ids and text of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words, self.inside = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.inside = tag
+
+    def handle_data(self, data):
+        if self.inside not in ("script", "style"):
+            self.words.append(data)
+
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def of_command(words, tmp_path):
+    """What a printed command measures, by its own JSON."""
+    out = io.StringIO()
+    with redirect_stdout(out):
+        assert main([*shlex.split(words)[1:], "--json", "-q", "--results", str(tmp_path / "results")]) == 0
+    return json.loads(out.getvalue())["runs"]
+
+
+def same(found, stored):
+    return all(
+        found[name] == stored[name] or (math.isnan(found[name]) and stored[name] == "nan")
+        for name in ("span", "slope", "horizon", "float32_horizon", "verdict", "lags")
+    )
+
+
+def test_each_position_is_what_its_command_measures(lesson, tmp_path):
+    for row in lesson.positions[::2]:
+        (run,) = of_command(row[-1].command, tmp_path)
+        assert same(row[-1].curve.summary().as_dict(), run["summary"]["initial"]["curves"]["task"]["state"])
+        stored = Store(tmp_path / "results").find(run["id"]).arrays()
+        for leaf in row[-1].curve.leaves:
+            np.testing.assert_array_equal(stored[f"task/{leaf}/typical"][0], row[-1].curve.typical(leaf))
+
+
+def test_the_command_of_the_grid_measures_every_position(lesson, tmp_path):
+    runs = {
+        (run["spec"]["cell"], run["spec"]["length"]): run for run in of_command(lesson.commands["grid"], tmp_path)
+    }
+    assert len(runs) == len(lesson.knob.values) * len(LENGTHS)
+    for position in (one for row in lesson.positions for one in row):
+        run = runs[position.cell, position.length]
+        assert same(position.curve.summary().as_dict(), run["summary"]["initial"]["curves"]["task"]["state"])
+
+
+def test_the_other_commands_measure_what_stands_beside_them(lesson, tmp_path):
+    (run,) = of_command(lesson.example.command, tmp_path)
+    assert same(lesson.example.curve.summary().as_dict(), run["summary"]["initial"]["curves"]["task"]["state"])
+    (run,) = of_command(lesson.sum.command, tmp_path)
+    for name, curve in (("total", lesson.sum.total), ("task", lesson.sum.single)):
+        assert same(curve.summary().as_dict(), run["summary"]["initial"]["curves"][name]["state"])
+    spans = [
+        run["summary"]["initial"]["curves"]["task"]["state"]["span"]
+        for run in of_command(lesson.commands["alone"], tmp_path)
+    ]
+    assert spans == [lesson.chosen[0].curve.span(), lesson.alone.curve.span()]
+
+
+def test_what_float32_reads_as_zero_is_what_its_command_stores(tmp_path):
+    """A gain of 1e-9 takes nine decades at each timestep: the fifth is below what float32 holds."""
+    found = small("rnn", lengths=(LENGTHS[1],), knob=turned_by_hand("rnn", "gain=1e-9,1"))
+    (run,) = of_command(found.floor.command, tmp_path)
+    stored = Store(tmp_path / "results").find(run["id"]).arrays("every.npz")
+    np.testing.assert_allclose(stored["h"][0], found.floor.seen["h"], atol=1e-4)
+    zero = np.isneginf(found.floor.seen["h"])
+    assert zero[5:].all() and not zero[:4].any()  # 10^-36 at lag 5, of which a batch of 32 takes one and a half
+    slope = np.diff(found.floor.position.curve.rms("h"))
+    np.testing.assert_allclose(slope, -9, atol=0.5)
+    assert "reads exactly 0 from lag" in lesson_page(found)
+
+
+def test_the_lines_of_python_print_the_direct_gradient(lesson):
+    out = io.StringIO()
+    with redirect_stdout(out):
+        exec(lesson.sum.snippet, {})
+    printed = np.array([float(number) for number in re.findall(r"-?\d+\.\d*", out.getvalue())])
+    np.testing.assert_allclose(printed, lesson.sum.direct.typical(), atol=6e-4)
+
+
+@pytest.mark.parametrize("cell", ["rnn:activation=relu:gain=1.2", "gru", "lstm:forget_gate=false"])
+def test_the_chain_of_jacobians_is_the_gradient_of_jax(cell, float64):
+    spec = RunSpec(cell=cell, length=5, hidden=3, steps=0, dtype="float64")
+    model = spec.model()
+    params = model.init(1)
+    batch = model.task.sample(jax.random.key(2), 1, 5)
+
+    def loss(outputs):
+        return model.read(params, outputs, batch)
+
+    found = chain(model.cell, params["cell"], batch.inputs, loss)
+    start = model.cell.carry(params["cell"], 1)
+
+    def later(state, t):
+        for x_t in batch.inputs[t:]:
+            state, y_t = model.cell.step(params["cell"], state, x_t)
+        return loss(y_t[None])[0]
+
+    for t in range(5):
+        gradient = jax.tree.leaves(jax.grad(later)(start, t))
+        np.testing.assert_allclose(
+            np.concatenate([leaf.ravel() for leaf in gradient]), found.adjoint[t], rtol=1e-12
+        )
+        start = model.cell.step(params["cell"], start, batch.inputs[t])[0]
+    ratio = found.norms[:-1] / found.norms[1:]
+    assert np.all(ratio <= found.stretch[:-1] * (1 + 1e-12))
+
+
+def test_the_product_is_what_the_instrument_reads(lesson):
+    example = lesson.example
+    np.testing.assert_allclose(np.log10(example.chain.norms[::-1]), example.curve.typical(), atol=1e-12)
+    np.testing.assert_allclose(np.prod(factors(example)), 10 ** example.curve.span(), rtol=1e-12)
+
+
+def test_factors_of_timesteps_multiply_to_the_span(lesson):
+    for row in lesson.positions:
+        np.testing.assert_allclose(np.log10(np.prod(timestep_factors(row[-1]))), row[-1].curve.span(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("cell", ["gru", "gru:init=chrono:t_max=9", "lstm:forget_bias=2"])
+def test_theory_of_the_gate_alone_is_the_cell_without_recurrent_weights_and_input(cell, float64):
+    """One Jacobian after the other, of a cell whose only weights are the biases that its gates start with."""
+    hidden, timesteps, own = 200, 12, RunSpec(cell=cell).build_cell()
+    leaf = "c" if cell.startswith("lstm") else "h"
+    params = {name: 0 * value for name, value in own.init(jax.random.key(0), 2, hidden).items()}
+    bias = np.array(params["b"])
+    spread = np.log(1 + (np.arange(hidden) + 0.5) / hidden * 7)  # chrono: u from 1 to t_max - 1 = 8
+    bias[hidden : 2 * hidden] = {"gru": 0.0, "lstm:forget_bias=2": 2.0}.get(cell, spread)
+    params["b"] = bias
+    s_t = own.carry(params, 1) | {leaf: np.full((1, hidden), 0.01)}
+    product, decades = np.ones(hidden), [0.0]
+    slope = jax.jit(
+        jax.grad(lambda value, s: own.step(params, s | {leaf: value}, np.zeros((1, 2)))[0][leaf].sum())
+    )
+    for _ in range(timesteps - 1):
+        product = product * np.asarray(slope(s_t[leaf], s_t))[0]
+        decades.append(np.log10(np.sqrt(np.mean(product**2))))
+    theory = alone(cell.split(":")[0], {"forget_gate": True}, RunSpec(cell=cell).cell, timesteps)
+    np.testing.assert_allclose(theory.decades, decades, atol=1e-3)
+
+
+def test_the_upper_bound_of_an_rnn_bounds():
+    bound = alone("rnn", {"activation": "tanh"}, "rnn:gain=0.7", LENGTHS[1])
+    curve = (
+        run(RunSpec(cell="rnn:gain=0.7", length=LENGTHS[1], hidden=HIDDEN, steps=0)).curve().log10_norm["state"]
+    )
+    assert np.all(curve - curve[0] <= bound.decades[:, None] + 1e-6)
+
+
+# ---------------------------------------------------------------- knobs
+
+
+def test_knobs():
+    knob = knob_of("lstm")
+    assert (knob.option, knob.cells[knob.chosen]) == ("forget_bias", "lstm")
+    assert knob_of("rnn:activation=relu").cells[0] == "rnn:activation=relu:gain=0.5"
+    assert knob_of("gru").values[0] == "none"
+    assert knob_of("lstm:init=chrono:t_max=30").values == (
+        "none",
+        "5",
+        "10",
+        "20",
+        "30",
+        "50",
+        "100",
+        "200",
+        "400",
+    )
+    assert knob_of("gru:init=gaussian").option == "gain"
+    with pytest.raises(GradlabError, match="write an option of the cell and its values"):
+        turned_by_hand("lstm", "forget_bias")
+    with pytest.raises(GradlabError, match="forget_bais"):
+        turned_by_hand("lstm", "forget_bais=1,2")
+    assert turned_by_hand("lstm", "gain=2,3").values == ("none", "2", "3")
+    assert with_options("./a.py:Cell:k=1", {"k": "2"}) == "./a.py:Cell:k=2"
+
+
+# ---------------------------------------------------------------- questions
+
+
+def position(value, length, decades, cell="lstm"):
+    curve = falling(-decades, lags=length, examples=4)
+    return Position(value, length, cell, f"gradlab probe adding --cell {cell} --len {length}", curve, {})
+
+
+def with_spans(lesson, table):
+    """The lesson with straight curves of these spans, [value][length]."""
+    lengths = (100, 200)
+    values = tuple(str(index) for index in range(len(table)))
+    cells = tuple(f"lstm:forget_bias={value}" for value in values)
+    rows = tuple(
+        tuple(position(value, length, span, cell) for length, span in zip(lengths, spans, strict=True))
+        for value, cell, spans in zip(values, cells, table, strict=True)
+    )
+    return replace(lesson, knob=Knob("forget_bias", values, cells, 1), lengths=lengths, positions=rows)
+
+
+def test_answers_are_looked_up_and_turn_with_the_data(lesson):
+    first = with_spans(lesson, [[-40, -80], [-1.6, -3.3], [-0.5, -1.0], [2.0, 4.1]])
+    asked = {one.text.split("?")[0]: one for one in questions(first)}
+    found = {name: one.accepted for name, one in asked.items()}
+    assert [found[name] for name in found if "first at which the gradient holds" in name] == [((2, 1),)]
+    assert [found[name] for name in found if "no longer hold" in name] == [((1, 1),)]
+    assert [found[name] for name in found if "explodes" in name] == [((3, 1),)]
+    assert [found[name] for name in found if "most gradient" in name] == [((3, 1),)]
+    assert [found[name] for name in found if "plain float32 can hold" in name] == []
+    turned = with_spans(lesson, [[-1.0, -2.0], [-1.5, -2.9], [-2.5, -5.0], [-30.0, -60.0]])
+    found = {one.text: one.accepted for one in questions(turned)}
+    assert [found[text] for text in found if "first at which the gradient holds" in text] == [((0, 1),)]
+    assert [found[text] for text in found if "no longer hold" in text] == [((2, 1),)]
+    assert [found[text] for text in found if "explodes" in text] == []
+    assert [found[text] for text in found if "plain float32 can hold" in text] == [((3, 1),)]
+
+
+def test_every_accepted_position_satisfies_its_question(lesson):
+    for one in questions(lesson):
+        assert one.accepted
+        for row, at in one.accepted:
+            assert lesson_words.place(
+                lesson, lesson.positions[row][at]
+            ).capitalize() in one.answer.capitalize() or (len(one.accepted) > 1)
+
+
+# ---------------------------------------------------------------- the page
+
+
+def test_the_page_is_the_same_bytes_from_the_same_numbers(lesson, page):
+    assert lesson_page(lesson) == page
+
+
+def test_every_position_stands_on_the_page(lesson, page):
+    data = json.loads(re.search(r'<script type="application/json" id="lesson-data">(.*?)</script>', page)[1])
+    assert data == json.loads(json.dumps(slider_data(lesson) | {"questions": data["questions"]}))
+    for row, stored in zip(lesson.positions, data["positions"], strict=True):
+        for one, kept in zip(row, stored, strict=True):
+            expected = one.curve.typical() - one.curve.typical()[0]
+            np.testing.assert_allclose(kept["lines"][0], expected, atol=0.006)
+            assert kept["command"] == one.command
+            assert kept["said"].lower().startswith(lesson_words.place(lesson, one).lower())
+    text = Reader(page).text()
+    for row in lesson.positions:
+        assert (
+            lesson_words.signed(row[-1].curve.span()) in text
+        )  # without the script: the small pictures and a table
+
+
+def test_the_moving_picture_is_drawn_as_the_script_draws_it(lesson, page):
+    whole, _ = frames(lesson)
+    last = lesson.chosen[-1]
+    drawn = path(whole, last.curve.lags.astype(float), lesson_words.relative(last))
+    assert f'd="{drawn}"' in page
+
+
+@pytest.mark.parametrize("family, traits", [
+    ("rnn", {"activation": "tanh"}), ("rnn", {"activation": "relu"}), ("rnn", {"activation": "sigmoid"}),
+    ("lstm", {"forget_gate": True}), ("lstm", {"forget_gate": False}), ("gru", {}),
+])  # fmt: skip
+def test_every_equation_can_be_typeset(family, traits):
+    found = known(family, traits)
+    for line, _ in (*found.equations, *found.jacobian):
+        assert "{" not in mathml(line) and "_" not in mathml(line)
+    assert known("./mine.py:Cell", {}) is None
+
+
+def test_ids_are_unique_and_links_lead_somewhere(page):
+    tags = Reader(page).tags
+    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    wanted = {attributes["href"][1:] for name, attributes in tags if name == "a"}
+    wanted |= {attributes["data-copy"] for _, attributes in tags if "data-copy" in attributes}
+    wanted |= {attributes["for"] for _, attributes in tags if "for" in attributes}
+    assert wanted <= set(ids)
+
+
+def test_the_policy_allows_nothing_foreign(page):
+    tags = Reader(page).tags
+    policy = next(a["content"] for name, a in tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
+    assert not [key for _, attributes in tags for key in attributes if key.startswith("on") or key == "style"]
+    assert not re.search(r'(?:src|href)="(?!#|data:)', page)
+
+
+def test_nothing_that_a_person_names_becomes_markup(lesson):
+    evil = "<img src=x onerror=alert(1)></script><script>alert(1)</script>"
+    rows = tuple(
+        tuple(one._replace(value=evil, cell=evil, command=evil, gates={evil: 0.5}) for one in row)
+        for row in lesson.positions
+    )
+    commands = dict.fromkeys(lesson.commands, evil)
+    knob = Knob(evil, (evil,) * 3, (evil,) * 3, 1)
+    bad = replace(
+        lesson, task=evil, cell=evil, knob=knob, positions=rows, commands=commands, missing={"sum": evil}, sum=None
+    )
+    page = lesson_page(bad)
+    assert page.count("<script") == 2 and "<img" not in page
+    assert Reader(page).text().count("onerror=alert(1)") > 10
+
+
+def test_what_is_not_finite_leaves_a_gap_and_is_said(lesson):
+    log = np.array([[0.0, 0.0], [-1.0, -1.0], [-np.inf, -np.inf], [-np.inf, -np.inf]])
+    dead = GradientCurve.of({"h": log})
+    rows = tuple(tuple(one._replace(curve=dead, length=4) for one in row) for row in lesson.positions)
+    zero = replace(lesson, positions=rows, alone=None)
+    data = slider_data(zero)
+    assert data["positions"][0][0]["lines"][0] == [0.0, -1.0, None, None]
+    assert "zero from lag 3" in lesson_page(zero)
+    nan = GradientCurve.of({"h": np.full((4, 2), np.nan)})
+    rows = tuple(tuple(one._replace(curve=nan, length=4) for one in row) for row in lesson.positions)
+    assert "not finite" in lesson_page(replace(lesson, positions=rows, alone=None))
+
+
+def test_training_is_shown_from_a_run_and_else_how_to_make_one(lesson, page, tmp_path):
+    assert lesson.commands["then"] in Reader(page).text()
+    put(tmp_path, [falling(1.0), falling(9.0), falling(0.5)], status="solved")
+    (record,) = read(tmp_path, print)
+    text = Reader(lesson_page(lesson, record)).text()
+    assert "9.0 decades lost" in text or "9.0 at worst" in text
+    assert record.run.id in text and lesson.commands["then"] not in text
+
+
+def test_the_run_that_a_lesson_tells_to_make_has_the_id_that_it_then_names(lesson):
+    words = shlex.split(lesson.commands["train"])
+    length = int(words[words.index("--len") + 1])
+    spec = RunSpec(cell="lstm", length=length, hidden=HIDDEN)
+    assert lesson.commands["then"].endswith(spec.id)
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_the_command_writes_a_page_and_its_numbers(tmp_path, capsys):
+    target = tmp_path / "a" / "lesson.html"
+    words = ["lesson", "adding", "--cell", "lstm", "--vary", "forget_bias=-1,1", "--len", "8,4", "--hidden", "4"]
+    assert main([*words, "-o", str(target), "--json", "-q"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(one["value"], one["length"]) for one in told["positions"]] == [
+        ("-1", 4), ("-1", 8), ("1", 4), ("1", 8)
+    ]  # fmt: skip
+    text = target.read_text()
+    assert "gradlab lesson adding --cell lstm --len 8,4 --vary forget_bias=-1,1 --hidden 4" in text
+
+
+@pytest.mark.parametrize("words, said", [
+    (["--cell", "lstn"], "did you mean `lstm`"),
+    (["--len", "0"], "whole number"),
+    (["--vary", "gian=1,2"], "did you mean `gain`"),
+    (["--run", "nothing"], "nothing"),
+])  # fmt: skip
+def test_a_mistake_is_one_line(words, said, tmp_path, capsys):
+    assert main(["lesson", "adding", *words, "-o", str(tmp_path / "x.html"), "--results", str(tmp_path)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error and "\n" not in error and not (tmp_path / "x.html").exists()
+
+
+def test_a_page_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GradlabError, match="cannot be written"):
+        write_lesson(tmp_path / "file" / "page.html", "")
+
+
+def test_ticks_and_paths():
+    assert ticks(-61, 3, 6) == [-60, -40, -20, 0]
+    frame = Frame((0, 4), (-1, 1), margin=(0, 0, 0, 0), width=40, height=20)
+    assert path(frame, np.arange(1.0, 5.0), np.array([0.0, np.nan, 1.0, -1.0])) == "M10 10M30 0L40 20"

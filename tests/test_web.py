@@ -1,0 +1,419 @@
+"""The page of the report as text: what it says, that it is whole and safe, and how large it gets."""
+
+import base64
+import hashlib
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import matplotlib
+import numpy as np
+import pytest
+from scipy import stats
+from synthetic import falling, put
+from test_lengths import sweep_of, trained
+
+from gradlab.errors import GradlabError
+from gradlab.gradient.curve import GradientCurve
+from gradlab.judge.statistics import rank_correlation
+from gradlab.report import answers, explore, foretell, html, leaves, study, thin
+from gradlab.report.compare import side, write_comparison
+from gradlab.report.framed import framed
+from gradlab.report.page import FORMATS, write_page, write_report
+from gradlab.report.panels import lag_figure
+from gradlab.report.reading import panels_of
+from gradlab.report.records import read, summarised
+from gradlab.runs.commands import command
+from gradlab.runs.store import Store
+
+matplotlib.use("Agg")
+EVIL = "<img src=x onerror=window.hacked=1></script><script>window.hacked=1</script>"
+
+
+class Page(HTMLParser):
+    """Tags, attributes, ids and text of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.ids, self.words, self.inside = [], [], [], []
+        self.raw = {"style": [], "script": []}
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in ("meta", "link", "input", "br", "hr", "img"):
+            self.inside.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):
+        if tag in self.inside:
+            while self.inside.pop() != tag:
+                pass
+
+    def handle_data(self, data):
+        within = self.inside[-1] if self.inside else ""
+        (self.raw[within] if within in self.raw else self.words).append(data)
+
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+    def named(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def page_of(root, **more):
+    return write_page(root, print, root / "page.html", **more).read_text()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A store with two cells at three lengths, probes, two leaves and a run that diverged; and its page."""
+    root = tmp_path_factory.mktemp("small")
+    trained(root, lambda cell, length, seed: cell == "gru" or length == 20, cells=("lstm", "gru"), seeds=1)
+    both = GradientCurve.of({"h": falling(3.0).log10_norm["h"], "c": falling(1.0).log10_norm["h"] + 1})
+    put(root, [both] * 3, task="copy", total=[falling(0.5)] * 3, status="solved")
+    put(root, [falling(2.0)] * 2, cell="rnn", status="diverged")
+    put(root, [falling(2.0)], cell="rnn", steps=0, status="measured")
+    return root, page_of(root)
+
+
+def test_escaping_happens_in_one_place():
+    assert html.tag("p", "<b>", html.tag("i", "&"), title='"') == '<p title="&quot;">&lt;b&gt;<i>&amp;</i></p>'
+    assert html.prose("**a<b** `<c>`") == "<strong>a&lt;b</strong> <code>&lt;c&gt;</code>"
+    for name in ("style", "onclick", "onload"):
+        with pytest.raises(ValueError, match="not allowed"):
+            html.tag("p", **{name: "x"})
+    text = html.document("t", html.Markup(""), data={"x": {"a": "</script><!--"}})
+    assert "</script><!--" not in text
+    block = re.search(r'<script type="application/json" id="x">(.*?)</script>', text)[1]
+    assert json.loads(block) == {"a": "</script><!--"}
+
+
+def test_page_asks_nothing_of_a_network_and_has_no_handler(small):
+    page = Page(small[1])
+    for tag, attributes in page.tags:
+        assert tag not in ("iframe", "object", "embed", "form", "base"), tag
+        assert not [name for name in attributes if name.startswith("on") or name == "style"], tag
+        for name in ("href", "src", "xlink:href", "action", "srcset", "data"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("#", "data:")), (tag, name, value)
+    assert "url(" not in "".join(page.raw["style"]) and "@import" not in "".join(page.raw["style"])
+    assert not re.search(r"\b(fetch|XMLHttpRequest|import\(|eval)\b", "".join(page.raw["script"]))
+
+
+def test_policy_names_the_hashes_of_what_is_there(small):
+    page = Page(small[1])
+    policy = next(each["content"] for each in page.named("meta") if each.get("http-equiv"))
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'" and rules["img-src"] == "data:"
+    assert "unsafe" not in policy and "http" not in policy
+    code = page.raw["script"][-1]  # those before it are data
+    for kind, text in (("style-src", page.raw["style"][0]), ("script-src", code)):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert rules[kind] == f"'sha256-{digest}'"
+    assert [each.get("type") for each in page.named("script")] == ["application/json"] * 2 + [None]
+
+
+def test_ids_are_unique_and_references_lead_somewhere(small):
+    page = Page(small[1])
+    assert len(page.ids) == len(set(page.ids))
+    for _, attributes in page.tags:
+        wanted = [
+            attributes[name] for name in ("aria-labelledby", "aria-describedby", "data-copy") if name in attributes
+        ]
+        wanted += [attributes["href"][1:]] if attributes.get("href", "").startswith("#") else []
+        wanted += re.findall(r"url\(#(.*?)\)", " ".join(filter(None, attributes.values())))
+        assert set(wanted) <= set(page.ids), attributes
+
+
+def test_every_figure_has_alternative_text_and_numbers(small):
+    blocks = re.findall(r"<figure .*?</figure>", small[1], re.S)
+    assert len(blocks) > 10
+    for block in blocks:
+        page = Page(block)
+        (svg,) = [each for each in page.named("svg") if each.get("role") == "img"]
+        assert len(svg["aria-label"]) > 20 and page.named("table"), svg["aria-label"]
+        assert not re.search(r'(?:fill|stroke)="#(?:ffffff|000000|262626|333333)"', block)
+
+
+def test_markup_in_names_stays_text(tmp_path):
+    for seed in (0, 1):
+        put(tmp_path, [falling(1.0)] * 3, cell=EVIL, seed=seed, status="solved")
+    put(tmp_path, [falling(1.0)] * 2, cell=EVIL, seed=2, status="failed")
+    swept = sweep_of(tmp_path, name="evil", title=EVIL, question=EVIL, source=EVIL)
+    sides = [side(Store(tmp_path), run.id, print) for run in Store(tmp_path).scan() if run.finished]
+    for text in (page_of(tmp_path, sweep=swept), write_comparison(*sides, tmp_path / "c.html").read_text()):
+        page = Page(text)
+        assert page.named("img") == [] and "onerror" not in {name for _, each in page.tags for name in each}
+        assert [each.get("type") for each in page.named("script")][-1] is None
+        assert {each.get("type") for each in page.named("script")[:-1]} == {"application/json"}
+        assert EVIL in page.text()
+
+
+CELLS = ("rnn", "lstm", "gru", "rnn:gain=0.5")
+
+
+def test_opposite_stores_give_opposite_answers(tmp_path):
+    trained(tmp_path / "foretold", lambda cell, length, seed: length <= 20, lost=0.1, cells=CELLS)
+    trained(tmp_path / "against", lambda cell, length, seed: length >= 80, lost=0.1, cells=CELLS)
+    (learned, known), (unlearned, reverse) = (
+        answers.answers(read(tmp_path / name, print)) for name in ("foretold", "against")
+    )
+    assert learned.question == "Up to what length does each cell learn?"
+    assert (
+        learned.short == "RNN, RNN gain=0.5, LSTM, GRU up to T = 20." and "12 of 36 runs solved it" in learned.long
+    )
+    assert unlearned.short == "RNN, RNN gain=0.5, LSTM, GRU at none."
+    rho = stats.spearmanr([-2, -4, -8] * 4, [1, 0, 0] * 4).statistic
+    assert known.short.startswith(f"Yes, by rank: rank correlation {rho:.2f} [")
+    assert reverse.short.startswith(f"No, rather the reverse: rank correlation {-rho:.2f} [")
+    assert "where it vanished, 0 of 24 runs solved the task; where it was held, 12 of 12 runs" in known.long
+    assert "where it vanished, 12 of 24 runs solved the task; where it was held, 0 of 12 runs" in reverse.long
+
+
+def test_a_run_alone_is_answered_both_ways(tmp_path):
+    for name, decades, status in (("lost", 9.0, "trained"), ("kept", 0.3, "solved")):
+        put(tmp_path / name, [falling(decades)] * 3, status=status)
+    lost, kept = (Page(page_of(tmp_path / name, run="adding-lstm-T40-s0")).text() for name in ("lost", "kept"))
+    assert "Does the gradient reach back? Vanishing at initialisation, vanishing at the end of training." in lost
+    assert "Was the task learned? Not solved by training step 100." in lost
+    assert "Does the gradient reach back? Held at initialisation, held at the end of training." in kept
+    assert "Was the task learned? Solved at training step 100." in kept
+
+
+def test_pairs_at_one_length_are_counted(tmp_path):
+    # The GRU loses less and learns more at T = 20 and 40, and at T = 80 it is the other way round.
+    solves = {("gru", 20), ("gru", 40), ("lstm", 80)}
+    for cell, lost in (("lstm", 0.1), ("gru", 0.05)):
+        trained(tmp_path, lambda *run: run[:2] in solves, lost=lost, cells=(cell,), seeds=1)
+    found = foretell.foretold(read(tmp_path, print))
+    assert [(each.length, each.rate, round(each.decades, 6)) for each in found.points] == [
+        (20, 0, 2), (40, 0, 4), (80, 1, 8), (20, 1, 1), (40, 1, 2), (80, 0, 4),
+    ]  # fmt: skip
+    assert (found.pairs, found.agreed, found.not_told) == (3, 2, 0)
+    expected = stats.spearmanr([-2, -4, -8, -1, -2, -4], [0, 0, 1, 1, 1, 0]).statistic
+    assert found.correlation.value == pytest.approx(expected)
+    assert "in 2 of 3 pairs" in foretell.briefly(found)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rank_correlation_is_spearmans(seed):
+    random = np.random.default_rng(seed)
+    x, y = random.integers(0, 6, 15).astype(float), random.integers(0, 4, 15).astype(float)
+    assert rank_correlation(x, y).value == pytest.approx(stats.spearmanr(x, y).statistic)
+    ranked = np.where(x == x.max(), math.inf, x)
+    assert rank_correlation(ranked, y).value == pytest.approx(rank_correlation(x, y).value)
+
+
+def test_interval_of_the_rank_correlation_covers_the_truth():
+    random, normal, hits = np.random.default_rng(0), 0.7, []
+    truth = 6 / math.pi * math.asin(normal / 2)  # of ranks of two normal variables, Pearson (1907)
+    for _ in range(400):
+        x, noise = random.normal(size=(2, 20))
+        found = rank_correlation(x.tolist(), (normal * x + math.sqrt(1 - normal**2) * noise).tolist())
+        hits.append(found.low <= truth <= found.high)
+    assert 0.92 <= np.mean(hits) <= 0.98
+
+
+def test_degenerate_ranks_have_no_interval():
+    assert math.isnan(rank_correlation([1, 2, 3], [1, 2, 3]).value)
+    assert math.isnan(rank_correlation([1, 1, 1, 1], [1, 2, 3, 4]).value)
+    whole = rank_correlation([1, 2, 3, 4], [4, 3, 2, 1])
+    assert (whole.value, str(whole)) == (-1.0, "-1.00")
+
+
+def test_a_figure_is_read_as_it_was_drawn(tmp_path):
+    put(tmp_path, [falling(d) for d in (30.0, 50.0, 2.0)])
+    (record,) = read(tmp_path, print)
+    drawing = lag_figure("x", [[record]], ["LSTM"])
+    shown = framed(drawing)
+    (panel,) = shown.points
+    for row, one in enumerate(panel["series"]):
+        expected = summarised(record.arrays(), row)
+        np.testing.assert_allclose(one["y"], expected - expected[0], rtol=6e-4, atol=1e-9)
+        assert one["x"] == list(range(1, 41))
+    # Where the pointer is told that a point lies, the drawing has it.
+    (read_off,) = panels_of(drawing.figure)
+    ax = drawing.figure.axes[0]
+    left, top, width, height = read_off.box
+    share = (-30.0 - read_off.y[1]) / (read_off.y[2] - read_off.y[1])
+    x, y = ax.transData.transform((40, -30.0)) * 72 / drawing.figure.dpi
+    assert top + (1 - share) * height == pytest.approx(drawing.figure.get_figheight() * 72 - y)
+    assert left + (40 - read_off.x[1]) / (read_off.x[2] - read_off.x[1]) * width == pytest.approx(x)
+
+
+def test_curves_to_choose_are_those_that_were_measured(small):
+    records = [record for record in read(small[0], print) if record.marks]
+    found = explore.choices(records)
+    runs = {run["id"]: run for run in found["runs"]}
+    assert len(runs) == len(records) and found["left_out"] == 0 and found["full"]
+    for record in records:
+        run, arrays = runs[record.run.id], record.arrays()
+        at = np.array(run["lags"]) - 1
+        assert at[0] == 0 and at[-1] == run["timesteps"] - 1
+        for role in run["roles"]:
+            expected = summarised(arrays, list(arrays["step"]).index(record.step(role)))[at]
+            np.testing.assert_allclose(np.array(run["curves"]["state"][role]) / 100, expected, atol=0.00501)
+        assert f"{found['commands'][run['command']]} {run['seed']}" == command(record.config)
+    (copy,) = [run for run in found["runs"] if run["task"] == "copy"]
+    assert set(copy["curves"]) == {"state", "h", "c", "state, total gradient"}
+
+
+def test_curves_to_choose_are_bounded(small, monkeypatch):
+    records = [record for record in read(small[0], print) if record.marks]
+    for numbers in (2400, 1500, 500):
+        monkeypatch.setattr(explore, "NUMBERS", numbers)
+        found = explore.choices(records)
+        kept = sum(len(row) for run in found["runs"] for curve in run["curves"].values() for row in curve.values())
+        kept += sum(len(row) for run in found["runs"] for row in run.get("map", []))
+        assert kept <= numbers
+        assert len(found["runs"]) + found["left_out"] == len(records)
+    assert found["left_out"] > 0
+    assert f"{found['left_out']} more runs are in curves.csv alone" in explore.bounds(found)
+
+
+def test_two_hundred_runs_fit_into_three_megabytes(tmp_path):
+    for cell in ("rnn", "lstm", "gru", "rnn:gain=0.5", "lstm:forget_bias=3"):
+        for length in (25, 50, 100, 200, 400):
+            for seed in range(8):
+                put(
+                    tmp_path,
+                    [falling(d, length, seed=seed) for d in (5, 9, 2)],
+                    cell=cell,
+                    length=length,
+                    seed=seed,
+                )
+    text = page_of(tmp_path)
+    assert len(text.encode()) < 3e6
+    assert "200 runs, each curve at up to" in text
+
+
+def test_formats_are_what_was_asked(tmp_path):
+    put(tmp_path, [falling(2.0)], steps=0, status="measured")
+    tables = ["curves.csv", "summaries.csv", "seeds.csv"]
+    for formats, names in (
+        (("csv",), tables),
+        (("html",), ["index.html"]),
+        (("html", "csv"), ["index.html", *tables]),
+    ):
+        assert [path.name for path in write_report(tmp_path, print, formats=formats)] == names
+        assert sorted(path.name for path in (tmp_path / "report").iterdir()) == sorted(names)
+    whole = write_report(tmp_path, print, formats=FORMATS)
+    assert [path.name for path in whole[:2]] == ["index.html", "index.md"]
+    assert whole[0].read_text() == page_of(tmp_path)
+
+
+def test_sweep_says_in_both_formats_whether_it_could_be_known(tmp_path):
+    trained(tmp_path, lambda cell, length, seed: length <= 20, lost=0.1, cells=CELLS, seeds=1)
+    assert "could one have known at initialisation? Yes, by rank: rank" in study.answers(read(tmp_path, print))
+    text = Page(page_of(tmp_path, sweep=sweep_of(tmp_path, absent=(5,)))).text()
+    assert "Which cell remembers?" in text and "To which T?" in text
+    assert "Could I have known at initialisation? Yes, by rank: rank correlation" in text
+    assert "12 of 13 runs are there: 8 trained, 4 solved. Not there: 1 missing." in text
+
+
+def test_comparison_overlays_both_and_says_what_differs(tmp_path):
+    put(tmp_path, [falling(d) for d in (5.0, 9.0, 4.0)])
+    put(tmp_path, [falling(d) for d in (1.0, 2.0, 0.5)], cell="gru", status="solved", learning_rate=0.001)
+    store = Store(tmp_path)
+    a, b = side(store, "adding-lstm", print), side(store, "adding-gru", print)
+    text = Page(write_comparison(a, b, tmp_path / "c.html").read_text()).text()
+    assert "A: LSTM on adding, T = 40 : 5.0 decades lost at initialisation, 4.0 decades lost at the end." in text
+    assert (
+        "B: GRU on adding, T = 40 : 1.0 decades lost at initialisation, 0.5 decades lost at the end. Solved"
+        in text
+    )
+    assert "cell lstm gru" in text and "learning rate 0.01 0.001" in text and "hidden 8 8" not in text
+    assert "at initialisation: A: LSTM 5.0 decades lost; B: GRU 1.0 decades lost" in text
+    with pytest.raises(GradlabError, match="two different"):
+        write_comparison(a, a, tmp_path / "c.html")
+    with pytest.raises(GradlabError, match="is not in"):
+        side(store, "nothing", print)
+
+
+def test_a_run_that_did_not_end_has_no_page(tmp_path):
+    put(tmp_path, [falling(1.0)] * 2, status="interrupted")
+    with pytest.raises(GradlabError, match="did not come to an end"):
+        page_of(tmp_path, run="adding-lstm-T40-s0")
+
+
+def luminance(colour):
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["light", "dark"])
+def test_colours_of_the_page_have_contrast(side):
+    pairs = re.findall(r"--(\w+): light-dark\((#\w+), (#\w+)\)", html.asset("page.css"))
+    colours = {name: pair[side] for name, *pair in pairs}
+    for name, colour in colours.items():
+        low, high = sorted((luminance(colour), luminance(colours["paper"])))
+        ratio = (high + 0.05) / (low + 0.05)
+        if name in ("ink", "muted", "accent", "bad") or re.fullmatch(r"t\d", name):
+            assert ratio >= 4.5, (name, ratio)  # WCAG 2.2, 1.4.3: letters
+        elif re.fullmatch(r"c\d", name):
+            assert ratio >= 3.0, (name, ratio)  # 1.4.11: what a figure is made of
+
+
+def test_answers_name_few_and_count_the_rest():
+    reached = {f"cell {index}": index * 10 for index in range(8)}
+    text = answers._reaches(reached, dict.fromkeys(reached, 70))
+    assert text.startswith("cell 7 up to T = 70 (the longest); cell 6 up to T = 60;") and text.endswith(
+        "; 3 more below."
+    )
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5, 20.0])
+def test_thinned_paths_stay_where_they_were(noise):
+    x = np.linspace(0, 400, 5000)
+    y = 100 + 80 * np.sin(x / 30) + noise * np.random.default_rng(0).normal(size=5000)
+    path = " ".join(
+        f"{'L' if index else 'M'} {a:.4f} {b:.4f}" for index, (a, b) in enumerate(zip(x, y, strict=True))
+    )
+    short = thin.thinned(path)
+    kept = np.array(re.findall(r"[ML] (\S+) ([\d.-]+)", short), float)
+    assert kept[0].tolist() == pytest.approx([x[0], y[0]], abs=0.006)
+    assert kept[-1].tolist() == pytest.approx([x[-1], y[-1]], abs=0.006)
+    if noise == 0:
+        assert len(short) < len(path) / 30
+        # Steep stretches move sideways, so the tolerance is measured across the line.
+        slope = np.abs(np.gradient(y, x))
+        assert (np.abs(np.interp(x, *kept.T) - y) <= 1.1 * thin.TOLERANCE * np.hypot(1, slope) + 0.02).all()
+    if noise == 20.0:
+        assert kept[:, 1].max() == pytest.approx(y.max(), abs=0.006)  # no spike is lost
+
+
+def test_paths_with_curves_stay_as_they_are():
+    curved = "M 0 0 C 1 1 2 2 3 3 " + "L 1 1 " * 100
+    assert thin.thinned(curved) == curved
+    two = "M 0 0 " + "L 1 1 " * 70 + "M 5 5 L 6 6 z"
+    assert thin.thinned(two).count("M") == 2 and thin.thinned(two).endswith("z")
+
+
+@pytest.mark.parametrize("draw", [leaves.leaves_figure, leaves.kinds_figure])
+def test_leaves_and_kinds_are_drawn_whole(tmp_path, draw):
+    both = [
+        GradientCurve.of({"h": falling(d).log10_norm["h"], "c": falling(d / 3).log10_norm["h"] + 1})
+        for d in (2, 9, 30)
+    ]
+    put(
+        tmp_path, both, total=[falling(0.5), falling(0.5), GradientCurve.of({"h": -falling(60.0).log10_norm["h"]})]
+    )
+    (record,) = read(tmp_path, print)
+    drawing = draw("x", record, "LSTM")
+    assert len(drawing.figure.axes) == 2
+    for ax, row in zip(drawing.figure.axes, (0, 2), strict=True):
+        low, high = ax.get_ylim()
+        drawn = {line.get_label(): line.get_ydata() for line in ax.get_lines() if line.get_label()[0] != "_"}
+        assert all(low <= values.min() and values.max() <= high for values in drawn.values())
+        key, curve, leaf = ("h", "task", "h") if "h" in drawn else ("total (all outputs)", "total", "state")
+        base = summarised(record.arrays(), row, "total" if curve == "total" else "task")[0]
+        np.testing.assert_allclose(drawn[key], summarised(record.arrays(), row, curve, leaf) - base)
+    put(tmp_path / "one", [falling(2.0)] * 3)
+    assert draw("x", read(tmp_path / "one", print)[0], "RNN") is None
