@@ -6,7 +6,11 @@ STAMP := .venv/.gradlab-setup
 BENCH_BIN := .venv-bench/bin
 BENCH_STAMP := .venv-bench/.gradlab-setup
 
-.PHONY: setup demo test torture lint fix pictures bench bench-quick clean
+GATE_BIN := .venv-gate/bin
+GATE_STAMP := .venv-gate/.gradlab-setup
+OTHER_JAXES := 0.10.0 0.9.2
+
+.PHONY: setup demo test torture lint fix pictures bench bench-quick gate-study clean
 
 setup: $(STAMP)
 
@@ -56,6 +60,20 @@ $(BENCH_STAMP): pyproject.toml
 	$(BENCH_BIN)/python -m pip install --quiet --upgrade pip
 	$(BENCH_BIN)/python -m pip install --quiet --editable . --group bench
 	touch $(BENCH_STAMP)
+
+# About 100 times `gradlab check` on a small suite, two at a time; writes results/gate-study.md and .csv.
+gate-study: $(GATE_STAMP)
+	$(GATE_BIN)/python -m bench.gate
+
+# The other releases of jax are looked at by the study alone, so they lie beside the environment.
+$(GATE_STAMP): pyproject.toml
+	$(PYTHON) -m venv .venv-gate
+	$(GATE_BIN)/python -m pip install --quiet --upgrade pip
+	$(GATE_BIN)/python -m pip install --quiet --editable . --group gate
+	for version in $(OTHER_JAXES); do \
+	    $(GATE_BIN)/python -m pip install --quiet --no-deps --upgrade --target .venv-gate/other-jax/$$version \
+	        jax==$$version jaxlib==$$version || exit 1; done
+	touch $(GATE_STAMP)
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis results/runs results/report

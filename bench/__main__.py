@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bench import anatomy, length, machine, memory, say, seeds, startup, sweep, training
+from bench import anatomy, engine, length, machine, memory, say, seeds, startup, sweep, training
 from bench.fleet import ROOT
 from bench.page import page
 from bench.plot import plot
@@ -27,6 +27,8 @@ SECTIONS: dict[str, Section] = {
     "startup": startup.run,
     "seeds": seeds.run,
 }
+APART: dict[str, Section] = {"engine": engine.run}
+"""Not part of `all`, which would take too long with them."""
 QUICK_SECTIONS: dict[str, Section] = {
     "training": lambda: training.run(QUICK, training.QUICK_CASES),
     "sweep": lambda: sweep.run(QUICK, sweep.QUICK_CASES),
@@ -38,13 +40,15 @@ QUICK_SECTIONS: dict[str, Section] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what was asked for; 1 if a section could not be measured."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", choices=["all", "quick", "page", *SECTIONS], help="page: again from bench.csv")
+    parser.add_argument(
+        "what", choices=["all", "quick", "page", *SECTIONS, *APART], help="page: again from bench.csv"
+    )
     what = parser.parse_args(arguments).what
     if what == "page":
         rows, heading = read(RESULTS / "bench.csv")
         report("bench", rows, heading)
         return 0
-    chosen = {"all": SECTIONS, "quick": QUICK_SECTIONS}.get(what) or {what: SECTIONS[what]}
+    chosen = {"all": SECTIONS, "quick": QUICK_SECTIONS}.get(what) or {what: (SECTIONS | APART)[what]}
     return measure(
         "bench" if what == "all" else f"bench-{what}", chosen, machine.heading(f"python -m bench {what}")
     )

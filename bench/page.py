@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from bench import anatomy, length, memory, seeds, startup, sweep, training
+from bench import anatomy, engine, length, memory, seeds, startup, sweep, training
 from bench.case import Case
 from bench.contenders import EVERYONE, PLAIN, PRODUCT
 from bench.rows import Row, select, verdict
@@ -24,6 +24,11 @@ OTHERS = {
         "Sweeps: many runs",
         "One pinned process with one thread on each core, gradlab measuring every training step. The ratio of two "
         "processes is to one, that of torch to two processes of gradlab.",
+    ),
+    engine.SECTION: (
+        "Sweeps: the engine",
+        "`gradlab sweep` from the shell to its end, compiled programs in the cache. The ratio is of one process "
+        "to two workers; the overhead of a run is all but training and measuring, the command's start included.",
     ),
     memory.SECTION: (
         "Memory",

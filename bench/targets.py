@@ -84,3 +84,7 @@ STARTUP_SECONDS = {"help": Target("<=", 0.4), "probe": Target("<=", 3.0), "first
 SOLVED_SECONDS = Target("<=", 30.0)
 CHECKPOINT_SHARE = Target("<=", 0.05)
 """Of a default run's wall clock, the time that measuring at checkpoints takes."""
+ENGINE = Target(">=", 1.8)
+"""`gradlab sweep` with two workers against one process on one core."""
+OVERHEAD_MS = Target("<=", 50.0)
+"""Of a run in a sweep: everything but training and measuring."""

@@ -12,6 +12,8 @@ from gradlab.tasks import Batch
 
 SWITCHES = "GRADLAB_TEST_FAULTS"
 """A folder; a fault happens while a file of its name is in it."""
+OWN_GPU = "GRADLAB_TEST_GPUS"
+"""A folder, in which `fault=show` says which GPU the process has."""
 
 
 def is_on(fault):
@@ -46,10 +48,15 @@ class Recall:
 
 
 class Faulty:
-    def __init__(self, fault: str = "none", rate: float = 0.5):
+    """hₜ = tanh(a hₜ₋₁ + Σ xₜ); `tag` tells apart cells that compile to the same program."""
+
+    def __init__(self, fault: str = "none", rate: float = 0.5, tag: int = 0):
         self.fault, self.rate = fault, rate
 
     def init(self, key, input_size, hidden_size):
+        if self.fault == "show":
+            name = f"{os.environ['CUDA_VISIBLE_DEVICES']}-{os.getpid()}-gpu"
+            (Path(os.environ[OWN_GPU]) / name).touch()
         if is_on(self.fault):
             {"raise": fall, "exit": leave, "hang": sleep, "kill": die, "interrupt": stop}[self.fault]()
         return {"a": self.rate + 0.1 * jax.random.uniform(key, (hidden_size,))}

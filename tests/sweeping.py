@@ -16,6 +16,31 @@ BASE = {"task": f"{OWN}:Recall", "cell": CELL, "length": 4, "hidden": 2, "batch"
 ENTRY = "from gradlab.cli.app import entry; entry()"
 
 
+class Heard:
+    """A listener that notes what it hears; `then` is called at every event."""
+
+    def __init__(self, then=lambda spec, event: None):
+        self.then, self.begins, self.ends, self.warnings = then, [], [], []
+
+    def begun(self, spec):
+        self.begins.append(spec.id)
+
+    def reached(self, spec, event):
+        self.then(spec, event)
+
+    def ended(self, finished):
+        self.ends.append((finished.spec.id, finished.status, finished.fresh))
+
+    def tick(self):
+        pass
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+    def presses(self):
+        return 0
+
+
 def write_toml(path, *, title="A trial", question="Does it work?", base=(), budget=(), grid=(), vary=()):
     """A sweep's file; `base`, `budget`, `grid` and `vary` are mappings, or pairs."""
     limit = {} if "steps" in (*dict(base), *dict(grid), *dict(vary)) else {"steps": 3}
@@ -82,6 +107,11 @@ def lines_of(folder):
         except OSError:
             continue
     return counts
+
+
+def pid_of(attempt):
+    """The process that writes an attempt."""
+    return int(attempt.name.rpartition("-")[2])
 
 
 def arrays_of(folder):

@@ -31,7 +31,7 @@ from gradlab.runs.store import Store
 from gradlab.tasks import TASKS
 from gradlab.training.loop import Checkpoint
 
-COMMANDS = ("run", "probe", "sweep", "report", "ls", "show", "cells", "tasks", "doctor")
+COMMANDS = ("run", "probe", "sweep", "report", "check", "bless", "ls", "show", "cells", "tasks", "doctor")
 OWN = """
 import jax
 import jax.numpy as jnp
@@ -95,18 +95,6 @@ def quiet_surroundings(monkeypatch, tmp_path):
     """An empty results folder, no cache outside the tests, and nothing of the terminal that runs them."""
     forget_surroundings(monkeypatch)
     monkeypatch.setenv("GRADLAB_RESULTS", str(tmp_path / "results"))
-
-
-@pytest.fixture
-def typed(capsys):
-    """Types a command: exit code, stdout, stderr."""
-
-    def type_(*words):
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return type_
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +191,7 @@ FIELDS = {
     "measure_seconds": float,
     "train_seconds": float,
     "wall_seconds": float,
+    "training_bytes": int,
     "summary": dict,
     "checkpoints": list,
     "path": str,
@@ -383,11 +372,11 @@ def test_an_empty_folder_is_said_to_be_empty(typed, tmp_path):
 
 def test_report(typed, results):
     code, out, _ = typed("report", "--results", results)
-    assert code == 0 and "index.md" in out and "next: " in out
+    assert code == 0 and "index.html" in out and "next: " in out
     code, out, _ = typed("report", "--results", results, "--json")
     written = [Path(path) for path in json.loads(out)["report"]]
     assert code == 0 and all(path.stat().st_size > 0 for path in written)
-    assert {".md", ".csv", ".svg", ".png"} <= {path.suffix for path in written}
+    assert {".html", ".md", ".csv", ".svg", ".png"} <= {path.suffix for path in written}
     assert all(path.is_relative_to(results / "report") for path in written)
 
 

@@ -21,6 +21,7 @@ from sweeping import (
     finish,
     lines_of,
     living,
+    pid_of,
     start,
     statuses,
     surroundings,
@@ -46,13 +47,8 @@ def cache(tmp_path_factory):
 def done(tmp_path_factory, cache):
     """A sweep of six runs that two workers did: its file, its results, and what was printed."""
     folder = tmp_path_factory.mktemp("done")
-    file = write_toml(folder / "trial.toml", grid={"length": [4, 5], "seed": [0, 1, 2]})
+    file = write_toml(folder / "trial.toml", grid={"steps": [3, 4], "seed": [0, 1, 2]})
     return file, folder / "results", finish(["sweep", file, "--jobs", "2"], folder / "results", cache)
-
-
-def pid_of(attempt):
-    """The process that writes an attempt."""
-    return int(attempt.name.rpartition("-")[2])
 
 
 def attempt_at(results, spec, lines):
@@ -83,7 +79,7 @@ def test_workers_do_what_one_process_does_bit_for_bit(done, cache, tmp_path):
 
 
 def test_lists_of_gradlab_run_use_workers_too(done, cache, tmp_path):
-    words = ["run", BASE["task"], "--cell", CELL, "--len", "4,5", "--seed", "0-2", "--steps", "3"]
+    words = ["run", BASE["task"], "--cell", CELL, "--len", "4", "--seed", "0-2", "--steps", "3,4"]
     words += ["--hidden", "2", "--batch", "2", "--measure-batch", "2", "--jobs", "2"]
     code, out, err = finish(words, tmp_path / "results", cache)
     assert code == 0 and no_traceback(err) and "6 runs, at their last checkpoint" in out
@@ -184,8 +180,7 @@ def test_a_full_disk_is_named_and_costs_nothing_that_is_finished(tmp_path, cache
 
 
 def test_ctrl_c_stops_the_workers_and_the_rest_is_done_later(tmp_path, cache):
-    base = {"steps": LONG, "stop": "never", "learning_rate": 1e-6, "hidden": 16, "batch": 16, "length": 100}
-    file = write_toml(tmp_path / "trial.toml", base=base, grid={"seed": [0, 1, 2, 3]})
+    file = write_toml(tmp_path / "trial.toml", base={"steps": ENDLESS}, grid={"seed": [0, 1, 2, 3]})
     results, words = tmp_path / "results", ["sweep", file, "--jobs", "2"]
     process = start(words, results, cache)
     wait_for(lambda: sum(lines > 8 for lines in lines_of(results).values()) == 2, process)
@@ -206,7 +201,7 @@ def test_ctrl_c_stops_the_workers_and_the_rest_is_done_later(tmp_path, cache):
 
 
 def test_no_worker_outlives_its_parent(tmp_path, cache):
-    file = write_toml(tmp_path / "trial.toml", base={"steps": ENDLESS, "stop": "never"}, grid={"seed": [0, 1]})
+    file = write_toml(tmp_path / "trial.toml", base={"steps": ENDLESS}, grid={"seed": [0, 1]})
     process = start(["sweep", file, "--jobs", "2"], tmp_path / "results", cache)
     wait_for(lambda: len(lines_of(tmp_path / "results")) == 2, process)
     workers = {pid_of(attempt) for attempt in lines_of(tmp_path / "results")}
@@ -226,7 +221,7 @@ def test_kill_9_and_resume_three_times(tmp_path, cache):
 
 
 def test_two_sweeps_over_one_folder(tmp_path, cache, done):
-    file = write_toml(tmp_path / "trial.toml", grid={"length": [4, 5], "seed": [0, 1, 2]})
+    file = write_toml(tmp_path / "trial.toml", grid={"steps": [3, 4], "seed": [0, 1, 2]})
     both = [start(["sweep", file, "--jobs", "2"], tmp_path / "results", cache) for _ in range(2)]
     for process in both:
         out, err = process.communicate(timeout=120)
@@ -276,9 +271,9 @@ def test_a_cluster_that_is_not_there(tmp_path, cache, done):
 
 SBATCH = """\
 #!{python}
-import os, shutil, subprocess, sys, tempfile
+import os, shutil, subprocess, sys
 folder = {folder!r}
-number = str(len(os.listdir(folder)) + 1)
+number = str(os.getpid())
 script = os.path.join(folder, number)
 shutil.copy(sys.argv[-1], script)  # as the real one does: its caller deletes the original
 with open(script + ".log", "w") as log:

@@ -9,9 +9,8 @@ import time
 import jax
 import pytest
 from faulty import SWITCHES
-from sweeping import BASE, CELL, statuses, write_toml
+from sweeping import BASE, CELL, Heard, statuses, write_toml
 
-from gradlab.cli.app import main
 from gradlab.cli.live import Forecast, clock
 from gradlab.errors import GradlabError
 from gradlab.runs import deadline
@@ -20,32 +19,8 @@ from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 from gradlab.training.loop import Checkpoint
 
-RATES = itertools.count(2)
-
-
-class Heard:
-    """A listener that notes what it hears; `then` is called at every event."""
-
-    def __init__(self, then=lambda spec, event: None):
-        self.then, self.begins, self.ends, self.warnings = then, [], [], []
-
-    def begun(self, spec):
-        self.begins.append(spec.id)
-
-    def reached(self, spec, event):
-        self.then(spec, event)
-
-    def ended(self, finished):
-        self.ends.append((finished.spec.id, finished.status, finished.fresh))
-
-    def tick(self):
-        pass
-
-    def warn(self, text):
-        self.warnings.append(text)
-
-    def presses(self):
-        return 0
+TAGS = itertools.count(1)
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 @pytest.fixture(autouse=True)
@@ -60,18 +35,6 @@ def quiet_surroundings(monkeypatch, tmp_path):
 @pytest.fixture
 def store(tmp_path):
     return Store(tmp_path / "results")
-
-
-@pytest.fixture
-def typed(capsys):
-    """Types a command: exit code, stdout, stderr."""
-
-    def type_(*words):
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return type_
 
 
 @pytest.fixture
@@ -92,7 +55,7 @@ def some(*seeds, **fields):
 @pytest.fixture
 def bad():
     """A failing cell that no test has used: what is compiled for a cell once does not call it again."""
-    return f"{CELL}:fault=raise:rate={next(RATES)}"
+    return f"{CELL}:fault=raise:tag={next(TAGS)}"
 
 
 def go(specs, store, heard=None, **settings):

@@ -267,3 +267,14 @@ def test_ls_reads_two_small_files_of_each_run(six, tmp_path):
     command = [sys.executable, "-c", start, "ls", "--results", str(many)]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert out.count("\n") == 502 and out.count(" solved ") == 500
+
+
+def test_show_marks_where_float32_stops_seeing(typed, tmp_path):
+    put(tmp_path, [falling(60.0)], steps=0, status="measured")
+    put(tmp_path, [falling(2.0)], steps=0, status="measured", cell="gru")
+    lines = typed("show adding-lstm-T40-s0-probe")[1].splitlines()
+    (norms,) = [index for index, line in enumerate(lines) if "- float32 norms read 0" in line]
+    (entries,) = [index for index, line in enumerate(lines) if "- float32 entries read 0" in line]
+    top = next(index for index, line in enumerate(lines) if line.lstrip().startswith("0 |"))
+    assert (norms - top, entries - top) == (round(19 / 60 * 13), round(37.9 / 60 * 13))
+    assert "read 0" not in typed("show adding-gru-T40-s0-probe")[1]

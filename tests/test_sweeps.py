@@ -8,6 +8,7 @@ import pytest
 from sweeping import BASE, CELL, write_toml
 
 from gradlab.errors import GradlabError
+from gradlab.judge.suite import suite_names
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.sweeps import load_sweep, shard, store_sweep, stored_sweep, sweep_names
 
@@ -193,15 +194,25 @@ def test_a_folder_that_cannot_hold_sweeps(tmp_path):
 # ---------------------------------------------------------------- what is shipped
 
 
-@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.toml")), ids=lambda path: path.stem)
+SUITES = suite_names(EXPERIMENTS)
+SHIPPED = [path for path in sorted(EXPERIMENTS.glob("*.toml")) if path.stem not in SUITES]
+
+
+def test_a_suite_is_not_a_sweep():
+    assert SUITES == ["ci"]
+    with pytest.raises(GradlabError, match=r"is a suite of gradient curves, not a sweep: gradlab check ci$"):
+        load_sweep(EXPERIMENTS / "ci.toml")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_sweeps_load(path):
     sweep = load_sweep(path)
     assert sweep.specs and sweep.question.endswith("?")
 
 
 def test_shipped_sweeps_ask_what_they_should():
-    for task in ("adding", "copy"):
-        specs = load_sweep(EXPERIMENTS / f"{task}_length.toml").specs
+    for name, task in (("adding", "adding"), ("copy", "copy:symbols=3")):
+        specs = load_sweep(EXPERIMENTS / f"{name}_length.toml").specs
         asked = {(spec.cell, spec.length, spec.seed) for spec in specs}
         assert asked == set(itertools.product(("rnn", "lstm", "gru"), (25, 50, 100, 200, 400, 800), (0, 1, 2)))
         assert {spec.task for spec in specs} == {task} and {spec.stop for spec in specs} == {"solved"}

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 import pytest
 from jax import lax
+from oracles import curve_by_taps
 
 from gradlab.cells import Cell
 from gradlab.errors import GradlabError
@@ -207,7 +208,9 @@ def test_another_seed_shares_the_compiled_programs_and_gets_its_own_numbers():
     first = run(replace(SPEC, seed=1))
     second = run(replace(SPEC, seed=2))
     shared = programs.programs_for(SPEC.model(), SPEC.plan())
-    assert [len(program._compiled) for program in shared._replace(chunks=shared.chunk)] == [1] * len(shared)
+    assert shared.direct is None  # the loss of this task reads its last output alone
+    used = shared._replace(chunks=shared.chunk, direct=shared.chunk)
+    assert [len(program._compiled) for program in used] == [1] * len(shared)
     programs._shared.cache_clear()
     alone = run(replace(SPEC, seed=2))
     np.testing.assert_array_equal(alone.trace.loss, second.trace.loss)
@@ -504,3 +507,20 @@ def test_a_weak_rnn_vanishes_on_the_copy_task_though_its_total_gradient_holds():
     assert task.verdict().word == "vanishing" and total.verdict().word == "held"
     assert len(task.lags) == len(total.lags) == 50
     assert task.slope().value < np.log10(0.5) + 0.05
+
+
+def test_the_direct_gradient_is_measured_where_several_outputs_are_read(float64):
+    cell, task = get_cell("rnn:gain=0.5"), get_task("copy")
+    model = Model(cell, task, 4)
+    batch, params = task.sample(jax.random.key(1), 3, 6), model.init(0)
+    curves = Observer.of(model, 6, batch).observe(params).curves
+    assert set(curves) == {"task", "total", "direct"}
+
+    def loss(outputs):
+        return task.loss(outputs @ params["readout"]["w"] + params["readout"]["b"], batch)
+
+    expected = curve_by_taps(cell, params["cell"], batch.inputs, loss, kind="direct")
+    np.testing.assert_allclose(curves["direct"].log10_norm["h"], expected["h"], atol=1e-9)
+    # At lag 1 there is nothing else.
+    np.testing.assert_allclose(curves["direct"].log10_norm["h"][0], curves["total"].log10_norm["h"][0], atol=1e-9)
+    assert Observer.of(Model(cell, get_task("adding"), 4), 6, batch).direct is None

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from sweeping import arrays_of, finish, lines_of, living, start, statuses, wait_for, write_toml
+from sweeping import arrays_of, finish, lines_of, living, pid_of, start, statuses, wait_for, write_toml
 
 from gradlab.runs.sweeps import load_sweep
 
@@ -27,8 +27,7 @@ class Torture:
     def __init__(self, folder, cache, seed=0, tell=lambda line: None):
         self.folder, self.cache, self.tell, self.chance = Path(folder), cache, tell, random.Random(seed)
         # Many checkpoints in the first half second, then one or two seconds of training.
-        base = {"length": 40, "hidden": 16, "batch": 16, "stop": "never", "learning_rate": 1e-5}
-        grid, budget = {"seed": [0, 1, 2, 3, 4]}, {"steps": 10_000}
+        base, grid, budget = {"stop": "never"}, {"seed": [0, 1, 2, 3, 4]}, {"steps": 30_000}
         self.file = write_toml(self.folder / "torture.toml", base=base, grid=grid, budget=budget)
         self.words = ["sweep", self.file, "--jobs", "2"]
         self.ids = sorted(spec.id for spec in load_sweep(self.file).specs)
@@ -74,9 +73,7 @@ class Torture:
         process.communicate()
         wait_for(lambda: not set(living(process.pid)), seconds=LONGEST_AFTERLIFE)
         # What was torn is of a process that was killed now, not earlier.
-        lines = {
-            path: count for path, count in lines_of(results).items() if int(path.name.rpartition("-")[2]) in own
-        }
+        lines = {path: count for path, count in lines_of(results).items() if pid_of(path) in own}
         self.kills += 1
         self.torn += len(lines)
         self.after_a_line += any(lines.values())

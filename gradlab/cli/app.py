@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from gradlab import __version__
-from gradlab.cli import catalogue, doctor, inspect, reports, run, sweep
+from gradlab.cli import catalogue, check, doctor, inspect, lesson, reports, run, sweep
 from gradlab.cli.console import Screen
 from gradlab.errors import GradlabError
 
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, sweep, reports, inspect, catalogue, doctor):
+for module in (run, sweep, reports, lesson, check, inspect, catalogue, doctor):
     module.register(app)
 
 

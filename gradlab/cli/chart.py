@@ -8,7 +8,13 @@ import numpy as np
 MARKS = "o+*x#@"
 
 
-def chart(series: Mapping[str, np.ndarray], *, width: int = 78, height: int = 14) -> list[str]:
+def chart(
+    series: Mapping[str, np.ndarray],
+    *,
+    width: int = 78,
+    height: int = 14,
+    floors: Mapping[str, float] | None = None,
+) -> list[str]:
     r"""Lines of text that draw curves (T,) against lag 1..T, in decades relative to their lag 1.
 
     Values that are not finite are left out; the legend says from which lag on.
@@ -17,6 +23,7 @@ def chart(series: Mapping[str, np.ndarray], *, width: int = 78, height: int = 14
         series: for each name the log10 norms at lags 1..T.
         width: characters of a line at most.
         height: lines of the plot area.
+        floors: words for log10 norms that are marked where they are in view, relative to the median of all lag 1.
 
     Example:
         >>> import numpy as np
@@ -32,7 +39,8 @@ def chart(series: Mapping[str, np.ndarray], *, width: int = 78, height: int = 14
     relative = {name: _relative(np.asarray(curve, float)) for name, curve in series.items()}
     finite = np.concatenate([curve[np.isfinite(curve)] for curve in relative.values()] or [np.zeros(1)])
     low, high = _limits(finite if len(finite) else np.zeros(1))
-    label_width = max(len(_label(low)), len(_label(high)), 2) + 1
+    marked = {index: _label(high - (high - low) * index / (height - 1)) for index in (0, height // 2, height - 1)}
+    label_width = max(2, *map(len, marked.values())) + 1
     columns = max(10, width - label_width - 3)
     rows = [[" "] * columns for _ in range(height)]
     for mark, curve in zip(MARKS, relative.values(), strict=False):
@@ -40,17 +48,27 @@ def chart(series: Mapping[str, np.ndarray], *, width: int = 78, height: int = 14
             if math.isfinite(value):
                 row = round((high - value) / (high - low) * (height - 1))
                 rows[row][column] = mark
+    levels = [float(curve[0]) for curve in series.values() if math.isfinite(curve[0])]
+    for words, floor in (floors or {}).items() if levels else ():
+        place = round((high - floor + float(np.median(levels))) / (high - low) * (height - 1))
+        if 0 < place < height - 1:
+            rows[place] = _marked(rows[place], words)
     lines = []
     for index, row in enumerate(rows):
-        middle = index in (0, height // 2, height - 1)
-        value = high - (high - low) * index / (height - 1)
-        label = _label(value) if middle else ""
-        lines.append(f"{label:>{label_width}} |{''.join(row)}".rstrip())
+        lines.append(f"{marked.get(index, ''):>{label_width}} |{''.join(row)}".rstrip())
     longest = max(len(curve) for curve in relative.values())
     end = f"lag {longest}"
     lines.append(" " * (label_width + 2) + "lag 1" + end.rjust(columns - 5))
     legend = [f"{mark} {name}{_gap(curve)}" for mark, (name, curve) in zip(MARKS, relative.items(), strict=False)]
     return [*lines, *legend]
+
+
+def _marked(row: list[str], words: str) -> list[str]:
+    """A row with a line where nothing was drawn, and words on it as far right as there is room."""
+    line = "".join("-" if cell == " " else cell for cell in row)
+    room = "-" * (len(words) + 2)
+    at = line.rfind(room)
+    return list(line if at < 0 else f"{line[:at]}- {words}{line[at + len(room) :]}")
 
 
 def _relative(curve: np.ndarray) -> np.ndarray:

@@ -27,6 +27,9 @@ STATUS_STYLE = {
     "interrupted": "yellow",
     "killed": "yellow",
     "failed": "bold red",
+    "regressed": "bold red",
+    "unchanged": "green",
+    "inconclusive": "yellow",
 }
 
 

@@ -24,7 +24,13 @@ MeasureBatch = Annotated[
 Where = Annotated[
     Many, typer.Option("--where", help="Only runs such as cell=lstm, status=solved or length>=200; may repeat.")
 ]
-Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Runs at a time (default: the number of cores).")]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", min=1, help="Processes (default: one for each GPU, else for each core).")
+]
+Together = Annotated[
+    int | None,
+    typer.Option("--together", min=1, help="Runs of equal shape in one program (default: 64 on a GPU, else 1)."),
+]
 Results = Annotated[
     Path | None,
     typer.Option("--results", help="Results folder (default: $GRADLAB_RESULTS or results)."),

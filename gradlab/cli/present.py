@@ -6,8 +6,10 @@ from typing import Any
 
 from gradlab.cli.chart import chart
 from gradlab.cli.console import Screen
+from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR
 from gradlab.gradient.summary import Summary
 from gradlab.judge.statistics import over_seeds, verdict_over_seeds
+from gradlab.report.records import row_of, summarised
 from gradlab.runs.jsonable import jsonable, number
 from gradlab.runs.store import StoredRun
 
@@ -16,6 +18,7 @@ Record = Mapping[str, Any]
 _COLUMNS = ("training step", "leaf", "span", "slope", "half-life", "horizon", "float32", "verdict")
 _NUMERIC = ("length", "seed", "span", "half-life", "horizon", "float32")
 _FOLDED = ("training step", "cell", "half-life", "verdict")
+_FLOORS = {"float32 norms read 0": NAIVE_FLOOR, "float32 entries read 0": FLOAT32_FLOOR}
 _UNITS = "span in decades, slope in decades per timestep (± at these weights), lags in timesteps"
 
 
@@ -64,18 +67,18 @@ def show_run(screen: Screen, record: Record, arrays: Mapping[str, Any] | None) -
     if arrays is not None and marks:
         screen.line()
         screen.line("log10 gradient norm of the state by lag, in decades from lag 1 (task curve)")
-        for line in chart(_series(arrays, marks), width=min(screen.out.width, 100)):
+        for line in chart(_series(arrays, marks), width=min(screen.out.width, 100), floors=_FLOORS):
             screen.line(line)
 
 
 def _summary_table(screen: Screen, marks: Mapping[str, Any]) -> None:
     rows = []
-    for curve in sorted({name for mark in marks.values() for name in mark["curves"]}, key=("task", "total").index):
-        several = "total" in next(iter(marks.values()))["curves"]
+    there = {name for mark in marks.values() for name in mark["curves"]}
+    for curve in (name for name in ("task", "total") if name in there):  # `direct` is in the report and the JSON
         for at, mark in _distinct(marks).items():
             leaves = mark["curves"][curve]
             for leaf in leaf_rows(leaves):
-                label = f"{at}, total" if several and curve == "total" else at
+                label = at if curve == "task" else f"{at}, {curve}"
                 rows.append([label, leaf, *_cells(leaf, leaves[leaf])])
     screen.table(_COLUMNS, rows, right=_NUMERIC, fold=_FOLDED)
 
@@ -126,10 +129,8 @@ def _notes(screen: Screen, marks: Mapping[str, Any]) -> None:
 
 
 def _series(arrays: Mapping[str, Any], marks: Mapping[str, Any]) -> dict[str, Any]:
-    steps = list(arrays["step"])
-    curves = arrays["task/state/typical"]
     names = _distinct(marks)
-    return {f"training step {name}": curves[steps.index(mark["step"])] for name, mark in names.items()}
+    return {f"training step {name}": summarised(arrays, row_of(arrays, at["step"])) for name, at in names.items()}
 
 
 def show_grid(screen: Screen, records: Sequence[Record]) -> None:

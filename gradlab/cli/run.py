@@ -8,7 +8,7 @@ import typer
 from gradlab.cli import options
 from gradlab.cli.batch import Batch
 from gradlab.cli.console import Screen
-from gradlab.cli.devices import cores
+from gradlab.cli.devices import shares
 from gradlab.cli.lists import grid
 from gradlab.cli.options import Many
 from gradlab.cli.present import Record, as_json, record_of, show_grid
@@ -44,6 +44,7 @@ def run(
     measure: Annotated[Many, typer.Option("--measure", help="checkpoints, ends or every (training step).")] = None,
     measure_batch: options.MeasureBatch = None,
     jobs: options.Jobs = None,
+    together: options.Together = None,
     results: options.Results = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -72,7 +73,7 @@ def run(
             "seed": seed,
         }
     )
-    return carry_out(options.open_store(results), specs, cores() if jobs is None else jobs, json=json, quiet=quiet)
+    return carry_out(options.open_store(results), specs, jobs, together, json=json, quiet=quiet)
 
 
 def probe(
@@ -104,14 +105,17 @@ def probe(
         for name, given in fields.items():
             fields[name] = given if given is not None else [str(source.config[name])]
     specs = grid({"task": [task], **fields, "measure_batch": measure_batch}, **fixed)
-    return carry_out(store, specs, jobs, json=json, quiet=quiet)
+    return carry_out(store, specs, jobs, together=1, json=json, quiet=quiet)
 
 
-def carry_out(store: Store, specs: Sequence["RunSpec"], jobs: int, *, json: bool, quiet: bool) -> int:
+def carry_out(
+    store: Store, specs: Sequence["RunSpec"], jobs: int | None, together: int | None, *, json: bool, quiet: bool
+) -> int:
     """Do the runs of a command, show them and return the exit code.
 
     Args:
-        jobs: runs at a time; a single run takes all cores, those of a grid one each, for equal bits.
+        jobs: processes; a single run takes all cores, those of a grid one each, for equal bits.
+        together: runs of equal shape in one program.
     """
     screen = Screen()
     if len(specs) == 1:
@@ -119,7 +123,7 @@ def carry_out(store: Store, specs: Sequence["RunSpec"], jobs: int, *, json: bool
     from gradlab.cli.app import INTERRUPTED
     from gradlab.runs.engine import Settings
 
-    batch = Batch(screen, store, specs, Settings(jobs=jobs), quiet=quiet)
+    batch = Batch(screen, store, specs, Settings(**shares(jobs, together)), quiet=quiet)
     try:
         batch.carry_out(each=True)
     except KeyboardInterrupt:

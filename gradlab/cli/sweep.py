@@ -13,7 +13,7 @@ import typer
 from gradlab.cli import options
 from gradlab.cli.batch import Batch
 from gradlab.cli.console import Screen
-from gradlab.cli.devices import cores
+from gradlab.cli.devices import shares
 from gradlab.cli.options import Many
 from gradlab.cli.single import folder_option
 from gradlab.errors import GradlabError, unknown
@@ -40,6 +40,7 @@ def sweep(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and do none.")] = False,
     jobs: options.Jobs = None,
+    together: options.Together = None,
     part: Annotated[
         str | None, typer.Option("--shard", metavar="I/N", help="Only part I of N, by the runs' ids.")
     ] = None,
@@ -78,8 +79,14 @@ def sweep(
         raise unknown("--rerun", rerun, RERUNS)
     if dry_run:
         return _list(screen, store, asked, specs, json=json)
-    settings = _settings(asked, jobs, timeout, retries, fail_fast, rerun, scheduler, slurm)
-    given: dict[str, Any] = {"--jobs": jobs, "--shard": part, "--timeout": timeout, "--retries": retries or None}
+    settings = _settings(asked, jobs, together, timeout, retries, fail_fast, rerun, scheduler, slurm)
+    given: dict[str, Any] = {
+        "--jobs": jobs,
+        "--together": together,
+        "--shard": part,
+        "--timeout": timeout,
+        "--retries": retries or None,
+    }
     given |= {"--results": results, "--name": name, "--scheduler": scheduler, "--slurm": slurm}
     command = _command(file, set_ or (), given)
     return _Session(screen, store, asked, specs, settings, command, json=json, quiet=quiet).carry_out()
@@ -95,6 +102,7 @@ def _shard(text: str) -> tuple[int, int]:
 def _settings(
     asked: "Sweep",
     jobs: int | None,
+    together: int | None,
     timeout: float | None,
     retries: int,
     fail_fast: bool,
@@ -114,7 +122,7 @@ def _settings(
         raise GradlabError("--slurm needs --jobs N: how many Slurm jobs to start")
     limit = timeout if timeout is not None or asked.minutes is None else asked.minutes * 60
     return Settings(
-        jobs=cores() if jobs is None else jobs,
+        **shares(jobs, together),
         timeout=limit,
         retries=retries,
         fail_fast=fail_fast,

@@ -42,10 +42,10 @@ class Told(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """An order came back; with neither report nor error, the scheduler was lost."""
+    """An order came back; with neither reports nor error, the scheduler was lost."""
 
     order: Order
-    report: Report | None
+    reports: tuple[Report, ...] | None
     error: BaseException | None = None
 
 

@@ -4,6 +4,7 @@ Dask suspects every run that a worker holds when the worker dies, so a worker is
 are as many orders out as there are workers.
 """
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -16,13 +17,14 @@ from gradlab.runs.spec import RunSpec
 from gradlab.runs.worker import Order, Report, bitten, bury
 
 if TYPE_CHECKING:
-    from gradlab.runs.engine import Work
+    from gradlab.runs.engine import Pack, Work
 
 DEATHS = 2
 """How many workers may die of a run before it is given up."""
 STOP_SECONDS = 10.0
 """How long the runs of workers may take to stop before their processes are ended."""
 _POLL = 0.2
+_NOT_ENDED = ("waiting", "interrupted")
 
 
 class Dispatch:
@@ -34,15 +36,13 @@ class Dispatch:
         todo: the runs, in the order in which they are handed out.
     """
 
-    def __init__(self, work: "Work", crew: Crew, todo: Sequence[RunSpec]) -> None:
+    def __init__(self, work: "Work", crew: Crew, todo: Sequence["Pack"]) -> None:
         self.work, self.crew = work, crew
-        self.specs = {spec.id: spec for spec in todo}
+        self.specs = {spec.id: spec for pack in todo for spec in pack}
         self.waiting = deque(todo)
         self.out: dict[str, Order] = {}
         self.begun: dict[str, float] = {}
-        self.tries: Counter[str] = Counter()
         self.deaths: Counter[str] = Counter()
-        self.failures: Counter[str] = Counter()
 
     def go(self) -> None:
         """Until every run ended, or with `fail_fast` those that had begun when one failed.
@@ -70,10 +70,8 @@ class Dispatch:
     def hand_out(self) -> None:
         """One order for each worker that has none."""
         while self.waiting and len(self.out) < self.crew.size():
-            spec = self.waiting.popleft()
-            order = self.work.order(spec, self.tries[spec.id])
-            self.tries[spec.id] += 1
-            self.out[spec.id] = order
+            order = self.work.order(self.waiting.popleft())
+            self.out[order.key] = order
             self.crew.submit(order)
 
     def take(self, news: Told | Ended | None) -> None:
@@ -83,50 +81,56 @@ class Dispatch:
                 raise _lost()
         elif isinstance(news, Ended):
             self.end(news)
-        elif news.run_id in self.out:
-            spec = self.specs[news.run_id]
-            if "execution" in news.message:
-                self.work.compare(news.message["execution"])
-                self.begun[spec.id] = time.monotonic()
-                self.work.listener.begun(spec)
-            else:
-                self.work.listener.reached(spec, news.message["step"])
+        elif not any(news.run_id in order.run_ids for order in self.out.values()):
+            return  # it was heard after the end
+        elif "execution" in news.message:
+            self.work.compare(news.message["execution"])
+            self.begun[news.run_id] = time.monotonic()
+            self.work.listener.begun(self.specs[news.run_id])
+        elif news.run_id in self.begun:
+            self.work.listener.reached(self.specs[news.run_id], news.message["step"])
 
     def end(self, news: Ended) -> None:
-        """An order came back: note it, or let it wait for another try."""
-        order = news.order
-        spec = self.specs[order.run_id]
-        del self.out[spec.id]
-        seconds = time.monotonic() - self.begun.pop(spec.id, time.monotonic())
-        report = self.report(news, spec)
-        if report is None:
-            self.waiting.append(spec)  # at the end, where it can hurt no other
+        """An order came back: note how its runs ended, or let them wait for another try."""
+        pack = tuple(self.specs[run_id] for run_id in news.order.run_ids)
+        self.out.pop(news.order.key)
+        began = [self.begun.pop(spec.id, math.inf) for spec in pack]
+        seconds = max(0.0, time.monotonic() - min(began))
+        reports = self.reports(news, pack)
+        if reports is None:
+            self.waiting.extend((spec,) for spec in pack)  # at the end, where they can hurt no other
             return
-        if report.status in ("waiting", "interrupted"):
-            return
-        if self.work.is_tried_again(spec, report, self.failures[spec.id]):
-            self.failures[spec.id] += 1
-            self.waiting.append(spec)
-            return
-        self.work.note(spec, report, seconds)
-        if report.status == "failed" and self.work.settings.fail_fast:
+        ended = [pair for pair in zip(pack, reports, strict=True) if pair[1].status not in _NOT_ENDED]
+        if ended:
+            specs, reports = zip(*ended, strict=True)
+            self.waiting.extend(self.work.settle(specs, reports, seconds))
+        if self.work.stopped:
             self.waiting.clear()
             self.crew.halt(running=False)
 
-    def report(self, news: Ended, spec: RunSpec) -> Report | None:
-        """What is known of an order that came back; None where its worker died for the first time."""
-        order, report = news.order, news.report
-        if report is None and news.error is None:
+    def reports(self, news: Ended, pack: "Pack") -> tuple[Report, ...] | None:
+        """What is known of an order that came back; None where its worker died and that may be another's fault."""
+        order = news.order
+        if news.reports is not None:
+            return tuple(self.judged(spec, report) for spec, report in zip(pack, news.reports, strict=True))
+        if news.error is None:
             raise _lost()
-        if report is None and bitten(order):
-            return Report(spec.id, "failed", order.deadline.reason)
-        if report is None:
-            self.deaths[spec.id] += deaths_in(news.error)
-            if 0 < self.deaths[spec.id] < DEATHS:
-                self.crew.recount()
-                return None
-            reason = reason_of(news.error, self.deaths[spec.id])
-            return Report(spec.id, "failed", bury(order, spec, reason))
+        if bitten(order):
+            return order.reports("failed", order.deadline.reason)
+        died = deaths_in(news.error)
+        if died:
+            self.crew.recount()
+        if died and len(pack) > 1:
+            return None
+        spec = pack[0]
+        self.deaths[spec.id] += died
+        if 0 < self.deaths[spec.id] < DEATHS:
+            return None
+        reason = reason_of(news.error, self.deaths[spec.id])
+        return tuple(Report(spec.id, "failed", bury(order, spec, reason)) for spec in pack)
+
+    def judged(self, spec: RunSpec, report: Report) -> Report:
+        """What a worker reports of a run, as it is seen from here."""
         if report.status == "interrupted" and not self.work.listener.presses():
             return report._replace(status="failed", reason="it raised KeyboardInterrupt itself")
         if report.status in DONE and self.work.status_of(spec) not in DONE:

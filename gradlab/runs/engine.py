@@ -2,9 +2,11 @@
 
 import time
 import uuid
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from gradlab.errors import GradlabError
@@ -24,7 +26,9 @@ class Settings:
     """How a list of runs is carried out.
 
     Args:
-        jobs: runs at a time; 1 is this process, more are workers.
+        jobs: processes; 1 is this one, more are workers.
+        together: runs of equal shape that a process trains at a time, as one program; for a GPU.
+        gpus: of this machine, as CUDA_VISIBLE_DEVICES names them; each worker takes one.
         timeout: seconds for each run.
         retries: how often a failed run is tried again.
         fail_fast: begin no run after the first failure.
@@ -34,6 +38,8 @@ class Settings:
     """
 
     jobs: int = 1
+    together: int = 1
+    gpus: tuple[str, ...] = ()
     timeout: float | None = None
     retries: int = 0
     fail_fast: bool = False
@@ -45,6 +51,10 @@ class Settings:
     def here(self) -> bool:
         """Whether this process computes the runs itself."""
         return self.jobs == 1 and self.scheduler is None and self.slurm is None
+
+
+Pack = tuple[RunSpec, ...]
+"""Runs of equal shape that one program does, or a single run."""
 
 
 class Finished(NamedTuple):
@@ -127,6 +137,18 @@ def in_good_order(specs: Sequence[RunSpec]) -> list[RunSpec]:
     return sorted(specs, key=lambda spec: (spec.id not in leaders, -cost(spec)))
 
 
+def packs(specs: Sequence[RunSpec], together: int) -> list[Pack]:
+    """The runs that are done as one program, at most so many each, in the order of their first ones."""
+    alike: dict[object, list[RunSpec]] = {}
+    for spec in specs:
+        alike.setdefault(spec.shape if together > 1 else spec.id, []).append(spec)
+    return [
+        tuple(group[start : start + together])
+        for group in alike.values()
+        for start in range(0, len(group), together)
+    ]
+
+
 class Work:
     """One call of `run_all`."""
 
@@ -136,6 +158,8 @@ class Work:
         self.outcomes: list[Finished] = []
         self.earlier: list[StoredRun] = []
         self.compared = False
+        self.tries: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
 
     def skip_done(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
         """Tell of the runs that are there, and return those that are to be done."""
@@ -153,30 +177,26 @@ class Work:
         return todo
 
     def do_here(self, todo: Sequence[RunSpec]) -> None:
-        """One after the other in this process."""
+        """One pack after the other in this process."""
         use_one_core()
-        for spec in todo:
-            self.compare(execution(spec.dtype))
-            for number in range(self.settings.retries + 1):
+        waiting = deque(packs(todo, self.settings.together))
+        while waiting and not self.stopped:
+            pack = waiting.popleft()
+            self.compare(execution(pack[0].dtype))
+            for spec in pack:
                 self.listener.begun(spec)
-                started = time.monotonic()
-
-                def hear(event: "Event", spec: RunSpec = spec) -> None:
-                    self.listener.reached(spec, event)
-
-                report = perform(self.order(spec, number), spec, hear, guard=_alarm)
-                if not self.is_tried_again(spec, report, number):
-                    break
-            self.note(spec, report, time.monotonic() - started)
-            if report.status == "failed" and self.settings.fail_fast:
-                return
+            started = time.monotonic()
+            hears = [partial(self.listener.reached, spec) for spec in pack]
+            reports = perform(self.order(pack), pack, hears, guard=_alarm)
+            waiting.extendleft(reversed(self.settle(pack, reports, time.monotonic() - started)))
 
     def do_on_workers(self, todo: Sequence[RunSpec]) -> None:
         """In an order that keeps the workers busy."""
         from gradlab.runs.dispatch import Dispatch
 
-        with self.crew(min(self.settings.jobs, len(todo))) as crew:
-            Dispatch(self, crew, in_good_order(todo)).go()
+        waiting = packs(in_good_order(todo), self.settings.together)
+        with self.crew(min(self.settings.jobs, len(waiting))) as crew:
+            Dispatch(self, crew, waiting).go()
 
     @contextmanager
     def crew(self, jobs: int) -> Iterator["Crew"]:
@@ -198,21 +218,45 @@ class Work:
         stored = self.store.peek(spec.id)
         return stored.status if stored else None
 
-    def order(self, spec: RunSpec, number: int) -> Order:
-        """What a worker is told of a run."""
-        root = str(self.store.root.resolve())
-        return Order(asdict(spec), spec.id, root, self.settings.timeout, self.invocation, number)
+    @property
+    def stopped(self) -> bool:
+        """Whether no other run is to begin, because one failed."""
+        return self.settings.fail_fast and any(end.status == "failed" for end in self.outcomes)
 
-    def is_tried_again(self, spec: RunSpec, report: Report, number: int) -> bool:
+    def order(self, pack: Pack) -> Order:
+        """What a process is told of a pack that it is to do; no two are alike."""
+        self.tries[pack[0].id] += 1
+        return Order(
+            tuple(asdict(spec) for spec in pack),
+            tuple(spec.id for spec in pack),
+            str(self.store.root.resolve()),
+            self.settings.timeout,
+            self.invocation,
+            self.tries[pack[0].id],
+            self.settings.gpus,
+        )
+
+    def settle(self, pack: Pack, reports: Sequence[Report], seconds: float) -> list[Pack]:
+        """Note how runs ended, and return those that are to be done again, alone.
+
+        What failed in company is tried alone, so that no run fails of another's fault.
+        """
+        again: list[Pack] = []
+        for spec, report in zip(pack, reports, strict=True):
+            if report.status == "failed" and (len(pack) > 1 or self.is_tried_again(spec, report)):
+                again.append((spec,))
+            else:
+                self.end(Finished(spec, report.status, report.reason, report.fresh, seconds))
+        return again
+
+    def is_tried_again(self, spec: RunSpec, report: Report) -> bool:
         """Whether a failed run has a try left, which is then told."""
-        if report.status != "failed" or number >= self.settings.retries:
+        if self.failures[spec.id] >= self.settings.retries:
             return False
-        self.listener.warn(f"{spec.id} failed ({report.reason}): try {number + 2} of {self.settings.retries + 1}")
+        self.failures[spec.id] += 1
+        number = self.failures[spec.id] + 1
+        self.listener.warn(f"{spec.id} failed ({report.reason}): try {number} of {self.settings.retries + 1}")
         return True
-
-    def note(self, spec: RunSpec, report: Report, seconds: float) -> None:
-        """A run ended."""
-        self.end(Finished(spec, report.status, report.reason, report.fresh, seconds))
 
     def end(self, finished: Finished) -> None:
         """A run ended, or was there already."""
@@ -227,7 +271,7 @@ class Work:
         others: dict[str, int] = {}
         for run in self.earlier:
             then = run.env().get("execution", {})
-            for name in {*then, *now} - {"dtype"}:
+            for name in {*then, *now} - {"dtype", "together"}:  # of how many a pack is, chance decides
                 if then.get(name) != now.get(name):
                     others[name] = others.get(name, 0) + 1
         if others:
@@ -238,5 +282,5 @@ class Work:
             )
 
 
-def _alarm(order: Order, spec: RunSpec, deadline: "Deadline") -> AbstractContextManager[None]:
+def _alarm(order: Order, specs: Sequence[RunSpec], deadline: "Deadline") -> AbstractContextManager[None]:
     return deadline.alarm()

@@ -13,7 +13,7 @@ from typing import Any
 _PACKAGES = ("gradlab-rnn", "jax", "jaxlib", "optax", "numpy", "scipy", "pandas", "typer")
 
 
-def environment(dtype: str, shards: int = 1) -> dict[str, Any]:
+def environment(dtype: str, shards: int = 1, together: int = 1) -> dict[str, Any]:
     """Everything for `env.json`; `execution` holds what equal bits depend on."""
     return {
         "versions": versions(),
@@ -22,7 +22,7 @@ def environment(dtype: str, shards: int = 1) -> dict[str, Any]:
         "git": _git(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "execution": execution(dtype, shards),
+        "execution": execution(dtype, shards, together),
     }
 
 
@@ -38,8 +38,12 @@ def versions() -> dict[str, str]:
     return found
 
 
-def execution(dtype: str, shards: int = 1) -> dict[str, Any]:
-    """Platform, device, shards, arithmetic and compiler: equal bits are promised where all of these agree."""
+def execution(dtype: str, shards: int = 1, together: int = 1) -> dict[str, Any]:
+    """Platform, device, shards, arithmetic and compiler: equal bits are promised where all of these agree.
+
+    Args:
+        together: runs that one program trained at once; named where it is more than one.
+    """
     import jax
 
     device = jax.devices()[0]
@@ -52,7 +56,7 @@ def execution(dtype: str, shards: int = 1) -> dict[str, Any]:
         "matmul_precision": str(jax.config.jax_default_matmul_precision or "default"),  # type: ignore[attr-defined]
         "jaxlib": importlib.metadata.version("jaxlib"),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
-    }
+    } | ({"together": together} if together > 1 else {})
 
 
 def _cpu() -> str:

@@ -39,6 +39,7 @@ class RunResult:
     reason: str | None = None
     path: Path | None = None
     wall_seconds: float = 0.0
+    _summaries: dict[int, dict[str, Any]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def trace(self) -> Row:
@@ -84,8 +85,9 @@ class RunResult:
             "measure_seconds": outcome.measure_seconds if outcome else None,
             "train_seconds": outcome.train_seconds if outcome else None,
             "wall_seconds": self.wall_seconds,
+            "training_bytes": outcome.training_bytes if outcome else None,
             "every": seen_summary(self.trace.seen),
-            "summary": {when: summarise(mark) for when, mark in marks.items()},
+            "summary": {when: self.summary(mark) for when, mark in marks.items()},
             "checkpoints": [self.log_line(mark) for mark in self.checkpoints],
             "path": str(self.path) if self.path else None,
         }
@@ -101,6 +103,17 @@ class RunResult:
         else:
             self.outcome, self.status = event, event.status
 
+    def summary(self, mark: Checkpoint) -> dict[str, Any]:
+        """Training step, loss, and every number of every leaf of every curve, worked out once."""
+        if mark.step not in self._summaries:
+            curves = {
+                name: {leaf: curve.summary(leaf).as_dict() for leaf in curve.leaves}
+                | {"non_finite": [str(finding) for finding in curve.non_finite]}
+                for name, curve in mark.observation.curves.items()
+            }
+            self._summaries[mark.step] = {"step": mark.step, "loss": mark.observation.loss, "curves": curves}
+        return self._summaries[mark.step]
+
     def log_line(self, mark: Checkpoint) -> dict[str, Any]:
         """The line of `log.jsonl` for a checkpoint."""
         previous = max((other.step for other in self.checkpoints if other.step < mark.step), default=0)
@@ -114,7 +127,7 @@ class RunResult:
             "log10_grad_norm": float(last[0]) if len(last) else None,
             "clipped": float(clipped.mean()) if len(clipped) else None,
             "gates": {name: gate._asdict() for name, gate in gates.items()},
-            "curves": summarise(mark)["curves"],
+            "curves": self.summary(mark)["curves"],
         }
 
 
@@ -131,16 +144,6 @@ def key_checkpoints(checkpoints: list[Checkpoint]) -> dict[str, Checkpoint]:
         return np.inf if verdict.word == "non-finite" else abs(verdict.decades)
 
     return {"initial": checkpoints[0], "worst": max(checkpoints, key=severity), "final": checkpoints[-1]}
-
-
-def summarise(mark: Checkpoint) -> dict[str, Any]:
-    """Training step, loss, and every number of every leaf of every curve."""
-    curves = {
-        name: {leaf: curve.summary(leaf).as_dict() for leaf in curve.leaves}
-        | {"non_finite": [str(finding) for finding in curve.non_finite]}
-        for name, curve in mark.observation.curves.items()
-    }
-    return {"step": mark.step, "loss": mark.observation.loss, "curves": curves}
 
 
 def _diverged(outcome: Outcome | None) -> dict[str, Any] | None:

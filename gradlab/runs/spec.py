@@ -127,6 +127,11 @@ class RunSpec:
         digest = hashlib.blake2b(json.dumps(self.config()).encode(), digest_size=4).hexdigest()
         return f"{_safe(self.task)}-{_safe(self.cell)}-T{self.length}-s{self.seed}-{digest}"
 
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """Everything but seed and learning rate: runs that agree in it can be one batched program."""
+        return tuple(value for name, value in asdict(self).items() if name not in ("seed", "learning_rate"))
+
     def build_cell(self) -> Cell:
         """The cell.
 

@@ -91,11 +91,14 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = (), name: str | None
     Raises:
         GradlabError: the file cannot be read, something in it is unknown, wrong, twice there or missing.
     """
-    table = _read(path)
+    table = read_toml(path, "sweep")
+    if "scenario" in table:
+        raise GradlabError(f"{path} is a suite of gradient curves, not a sweep: gradlab check {Path(path).stem}")
     for key in table:
         if key not in (*_TEXTS, *_TABLES, "vary"):
             raise unknown(f"key in {path}", key, (*_TEXTS, *_TABLES, "vary"))
-    texts = {key: _text(path, key, table.get(key), needed=key != "source") for key in _TEXTS}
+    title, question = (text_of(path, key, table.get(key)) for key in ("title", "question"))
+    source = text_of(path, "source", table["source"]) if "source" in table else None
     budget = table_of(path, "budget", table)
     minutes = _minutes(path, budget.pop("minutes", None))
     for key in budget:
@@ -104,9 +107,9 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = (), name: str | None
     axes = override(read_axes(path, table, budget), overrides)
     return Sweep(
         checked_name(name or Path(path).stem),
-        str(texts["title"]),
-        str(texts["question"]),
-        texts["source"],
+        title,
+        question,
+        source,
         minutes,
         tuple(specs_of(path, axes)),
         str(path),
@@ -178,14 +181,14 @@ def sweep_names(root: Path) -> list[str]:
     return sorted(path.stem for path in found)
 
 
-def checked_name(name: str) -> str:
+def checked_name(name: str, kind: str = "sweep") -> str:
     """A name that a file may have.
 
     Raises:
         GradlabError: it has other characters than letters, digits and ._=-, or starts with one of those.
     """
     if not re.fullmatch(r"[A-Za-z0-9][\w.=-]*", name, re.ASCII):
-        raise GradlabError(f"sweep name `{name}`: give letters, digits and . _ = - only")
+        raise GradlabError(f"{kind} name `{name}`: give letters, digits and . _ = - only")
     return name
 
 
@@ -193,19 +196,27 @@ def _folder(root: Path) -> Path:
     return Path(root) / "sweeps"
 
 
-def _read(path: Path | str) -> dict[str, Any]:
+def read_toml(path: Path | str, kind: str) -> dict[str, Any]:
+    """What a TOML file holds; `kind` is what the user calls it.
+
+    Raises:
+        GradlabError: the file cannot be read or is not TOML.
+    """
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         reason = error.strerror or str(error)
-        raise GradlabError(f"sweep file `{path}` cannot be read: {reason}") from error
+        raise GradlabError(f"{kind} file `{path}` cannot be read: {reason}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise GradlabError(f"sweep file `{path}` is not TOML: {error}") from error
+        raise GradlabError(f"{kind} file `{path}` is not TOML: {error}") from error
 
 
-def _text(path: Path | str, key: str, value: Any, *, needed: bool) -> str | None:
-    if value is None and not needed:
-        return None
+def text_of(path: Path | str, key: str, value: Any) -> str:
+    """The text under a key.
+
+    Raises:
+        GradlabError: it is missing, blank or no text.
+    """
     if not isinstance(value, str) or not value.strip():
         missing = "is missing" if value is None else f"is {value!r}"
         raise GradlabError(f'{key} in {path} {missing}: give a text, {key} = "..."')

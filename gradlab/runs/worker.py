@@ -8,13 +8,14 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradlab.errors import GradlabError
 from gradlab.runs.cache import use_cache
 from gradlab.runs.deadline import Deadline, OutOfTime
+from gradlab.runs.memory import keep_memory
 from gradlab.runs.store import Store, StoredRun
 
 if TYPE_CHECKING:
@@ -35,32 +36,38 @@ _ready = False
 
 
 class Order(NamedTuple):
-    """A run that a worker is to do.
+    """Runs that a worker is to do: one, or several of equal shape as one program.
 
     Attributes:
-        fields: of its spec. run_id: the id that must follow from them.
+        fields: of each spec. run_ids: the ids that must follow from them.
         root: the results folder.
-        timeout: seconds that it may take.
+        timeout: seconds that they may take.
         invocation: the command that asks; what stops it stops nothing else on a shared cluster.
-        number: which try this is.
+        number: which try of the first run this is.
+        gpus: those of this machine, of which each worker takes one.
     """
 
-    fields: dict[str, Any]
-    run_id: str
+    fields: tuple[dict[str, Any], ...]
+    run_ids: tuple[str, ...]
     root: str
     timeout: float | None
     invocation: str
     number: int = 0
+    gpus: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """A name that no other order has."""
-        return f"{self.run_id}-{self.invocation}-{self.number}"
+        return f"{self.run_ids[0]}-{self.invocation}-{self.number}"
 
     @property
     def deadline(self) -> Deadline:
         """The time that it may take, beginning now."""
         return Deadline(self.timeout)
+
+    def reports(self, status: str, reason: str | None = None) -> "tuple[Report, ...]":
+        """The same of every run."""
+        return tuple(Report(run_id, status, reason) for run_id in self.run_ids)
 
 
 class Report(NamedTuple):
@@ -75,65 +82,82 @@ class Report(NamedTuple):
     fresh: bool = True
 
 
-def carry_out(order: Order) -> Report:
-    """Do a run in a worker of Dask."""
+def carry_out(order: Order) -> tuple[Report, ...]:
+    """Do the runs of an order in a worker of Dask."""
     from distributed import get_worker
 
-    with _lock:
-        _prepare()
-    if order.invocation in _halted:
-        return Report(order.run_id, "waiting")
     worker = get_worker()
+    with _lock:
+        _prepare(order.gpus, worker.name)
+    if order.invocation in _halted:
+        return order.reports("waiting")
 
     def tell(message: dict[str, Any]) -> None:
-        worker.log_event(order.invocation, {"id": order.run_id, **message})
+        worker.log_event(order.invocation, message)
 
     try:
-        spec = _spec_of(order)
+        specs = _specs_of(order)
         if bitten(order):
-            return Report(order.run_id, "failed", order.deadline.reason)
-        tell({"execution": _execution(spec)})
-        return perform(order, spec, _Hearing(order, tell), guard=_watchdog)
+            return order.reports("failed", order.deadline.reason)
+        for run_id in order.run_ids:
+            tell({"id": run_id, "execution": _execution(specs)})
+        hears = [_Hearing(order, run_id, tell) for run_id in order.run_ids]
+        return perform(order, specs, hears, guard=_watchdog)
     except KeyboardInterrupt:
-        return Report(order.run_id, "interrupted")
+        return order.reports("interrupted")
     except GradlabError as error:
-        return Report(order.run_id, "failed", str(error))
+        return order.reports("failed", str(error))
 
 
 def perform(
     order: Order,
-    spec: "RunSpec",
-    hear: Callable[["Event"], None],
-    guard: Callable[[Order, "RunSpec", Deadline], AbstractContextManager[None]],
-) -> Report:
-    """Do a run unless it is done, and store how it failed if it does.
+    specs: Sequence["RunSpec"],
+    hears: Sequence[Callable[["Event"], None]],
+    guard: Callable[[Order, Sequence["RunSpec"], Deadline], AbstractContextManager[None]],
+) -> tuple[Report, ...]:
+    """Do the runs that are not done, and store how they failed if they do.
 
     Args:
-        hear: hears its events.
-        guard: what stops it where it hangs past its deadline.
+        hears: for each run, hears its events.
+        guard: what stops them where one hangs past its deadline.
 
     Raises:
-        KeyboardInterrupt: it was stopped, and is stored as interrupted.
+        KeyboardInterrupt: they were stopped, and are stored as interrupted.
     """
-    from gradlab.runs.execute import run
+    from gradlab.runs.execute import run_together
 
-    store = Store(order.root)
-    if stored := store.completed(spec.id, spec.config()):
-        return Report(spec.id, stored.status, fresh=False)
-    deadline = order.deadline
+    store, deadline = Store(order.root), order.deadline
+    reports = {spec.id: report for spec in specs if (report := _done(store, spec))}
+    todo = [spec for spec in specs if spec.id not in reports]
 
-    def observe(event: "Event") -> None:
-        deadline.check()
-        hear(event)
+    def observer(hear: Callable[["Event"], None]) -> Callable[["Event"], None]:
+        def observe(event: "Event") -> None:
+            deadline.check()
+            hear(event)
 
-    try:
-        with guard(order, spec, deadline):
-            result = run(spec, store.root, observe)
-        return Report(spec.id, result.status, result.reason)
-    except (GradlabError, OutOfTime, SystemExit) as error:
-        told = isinstance(error, GradlabError | OutOfTime)
-        reason = str(error) if told else f"it called sys.exit({error})"
-        return Report(spec.id, "failed", bury(order, spec, reason))
+        return observe
+
+    observers = [observer(hear) for spec, hear in zip(specs, hears, strict=True) if spec.id not in reports]
+    if todo:
+        try:
+            with guard(order, todo, deadline):
+                results = run_together(todo, store.root, observers)
+            reports |= {end.spec.id: Report(end.spec.id, end.status, end.reason) for end in results}
+        except (GradlabError, OutOfTime, SystemExit) as error:
+            told = isinstance(error, GradlabError | OutOfTime)
+            reason = str(error) if told else f"it called sys.exit({error})"
+            for spec in todo:
+                ended = _done(store, spec)
+                reports[spec.id] = (
+                    ended._replace(fresh=True) if ended else Report(spec.id, "failed", bury(order, spec, reason))
+                )
+    return tuple(reports[spec.id] for spec in specs)
+
+
+def _done(store: Store, spec: "RunSpec") -> Report | None:
+    """How a run ended that was there already."""
+    stored = store.completed(spec.id, spec.config())
+    return Report(spec.id, stored.status, fresh=False) if stored else None
 
 
 def bury(order: Order, spec: "RunSpec", reason: str) -> str:
@@ -157,7 +181,7 @@ def bitten(order: Order) -> bool:
     """Whether a process ended itself over this very order, because its run hung."""
     if order.timeout is None:
         return False
-    stored = Store(order.root).peek(order.run_id)
+    stored = Store(order.root).peek(order.run_ids[0])
     return stored is not None and stored.done.get("order") == order.key
 
 
@@ -185,14 +209,17 @@ def use_one_core() -> None:
         os.environ["XLA_FLAGS"] = " ".join([*flags, SINGLE_THREADED])
 
 
-def _prepare() -> None:
+def _prepare(gpus: Sequence[str], name: object) -> None:
     """What `gradlab` sets at its start, in a worker; once."""
     global _ready
     if _ready:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    keep_memory()
     if "" not in sys.path:
         sys.path.append("")
+    if gpus and isinstance(name, int):
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[name % len(gpus)]
     use_one_core()
     use_cache(clean=False)
     # Two workers may compile the same program at once; who reads it while the other writes compiles it again.
@@ -200,28 +227,29 @@ def _prepare() -> None:
     _ready = True
 
 
-def _spec_of(order: Order) -> "RunSpec":
+def _specs_of(order: Order) -> list["RunSpec"]:
     from gradlab.runs.spec import RunSpec
 
-    spec = RunSpec.from_dict(order.fields)
-    if spec.id != order.run_id:
-        raise GradlabError(
-            f"the worker reads it as {spec.id}: the source of its cell changed, or another gradlab is there"
-        )
-    return spec
+    specs = [RunSpec.from_dict(fields) for fields in order.fields]
+    for spec, run_id in zip(specs, order.run_ids, strict=True):
+        if spec.id != run_id:
+            raise GradlabError(
+                f"the worker reads it as {spec.id}: the source of its cell changed, or another gradlab is there"
+            )
+    return specs
 
 
-def _execution(spec: "RunSpec") -> dict[str, Any]:
+def _execution(specs: Sequence["RunSpec"]) -> dict[str, Any]:
     from gradlab.runs.environment import execution
 
-    return execution(spec.dtype)
+    return execution(specs[0].dtype, together=len(specs))
 
 
 class _Hearing:
     """Hears the events of a run in a worker: halts it when asked to, and tells how far it is."""
 
-    def __init__(self, order: Order, tell: Tell) -> None:
-        self._order, self._tell, self._next = order, tell, 0.0
+    def __init__(self, order: Order, run_id: str, tell: Tell) -> None:
+        self._order, self._run_id, self._tell, self._next = order, run_id, tell, 0.0
 
     def __call__(self, event: "Event") -> None:
         if _halted.get(self._order.invocation):
@@ -229,14 +257,15 @@ class _Hearing:
         step = getattr(event, "step", 0)
         if step and time.monotonic() >= self._next:
             self._next = time.monotonic() + TELL_EVERY
-            self._tell({"step": step})
+            self._tell({"id": self._run_id, "step": step})
 
 
-def _watchdog(order: Order, spec: "RunSpec", deadline: Deadline) -> AbstractContextManager[None]:
+def _watchdog(order: Order, specs: Sequence["RunSpec"], deadline: Deadline) -> AbstractContextManager[None]:
     """Ends the process of a run that hangs: nothing else stops Python code that does not return."""
 
     def bite() -> None:
-        bury(order, spec, deadline.reason)
+        if len(specs) == 1:  # which of several it is will be seen when each is tried alone
+            bury(order, specs[0], deadline.reason)
         os._exit(1)
 
     return deadline.watchdog(bite)

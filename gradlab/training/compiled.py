@@ -9,7 +9,7 @@ from jax import Array
 
 from gradlab.training.keys import stream
 from gradlab.training.model import Model
-from gradlab.training.observe import curves_program, gates_program
+from gradlab.training.observe import curves_program, direct_program, gates_program
 from gradlab.training.programs import Program
 from gradlab.training.step import Plan, chunk_program, test_program
 
@@ -21,7 +21,7 @@ class Programs(NamedTuple):
         init: seed -> initial parameters.
         draw: seed -> the held-out examples that are measured.
         chunk, test: of `step.py`; chunks: `chunk` of many runs at once, every argument with a leading axis.
-        curves, gates: of `observe.py`.
+        curves, gates, direct: of `observe.py`.
     """
 
     init: Program
@@ -31,6 +31,7 @@ class Programs(NamedTuple):
     test: Program
     curves: Program
     gates: Program
+    direct: Program | None
 
 
 def programs_for(model: Model, plan: Plan) -> Programs:
@@ -44,6 +45,8 @@ def programs_for(model: Model, plan: Plan) -> Programs:
 
 
 def _programs(model: Model, plan: Plan) -> Programs:
+    direct = direct_program(model)
+
     def draw(seed: Array) -> object:
         return model.task.sample(stream(seed, "measure"), plan.measure_batch, plan.length)
 
@@ -55,6 +58,7 @@ def _programs(model: Model, plan: Plan) -> Programs:
         Program(test_program(model, plan)),
         Program(curves_program(model, plan.length)),
         Program(gates_program(model)),
+        None if direct is None else Program(direct),
     )
 
 

@@ -19,4 +19,4 @@ def stream(seed: int | Array, name: str) -> Array:
         (True, False)
     """
     digest = hashlib.blake2b(name.encode(), digest_size=4).digest()
-    return jax.random.fold_in(jax.random.key(seed), int.from_bytes(digest, "big"))
+    return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), int.from_bytes(digest, "big"))

@@ -53,6 +53,7 @@ class Outcome(NamedTuple):
         test_loss: loss on the held-out test examples, where it was taken.
         solved_at: the training step at which the task was first seen solved.
         diverged: which training step was not finite and in what (`loss`, `gradient`, `parameters`).
+        training_bytes: what the compiled training program takes; None where nothing was trained alone.
     """
 
     status: Status
@@ -64,6 +65,7 @@ class Outcome(NamedTuple):
     compile_seconds: float
     measure_seconds: float
     train_seconds: float
+    training_bytes: int | None
 
 
 class Advance(NamedTuple):
@@ -170,7 +172,8 @@ class _Trainer:
         self.model, self.plan, self.alone = model, plan, alone
         self.programs = programs_for(model, plan)
         seed = jnp.uint32(plan.seed)
-        self.observer = Observer(self.programs.draw(seed), self.programs.curves, self.programs.gates)
+        programs = self.programs
+        self.observer = Observer(programs.draw(seed), programs.curves, programs.gates, programs.direct)
         self.compile_seconds = 0.0
         self.measure_seconds = 0.0
         self.train_seconds = 0.0
@@ -263,6 +266,7 @@ class _Trainer:
             self.compile_seconds,
             self.measure_seconds,
             self.train_seconds,
+            self.programs.chunk.bytes if self.alone else None,
         )
 
 

@@ -13,7 +13,7 @@ from gradlab.cells import Carry, Params
 from gradlab.cells.base import is_gated, pre_activation
 from gradlab.gradient.adjoint import Adjoint, adjoint
 from gradlab.gradient.curve import GradientCurve
-from gradlab.gradient.measure import measured
+from gradlab.gradient.measure import measured, to_curve
 from gradlab.tasks import Batch
 from gradlab.training.model import Model
 from gradlab.training.programs import Program
@@ -29,7 +29,9 @@ class Gate(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """The curves by name (`task`, and `total` where it differs), the mean loss, and every gate."""
+    """The curves by name (`task`, `total` where it differs, `direct` where more than one output is read), the mean
+    loss, and every gate.
+    """
 
     curves: dict[str, GradientCurve]
     loss: float
@@ -38,27 +40,33 @@ class Observation(NamedTuple):
 
 @dataclass(frozen=True)
 class Observer:
-    """Measures parameters on one fixed batch, with compiled `curves_program` and `gates_program`."""
+    """Measures parameters on one fixed batch, with the programs of this file, compiled."""
 
     batch: Batch
     curves: Program
     gates: Program
+    direct: Program | None = None
 
     @classmethod
     def of(cls, model: Model, length: int, batch: Batch) -> "Observer":
         """An observer of a model on `batch`, whose sequences have the task's `length`."""
-        return cls(batch, Program(curves_program(model, length)), Program(gates_program(model)))
+        direct = direct_program(model)
+        programs = Program(curves_program(model, length)), Program(gates_program(model))
+        return cls(batch, *programs, None if direct is None else Program(direct))
 
     def observe(self, params: Params) -> Observation:
         """Measure these parameters."""
         curves = measured(self.curves, params, self.batch)
+        if self.direct is not None:
+            # One step of the chain cannot underflow, so a zero is a zero: an output that the loss does not read.
+            curves["direct"] = to_curve(self.direct(params, self.batch))
         gates = {name: Gate(*map(float, stats)) for name, stats in self.gates(params, self.batch).items()}
         return Observation(curves, float(np.mean(curves["task"].losses)), gates)
 
     @property
-    def programs(self) -> tuple[Program, Program]:
+    def programs(self) -> tuple[Program, ...]:
         """What `observe` calls, each with the parameters and the batch."""
-        return self.curves, self.gates
+        return (self.curves, self.gates) if self.direct is None else (self.curves, self.gates, self.direct)
 
     @property
     def compile_seconds(self) -> float:
@@ -79,6 +87,23 @@ def curves_program(model: Model, length: int) -> Callable[[Params, Batch], dict[
             return adjoint(model.cell, params["cell"], batch.inputs, loss, at=at, last=last)
 
         return {"task": curve(at)} | ({} if at is None else {"total": curve(None)})
+
+    return program
+
+
+def direct_program(model: Model) -> Callable[[Params, Batch], Adjoint] | None:
+    """(params, batch) -> the first term of the adjoint alone; None where the loss reads the last output alone.
+
+    There it is the total at lag 1 and zero beyond.
+    """
+    if model.task.readout == "last":
+        return None
+
+    def program(params: Params, batch: Batch) -> Adjoint:
+        def loss(outputs: Array) -> Array:
+            return model.read(params, outputs, batch)
+
+        return adjoint(model.cell, params["cell"], batch.inputs, loss, kind="direct")
 
     return program
 

@@ -30,10 +30,25 @@ class Program:
         """Call the function."""
         return self.compiled(*arguments)(*arguments)
 
+    @property
+    def bytes(self) -> int | None:
+        """What the largest executable takes for arguments, results and all between; None where nobody says."""
+        found = [compiled.memory_analysis() for compiled in self._compiled.values()]
+        sizes = [
+            each.argument_size_in_bytes
+            + each.output_size_in_bytes
+            + each.temp_size_in_bytes
+            - each.alias_size_in_bytes
+            for each in found
+            if each is not None
+        ]
+        return max(sizes, default=None)
+
     def compiled(self, *arguments: Any) -> Any:
         """The executable for the shapes and dtypes of these arguments, compiled now if it is new."""
         leaves, treedef = jax.tree.flatten(arguments)
-        key = (treedef, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
+        # What is made from a seed alone has the same arguments in float32 and float64.
+        key = (_x64(), treedef, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
         if key not in self._compiled:
             started = time.perf_counter()
             self._compiled[key] = self._jitted.lower(*arguments).compile()
@@ -48,7 +63,7 @@ def compile_together(*calls: tuple[Program, tuple[Any, ...]]) -> float:
         calls: each program with the arguments that it will be called with.
     """
     # The switch to float64 is kept per thread, so the threads that compile are told of it.
-    x64 = jax.config.jax_enable_x64  # type: ignore[attr-defined]
+    x64 = _x64()
 
     def compile_one(call: tuple[Program, tuple[Any, ...]]) -> None:
         program, arguments = call
@@ -59,6 +74,10 @@ def compile_together(*calls: tuple[Program, tuple[Any, ...]]) -> float:
     with ThreadPoolExecutor() as threads:
         list(threads.map(compile_one, calls))
     return time.perf_counter() - started
+
+
+def _x64() -> bool:
+    return bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
 
 
 def wait_for(result: Any) -> Any:

@@ -190,19 +190,19 @@ def _own_part(task: Task, plan: Plan, batch: Batch) -> Batch:
     def cut(whole: Array, axis: int) -> Array:
         return lax.dynamic_slice_in_dim(whole, first, size, axis)
 
-    return jax.tree.map(cut, batch, _batch_axes(task, plan))
+    return jax.tree.map(cut, batch, batch_axes(task, plan.batch, plan.length))
 
 
-def _batch_axes(task: Task, plan: Plan) -> Batch:
+def batch_axes(task: Task, batch_size: int, length: int) -> Batch:
     """For every array of a batch, the axis whose size is the batch."""
 
     def shapes(batch_size: int) -> Batch:
-        return jax.eval_shape(lambda key: task.sample(key, batch_size, plan.length), jax.random.key(0))
+        return jax.eval_shape(lambda key: task.sample(key, batch_size, length), jax.random.key(0))
 
     def axis(one: Any, other: Any) -> int:
         return next(i for i, sizes in enumerate(zip(one.shape, other.shape, strict=True)) if sizes[0] != sizes[1])
 
-    return jax.tree.map(axis, shapes(plan.batch), shapes(plan.batch + 1))
+    return jax.tree.map(axis, shapes(batch_size), shapes(batch_size + 1))
 
 
 def _mesh(plan: Plan) -> Mesh:

@@ -1,0 +1,127 @@
+"""Runs of equal shape that the engine does as one program: on one core here, as on a GPU there."""
+
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from faulty import OWN_GPU
+from sweeping import BASE, CELL, Heard, arrays_of, finish, lines_of, pid_of, start, statuses, wait_for, write_toml
+
+from gradlab.cli import devices
+from gradlab.errors import GradlabError
+from gradlab.runs.engine import Settings, packs, run_all
+from gradlab.runs.spec import RunSpec
+from gradlab.runs.store import Store
+
+SPEC = RunSpec(**BASE | {"steps": 20, "dtype": "float64"})
+FIELDS = {"learning_rate": [0.01, 0.02], "seed": [0, 1, 2]}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def ends(specs, folder, listener=None, **settings):
+    outcomes = run_all(specs, Store(folder), Settings(**settings), listener or Heard())
+    return {end.spec.seed: (end.status, end.reason) for end in outcomes}
+
+
+def test_what_is_packed():
+    specs = [replace(SPEC, length=length, seed=seed) for seed in range(3) for length in (4, 5)]
+    assert packs(specs, 1) == [(spec,) for spec in specs]
+    two, one = [[spec.seed for spec in pack] for pack in packs(specs, 2)][:2]
+    assert (two, one) == ([0, 1], [2]) and len(packs(specs, 2)) == 4
+    assert [len({spec.length for spec in pack}) for pack in packs(specs, 64)] == [1, 1]
+    assert len(packs([SPEC, replace(SPEC, learning_rate=0.5)], 2)) == 1
+    assert len(packs([SPEC, replace(SPEC, steps=7)], 2)) == 2
+
+
+def test_runs_in_a_pack_are_those_of_each_alone(tmp_path):
+    specs = [replace(SPEC, length=length, seed=seed) for length in (4, 5) for seed in range(3)]
+    run_all(specs, Store(tmp_path / "alone"), Settings(), Heard())
+    listener = Heard()
+    run_all(specs, Store(tmp_path / "packed"), Settings(together=2), listener)
+    assert listener.begins == [spec.id for spec in specs] and not listener.warnings
+    for spec in specs:
+        one, other = (Store(tmp_path / name).find(spec.id) for name in ("alone", "packed"))
+        assert one.status == other.status == "trained"
+        assert other.env()["execution"].get("together", 1) == (1 if spec.seed == 2 else 2)
+        for file in ("curves.npz", "params.npz"):
+            for name, array in one.arrays(file).items():
+                np.testing.assert_allclose(other.arrays(file)[name], array, rtol=1e-7, atol=1e-7, err_msg=name)
+
+
+def test_what_fails_in_company_is_tried_alone(tmp_path):
+    def fall(spec, event):
+        if spec.seed == 1:
+            raise GradlabError("no more of this")
+
+    listener = Heard(fall)
+    specs = [replace(SPEC, seed=seed) for seed in range(3)]
+    found = ends(specs, tmp_path, listener, together=3)
+    assert found == {0: ("trained", None), 1: ("failed", "no more of this"), 2: ("trained", None)}
+    assert listener.begins == [spec.id for spec in specs] * 2 and not listener.warnings
+
+
+def test_a_pack_past_its_time(tmp_path):
+    specs = [replace(SPEC, steps=10**6, stop="never", seed=seed) for seed in range(2)]
+    found = ends(specs, tmp_path, together=2, timeout=2.0)
+    assert found == dict.fromkeys((0, 1), ("failed", "OutOfTime: ran past its 2 s"))
+
+
+def test_done_runs_of_a_pack_are_not_repeated(tmp_path):
+    specs = [replace(SPEC, seed=seed) for seed in range(3)]
+    ends(specs[1:2], tmp_path)
+    listener = Heard()
+    assert set(ends(specs, tmp_path, listener, together=3)) == {0, 1, 2}
+    assert listener.begins == [specs[0].id, specs[2].id]
+
+
+def test_a_worker_that_dies_of_a_pack(tmp_path, cache):
+    """Who of them it was nobody knows, so each is done alone, and has the bits of a run that always was."""
+    base = {"steps": 20_000, "stop": "never"}
+    file = write_toml(tmp_path / "trial.toml", base=base, grid={"seed": [0, 1, 2]})
+    words, results = ["sweep", file, "--jobs", "2"], tmp_path / "results"
+    process = start([*words, "--together", "3"], results, cache)
+    wait_for(lambda: sum(lines > 8 for lines in lines_of(results).values()) == 3, process)
+    (worker,) = {pid_of(attempt) for attempt in lines_of(results)}
+    os.kill(worker, signal.SIGKILL)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0 and "Traceback" not in err and out.startswith("3 runs: 3 trained"), err
+    assert finish(words, tmp_path / "alone", cache)[0] == 0
+    assert arrays_of(results) == arrays_of(tmp_path / "alone")
+
+
+def test_a_pack_of_a_cell_that_ends_its_process(tmp_path, cache):
+    (tmp_path / "exit").touch()
+    grid = {"cell": [CELL, f"{CELL}:fault=exit"], "seed": [0, 1]}
+    file = write_toml(tmp_path / "trial.toml", grid=grid)
+    words = ["sweep", file, "--jobs", "2", "--together", "2"]
+    code, _, err = finish(words, tmp_path / "results", cache, GRADLAB_TEST_FAULTS=tmp_path)
+    assert code == 1 and err.count("its process died twice") == 2 and "Traceback" not in err
+    assert sorted(statuses(tmp_path / "results").values()) == ["failed"] * 2 + ["trained"] * 2
+
+
+def test_each_worker_takes_a_gpu(tmp_path, cache, monkeypatch):
+    monkeypatch.setenv(OWN_GPU, str(tmp_path))
+    monkeypatch.setenv("GRADLAB_CACHE", str(cache))
+    specs = [replace(SPEC, cell=f"{CELL}:fault=show", steps=steps) for steps in (20_000, 20_001)]
+
+    run_all(specs, Store(tmp_path / "results"), Settings(jobs=2, gpus=("5", "7")), Heard())
+    assert {path.name.partition("-")[0] for path in tmp_path.glob("*-gpu")} == {"5", "7"}
+    assert len(list(tmp_path.glob("*-gpu"))) == 2, "a worker keeps the one it has"
+
+
+def test_without_a_gpu_there_are_cores(monkeypatch):
+    expected = {"jobs": devices.cores(), "together": 1, "gpus": ()}
+    assert devices.shares(None, None) == expected
+    assert devices.shares(3, 5) == {"jobs": 3, "together": 5, "gpus": ()}
+    # With a plug-in installed jax is asked, and finds none here.
+    monkeypatch.setattr(devices, "entry_points", lambda group: [group])
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    assert devices.shares(None, None) == expected
+    monkeypatch.setattr(devices, "gpus", lambda: ("0", "1"))
+    assert devices.shares(None, None) == {"jobs": 2, "together": 64, "gpus": ("0", "1")}
