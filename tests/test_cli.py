@@ -730,3 +730,19 @@ def test_ctrl_c_that_python_drops_is_remembered():
         Cleanup()  # its KeyboardInterrupt goes nowhere, as any exception of a __del__ does
         with pytest.raises(KeyboardInterrupt):
             interrupts.check()
+
+
+def test_the_second_ctrl_c_is_counted_and_the_third_ends_everything():
+    with Interrupts() as interrupts:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert interrupts.presses == 3
+
+
+def test_ctrl_c_while_python_ends_changes_nothing(finished, tmp_path):
+    pressed = "import atexit, signal; atexit.register(signal.raise_signal, signal.SIGINT)"
+    code, out, err = finished(["--version"], tmp_path, code=pressed)
+    assert (code, out, err) == (0, f"gradlab {gradlab.__version__}\n", "")

@@ -5,6 +5,7 @@
 """
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -77,7 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def entry() -> None:
     """The `gradlab` command."""
-    sys.exit(main())
+    code = main()
+    # All is written. One more Ctrl-C would find Python at its own end, and print where there.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def _one_line(text: str) -> str:

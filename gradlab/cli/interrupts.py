@@ -10,14 +10,16 @@ from types import FrameType, TracebackType
 from typing import Any
 
 PATIENCE = 2
-"""Presses that are only counted where workers are asked to stop; one more ends the command at once."""
+"""Presses after which one more ends the command at once, whatever it still has to write or to stop."""
 
 
 class Interrupts:
-    """While this context lasts, SIGINT raises KeyboardInterrupt at once, or else at the next `check`.
+    """While this context lasts, the first SIGINT raises KeyboardInterrupt at once, or else at the next `check`.
+
+    The next one is only counted, so that whoever presses twice still reads what became of the run.
 
     Args:
-        raising: False counts the presses alone, for a command that has workers to stop first.
+        raising: False counts the first one too, for a command that has workers to stop first.
     """
 
     def __init__(self, *, raising: bool = True) -> None:
@@ -42,7 +44,7 @@ class Interrupts:
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self.presses += 1
-        if self._raising or self.presses > PATIENCE:
+        if (self._raising and self.presses == 1) or self.presses > PATIENCE:
             raise KeyboardInterrupt
 
     def _dropped(self, unraisable: Any) -> None:
