@@ -11,6 +11,7 @@ Where the saved activations of all timesteps would pass a memory budget, segment
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -88,6 +89,39 @@ class _Residuals(NamedTuple):
 
     h_tm1: Array
     pullbacks: Any
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=("rest",), meta_fields=("places", "structure"))
+@dataclass(frozen=True)
+class _Slim:
+    """A pullback without the states in it, which are stacked anyway; each array more costs every timestep a copy.
+
+    Attributes:
+        rest: its other arrays.
+        places: for each of all its arrays, where it is: in `_OLD` (hₜ₋₁), `_NEW` (hₜ) or `_REST`.
+        structure: of the pullback.
+    """
+
+    rest: list[Array]
+    places: tuple[int, ...]
+    structure: Any
+
+    @classmethod
+    def of(cls, pullback: Any, h_tm1: Array, h_t: Array) -> "_Slim":
+        arrays, structure = jax.tree.flatten(pullback)
+        places = tuple(_OLD if one is h_tm1 else _NEW if one is h_t else _REST for one in arrays)
+        rest = [one for one, place in zip(arrays, places, strict=True) if place == _REST]
+        return cls(rest, places, structure)
+
+    def whole(self, h_tm1: Array, h_t: Array) -> Any:
+        rest = iter(self.rest)
+        states = {_OLD: h_tm1, _NEW: h_t}
+        return self.structure.unflatten(
+            [states[place] if place in states else next(rest) for place in self.places]
+        )
+
+
+_OLD, _NEW, _REST = range(3)
 
 
 class _Gradients(NamedTuple):
@@ -191,15 +225,16 @@ def _segment_forward(path: _Path, params: Params, inputs: Array, start: Carry) -
 
     def body(s_tm1: Carry, x_t: Array) -> tuple[Carry, Any]:
         s_t, pullback = jax.vjp(gates, linear(s_tm1, x_t), s_tm1)
-        return s_t, (s_tm1["h"], pullback)
+        return s_t, (s_tm1["h"], _Slim.of(pullback, s_tm1["h"], s_t["h"]))
 
-    final, (h_tm1, pullbacks) = lax.scan(body, start, inputs)
-    outputs = None if path.last else jnp.concatenate([h_tm1[1:], final["h"][None]])
-    return final, outputs, _Residuals(h_tm1, pullbacks)
+    final, (h_tm1, slim) = lax.scan(body, start, inputs)
+    h_t = jnp.concatenate([h_tm1[1:], final["h"][None]])
+    return final, None if path.last else h_t, _Residuals(h_tm1, slim.whole(h_tm1, h_t))
 
 
 def _saves_squashed(primitive: Any, *_: Any, **__: Any) -> bool:
-    return primitive.name in ("tanh", "logistic")
+    # A block that a product needs is saved by itself: else the whole that it is cut from would be.
+    return primitive.name in ("tanh", "logistic", "slice", "split")
 
 
 def _segment_backward(
