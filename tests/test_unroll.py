@@ -57,14 +57,22 @@ def test_values_and_gradients_equal_those_of_a_plain_scan(name, timesteps, input
                 np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-12)
 
 
+def temporary_bytes(cell, params, inputs, budget):
+    program = jax.jit(jax.grad(lambda p: loss_of(unroll(cell, p, inputs, last=True, budget=budget))))
+    return program.lower(params).compile().memory_analysis().temp_size_in_bytes
+
+
 def test_segments_save_memory():
-    cell, params, inputs = problem("lstm", 1024, 2)
+    given = problem("lstm", 1024, 2)
+    assert temporary_bytes(*given, NO_BUDGET) < temporary_bytes(*given, ENOUGH) / 4
 
-    def temporary_bytes(budget):
-        program = jax.jit(jax.grad(lambda p: loss_of(unroll(cell, p, inputs, last=True, budget=budget))))
-        return program.lower(params).compile().memory_analysis().temp_size_in_bytes
 
-    assert temporary_bytes(NO_BUDGET) < temporary_bytes(ENOUGH) / 4
+@pytest.mark.parametrize(("name", "numbers"), [("lstm", 7 + 4), ("gru", 5 + 2 * 3), ("rnn", 2 + 1)])
+def test_nothing_is_saved_twice(name, numbers):
+    """For each unit and timestep hₜ₋₁, what `gates` needs, and δ, which a GRU has once for x and once for h."""
+    cell, params, inputs = problem(name, 1024, 2)
+    state = inputs.shape[0] * inputs.shape[1] * len(params["w_h"]) * inputs.dtype.itemsize
+    assert temporary_bytes(cell, params, inputs, ENOUGH) / state < numbers + 0.5
 
 
 def test_a_cell_without_parts_is_unrolled_by_its_step():
