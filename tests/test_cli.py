@@ -31,7 +31,10 @@ from gradlab.runs.store import Store
 from gradlab.tasks import TASKS
 from gradlab.training.loop import Checkpoint
 
-COMMANDS = ("run", "probe", "sweep", "report", "check", "bless", "ls", "show", "cells", "tasks", "doctor")
+COMMANDS = (
+    *("run", "probe", "sweep", "report", "lesson", "check", "bless"),
+    *("ls", "show", "rm", "cells", "tasks", "doctor"),
+)
 OWN = """
 import jax
 import jax.numpy as jnp
@@ -54,6 +57,15 @@ class Own:
 class Wrong(Own):
     def step(self, params, carry, x_t):
         raise RuntimeError("a mistake\\nof the user's own")
+
+class Alone(Own):
+    def step(self, params, carry, x_t):
+        return super().step(params, carry, x_t)[0]
+
+class Grown(Own):
+    def step(self, params, carry, x_t):
+        h_t, y_t = super().step(params, carry, x_t)
+        return (h_t, h_t), y_t
 
 class Recall:
     '''The first of a few numbers; the built-in tasks take several seconds to compile.'''
@@ -402,6 +414,20 @@ def test_no_command_shows_the_help(typed):
     assert code == 2 and "Usage: gradlab" in out + err and err.count("\n") > 10
 
 
+def test_the_help_of_run_names_every_default(typed, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = typed("run", "--help")
+    said = {}
+    for text in re.split(r"\n  (?=-)", out):
+        option = re.match(r"--([a-z-]+)", text)
+        default = re.search(r"\(default:\s+(\S+)\)", text)
+        if option and default:
+            said[option[1].replace("-", "_").replace("len", "length")] = default[1]
+    names = set(RunSpec().config()) & set(said)
+    assert names >= {"cell", "length", "seed", "hidden", "batch", "steps", "learning_rate", "measure_batch"}
+    assert {name: said[name] for name in names} == {name: str(RunSpec().config()[name]) for name in names}
+
+
 # ---------------------------------------------------------------- mistakes
 
 
@@ -435,6 +461,7 @@ def test_no_command_shows_the_help(typed):
         ("run adding --stop solve", "did you mean `solved`?"),
         ("run adding --dtype float16", "known are float32, float64"),
         ("run adding --measure end", "did you mean `ends`?"),
+        ("run adding --lenn 5", "; `gradlab run --help` lists what there is"),
         ("run adding --lenn 5", "No such option: --lenn"),
         ("run adding --cell", "--cell"),
         ("run adding copy", "unexpected extra argument"),
@@ -499,6 +526,19 @@ def test_a_damaged_run_is_told_and_made_again(typed, tmp_path, own):
     assert code == 2 and one_line(err) and "curves.npz cannot be read" in err and "run it again" in err
     assert typed(*words)[0] == 0
     assert typed("show", curves.parent.name)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Alone", "Alone.step returns (1, 2): return the next state and the output"),
+        ("Grown", "Grown.step takes the state (1, 2) and returns ((1, 2), (1, 2)), with a batch of 1"),
+    ],
+)
+def test_a_cell_whose_step_returns_the_wrong_thing_is_told_the_rule(typed, own, tmp_path, name, words):
+    code, out, err = typed("probe", "recall", "--cell", own.replace(":Own", f":{name}"), "--len", "3", *TINY, "-q")
+    assert (code, out) == (2, "") and one_line(err) and words in err
+    assert not any((tmp_path / "results").glob("runs/*"))
 
 
 # ---------------------------------------------------------------- exit codes 1, 70 and 130

@@ -80,7 +80,7 @@ def test_the_command_line_replaces_fields(tmp_path):
         ("[grid]\nseed = [1, 2, 1]", "seed in [grid] of {file} has 1 twice"),
         ("[grid]\nlearning_rate = [0.1, 0.10]", "twice"),
         ("[grid]\ncell = ['lstm', 'lstm:forget_bias=1']", "twice: name each run once"),
-        ("[[vary]]\nlength = [200]", "twice: name each run once"),
+        ("[[vary]]\nlength = [200]", "twice: name each run once, and in [[vary]] only what differs from the base"),
         ("[base]\nseed = 1\n[grid]\nseed = [1]", "seed stands in [base] and in [grid]"),
         ("[base]\nsteps = 1\n[budget]\nsteps = 1", "steps stands in [base] and in [budget]"),
         ("[[vary]]\nseed = [1]\n[[vary]]\nseed = [2]", "seed stands in [[vary]] and in [[vary]]"),
@@ -111,13 +111,19 @@ def test_a_mistake_in_a_file_is_told_in_one_line(write, text, words):
     assert error.value.exit_code == 2
 
 
-@pytest.mark.parametrize("missing", ["title", "question"])
-def test_what_a_file_has_to_say(write, missing):
-    texts = {"title": "t", "question": "q"}
-    del texts[missing]
-    path = write("", head="".join(f'{key} = "{text}"\n' for key, text in texts.items()))
-    with pytest.raises(GradlabError, match=f"{missing} in .* is missing"):
-        load_sweep(path)
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        ("title = 't'\n", "has no question: give question ="),
+        ("question = 'q'\n", "has no title: give title ="),
+        ("", "has no title and no question: give title ="),
+        ("title = ' '\nquestion = 'q'\n", "title in .* is ' ': give a text"),
+        ("title = 't'\nquestion = 3\n", "question in .* is 3: give a text"),
+    ],
+)
+def test_what_a_file_has_to_say(write, head, words):
+    with pytest.raises(GradlabError, match=words):
+        load_sweep(write("", head=head))
 
 
 @pytest.mark.parametrize(

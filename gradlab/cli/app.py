@@ -69,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Screen().note(message())
             return 2
         if message is not None:  # a usage error of typer, whose own class has no public name in all versions
-            Screen().error(f"{_one_line(message())}; `gradlab --help` lists what there is")
+            command = getattr(getattr(error, "ctx", None), "command_path", "gradlab")
+            Screen().error(f"{_one_line(message())}; `{command} --help` lists what there is")
             return 2
         traceback.print_exc()
         Screen().error("this is a bug in gradlab: please report the lines above with the command that you typed")

@@ -184,6 +184,11 @@ class Progress:
             self._live.update(Text(text, style="cyan", no_wrap=True, overflow="ellipsis"), refresh=True)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _style(cell: str) -> str:
     word = cell.split(" ", 1)[0]
     return VERDICT_STYLE.get(word, STATUS_STYLE.get(word, ""))

@@ -35,9 +35,11 @@ def register(app: typer.Typer) -> None:
 def lesson(
     task: Annotated[str | None, typer.Argument(metavar="[TASK]", help="As of probe (default: adding).")] = None,
     cell: Annotated[str | None, typer.Option("--cell", help="One cell, as of probe (default: lstm).")] = None,
-    length: options.Length = None,
-    hidden: Annotated[int | None, typer.Option("--hidden", help="Size of the state.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of weights and data.")] = None,
+    length: Annotated[
+        options.Many, typer.Option("--len", help="Lengths to measure (default: 25,50,100,200,400).")
+    ] = None,
+    hidden: Annotated[int | None, typer.Option("--hidden", help="Size of the state (default: 64).")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of weights and data (default: 0).")] = None,
     vary: Annotated[
         str | None, typer.Option("--vary", help="What the slider turns, such as gain=0.5,1,2.")
     ] = None,

@@ -12,14 +12,20 @@ Many = list[str] | None
 Task = Annotated[str, typer.Argument(metavar="TASK", help="adding, copy, or a variant such as copy:symbols=5.")]
 Cell = Annotated[
     Many,
-    typer.Option("--cell", help="rnn, lstm, gru, a variant such as lstm:forget_bias=3, or FILE.py:Name."),
+    typer.Option(
+        "--cell", help="rnn, lstm, gru, a variant such as lstm:forget_bias=3, or FILE.py:Name (default: lstm)."
+    ),
 ]
-Length = Annotated[Many, typer.Option("--len", help="Length of the sequences; a list 50,100 or a range 2-5.")]
-Seed = Annotated[Many, typer.Option("--seed", help="Seed of weights and data, or a list or range such as 0-7.")]
-Hidden = Annotated[Many, typer.Option("--hidden", help="Size of the state.")]
-Dtype = Annotated[Many, typer.Option("--dtype", help="float32 or float64.")]
+Length = Annotated[
+    Many, typer.Option("--len", help="Length of the sequences; a list 50,100 or a range 2-5 (default: 200).")
+]
+Seed = Annotated[
+    Many, typer.Option("--seed", help="Seed of weights and data; a list, or a range 0-7 (default: 0).")
+]
+Hidden = Annotated[Many, typer.Option("--hidden", help="Size of the state (default: 64).")]
+Dtype = Annotated[Many, typer.Option("--dtype", help="float32 or float64 (default: float32).")]
 MeasureBatch = Annotated[
-    Many, typer.Option("--measure-batch", help="Held-out examples that curves are measured on.")
+    Many, typer.Option("--measure-batch", help="Held-out examples that curves are measured on (default: 64).")
 ]
 Where = Annotated[
     Many, typer.Option("--where", help="Only runs such as cell=lstm, status=solved or length>=200; may repeat.")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gradlab.cli import options
-from gradlab.cli.console import Screen
+from gradlab.cli.console import Screen, counted
 from gradlab.errors import GradlabError
 from gradlab.runs.jsonable import dumps
 from gradlab.runs.listing import chosen, condition
@@ -46,7 +46,7 @@ def rm(
         screen.raw(dumps({"runs": listed, "removed": yes}, indent=1))
     else:
         screen.table(("run", "status", "size"), [[one.id, one.status, _bytes(one.size)] for one in found])
-    total = f"{len(found):,} run{'s' if len(found) > 1 else ''}, {_bytes(sum(one.size for one in found))}"
+    total = f"{counted(len(found), 'run')}, {_bytes(sum(one.size for one in found))}"
     if not yes:
         screen.note(f"nothing is removed: {total} would go with --yes")
         raise typer.Exit(2)

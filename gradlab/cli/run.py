@@ -32,16 +32,21 @@ def run(
     length: options.Length = None,
     seed: options.Seed = None,
     hidden: options.Hidden = None,
-    batch: Annotated[Many, typer.Option("--batch", help="Examples in a training step.")] = None,
-    steps: Annotated[Many, typer.Option("--steps", help="Training steps at most.")] = None,
-    stop: Annotated[Many, typer.Option("--stop", help="solved or never.")] = None,
+    batch: Annotated[Many, typer.Option("--batch", help="Examples in a training step (default: 32).")] = None,
+    steps: Annotated[Many, typer.Option("--steps", help="Training steps at most (default: 5000).")] = None,
+    stop: Annotated[Many, typer.Option("--stop", help="solved or never (default: solved).")] = None,
     optimizer: Annotated[
-        Many, typer.Option("--optimizer", help="adam, rmsprop, sgd, or rmsprop:decay=0.99.")
+        Many, typer.Option("--optimizer", help="adam, rmsprop, sgd, or rmsprop:decay=0.99 (default: adam).")
     ] = None,
-    learning_rate: Annotated[Many, typer.Option("--learning-rate", help="Positive.")] = None,
-    clip: Annotated[Many, typer.Option("--clip", help="norm:1, value:1 or none.")] = None,
+    learning_rate: Annotated[Many, typer.Option("--learning-rate", help="Positive (default: 0.01).")] = None,
+    clip: Annotated[Many, typer.Option("--clip", help="norm:1, value:1 or none (default: norm:1).")] = None,
     dtype: options.Dtype = None,
-    measure: Annotated[Many, typer.Option("--measure", help="checkpoints, ends or every (training step).")] = None,
+    measure: Annotated[
+        Many,
+        typer.Option(
+            "--measure", help="checkpoints, ends or every, that is each training step (default: checkpoints)."
+        ),
+    ] = None,
     measure_batch: options.MeasureBatch = None,
     jobs: options.Jobs = None,
     together: options.Together = None,
@@ -84,8 +89,13 @@ def probe(
     hidden: options.Hidden = None,
     dtype: options.Dtype = None,
     measure_batch: options.MeasureBatch = None,
-    params: Annotated[str | None, typer.Option("--params", help="Measure the final weights of this run.")] = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs at a time.")] = 1,
+    params: Annotated[
+        str | None,
+        typer.Option(
+            "--params", help="Measure the final weights of this run, whose settings are then the defaults."
+        ),
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs at a time (default: 1).")] = 1,
     results: options.Results = None,
     json: options.Json = False,
     quiet: options.Quiet = False,

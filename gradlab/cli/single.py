@@ -5,7 +5,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gradlab.cli.batch import tell_related
-from gradlab.cli.console import Progress, Screen
+from gradlab.cli.console import Progress, Screen, counted
 from gradlab.cli.devices import devices_for
 from gradlab.cli.interrupts import Interrupts
 from gradlab.cli.live import clock
@@ -143,7 +143,5 @@ def header(spec: "RunSpec", shards: int) -> list[str]:
             f"  {spec.optimizer}, learning rate {spec.learning_rate:g}, clip {spec.clip}, batch {spec.batch}, "
             f"at most {spec.steps} training steps, stop {spec.stop}, measure {spec.measure}"
         )
-    lines.append(
-        f"  on {where['device']} ({where['cpu']}), {shards} shard{'s' * (shards > 1)}, jaxlib {where['jaxlib']}"
-    )
+    lines.append(f"  on {where['device']} ({where['cpu']}), {counted(shards, 'shard')}, jaxlib {where['jaxlib']}")
     return lines

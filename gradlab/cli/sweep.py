@@ -12,7 +12,7 @@ import typer
 
 from gradlab.cli import options
 from gradlab.cli.batch import Batch
-from gradlab.cli.console import Screen
+from gradlab.cli.console import Screen, counted
 from gradlab.cli.devices import shares
 from gradlab.cli.options import Many
 from gradlab.cli.single import folder_option
@@ -168,7 +168,7 @@ def _list(screen: Screen, store: Store, asked: "Sweep", specs: Sequence["RunSpec
         return 0
     screen.table(("run", "state", "status"), rows)
     counts = Counter(state for _, state, _ in rows)
-    screen.line(f"{len(rows)} runs: {', '.join(f'{count} {state}' for state, count in counts.items())}")
+    screen.line(f"{counted(len(rows), 'run')}: {', '.join(f'{count} {state}' for state, count in counts.items())}")
     return 0
 
 
@@ -219,7 +219,7 @@ class _Session:
         ended = ", ".join(f"{count} {status}" for status, count in counts.most_common())
         missing = len(self.batch.specs) - len(self.batch.outcomes)
         left = f", {missing} not done" if missing else ""
-        return f"{len(self.batch.specs)} runs: {ended or '0 done'}{left}"
+        return f"{counted(len(self.batch.specs), 'run')}: {ended or '0 done'}{left}"
 
     def _show(self, path: Path) -> None:
         self.batch.show_failures()

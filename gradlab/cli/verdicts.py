@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from gradlab.cli.console import counted
 from gradlab.judge.baseline import FOLDER
 from gradlab.judge.check import Judged, Verdict
 from gradlab.judge.compare import PART_NAMES, STATUSES, Finding
@@ -157,4 +158,4 @@ def _chaos(finding: Finding) -> str:
     if not finding.chaotic:
         return ""
     count = len(finding.chaotic)
-    return f"; {count} chaotic lag{'s' * (count > 1)} from {finding.chaotic[0]} on not compared"
+    return f"; {counted(count, 'chaotic lag')} from {finding.chaotic[0]} on not compared"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradlab.errors import GradlabError, nearest, unknown
 from gradlab.runs.grids import Axes, read_axes, specs_of, table_of
-from gradlab.runs.sweeps import checked_name, read_toml, text_of
+from gradlab.runs.sweeps import checked_name, read_toml, title_of
 
 if TYPE_CHECKING:
     from gradlab.runs.spec import RunSpec
@@ -81,7 +81,7 @@ def load_suite(name: str, folder: Path = FOLDER) -> Suite:
     for key in table:
         if key not in _KEYS:
             raise unknown(f"key in {path}", key, _KEYS)
-    title, question = (text_of(path, key, table.get(key)) for key in ("title", "question"))
+    title, question = title_of(path, table)
     seeds = _seeds(path, table_of(path, "seeds", table))
     scenarios = tuple(scenario_of(spec, **seeds) for spec in _specs(path, table))
     seen: set[str] = set()

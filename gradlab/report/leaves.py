@@ -29,19 +29,11 @@ def leaves_figure(name: str, record: Record, label: str) -> Drawing | None:
     leaves = leaves_of(arrays, "task")[:-1]
     if len(leaves) < 2:
         return None
-    roles, bases = _roles(record), []
-    with themed():
-        figure, axes = _figure(len(roles))
-        for ax, role in zip(axes, roles, strict=True):
-            row = row_of(arrays, record.step(role))
-            base = _base(summarised(arrays, row))
-            for index, leaf in enumerate(leaves):
-                draw_line(ax, *_line(arrays, row, "task", leaf, base), look(index), label=leaf)
-            bases.append(base)
-        _finish(axes, record, roles, bases, "gradient norm, decades from the state's at lag 1")
-        said = [_larger(arrays, row_of(arrays, record.step(role)), leaves) for role in roles]
-        heading = f"{label}, T = {record.config['length']}, seed {record.seed}: {said[0]} at initialisation"
-        figure.suptitle(wrapped(heading, figure.get_figwidth()), x=0.01, ha="left", fontsize=9.5)
+    said = _larger(arrays, row_of(arrays, record.step("initial")), leaves)
+    heading = f"{label}, T = {record.config['length']}, seed {record.seed}: {said} at initialisation"
+    lines = {leaf: ("task", leaf) for leaf in leaves}
+    figure = _draw(record, arrays, lines, "task", heading, "gradient norm, decades from the state's at lag 1")
+    roles = _roles(record)
     parts = [
         f"{leaf} {when([record], role)}: {change(record.summary(role, 'task', leaf), record.findings(role))}"
         for role in roles
@@ -57,21 +49,10 @@ def kinds_figure(name: str, record: Record, label: str) -> Drawing | None:
     kinds = {kind: words for kind, words in KINDS.items() if f"{kind}/state/typical" in arrays}
     if len(kinds) < 2:
         return None
-    roles, bases = _roles(record), []
-    with themed():
-        figure, axes = _figure(len(roles))
-        for ax, role in zip(axes, roles, strict=True):
-            row = row_of(arrays, record.step(role))
-            base = _base(summarised(arrays, row, "total"))
-            for index, (kind, words) in enumerate(kinds.items()):
-                draw_line(ax, *_line(arrays, row, kind, "state", base), look(index), label=words)
-            bases.append(base)
-        _finish(axes, record, roles, bases, "gradient norm, decades from the total's at lag 1")
-        said = [f"{words.partition(' (')[0]} {_over(record, kind)}" for kind, words in kinds.items()]
-        heading = (
-            f"{label}, T = {record.config['length']}, seed {record.seed}, at initialisation: {'; '.join(said)}"
-        )
-        figure.suptitle(wrapped(heading, figure.get_figwidth()), x=0.01, ha="left", fontsize=9.5)
+    said = [f"{words.partition(' (')[0]} {_over(record, kind)}" for kind, words in kinds.items()]
+    heading = f"{label}, T = {record.config['length']}, seed {record.seed}, at initialisation: {'; '.join(said)}"
+    lines = {words: (kind, "state") for kind, words in kinds.items()}
+    figure = _draw(record, arrays, lines, "total", heading, "gradient norm, decades from the total's at lag 1")
     about = (
         "The total gradient of a loss that is read at many timesteps looks healthy even where no credit crosses "
         "time; the gradient of the timestep that needs the memory does not"
@@ -87,9 +68,34 @@ def _roles(record: Record) -> list[str]:
     return ["initial", "final"] if record.step("initial") != record.step("final") else ["initial"]
 
 
-def _figure(panels: int) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(4.6 * panels + 0.4, 3.7), layout="constrained")
-    return figure, list(figure.subplots(1, panels, squeeze=False, sharey=True).flat)
+def _draw(
+    record: Record,
+    arrays: Mapping[str, np.ndarray],
+    lines: Mapping[str, tuple[str, str]],
+    zero: str,
+    heading: str,
+    name: str,
+) -> Figure:
+    """A panel before and one after training.
+
+    Args:
+        lines: curve and leaf of each line, by its label.
+        zero: the curve whose value for the whole state at lag 1 is 0.
+        name: of the vertical axis.
+    """
+    roles, bases = _roles(record), []
+    with themed():
+        figure = Figure(figsize=(4.6 * len(roles) + 0.4, 3.7), layout="constrained")
+        axes = list(figure.subplots(1, len(roles), squeeze=False, sharey=True).flat)
+        for ax, role in zip(axes, roles, strict=True):
+            row = row_of(arrays, record.step(role))
+            base = _base(summarised(arrays, row, zero))
+            for index, (label, (curve, leaf)) in enumerate(lines.items()):
+                draw_line(ax, *_line(arrays, row, curve, leaf, base), look(index), label=label)
+            bases.append(base)
+        _finish(axes, record, roles, bases, name)
+        figure.suptitle(wrapped(heading, figure.get_figwidth()), x=0.01, ha="left", fontsize=9.5)
+    return figure
 
 
 def _base(line: Floats) -> float:

@@ -118,6 +118,7 @@ def specs_of(path: Path | str, axes: Axes) -> list["RunSpec"]:
         for point in itertools.product(*axes.grid.values()):
             spec = RunSpec.from_dict(axes.base | change | dict(zip(axes.grid, point, strict=True)))
             if spec.id in specs:
-                raise GradlabError(f"{path} asks for {spec.id} twice: name each run once")
+                beside = ", and in [[vary]] only what differs from the base" if change else ""
+                raise GradlabError(f"{path} asks for {spec.id} twice: name each run once{beside}")
             specs[spec.id] = spec
     return list(specs.values())

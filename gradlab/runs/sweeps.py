@@ -15,7 +15,7 @@ is loaded.
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,8 +97,8 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = (), name: str | None
     for key in table:
         if key not in (*_TEXTS, *_TABLES, "vary"):
             raise unknown(f"key in {path}", key, (*_TEXTS, *_TABLES, "vary"))
-    title, question = (text_of(path, key, table.get(key)) for key in ("title", "question"))
-    source = text_of(path, "source", table["source"]) if "source" in table else None
+    title, question = title_of(path, table)
+    source = _text_of(path, "source", table["source"]) if "source" in table else None
     budget = table_of(path, "budget", table)
     minutes = _minutes(path, budget.pop("minutes", None))
     for key in budget:
@@ -211,15 +211,22 @@ def read_toml(path: Path | str, kind: str) -> dict[str, Any]:
         raise GradlabError(f"{kind} file `{path}` is not TOML: {error}") from error
 
 
-def text_of(path: Path | str, key: str, value: Any) -> str:
-    """The text under a key.
+def title_of(path: Path | str, table: Mapping[str, Any]) -> tuple[str, str]:
+    """The title and the question, which every file has to state.
 
     Raises:
-        GradlabError: it is missing, blank or no text.
+        GradlabError: they are missing, blank or no text.
     """
+    missing = [key for key in ("title", "question") if key not in table]
+    if missing:
+        texts = " and ".join(f'{key} = "..."' for key in missing)
+        raise GradlabError(f"{path} has no {' and no '.join(missing)}: give {texts}")
+    return _text_of(path, "title", table["title"]), _text_of(path, "question", table["question"])
+
+
+def _text_of(path: Path | str, key: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
-        missing = "is missing" if value is None else f"is {value!r}"
-        raise GradlabError(f'{key} in {path} {missing}: give a text, {key} = "..."')
+        raise GradlabError(f'{key} in {path} is {value!r}: give a text, {key} = "..."')
     return value.strip()
 
 

@@ -9,6 +9,7 @@ from jax import Array
 
 from gradlab.cells import Cell, Params
 from gradlab.cells.initializers import glorot
+from gradlab.errors import GradlabError
 from gradlab.tasks import Batch, Task
 from gradlab.training.keys import stream
 from gradlab.training.taps import Slots
@@ -53,10 +54,24 @@ class Model:
         return self.task.loss(outputs @ readout["w"] + readout["b"], batch)
 
     def _output_width(self, cell: Params) -> int:
-        """Y, the size of one output of the cell."""
+        """Y, the size of one output of the cell; what a cell of one's own may get wrong in `step` is said here."""
 
-        def first_output(params: Params) -> Any:
-            x_t = jnp.zeros((1, self.task.input_size))
-            return self.cell.step(params, self.cell.carry(params, 1), x_t)[1]
+        def first(params: Params) -> tuple[Any, Any]:
+            carry = self.cell.carry(params, 1)
+            return carry, self.cell.step(params, carry, jnp.zeros((1, self.task.input_size)))
 
-        return jax.eval_shape(first_output, cell).shape[-1]
+        carry, found = jax.eval_shape(first, cell)
+        step = f"{type(self.cell).__name__}.step"
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise GradlabError(f"{step} returns {_shapes(found)}: return the next state and the output")
+        state, output = found
+        if _shapes(state) != _shapes(carry):
+            raise GradlabError(
+                f"{step} takes the state {_shapes(carry)} and returns {_shapes(state)}, with a batch of 1: "
+                "the next state must look like the one that `carry` makes"
+            )
+        return output.shape[-1]
+
+
+def _shapes(tree: Any) -> str:
+    return str(jax.tree.map(lambda leaf: leaf.shape, tree))
