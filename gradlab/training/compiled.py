@@ -1,7 +1,7 @@
 """The compiled programs of a run, shared by all runs here that differ in seed and learning rate alone."""
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -11,6 +11,7 @@ from gradlab.training.keys import stream
 from gradlab.training.model import Model
 from gradlab.training.observe import curves_program, direct_program, gates_program
 from gradlab.training.programs import Program
+from gradlab.training.spread import over_devices
 from gradlab.training.step import Plan, chunk_program, test_program
 
 
@@ -46,6 +47,7 @@ def programs_for(model: Model, plan: Plan) -> Programs:
 
 def _programs(model: Model, plan: Plan) -> Programs:
     direct = direct_program(model)
+    spread = partial(over_devices, task=model.task, plan=plan)
 
     def draw(seed: Array) -> object:
         return model.task.sample(stream(seed, "measure"), plan.measure_batch, plan.length)
@@ -56,9 +58,9 @@ def _programs(model: Model, plan: Plan) -> Programs:
         Program(chunk_program(model, plan)),
         Program(jax.vmap(chunk_program(model, plan))),
         Program(test_program(model, plan)),
-        Program(curves_program(model, plan.length)),
-        Program(gates_program(model)),
-        None if direct is None else Program(direct),
+        Program(spread(curves_program(model, plan.length))),
+        Program(spread(gates_program(model), mean=True)),
+        None if direct is None else Program(spread(direct)),
     )
 
 

@@ -18,6 +18,7 @@ from gradlab.training.compiled import programs_for
 from gradlab.training.model import Model
 from gradlab.training.observe import Observation, Observer
 from gradlab.training.programs import Program, compile_together, wait_for
+from gradlab.training.spread import placed, splits
 from gradlab.training.step import BAD, TEST_EVERY, Plan, Row, State, start_state
 
 Status = Literal["measured", "solved", "trained", "diverged"]
@@ -173,7 +174,8 @@ class _Trainer:
         self.programs = programs_for(model, plan)
         seed = jnp.uint32(plan.seed)
         programs = self.programs
-        self.observer = Observer(programs.draw(seed), programs.curves, programs.gates, programs.direct)
+        held_out = placed(programs.draw(seed), model.task, plan)
+        self.observer = Observer(held_out, programs.curves, programs.gates, programs.direct)
         self.compile_seconds = 0.0
         self.measure_seconds = 0.0
         self.train_seconds = 0.0
@@ -214,12 +216,11 @@ class _Trainer:
         size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         flops = 6 * self.model.task.steps(self.plan.length) * self.plan.batch * size
         self.chunk_steps = max(1, min(TEST_EVERY, int(CHUNK_FLOPS / flops)))
-        params = _local(state.params)
         calls: list[tuple[Program, tuple[Any, ...]]] = [
-            (program, (params, self.observer.batch)) for program in self.observer.programs
+            (program, (self.observed(state), self.observer.batch)) for program in self.observer.programs
         ]
         if self.plan.steps:
-            calls.append((self.programs.test, (params, _local(state.seed))))
+            calls.append((self.programs.test, _local((state.params, state.seed))))
         if self.plan.steps and self.alone:
             calls.append((self.programs.chunk, (state, state.step)))
         self.compile_seconds = compile_together(*calls)
@@ -233,11 +234,16 @@ class _Trainer:
     def look(self, state: State) -> Checkpoint:
         """Measure the weights of a state."""
         started, compiled = time.perf_counter(), self.observer.compile_seconds
-        observation = self.observer.observe(_local(state.params))
+        observation = self.observer.observe(self.observed(state))
         late = self.observer.compile_seconds - compiled  # the float64 programs, where float32 reads 0
         self.compile_seconds += late
         self.measure_seconds += time.perf_counter() - started - late
         return Checkpoint(int(state.step), observation)
+
+    def observed(self, state: State) -> Params:
+        """The weights of a state where they are measured: on every device, or on one."""
+        params: Params = state.params
+        return params if splits(self.plan) else _local(params)
 
     def until(self, state: State, marks: list[int]) -> int:
         """The next mark, test or end of a chunk, whichever comes first."""

@@ -26,6 +26,8 @@ TEST_EVERY = 50
 """Training steps between tests, and the most that a chunk has."""
 BAD = ("loss", "gradient", "parameters")
 """What can be not finite, in the order in which it is looked for."""
+AXIS = "batch"
+"""The name of the row of devices that a batch is split over."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def start_state(plan: Plan, params: Params) -> State:
     """The state before the first training step, on every device of the plan."""
     numbers = (jnp.int32(0), jnp.int32(0), jnp.uint32(plan.seed), jnp.asarray(plan.learning_rate, float))
     state = State(params, plan.optimizer.init(params), *numbers)
-    return state if plan.shards == 1 else jax.device_put(state, NamedSharding(_mesh(plan), PartitionSpec()))
+    return state if plan.shards == 1 else jax.device_put(state, NamedSharding(mesh_of(plan), PartitionSpec()))
 
 
 def chunk_program(model: Model, plan: Plan) -> Callable[[State, Array], tuple[State, Row]]:
@@ -119,7 +121,7 @@ def chunk_program(model: Model, plan: Plan) -> Callable[[State, Array], tuple[St
     if plan.shards == 1:
         return chunk
     everywhere = PartitionSpec()
-    return jax.shard_map(chunk, mesh=_mesh(plan), in_specs=everywhere, out_specs=everywhere, check_vma=False)
+    return jax.shard_map(chunk, mesh=mesh_of(plan), in_specs=everywhere, out_specs=everywhere, check_vma=False)
 
 
 def test_program(model: Model, plan: Plan) -> Callable[[Params, Array], Array]:
@@ -135,6 +137,11 @@ def test_program(model: Model, plan: Plan) -> Callable[[Params, Array], Array]:
         return jnp.mean(lax.map(one, jax.random.split(stream(seed, "test"), TEST_BATCHES)))
 
     return test
+
+
+def mesh_of(plan: Plan) -> Mesh:
+    """The devices of a plan, in one row."""
+    return Mesh(np.array(jax.devices()[: plan.shards]), (AXIS,))
 
 
 def _training_step(model: Model, plan: Plan, state: State) -> tuple[State, Row]:
@@ -174,18 +181,18 @@ def _over_devices(plan: Plan, result: tuple[Array, Params, list[Array]]) -> tupl
     if plan.shards == 1:
         return result
     loss, gradients, seen = result
-    place = lax.axis_index("batch")
+    place = lax.axis_index(AXIS)
     stacks = [jnp.zeros((*leaf.shape, plan.shards), leaf.dtype).at[..., place].set(leaf) for leaf in seen]
     # One sum for everything: each costs the devices a meeting.
     flat, unravel = ravel_pytree((loss, gradients, stacks))
-    loss, gradients, stacks = unravel(lax.psum(flat, "batch"))
+    loss, gradients, stacks = unravel(lax.psum(flat, AXIS))
     return loss, gradients, [together(leaf) for leaf in stacks]
 
 
 def _own_part(task: Task, plan: Plan, batch: Batch) -> Batch:
     """The examples of one device; each draws the whole batch, so that data do not depend on their number."""
     size = plan.batch // plan.shards
-    first = lax.axis_index("batch") * size
+    first = lax.axis_index(AXIS) * size
 
     def cut(whole: Array, axis: int) -> Array:
         return lax.dynamic_slice_in_dim(whole, first, size, axis)
@@ -203,10 +210,6 @@ def batch_axes(task: Task, batch_size: int, length: int) -> Batch:
         return next(i for i, sizes in enumerate(zip(one.shape, other.shape, strict=True)) if sizes[0] != sizes[1])
 
     return jax.tree.map(axis, shapes(batch_size), shapes(batch_size + 1))
-
-
-def _mesh(plan: Plan) -> Mesh:
-    return Mesh(np.array(jax.devices()[: plan.shards]), ("batch",))
 
 
 def _all_finite(tree: Any) -> Array:
