@@ -114,7 +114,7 @@ def closing(workers: list[Worker]) -> Iterator[list[Worker]]:
 
 QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
-    # OpenBLAS's threads turn in place for a tenth of a second after a product, on a core that is another's by then.
+    # For a tenth of a second after a product OpenBLAS's threads turn in place, on a core that is another's then.
     "OPENBLAS_THREAD_TIMEOUT": "4",
 }
 
