@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from gradlab.cli.console import Screen
-from gradlab.cli.run import Session
+from gradlab.cli.single import Single
 from gradlab.report.page import write_report
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
@@ -27,7 +27,7 @@ def main() -> None:
         console = Console(record=True, width=124, force_terminal=True, highlight=False)
         console.print("$ gradlab run adding --len 200 --cell lstm")
         screen = Screen(out=console, err=Console(quiet=True))
-        Session(screen, store, [RunSpec()], json=False, quiet=True).carry_out()
+        Single(screen, store, RunSpec(), json=False, quiet=True).carry_out()
         (DOCS / "run.svg").write_text(console.export_svg(title="gradlab", unique_id="gradlab"))
         written = write_report(store.root, print)
         figure = next(path for path in written if path.suffix == ".svg")
