@@ -536,7 +536,9 @@ def test_a_damaged_run_is_told_and_made_again(typed, tmp_path, own):
     ],
 )
 def test_a_cell_whose_step_returns_the_wrong_thing_is_told_the_rule(typed, own, tmp_path, name, words):
-    code, out, err = typed("probe", "recall", "--cell", own.replace(":Own", f":{name}"), "--len", "3", *TINY, "-q")
+    code, out, err = typed(
+        "probe", "recall", "--cell", own.replace(":Own", f":{name}"), "--len", "3", "--hidden", "2", "-q"
+    )
     assert (code, out) == (2, "") and one_line(err) and words in err
     assert not any((tmp_path / "results").glob("runs/*"))
 
