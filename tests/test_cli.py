@@ -62,6 +62,11 @@ class Alone(Own):
     def step(self, params, carry, x_t):
         return super().step(params, carry, x_t)[0]
 
+class Bare(Own):
+    def step(self, params, carry, x_t):
+        h_t, y_t = super().step(params, carry, x_t)
+        return h_t, y_t.sum()
+
 class Grown(Own):
     def step(self, params, carry, x_t):
         h_t, y_t = super().step(params, carry, x_t)
@@ -470,6 +475,8 @@ def test_the_help_of_run_names_every_default(typed, monkeypatch):
         ("run adding --cell ./nowhere.py:Cell", "cell file `./nowhere.py` does not exist"),
         ("run adding --cell nowhere.cells:Cell", "cannot be imported"),
         ("probe adding --len 0", "length is 0"),
+        ("report --compare a", "; `gradlab report --help` lists"),
+        ("lesson adding --seed 0-2", "--seed is `0-2`: a lesson takes one value"),
         ("probe adding --steps 5", "No such option: --steps"),
         ("probe adding --params nothing", "run `nothing` is not in"),
         ("show nothing", "run `nothing` is not in"),
@@ -532,6 +539,7 @@ def test_a_damaged_run_is_told_and_made_again(typed, tmp_path, own):
     ("name", "words"),
     [
         ("Alone", "Alone.step returns (1, 2): return the next state and the output"),
+        ("Bare", "Bare.step returns the output (), with a batch of 1: it must be (batch, size)"),
         ("Grown", "Grown.step takes the state (1, 2) and returns ((1, 2), (1, 2)), with a batch of 1"),
     ],
 )

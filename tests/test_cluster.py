@@ -189,6 +189,7 @@ def test_ctrl_c_stops_the_workers_and_the_rest_is_done_later(tmp_path, cache):
     out, err = process.communicate(timeout=60)
     assert time.monotonic() - pressed < 10 and process.returncode == 130
     assert out == "" and no_traceback(err) and "interrupted: 4 runs: 0 done, 4 not done" in err
+    assert err.index("stopping: runs under way end") < err.index("interrupted: 4 runs")
     assert err.rstrip().splitlines()[-1] == f"go on: gradlab sweep {file} --jobs 2"
     wait_for(lambda: not living(process.pid), seconds=LONGEST_AFTERLIFE)
     found = Store(results).scan(pytest.fail)

@@ -69,8 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Screen().note(message())
             return 2
         if message is not None:  # a usage error of typer, whose own class has no public name in all versions
-            command = getattr(getattr(error, "ctx", None), "command_path", "gradlab")
-            Screen().error(f"{_one_line(message())}; `{command} --help` lists what there is")
+            Screen().error(f"{_one_line(message())}; `{_command(arguments)} --help` lists what there is")
             return 2
         traceback.print_exc()
         Screen().error("this is a bug in gradlab: please report the lines above with the command that you typed")
@@ -83,6 +82,14 @@ def entry() -> None:
     # All is written. One more Ctrl-C would find Python at its own end, and print where there.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)
+
+
+def _command(arguments: Sequence[str] | None) -> str:
+    """`gradlab run`, where that is what was typed."""
+    typed = (sys.argv[1:] if arguments is None else [*map(str, arguments)])[:1]
+    return " ".join(
+        ["gradlab", *(word for word in typed if word in {one.name for one in app.registered_commands})]
+    )
 
 
 def _one_line(text: str) -> str:

@@ -100,7 +100,7 @@ def _show(screen: Screen, found: "Sequence[Verdict]", overlays: Sequence[Path], 
         screen.line(f"environment differs from the baseline: {change}")
     screen.line()
     rows = [verdicts.cells(row) for row in verdicts.rows_of(found)]
-    screen.table(verdicts.COLUMNS, rows, right=verdicts.NUMBERS, fold=["what"])
+    screen.table(verdicts.COLUMNS, rows, right=verdicts.NUMBERS, fold=["scenario", "when", "what"])
     screen.line()
     for path in overlays:
         screen.line(f"new curves over the baseline: {path}")
@@ -149,7 +149,7 @@ def bless(
         return 0
     screen.line("against the baselines that were there:")
     rows = [verdicts.cells(row) for row in verdicts.rows_of(changes)]
-    screen.table(verdicts.COLUMNS, rows, right=verdicts.NUMBERS, fold=["what"])
+    screen.table(verdicts.COLUMNS, rows, right=verdicts.NUMBERS, fold=["scenario", "when", "what"])
     screen.line()
     if dry_run:
         screen.line("nothing was written (--dry-run)")

@@ -16,6 +16,7 @@ from gradlab.errors import GradlabError
 from gradlab.runs.cache import use_cache
 from gradlab.runs.jsonable import dumps
 from gradlab.runs.store import Store, StoredRun
+from gradlab.runs.values import read_values
 
 if TYPE_CHECKING:
     from gradlab.report.records import Record
@@ -38,8 +39,8 @@ def lesson(
     length: Annotated[
         options.Many, typer.Option("--len", help="Lengths to measure (default: 25,50,100,200,400).")
     ] = None,
-    hidden: Annotated[int | None, typer.Option("--hidden", help="Size of the state (default: 64).")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of weights and data (default: 0).")] = None,
+    hidden: Annotated[str | None, typer.Option("--hidden", help="Size of the state (default: 64).")] = None,
+    seed: Annotated[str | None, typer.Option("--seed", help="Seed of weights and data (default: 0).")] = None,
     vary: Annotated[
         str | None, typer.Option("--vary", help="What the slider turns, such as gain=0.5,1,2.")
     ] = None,
@@ -61,7 +62,7 @@ def lesson(
     screen, store = Screen(), options.open_store(results)
     target = _target(output)
     record = None if run is None else _record(store, run)
-    asked = {"task": task, "cell": cell, "hidden": hidden, "seed": seed}
+    asked = {"task": task, "cell": cell, "hidden": _one("hidden", hidden), "seed": _one("seed", seed)}
     base = _base({name: value for name, value in asked.items() if value is not None}, record)
     found = _measure(screen, base, length, vary, quiet=quiet)
     words = _words(base, length, vary, run if record is None else record.run.id, store)
@@ -96,6 +97,15 @@ def _record(store: Store, name: str) -> "Record":
     return records[0]
 
 
+def _one(field: str, text: str | None) -> int | None:
+    """The whole number that was typed. typer's own reading of 0-2 is -2."""
+    values = [None] if text is None else read_values(field, f"--{field}", [text])
+    if len(values) > 1:
+        raise GradlabError(f"--{field} is `{text}`: a lesson takes one value")
+    number: int | None = values[0]
+    return number
+
+
 def _base(asked: dict[str, Any], record: "Record | None") -> "RunSpec":
     """The probe that all others are made from."""
     from gradlab.runs.spec import RunSpec
@@ -111,7 +121,6 @@ def _measure(
 ) -> "Lesson":
     from gradlab.runs.knobs import knob_of, turned_by_hand
     from gradlab.runs.probing import LENGTHS, measure_lesson
-    from gradlab.runs.values import read_values
 
     lengths = sorted(set(read_values("length", "--len", length))) if length else LENGTHS
     for each in lengths:

@@ -50,9 +50,15 @@ class Live:
         self.slowest: tuple[float, str] | None = None
         self.outcomes: list[Finished] = []
         self._drawn = 0.0
+        self._answered = False
 
     def presses(self) -> int:
-        """How often Ctrl-C was pressed."""
+        """How often Ctrl-C was pressed; the first time is answered."""
+        if self.interrupts.presses and not self._answered:
+            self._answered = True
+            self.screen.note(
+                "stopping: runs under way end what they are computing, some seconds; Ctrl-C again does not wait"
+            )
         return self.interrupts.presses
 
     def begun(self, spec: "RunSpec") -> None:

@@ -95,7 +95,7 @@ def probe(
             "--params", help="Measure the final weights of this run, whose settings are then the defaults."
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs at a time (default: 1).")] = 1,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs at a time.")] = 1,
     results: options.Results = None,
     json: options.Json = False,
     quiet: options.Quiet = False,

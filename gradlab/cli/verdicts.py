@@ -69,6 +69,8 @@ def headline(verdicts: Sequence[Verdict]) -> str:
 def cells(row: Row) -> tuple[str, ...]:
     """A row of the table, under `COLUMNS`."""
     finding = row.finding
+    # What is unchanged is said by the numbers already.
+    message = "" if finding.status == "unchanged" else finding.message
     return (
         WORDS[finding.status],
         finding.scenario,
@@ -77,7 +79,7 @@ def cells(row: Row) -> tuple[str, ...]:
         "-" if finding.lag is None else str(finding.lag),
         "-" if finding.tolerance is None else f"{finding.tolerance:.2g}",
         finding.tier or "-",
-        finding.message + _chaos(finding),
+        (message + _chaos(finding)).removeprefix("; "),
     )
 
 

@@ -70,7 +70,12 @@ class Model:
                 f"{step} takes the state {_shapes(carry)} and returns {_shapes(state)}, with a batch of 1: "
                 "the next state must look like the one that `carry` makes"
             )
-        return output.shape[-1]
+        if len(getattr(output, "shape", ())) < 2:
+            raise GradlabError(
+                f"{step} returns the output {_shapes(output)}, with a batch of 1: it must be (batch, size)"
+            )
+        width: int = output.shape[-1]
+        return width
 
 
 def _shapes(tree: Any) -> str:
