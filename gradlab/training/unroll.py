@@ -91,6 +91,9 @@ class _Residuals(NamedTuple):
     pullbacks: Any
 
 
+_OLD, _NEW, _REST = range(3)
+
+
 @partial(jax.tree_util.register_dataclass, data_fields=("rest",), meta_fields=("places", "structure"))
 @dataclass(frozen=True)
 class _Slim:
@@ -119,9 +122,6 @@ class _Slim:
         return self.structure.unflatten(
             [states[place] if place in states else next(rest) for place in self.places]
         )
-
-
-_OLD, _NEW, _REST = range(3)
 
 
 class _Gradients(NamedTuple):
