@@ -1,4 +1,4 @@
-"""No floor within a leaf, between leaves, near saturation: against products of factors whose logarithms are known."""
+"""No floor within a leaf, between leaves, near saturation: against products of factors with known logarithms."""
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +68,7 @@ def test_units_of_one_leaf_and_of_others_keep_their_own_magnitude(timesteps, see
 
 @pytest.mark.parametrize("precision", [False, True], ids=["float32", "float64"])
 def test_a_unit_that_was_small_takes_over(precision):
-    """Unit 1 holds while unit 2 shrinks, then the other way round; repeated until float64 would read zero as well."""
+    """Unit 1 holds while unit 2 shrinks, then the other way round, beyond the range of float64."""
     with jax.enable_x64(precision):
         pattern = np.repeat([[1e-8, 1.0], [1.0, 1e-3]], [150, 150], axis=0)
         factors = jnp.asarray(pattern[:, None], jnp.float64 if precision else jnp.float32)
@@ -190,7 +190,7 @@ def test_a_gradient_that_is_zero_in_truth_is_noise(precision):
 
 
 def test_a_chaotic_trajectory_is_named():
-    """The logistic map doubles a rounding error at every timestep; its gradient is a product along one trajectory."""
+    """The logistic map doubles a rounding error at every timestep, and its gradient follows one trajectory."""
 
     class Logistic:
         def carry(self, params, batch_size):
