@@ -23,6 +23,7 @@ class Program:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
         self._jitted = jax.jit(function)
         self._compiled: dict[Any, Any] = {}
         self.compile_seconds = 0.0
