@@ -52,7 +52,9 @@ def test_what_computes_on_a_gpu_is_among_the_versions(monkeypatch):
     import importlib.metadata
 
     versions.cache_clear()
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [Plugin] if group == "jax_plugins" else [])
+    monkeypatch.setattr(
+        importlib.metadata, "entry_points", lambda group: [Plugin] if group == "jax_plugins" else []
+    )
     found = versions()
     versions.cache_clear()
     assert found["pytest"] == pytest.__version__ and found["jax"] == jax.__version__

@@ -61,8 +61,8 @@ class Program:
 def product_precision(platform: str | None = None) -> str | None:
     """What matrix products of float32 are asked to be computed in; None leaves it to XLA.
 
-    A GPU would round the factors to 11 bits (TF32), which shows in a gradient after a few timesteps, so there it is
-    all of float32 unless jax was told otherwise (`JAX_DEFAULT_MATMUL_PRECISION`). A CPU has nothing less to offer.
+    A GPU would round the factors to 11 bits (TF32), which shows in a gradient after a few timesteps, so there it
+    is all of float32 unless jax was told otherwise (`JAX_DEFAULT_MATMUL_PRECISION`). A CPU has nothing less to offer.
 
     Args:
         platform: cpu, gpu, ...; that of the default device where None.
