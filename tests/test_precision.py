@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from gradlab.runs.environment import execution, versions
-from gradlab.training.programs import Program, product_precision
+from gradlab.training.programs import Program, compile_together, product_precision
 
 SQUARE = jnp.ones((8, 8), jnp.float32)
 
@@ -32,6 +32,15 @@ def test_what_jax_was_told_comes_first(gpu):
         assert not asked(program)
         assert execution("float32")["matmul_precision"] == "tensorfloat32"
     assert asked(program), "it was not compiled anew"
+
+
+def test_threads_that_compile_know_what_jax_was_told():
+    program = Program(lambda x: x @ x)
+    with jax.default_matmul_precision("highest"):
+        compile_together((program, (SQUARE,)))
+        seconds = program.compile_seconds
+        assert asked(program)
+        assert program.compile_seconds == seconds, "it was compiled twice"
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="another device may round")

@@ -87,13 +87,13 @@ class Batched:
                 raise RuntimeError("training broke")
 
     def check(self) -> dict[str, float]:
-        """The first training step of one run, in gradlab's own precision; that many equal it is tested elsewhere."""
+        """The first training step of one run, in gradlab's own precision; that many equal it is for the tests."""
         assert self.problem is not None
         plan = plan_of(self.case, "every", shards=1)
         return errors(self.problem.truth, first_step(self.case, self.model, plan, self.start))
 
     def about(self) -> dict[str, Any]:
-        """By way: seconds to compile, and MB of arguments, results and all between, as the compiler plans."""
+        """By way: seconds to compile, and MB of arguments, results and all between, as planned."""
         return {
             way: {"compile_s": lane.compile_seconds, "planned_mb": (lane.program.bytes or 0) / 1e6}
             for way, lane in self.lanes.items()

@@ -30,9 +30,7 @@ def main(words: Sequence[str]) -> int:
         driver.do(asked.part, asked.out, scale, asked.seconds_budget)
         return 0
     command = " ".join(["python", "-m", "bench.gpu", *words])
-    return driver.measure(
-        asked.only.split(","), asked.out, asked.seconds_budget, small=asked.small, command=command
-    )
+    return driver.measure(asked.only.split(","), asked.out, asked.seconds_budget, scale, command)
 
 
 if __name__ == "__main__":

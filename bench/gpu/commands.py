@@ -1,5 +1,6 @@
 """The commands of the README on the GPU, timed from the shell, with the end of what they printed."""
 
+import json
 import os
 import shlex
 import subprocess
@@ -66,6 +67,7 @@ def run(record: Record, scale: Scale) -> None:
         for title, words in orders.items():
             record.put("commands", **{title: execute(words, folder / "cache")})
         record.put("commands", bits=same_bits(folder / "one", folder / "two"))
+        record.put("commands", costs={name: costs(folder / name) for name in ("one", "two", "sweep")})
 
 
 def execute(words: Sequence[Any], cache: Path) -> dict[str, Any]:
@@ -96,6 +98,16 @@ def _finish(order: Sequence[str], variables: Mapping[str, str]) -> tuple[int | N
         written = late.stdout or b""
         return None, written.decode(errors="replace") if isinstance(written, bytes) else written
     return done.returncode, done.stdout
+
+
+def costs(results: Path) -> dict[str, Any]:
+    """What the stored runs that trained say of their own time, the most of each; a batched program's is of all."""
+    found = [json.loads(path.read_text()) for path in sorted(results.glob("runs/*/done.json"))]
+    trained = [done for done in found if done.get("train_seconds")]
+    names = ("compile_seconds", "measure_seconds", "train_seconds", "wall_seconds", "training_bytes")
+    return {"runs": len(trained)} | {
+        name: max((done.get(name) or 0 for done in trained), default=0) for name in names
+    }
 
 
 def same_bits(one: Path, two: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from bench import say
 from bench.fleet import ROOT
 from bench.gpu import commands, machine, probe, profile, science, speed
 from bench.gpu.record import Record
-from bench.gpu.scale import Scale
+from bench.gpu.scale import SMALL, Scale
 
 LOG = "bench-gpu.log"
 GRACE = 5.0
@@ -41,16 +41,17 @@ PARTS = (
 NAMES = tuple(part.name for part in PARTS)
 
 
-def measure(names: Sequence[str], out: Path, budget: float, *, small: bool, command: str) -> int:
+def measure(names: Sequence[str], out: Path, budget: float, scale: Scale, command: str) -> int:
     """Do the named parts in their order; 0 where each came to its end."""
     out.mkdir(parents=True, exist_ok=True)
     record, until = Record(out), time.monotonic() + budget
+    small = scale is SMALL
     record.put("about", command=command, small=small, budget=budget)
     chosen = [part for part in PARTS if part.name in names]
     codes = []
     for place, part in enumerate(chosen):
         kept = sum(later.least for later in chosen[place + 1 :])
-        seconds = min(part.seconds, until - time.monotonic() - kept - GRACE)
+        seconds = min(scale.patience * part.seconds, until - time.monotonic() - kept - GRACE)
         began = time.monotonic()
         code = _in_a_process(part.name, out, seconds, small) if seconds > GRACE else None
         codes.append(code)
@@ -78,26 +79,20 @@ def do(name: str, out: Path, scale: Scale, seconds: float) -> None:
         profile.run(record, scale, seconds)
 
 
+def order_of(name: str, out: Path, seconds: float, small: bool) -> list[str]:
+    """The command of a part."""
+    order = [sys.executable, "-m", "bench.gpu", "--out", str(out)]
+    return order + ["--part", name, "--seconds-budget", f"{seconds}"] + ["--small"] * small
+
+
 def _in_a_process(name: str, out: Path, seconds: float, small: bool) -> int | None:
     """The exit code; None where its time was over. What it and its own processes print goes to the log."""
-    order = [
-        sys.executable,
-        "-m",
-        "bench.gpu",
-        "--out",
-        str(out),
-        "--part",
-        name,
-        "--seconds-budget",
-        f"{seconds}",
-    ]
+    order = order_of(name, out, seconds, small)
     say(f"== {name}: {seconds:.0f} s at most")
     with (out / LOG).open("a") as log:
         log.write(f"\n==== {name}\n")
         log.flush()
-        process = subprocess.Popen(
-            order + ["--small"] * small, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
-        )
+        process = subprocess.Popen(order, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
         try:
             return process.wait(timeout=seconds + GRACE)
         except subprocess.TimeoutExpired:

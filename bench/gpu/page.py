@@ -10,11 +10,11 @@ from bench.gpu.record import NAME, Record
 from bench.gpu.targets import reasons, slope_us, targets
 
 NOTES = Path(__file__).with_name("notes.md")
-ABOUT = """A training step makes its data (adding problem) and does forward, backward, clipping by global norm, and
-Adam, in float32: *TF32* where it says so, all of float32 everywhere else. **gradlab** measures meanwhile, at every
-training step, the norm of every leaf of the state at every timestep; *no norms* trains alone. *many* are {runs} runs
-of other seeds as one program, *row* the same number one after the other. A *graph* replays a whole captured training
-step of torch. Everyone is a process of its own on the same card, and all take turns."""
+ABOUT = """A training step makes its data (adding problem) and does forward, backward, clipping by global norm,
+and Adam, in float32: *TF32* where it says so, all of float32 everywhere else. **gradlab** measures meanwhile, at
+every training step, the norm of every leaf of the state at every timestep; *no norms* trains alone. *many* are
+{runs} runs of other seeds as one program, *row* the same number one after the other. A *graph* replays a whole
+captured training step of torch. Everyone is a process of its own on the same card, and all take turns."""
 
 
 def write(folder: Path, results: Path) -> str:
@@ -169,7 +169,7 @@ def command_lines(commands: Mapping[str, Any]) -> list[str]:
     rows = [
         [f"`{one['command']}`", str(one["exit"]), f"{one['seconds']:.1f}"]
         for name, one in commands.items()
-        if name != "bits"
+        if name not in ("bits", "costs")
     ]
     if not rows:
         return []
@@ -182,6 +182,11 @@ def command_lines(commands: Mapping[str, Any]) -> list[str]:
             else ""
         )
         lines += ["", f"The same run twice: {worst or 'the same bits in all ' + str(bits['arrays']) + ' arrays'}."]
+    for name, one in commands.get("costs", {}).items():
+        seconds = ", ".join(
+            f"{kind} {one[f'{kind}_seconds']:.1f} s" for kind in ("compile", "train", "measure", "wall")
+        )
+        lines += ["", f"- {name}, {one['runs']} trained: {seconds}, the most that one of them says."]
     return lines
 
 

@@ -17,6 +17,7 @@ class Scale:
     seeds: of the sweep.
     tests: files of the science tests at most; all where None.
     jobs: processes that the tests are spread over.
+    patience: a part may take so many times what it takes on a GPU machine.
     """
 
     cases: tuple[Case, ...]
@@ -32,6 +33,7 @@ class Scale:
     seeds: int
     tests: int | None
     jobs: int
+    patience: float = 1.0
 
 
 FULL = Scale(
@@ -63,4 +65,5 @@ SMALL = Scale(
     seeds=3,
     tests=2,
     jobs=2,
+    patience=6.0,
 )

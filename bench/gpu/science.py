@@ -115,12 +115,12 @@ def _reasons(junit: Path) -> dict[str, str]:
             failure = case.find(kind)
             if failure is not None:
                 message = " ".join((failure.get("message") or failure.text or "").split())
-                found[f"{case.get('classname')}::{case.get('name')}"] = message[:400]
+                stem = (case.get("classname") or "").rpartition(".")[2]
+                found[f"{stem}::{case.get('name')}"] = message[:400]
     return found
 
 
 def _key(test: str) -> str:
-    """`tests/test_a.py::test_b[1]` as junit names it."""
+    """`tests/test_a.py::test_b[1]` as junit names it, without the folders."""
     path, _, name = test.partition("::")
-    *classes, last = name.split("::")
-    return f"{'.'.join([path.removesuffix('.py').replace('/', '.'), *classes])}::{last}"
+    return f"{Path(path).stem}::{name}"

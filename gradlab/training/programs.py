@@ -62,7 +62,7 @@ def product_precision(platform: str | None = None) -> str | None:
     """What matrix products of float32 are asked to be computed in; None leaves it to XLA.
 
     A GPU would round the factors to 11 bits (TF32), which shows in a gradient after a few timesteps, so there it
-    is all of float32 unless jax was told otherwise (`JAX_DEFAULT_MATMUL_PRECISION`). A CPU has nothing less to offer.
+    is all of float32 unless jax was told otherwise (`JAX_DEFAULT_MATMUL_PRECISION`). A CPU has nothing less.
 
     Args:
         platform: cpu, gpu, ...; that of the default device where None.
@@ -83,12 +83,12 @@ def compile_together(*calls: tuple[Program, tuple[Any, ...]]) -> float:
     Args:
         calls: each program with the arguments that it will be called with.
     """
-    # The switch to float64 is kept per thread, so the threads that compile are told of it.
-    x64 = _x64()
+    # What jax is told in a `with` is kept per thread, so the threads that compile are told of it too.
+    x64, precision = _x64(), product_precision()
 
     def compile_one(call: tuple[Program, tuple[Any, ...]]) -> None:
         program, arguments = call
-        with jax.enable_x64(x64):
+        with jax.enable_x64(x64), jax.default_matmul_precision(precision):
             program.compiled(*arguments)
 
     started = time.perf_counter()
