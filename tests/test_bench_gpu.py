@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from jax import lax
 
+from bench.case import Case
+from bench.fleet import Worker, closing
 from bench.gpu import commands, driver, page, profile, science, targets
 from bench.gpu.record import NAME, Record
 from bench.gpu.scale import FULL, SMALL
@@ -97,6 +99,7 @@ def test_time_per_timestep_is_the_slope():
 def test_launches_are_those_of_the_forward_and_the_backward_loop():
     loops = [
         {"times": None, "kinds": {"while": 3, "fusion": 9}},  # training steps
+        {"times": 5, "kinds": {"fusion": 100}},  # random numbers
         {"times": 200, "kinds": {"fusion": 3, "custom-call": 1}},
         {"times": 12, "kinds": {"while": 1, "custom-call": 2}},  # stretches
         {"times": 16, "kinds": {"fusion": 4, "custom-call": 1}},
@@ -115,16 +118,25 @@ def test_targets_are_judged_by_medians():
 
 def test_the_page_says_what_was_met_missed_and_not_done(tmp_path):
     record = Record(tmp_path)
-    record.put("about", command="python -m bench.gpu", parts={"speed": {"exit": None, "seconds": 3.0}})
+    record.put("about", command="python -m bench.gpu")
+    record.put("parts", speed={"exit": None, "seconds": 3.0})
     record.put("machine", card={"name": "A CARD", "driver_version": "1.2"}, versions={"jax": "0"}, jax={})
     record.put("speed", **SPEED)
     record.put("probe", **{"lstm 1000,128,32": {"seconds": [0.5], "planned_mb": 10.0, "peak_mb": None}})
     profiled = {f"T={length}": {"one": [0.1 * length], "many": [1.0]} for length in (100, 200)}
     record.put("profile", **profiled, **{"unroll 2": {"failed": "not known"}})
     record.put("science", first={"seconds": 1, "ended": True, "counts": {"passed": 2}, "failed": {"a::b": "why"}})
-    path = page.write(tmp_path, tmp_path)
-    text = (tmp_path / "bench-gpu.md").read_text()
-    assert path == str(tmp_path / "bench-gpu.md") and json.loads((tmp_path / NAME).read_text())["speed"] == SPEED
+    again, results = tmp_path / "again", tmp_path / "results"
+    again.mkdir()
+    results.mkdir()
+    Record(again).put("about", command="python -m bench.gpu --only science")
+    Record(again).put("science", first={"seconds": 1, "ended": True, "counts": {"passed": 3}, "failed": {}})
+    assert page.write([tmp_path, again], results) == str(results / "bench-gpu.md")
+    assert json.loads((results / NAME).read_text())["speed"] == SPEED
+    assert "3 passed" in (results / "bench-gpu.md").read_text()
+    page.write([again, tmp_path], results)
+    text = (results / "bench-gpu.md").read_text()
+    assert "`python -m bench.gpu --only science`; `python -m bench.gpu`" in text
     assert "A CARD" in text and "speed 3 s (exit None)" in text
     assert "10.00 | >= 10 | met" in text and "2.00 | >= 3 | **missed**" in text
     assert "a timestep more costs 100.0 µs" in text
@@ -141,15 +153,25 @@ def test_arrays_of_two_runs_are_compared_to_the_bit(tmp_path):
     assert commands.same_bits(tmp_path / "one", tmp_path / "two") == {"arrays": 2, "apart": {"curves/other": 0.5}}
 
 
+def test_a_worker_that_does_not_come_is_not_waited_for(monkeypatch):
+    case = Case("lstm", 3, 2, 2)
+    workers = [Worker("probing", {}, case), Worker("no_such_module", {}, case), Worker("probing", {}, case)]
+    with closing(workers):
+        assert workers[2].receive().result == "ready"  # it has nothing more to say
+        late = profile.gathered(workers, time.monotonic() + 30.0)
+        assert set(late) == {workers[1], workers[2]} and all("exit code" in one["failed"] for one in late.values())
+        assert workers[0].ask("train", steps=1).error == ""
+
+
 def test_a_part_that_hangs_or_breaks_costs_no_other_its_result(tmp_path, monkeypatch):
     code = "import sys, time\nname = sys.argv[1]\nif name == 'probe': time.sleep(600)\nsys.exit(name == 'speed')"
     script = tmp_path / "part.py"
     script.write_text(code)
     monkeypatch.setattr(driver, "GRACE", 0.5)
-    monkeypatch.setattr(driver, "PARTS", tuple(driver.Part(name, 3.0, 0.0) for name in driver.NAMES))
+    monkeypatch.setattr(driver, "STAGES", tuple(driver.Stage((name,), 1.0, 0.0) for name in driver.NAMES))
     monkeypatch.setattr(driver, "order_of", lambda name, *_: [sys.executable, str(script), name])
     assert driver.measure(["machine", "speed", "probe", "science"], tmp_path / "out", 60.0, SMALL, "it") == 1
-    parts = Record(tmp_path / "out").read()["about"]["parts"]
+    parts = Record(tmp_path / "out").read()["parts"]
     assert {name: part["exit"] for name, part in parts.items()} == {
         "machine": 0,
         "speed": 1,
@@ -159,5 +181,5 @@ def test_a_part_that_hangs_or_breaks_costs_no_other_its_result(tmp_path, monkeyp
 
 
 def test_the_parts_fit_into_their_time():
-    assert sum(part.least for part in driver.PARTS) < 360
+    assert sum(stage.least for stage in driver.STAGES) < 360
     assert {case.cell for case in FULL.cases} == {case.cell for case in SMALL.cases} == {"lstm", "gru"}

@@ -1,4 +1,4 @@
-"""`python -m bench.gpu --out DIR [--small]` measures, `python -m bench.gpu page DIR` writes the report."""
+"""`python -m bench.gpu --out DIR [--small]` measures, `python -m bench.gpu page DIR...` writes the report."""
 
 import argparse
 import sys
@@ -16,7 +16,7 @@ RESULTS = ROOT / "results"
 def main(words: Sequence[str]) -> int:
     """0 where every part came to its end."""
     if words and words[0] == "page":
-        print(write(Path(words[1]), RESULTS))
+        print(write([Path(word) for word in words[1:]], RESULTS))
         return 0
     parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of what is found")

@@ -17,6 +17,7 @@ from bench import say
 from bench.fleet import ROOT
 from bench.gpu.record import Record
 from bench.gpu.scale import Scale
+from bench.gpu.speed import GPU
 
 GRADLAB = (sys.executable, "-c", "from gradlab.cli.app import entry; entry()")
 TAIL = 1200
@@ -72,7 +73,7 @@ def run(record: Record, scale: Scale) -> None:
 
 def execute(words: Sequence[Any], cache: Path) -> dict[str, Any]:
     """Exit code, seconds, and the end of both streams."""
-    variables = os.environ | {"GRADLAB_CACHE": str(cache), "PYTHONUNBUFFERED": "1"}
+    variables = os.environ | GPU | {"GRADLAB_CACHE": str(cache), "PYTHONUNBUFFERED": "1"}
     typed = shlex.join(["gradlab", *map(str, words)])
     say(f"$ {typed}")
     started = time.perf_counter()

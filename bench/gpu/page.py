@@ -1,6 +1,6 @@
 """`results/bench-gpu.md`, from nothing but what was recorded and the notes."""
 
-import shutil
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,13 +17,22 @@ every training step, the norm of every leaf of the state at every timestep; *no 
 captured training step of torch. Everyone is a process of its own on the same card, and all take turns."""
 
 
-def write(folder: Path, results: Path) -> str:
-    """Write the page and keep what it was made from beside it; returns where it is."""
-    found = Record(folder).read()
+def write(folders: Sequence[Path], results: Path) -> str:
+    """Write the page and keep what it was made from beside it; returns where it is.
+
+    Args:
+        folders: of several measurements, in their order; a part is that of the last one that has it.
+        results: where both go.
+    """
+    found: dict[str, Any] = {}
+    for folder in folders:
+        later = Record(folder).read()
+        ended = found.get("parts", {}) | later.get("parts", {})
+        commands = [*found.get("about", {}).get("commands", []), later.get("about", {}).get("command")]
+        found |= later | {"parts": ended, "about": {"commands": commands}}
     path = results / "bench-gpu.md"
-    path.write_text(page(found, NOTES.read_text() if NOTES.exists() else ""))
-    if (folder / NAME).resolve() != (results / NAME).resolve():
-        shutil.copyfile(folder / NAME, results / NAME)
+    path.write_text(page(found, NOTES.read_text()))
+    (results / NAME).write_text(json.dumps(found, indent=1) + "\n")
     return str(path)
 
 
@@ -55,14 +64,14 @@ def section(title: str, lines: Sequence[str]) -> list[str]:
 
 
 def heading(found: Mapping[str, Any]) -> list[str]:
-    about, machine = found.get("about", {}), found.get("machine", {})
+    machine = found.get("machine", {})
     card, said = machine.get("card", {}), machine.get("jax", {})
     times = ", ".join(
         f"{name} {part['seconds']:.0f} s" + ("" if part["exit"] == 0 else f" (exit {part['exit']})")
-        for name, part in about.get("parts", {}).items()
+        for name, part in found.get("parts", {}).items()
     )
     lines = {
-        "command": about.get("command"),
+        "command": "; ".join(f"`{one}`" for one in found.get("about", {}).get("commands", [])),
         "date": machine.get("date"),
         "card": ", ".join(value for name, value in card.items() if name in ("name", "memory.total")),
         "driver": card.get("driver_version"),
@@ -159,9 +168,9 @@ def profile_lines(profile: Mapping[str, Any]) -> list[str]:
                 f"- {way}: {per:.1f} µs for each timestep more, forward and backward, by the slope over T."
             )
     for way, loops in profile.get("kernels", {}).items():
-        for loop in loops:
-            inside = ", ".join(f"{count} {kind}" for kind, count in sorted(loop["kinds"].items()))
-            lines.append(f"- {way}: a loop of {loop['times'] or 'as many rounds as are asked for'}: {inside}")
+        for times, kinds in dict.fromkeys((one["times"], tuple(sorted(one["kinds"].items()))) for one in loops):
+            inside = ", ".join(f"{count} {kind}" for kind, count in kinds)
+            lines.append(f"- {way}: a loop of {times or 'as many rounds as are asked for'}: {inside}")
     return lines
 
 
@@ -173,6 +182,7 @@ def command_lines(commands: Mapping[str, Any]) -> list[str]:
     ]
     if not rows:
         return []
+    rows = [["*timed beside the tests*", "", ""], *rows]
     bits, lines = commands.get("bits"), table(["command", "exit", "s"], rows)
     if bits:
         apart = bits["apart"]

@@ -5,6 +5,8 @@ Each variant is a process, since XLA reads its flags once; they compile side by 
 
 import re
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +36,8 @@ PATCHES: dict[str, dict[str, int]] = {
 }
 WAYS = ("one", "many")
 ROUNDS = 3
+TIMING = 25.0
+"""Seconds kept for the timing of what has compiled by then."""
 BODY = re.compile(r"body=(%[\w.\-]+|[\w.\-]+)")
 TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 OPCODE = re.compile(r"^\s*(?:ROOT )?%?[\w.\-]+ = .*?\s([a-z][\w\-]*)\(")
@@ -54,8 +58,9 @@ def run(record: Record, scale: Scale, seconds: float) -> None:
         for of, patch, flags in variants.values():
             options = {"ways": whole(WAYS, scale.runs)} | patch
             workers.append(Worker("batched", options, of, variables=GPU | ({"XLA_FLAGS": flags} if flags else {})))
+        late = gathered(workers, until - scale.patience * TIMING)
         for name, worker in zip(variants, workers, strict=True):
-            found = timed(worker, until)
+            found = late.get(worker) or timed(worker, until)
             record.put("profile", **{name: found})
             say(f"{name}: {found}")
             if name == "as it is" and "failed" not in found:
@@ -64,10 +69,28 @@ def run(record: Record, scale: Scale, seconds: float) -> None:
                 )
 
 
+def gathered(workers: Sequence[Worker], until: float) -> dict[Worker, dict[str, Any]]:
+    """Wait for all, so that none is timed while another compiles; what is wrong with those that do not come."""
+
+    def heard(worker: Worker) -> dict[str, Any] | None:
+        try:
+            worker.receive()
+        except WorkerFailed as reason:
+            return {"failed": str(reason)[-300:]}
+        return None
+
+    with ThreadPoolExecutor(len(workers)) as threads:
+        waiting = {worker: threads.submit(heard, worker) for worker in workers}
+        wait(waiting.values(), timeout=max(0.0, until - time.monotonic()))
+        for worker, future in waiting.items():
+            if not future.done():
+                worker.kill()
+        return {worker: found for worker, future in waiting.items() if (found := future.result())}
+
+
 def timed(worker: Worker, until: float) -> dict[str, Any]:
     """ms per training step of each way, or what went wrong."""
     try:
-        worker.receive()
         if time.monotonic() > until:
             return {"failed": "no time left"}
         found: dict[str, Any] = {}
