@@ -49,9 +49,10 @@ def run(record: Record, scale: Scale, seconds: float) -> None:
     """The variants at the first size, then time against length; what there is no time for is left out."""
     until = time.monotonic() + seconds - 5.0
     case = scale.cases[0]
+    flagged, patched = list(FLAGS.items())[: scale.variants], list(PATCHES.items())[: scale.variants]
     variants: dict[str, tuple[Case, dict[str, Any], str]] = {
-        **{name: (case, {}, flags) for name, flags in FLAGS.items()},
-        **{name: (case, patch, "") for name, patch in PATCHES.items()},
+        **{name: (case, {}, flags) for name, flags in flagged},
+        **{name: (case, patch, "") for name, patch in patched},
         **{f"T={length}": (replace(case, length=length), {}, "") for length in scale.slope},
     }
     with closing([]) as workers:

@@ -16,6 +16,7 @@ class Scale:
     run_steps, sweep_steps: training steps of the commands, over sequences of `length`.
     seeds: of the sweep.
     tests: files of the science tests at most; all where None.
+    variants: of flags, and of programs, that are tried to see what they give.
     jobs: processes that the tests are spread over.
     patience: a part may take so many times what it takes on a GPU machine.
     """
@@ -32,6 +33,7 @@ class Scale:
     length: int
     seeds: int
     tests: int | None
+    variants: int
     jobs: int
     patience: float = 1.0
 
@@ -49,6 +51,7 @@ FULL = Scale(
     length=200,
     seeds=16,
     tests=None,
+    variants=99,
     jobs=12,
 )
 SMALL = Scale(
@@ -64,6 +67,7 @@ SMALL = Scale(
     length=20,
     seeds=3,
     tests=2,
+    variants=2,
     jobs=2,
     patience=6.0,
 )
