@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,6 +29,8 @@ FIRST = ("test_instrument", "test_cells", "test_closed_forms", "test_unroll", "t
 VARIABLES = {
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     "TF_CPP_MIN_LOG_LEVEL": "3",
+    # Only the plug-ins that are named: what else is installed there may warn, and a warning is an error here.
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     # Nearly all of the time is compiling; what is tuned by trial there is the choice among kernels for a product.
     "XLA_FLAGS": "--xla_gpu_autotune_level=0",
 }
@@ -73,8 +76,9 @@ def _imported(path: Path) -> Sequence[str]:
 
 def passed(words: Sequence[str], junit: Path, jobs: int, more: dict[str, str], seconds: float) -> dict[str, Any]:
     """How many passed, and what each of the others said; after the time, of those that were done by then."""
-    timeout = ["--timeout=90"] if importlib.util.find_spec("pytest_timeout") else []
-    spread = ["-n", str(jobs), "--dist", "worksteal"]
+    there = importlib.util.find_spec("pytest_timeout") is not None
+    timeout = ["-p", "pytest_timeout", "--timeout=90"] if there else []
+    spread = ["-p", "xdist.plugin", "-n", str(jobs), "--dist", "worksteal"]
     order = [sys.executable, "-m", "pytest", *words, *spread, *timeout, "-v", "--tb=short", f"--junitxml={junit}"]
     order += ["-p", "no:cacheprovider"]
     variables = os.environ | VARIABLES | more
@@ -93,16 +97,23 @@ def passed(words: Sequence[str], junit: Path, jobs: int, more: dict[str, str], s
 
 def _watched(order: Sequence[str], variables: dict[str, str], seconds: float) -> tuple[str, bool]:
     """What it printed, and whether it came to its end; it is interrupted, then killed, where it takes longer."""
-    process = subprocess.Popen(
-        order, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    for ask in (None, signal.SIGINT, signal.SIGKILL):
-        if ask is not None:
-            process.send_signal(ask)
-        with suppress(subprocess.TimeoutExpired):
-            text = process.communicate(timeout=max(1.0, seconds) if ask is None else CLOSING - 2)[0]
-            return text, ask is None
-    return "", False
+    with tempfile.TemporaryFile("w+") as printed:
+        process = subprocess.Popen(order, cwd=ROOT, env=variables, stdout=printed, stderr=subprocess.STDOUT)
+        ended = _waited(process, seconds)
+        for ask in (signal.SIGINT, signal.SIGKILL):
+            if process.poll() is None:
+                process.send_signal(ask)
+                _waited(process, CLOSING - 2)
+        printed.seek(0)
+        return printed.read(), ended
+
+
+def _waited(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether it ended within these seconds."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=max(1.0, seconds))
+        return True
+    return False
 
 
 def _reasons(junit: Path) -> dict[str, str]:
