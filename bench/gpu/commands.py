@@ -104,7 +104,7 @@ def _finish(order: Sequence[str], variables: Mapping[str, str]) -> tuple[int | N
 def costs(results: Path) -> dict[str, Any]:
     """What the stored runs that trained say of their own time, the most of each; a batched program's is of all."""
     found = [json.loads(path.read_text()) for path in sorted(results.glob("runs/*/done.json"))]
-    trained = [done for done in found if done.get("train_seconds")]
+    trained = [done for done in found if done.get("training_steps")]
     names = ("compile_seconds", "measure_seconds", "train_seconds", "wall_seconds", "training_bytes")
     return {"runs": len(trained)} | {
         name: max((done.get(name) or 0 for done in trained), default=0) for name in names
