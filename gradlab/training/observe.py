@@ -89,11 +89,15 @@ class Observer:
         return jax.tree.map(widened, self.curves.part(Sample(np.arange(count), g), params, self.batch))
 
     @property
+    def programs(self) -> list[Program]:
+        """Everything that `observe` may call."""
+        each = (self.curves,) if self.direct is None else (self.curves, self.direct)
+        return [self.gates, *(program for passes in each for program in passes.programs)]
+
+    @property
     def compile_seconds(self) -> float:
         """Time spent compiling so far."""
-        each = (self.curves,) if self.direct is None else (self.curves, self.direct)
-        programs = [program for passes in each for program in passes.programs]
-        return self.gates.compile_seconds + sum(program.compile_seconds for program in programs)
+        return sum(program.compile_seconds for program in self.programs)
 
 
 def gates_program(model: Model) -> Callable[[Params, Batch], dict[str, Array]]:
