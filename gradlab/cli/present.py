@@ -8,8 +8,9 @@ from gradlab.cli.chart import chart
 from gradlab.cli.console import Screen
 from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR
 from gradlab.gradient.summary import Summary
-from gradlab.judge.statistics import over_seeds, verdict_over_seeds
+from gradlab.judge.over_seeds import Seeds, over_seeds
 from gradlab.report.records import row_of, summarised
+from gradlab.runs.attempt import DONE
 from gradlab.runs.jsonable import jsonable, number
 from gradlab.runs.store import StoredRun
 
@@ -165,7 +166,7 @@ def show_seeds(screen: Screen, records: Sequence[Record]) -> None:
     screen.heading("over seeds (mean, 95 % interval from 3 seeds on; state of the task curve)")
     shown = []
     for row in rows:
-        solved = f"{row['solved']} of {row['seeds']}" if row["trained"] else "-"
+        solved = f"{row['solved']} of {row['ended']}" if row["trained"] else "-"
         steps = str(row["training_steps"]) if row["trained"] else "-"
         for when in ("initial", "worst", "final") if row["trained"] else ("initial",):
             numbers = row[when]
@@ -189,23 +190,22 @@ def seed_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def _seed_row(group: Sequence[Record]) -> dict[str, Any]:
-    spec = group[0]["spec"]
+    spec, ended = group[0]["spec"], [record for record in group if record["status"] in DONE]
     row: dict[str, Any] = {
         "task": spec["task"],
         "cell": spec["cell"],
         "length": spec["length"],
         "seeds": len(group),
+        "ended": len(ended),
         "trained": spec["steps"] > 0,
         "solved": sum(record["status"] == "solved" for record in group),
-        "training_steps": over_seeds(number(record["training_steps"]) for record in group),
+        "training_steps": over_seeds(number(record["training_steps"]) for record in ended),
     }
     for when in ("initial", "worst", "final"):
-        states = [record["summary"][when]["curves"]["task"]["state"] for record in group]
-        row[when] = {
-            "span": over_seeds(number(state["span"]) for state in states),
-            "slope": over_seeds(number(state["slope"]) for state in states),
-            "verdict": verdict_over_seeds([state["verdict"] for state in states]),
-        }
+        # What a run that did not come to an end was measured as last is not the end of its training.
+        some = group if when == "initial" or not ended else ended
+        found = Seeds.stored("state", (record["summary"][when]["curves"]["task"]["state"] for record in some))
+        row[when] = {"span": found.span, "slope": found.slope, "verdict": found.verdict}
     return row
 
 
