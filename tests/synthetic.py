@@ -24,10 +24,6 @@ def falling(decades, lags=40, examples=8, seed=0):
     return GradientCurve.of({"h": line[:, None] + (noise - noise.mean())})
 
 
-def severity(verdict):
-    return np.inf if verdict.word == "non-finite" else abs(verdict.decades)
-
-
 def put(root, curves, *, status="trained", step=STEPS, total=None, findings=(), loss=None, **config):
     """Store one run with these task curves at the checkpoints, as the engine writes it."""
     config = CONFIG | config
@@ -58,7 +54,7 @@ def put(root, curves, *, status="trained", step=STEPS, total=None, findings=(), 
         loss = np.linspace(0.5, 0.005, config["steps"]) if config["steps"] else np.empty(0)
     gates = {"gate/f": np.array([[0.7, 0.0], [0.8, 0.1], [0.9, 0.3]])[: len(curves)]}
     attempt.write_arrays("curves.npz", arrays | gates | {"trace/loss": loss})
-    worst = max(range(len(marks)), key=lambda i: severity(curves[i].verdict()))
+    worst = max(range(len(marks)), key=lambda i: curves[i].verdict().severity)
     done = {
         "status": status,
         "training_steps": int(arrays["step"][-1]),

@@ -54,7 +54,7 @@ def test_values_that_are_not_finite_are_counted_and_said():
     nothing = over_seeds([math.inf])
     assert math.isnan(nothing.mean) and str(nothing) == "none (1 of 1 not finite)"
     two = over_seeds([1.0, 2.0, math.nan, None])
-    assert math.isnan(two.low) and str(two) == "1.5 (1 of 4 not finite, 1 of 4 without)"
+    assert math.isnan(two.low) and str(two) == "1.5 (1 of 4 not finite, 1 of 4 with none)"
 
 
 def test_verdicts_are_told_commonest_first():

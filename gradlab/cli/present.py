@@ -7,7 +7,7 @@ from typing import Any
 from gradlab.cli.chart import chart
 from gradlab.cli.console import Screen
 from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR
-from gradlab.gradient.summary import Summary
+from gradlab.gradient.summary import Summary, Verdict
 from gradlab.judge.over_seeds import Seeds, over_seeds
 from gradlab.report.records import row_of, summarised
 from gradlab.runs.attempt import DONE
@@ -101,16 +101,24 @@ def leaf_rows(leaves: Mapping[str, Any]) -> list[str]:
 
 def _cells(leaf: str, stored: Mapping[str, Any]) -> list[str]:
     read = Summary.from_dict(leaf, stored)
-    decades = "" if math.isnan(read.verdict.decades) else f" {read.verdict.decades:+.1f}"
-    verdict = f"{read.verdict.word}{decades} @{read.verdict.lag}"
     return [
         f"{read.span:.1f}",
         str(read.slope),
         str(read.half_life),
         str(read.horizon),
         str(read.float32_horizon),
-        verdict,
+        _verdict(read.verdict),
     ]
+
+
+def _verdict(read: Verdict) -> str:
+    """`vanishing -4.4 @200`: the word, how far the curve gets, and the lag where it does."""
+    if read.word == "cut":
+        return "cut"
+    decades = {"non-finite": "", "noise": f" ± {read.decades:.1f}"}.get(read.word)
+    if decades is None:
+        decades = " zero" if read.decades == -math.inf else f" {read.decades:+.1f}"
+    return f"{read.word}{decades} @{read.lag}"
 
 
 def _notes(screen: Screen, marks: Mapping[str, Any]) -> None:

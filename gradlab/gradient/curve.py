@@ -218,7 +218,9 @@ class GradientCurve:
             said.append(f"one trajectory of a chaotic network: ± {largest:.2g} decades")
         if noise.any():
             from_lag = int(np.argmax(noise)) + 1
-            said.append(f"rounding noise from lag {from_lag} ({int(noise.sum())} lags), left out of slope and verdict")
+            said.append(
+                f"rounding noise from lag {from_lag} ({int(noise.sum())} lags), left out of slope and verdict"
+            )
         return said
 
     def largest_noise(self, leaf: str = STATE) -> float:

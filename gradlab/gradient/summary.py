@@ -91,6 +91,16 @@ class Verdict:
     lag: int
     leaf: str = "state"
 
+    @property
+    def severity(self) -> tuple[bool, float]:
+        """Sorts verdicts: not finite is the worst, then by how far the curve gets; noise is no distance.
+
+        Example:
+            >>> max(Verdict("both", 20.0, 3), Verdict("vanishing", -9.0, 7), key=lambda one: one.severity).word
+            'both'
+        """
+        return self.word == "non-finite", 0.0 if self.word in ("non-finite", "noise") else abs(self.decades)
+
     def __str__(self) -> str:
         what = "" if self.leaf == "state" else f"{self.leaf}: "
         return what + self._said()

@@ -48,7 +48,7 @@ class Interval:
     @property
     def left_out(self) -> str:
         """The seeds that the mean is not of: `1 of 5 zero, 2 of 5 not finite`."""
-        counts = ((self.zero, "zero"), (self.not_finite, "not finite"), (self.missing, "without"))
+        counts = ((self.zero, "zero"), (self.not_finite, "not finite"), (self.missing, "with none"))
         return ", ".join(f"{number} of {self.count} {word}" for number, word in counts if number)
 
     def __str__(self) -> str:
@@ -170,15 +170,19 @@ class Seeds:
 
     @property
     def finite(self) -> list[Summary]:
-        """The seeds whose curve is finite; exact zeros are."""
-        return [one for one in self.summaries if one.verdict.word != "non-finite"]
+        """The seeds whose curve has numbers: it is finite, as exact zeros are, and no noise."""
+        return [one for one in self.summaries if one.verdict.word not in ("non-finite", "noise")]
 
     def mean(self, number: Callable[[Summary], float]) -> Interval:
-        """The mean of a number over the seeds whose curve is finite; nan of such a curve is no number."""
-        return over_seeds(
-            math.inf if one.verdict.word == "non-finite" else None if math.isnan(value := number(one)) else value
-            for one in self.summaries
-        )
+        """The mean of a number over the seeds whose curve is finite; what is nan or noise there is no number."""
+
+        def of(one: Summary) -> float | None:
+            if one.verdict.word == "non-finite":
+                return math.inf
+            value = number(one)
+            return None if one.verdict.word == "noise" or math.isnan(value) else value
+
+        return over_seeds(map(of, self.summaries))
 
     @property
     def span(self) -> Interval:

@@ -21,7 +21,15 @@ TILES = 10
 """Lengths of a grid at most: the shortest, the longest and some between."""
 NAMED = 5
 """Settings that an answer names; with more it gives the first of them and counts the rest."""
-SIGNS: dict[Word, str] = {"held": "●", "vanishing": "▼", "exploding": "▲", "both": "◆", "non-finite": "✕"}
+SIGNS: dict[Word, str] = {
+    "held": "●",
+    "vanishing": "▼",
+    "exploding": "▲",
+    "both": "◆",
+    "cut": "○",
+    "noise": "≈",
+    "non-finite": "✕",
+}
 
 
 class Answer(NamedTuple):
@@ -203,7 +211,7 @@ def _decades(found: Seeds) -> str:
     """The median over the finite seeds, or their range where they disagree in sign."""
     values = [one.verdict.decades for one in found.finite]
     if not values:
-        return "not finite"
+        return "noise" if "noise" in found.words else "not finite"
     if found.disagree:
         return f"{_number(min(values))} to {_number(max(values))}"
     return _number(
@@ -225,7 +233,7 @@ def _legend(trained: bool, rows: int, columns: int) -> str:
     text = (
         f"{share} far the gradient at initialisation gets from its lag 1, in decades: the median over seeds, or "
         "their range where some fall and others rise; ● held within 3 decades, ▼ vanishing, ▲ exploding, ◆ both, "
-        "✕ not finite, with the number of seeds before each sign where they differ."
+        "○ cut, ≈ rounding noise, ✕ not finite, with the number of seeds before each sign where they differ."
     )
     text += f" {rows} more settings are in the tables." if rows > 0 else ""
     return text + (f" {columns} more lengths are in the tables." if columns > 0 else "")

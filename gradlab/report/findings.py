@@ -16,7 +16,11 @@ VERBS: dict[Word, str] = {
     "both": "both vanishes and explodes",
     "held": "holds",
     "non-finite": "is not finite",
+    "cut": "is cut",
+    "noise": "is rounding noise",
 }
+CUT = "a stop_gradient or an unused state?"
+"""What is likely where a gradient is exactly zero at every lag."""
 _LOST_OR_GAINED = re.compile(r"(\d+\.\d(?: \[[^\]]*\])?)( decades (?:lost|gained))")
 
 
@@ -25,7 +29,8 @@ def change(summary: Summary, findings: Sequence[str] = ()) -> str:
 
     Args:
         summary: the numbers of the curve.
-        findings: where NaN or infinity begins; beside a curve that is finite they are named after it.
+        findings: where NaN or infinity begins; beside a curve that is finite they are named after it, as are lags
+            whose value is rounding noise.
 
     Example:
         >>> from gradlab.gradient import GradientCurve
@@ -38,12 +43,17 @@ def change(summary: Summary, findings: Sequence[str] = ()) -> str:
     if verdict.word == "non-finite":
         first = f" ({findings[0].replace(' is not finite', '')})" if findings else f", first at lag {verdict.lag}"
         return f"not finite{first}"
-    return _moved(summary) + (f" ({'; '.join(findings)})" if findings else "")
+    if verdict.word == "noise":
+        return f"rounding noise, ± {verdict.decades:.1f} decades at lag {verdict.lag}"
+    beside = [*findings, *([f"rounding noise from lag {summary.noise_from}"] if summary.noise_from else [])]
+    return _moved(summary) + (f" ({'; '.join(beside)})" if beside else "")
 
 
 def _moved(summary: Summary) -> str:
     """How far a finite curve gets, and for a verdict of both what it does elsewhere."""
     decades, lag = summary.verdict.decades, summary.verdict.lag
+    if summary.verdict.word == "cut":
+        return "cut, exactly zero at every lag"
     if decades == -math.inf:
         zero = summary.slope.zero_from
         text = f"zero at lag {lag}" if zero is None else f"zero from lag {zero}"
@@ -99,11 +109,14 @@ def changes(group: Sequence[Record], role: str, curve: str = "task") -> str:
 def _beside(found: Seeds, findings: Sequence[bool]) -> list[str]:
     """What a mean over seeds does not say, each with the number of seeds in which it is so."""
     words, count = found.words, len(found.words)
-    zero = sum(one.verdict.decades == -math.inf for one in found.summaries)
+    zero = sum(one.verdict.decades == -math.inf for one in found.summaries) - words.count("cut")
     both = sum(word == "both" for word in words)
     beside = sum(had and word != "non-finite" for had, word in zip(findings, words, strict=True))
     counts = (
         (zero, "zero at some lag"),
+        (words.count("cut"), "cut, exactly zero at every lag,"),
+        (words.count("noise"), "rounding noise"),
+        (sum(one.noise_from is not None for one in found.finite), "rounding noise at some lags"),
         (both, "more than 3 decades both lost and gained"),
         (words.count("non-finite"), "not finite"),
         (beside, "NaN or infinity beside the curve"),
@@ -207,11 +220,12 @@ def statement(group: Sequence[Record], label: str) -> str:
 
 def _clause(group: Sequence[Record], role: str) -> str:
     """`vanishes (4.4 decades lost)`, or `vanishes in 5 of 8, holds in 3 of 8 seeds (...)`."""
-    words = [VERBS[word] for word in seeds_of(group, role).words]
-    if set(words) == {VERBS["non-finite"]}:
+    found = seeds_of(group, role).words
+    if set(found) == {"non-finite"}:
         return f"is {changes(group, role)}"
+    words, cut = [VERBS[word] for word in found], "" if set(found) != {"cut"} else f"; {CUT}"
     seeds = "" if len(words) == 1 else " seeds"
-    return f"{verdict_over_seeds(words)}{seeds} ({changes(group, role)})"
+    return f"{verdict_over_seeds(words)}{seeds} ({changes(group, role)}{cut})"
 
 
 def _seeds(group: Sequence[Record]) -> str:

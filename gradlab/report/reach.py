@@ -17,6 +17,8 @@ PAST: dict[Word, str] = {
     "exploding": "exploded",
     "both": "both vanished and exploded",
     "non-finite": "was not finite",
+    "cut": "was cut",
+    "noise": "was rounding noise",
 }
 
 
@@ -165,7 +167,7 @@ def relation(records: Sequence[Record]) -> str:
     commonest = sorted(kinds, key=lambda kind: -len(kinds[kind]))
     parts = [f"where it {PAST[kind]}, {_solved(kinds[kind])}" for kind in commonest]
     text = f"By the gradient at initialisation: {'; '.join(parts)}"
-    falling = [record for record in ended if word(record) in ("held", "vanishing")]
+    falling = [record for record in ended if word(record) in ("held", "vanishing", "cut")]
     yes = [_lost(record) for record in falling if record.run.status == "solved"]
     no = [_lost(record) for record in falling if record.run.status != "solved"]
     if not yes or not no:

@@ -125,13 +125,9 @@ def _record(run: StoredRun) -> Record:
         return Record(run, [], {})
     if stored:
         return Record(run, log, {role: sorted(lines).index(int(stored[role]["step"])) for role in ROLES})
-    worst = max(range(len(log)), key=lambda index: _severity(log[index]))
+    verdicts = [Summary.from_dict(STATE, line["curves"]["task"][STATE]).verdict for line in log]
+    worst = max(range(len(log)), key=lambda index: verdicts[index].severity)
     return Record(run, log, {"initial": 0, "worst": worst, "final": len(log) - 1})
-
-
-def _severity(line: Mapping[str, Any]) -> float:
-    verdict = Summary.from_dict(STATE, line["curves"]["task"][STATE]).verdict
-    return np.inf if verdict.word == "non-finite" else abs(verdict.decades)
 
 
 def leaves_of(arrays: Mapping[str, np.ndarray], curve: str) -> list[str]:

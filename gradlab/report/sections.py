@@ -129,7 +129,9 @@ def _half_life(found: Seeds) -> str:
     mean = found.half_life
     if mean is None:
         return "none"
-    return f"{mean}{'' if math.isnan(mean.low) else f' [{mean.low:.3g}, {mean.high:.3g}]'}"
+    # A gradient that surely rises has no half-life, and so no interval of one.
+    known = not math.isnan(mean.low) and math.isfinite(min(mean.low, mean.high))
+    return f"{mean} [{mean.low:.3g}, {mean.high:.3g}]" if known else str(mean)
 
 
 def endings(records: Sequence[Record], skipped: Sequence[str]) -> str:
