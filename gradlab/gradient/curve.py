@@ -1,7 +1,7 @@
 """A gradient curve: log10 norms by lag and example, and the numbers that say what it does. NumPy only."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -218,9 +218,7 @@ class GradientCurve:
             said.append(f"one trajectory of a chaotic network: ± {largest:.2g} decades")
         if noise.any():
             from_lag = int(np.argmax(noise)) + 1
-            said.append(
-                f"rounding noise from lag {from_lag} ({int(noise.sum())} lags), left out of slope and verdict"
-            )
+            said.append(f"rounding noise from lag {from_lag} ({int(noise.sum())} lags), left out of slope and verdict")
         return said
 
     def largest_noise(self, leaf: str = STATE) -> float:
@@ -285,17 +283,6 @@ def log10_of_all(parts: list[Floats]) -> Floats:
     shift = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         return shift + 0.5 * np.log10(np.sum(10.0 ** (2 * (stack - shift)), axis=0))
-
-
-def repaired(curve: GradientCurve, precise: GradientCurve) -> GradientCurve:
-    """A curve with its zeros replaced by what float64 measured, each leaf marked where that happened."""
-    leaves, saturated = {}, dict(curve.saturated)
-    for name, values in curve.log10_norm.items():
-        better = np.isneginf(values) & np.isfinite(precise.log10_norm[name])
-        leaves[name] = np.where(better, precise.log10_norm[name], values)
-        if better.any():
-            saturated[name] = int(np.argmax(better.any(axis=1))) + 1
-    return replace(curve, log10_norm=leaves, saturated=saturated)
 
 
 def _relative(curve: Floats) -> Floats:

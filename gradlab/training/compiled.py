@@ -7,9 +7,10 @@ from typing import NamedTuple
 import jax
 from jax import Array
 
+from gradlab.gradient.measure import Passes
 from gradlab.training.keys import stream
 from gradlab.training.model import Model
-from gradlab.training.observe import curves_program, direct_program, gates_program
+from gradlab.training.observe import curves_program, direct_program, gates_program, memory_leaves, passes
 from gradlab.training.programs import Program
 from gradlab.training.spread import over_devices
 from gradlab.training.step import Plan, chunk_program, test_program
@@ -22,7 +23,7 @@ class Programs(NamedTuple):
         init: seed -> initial parameters.
         draw: seed -> the held-out examples that are measured.
         chunk, test: of `step.py`; chunks: `chunk` of many runs at once, every argument with a leading axis.
-        curves, gates, direct: of `observe.py`.
+        curves, gates, direct, leaves: of `observe.py`.
     """
 
     init: Program
@@ -30,9 +31,10 @@ class Programs(NamedTuple):
     chunk: Program
     chunks: Program
     test: Program
-    curves: Program
+    curves: Passes
     gates: Program
-    direct: Program | None
+    direct: Passes | None
+    leaves: tuple[str, ...]
 
 
 def programs_for(model: Model, plan: Plan) -> Programs:
@@ -46,7 +48,6 @@ def programs_for(model: Model, plan: Plan) -> Programs:
 
 
 def _programs(model: Model, plan: Plan) -> Programs:
-    direct = direct_program(model)
     spread = partial(over_devices, task=model.task, plan=plan)
 
     def draw(seed: Array) -> object:
@@ -58,9 +59,10 @@ def _programs(model: Model, plan: Plan) -> Programs:
         Program(chunk_program(model, plan)),
         Program(jax.vmap(chunk_program(model, plan))),
         Program(test_program(model, plan)),
-        Program(spread(curves_program(model, plan.length))),
+        passes(lambda method: spread(curves_program(model, plan.length, method))),
         Program(spread(gates_program(model), mean=True)),
-        None if direct is None else Program(spread(direct)),
+        passes(lambda method: spread(direct_program(model, method))) if model.task.readout == "all" else None,
+        memory_leaves(model),
     )
 
 

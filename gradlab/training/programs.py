@@ -1,5 +1,6 @@
 """Jitted functions that are compiled once per shape, aloud: the time it took is known."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -56,24 +57,33 @@ class Program:
         return self._compiled[key]
 
 
-def compile_together(*calls: tuple[Program, tuple[Any, ...]]) -> float:
-    """Compile programs for their arguments side by side; returns the seconds it took.
+def compile_together(*compilations: Callable[[], Any]) -> float:
+    """Do compilations side by side; returns the seconds it took.
 
     Args:
-        calls: each program with the arguments that it will be called with.
+        compilations: each compiles one program, such as `partial(program.compiled, *arguments)`.
     """
     # The switch to float64 is kept per thread, so the threads that compile are told of it.
     x64 = _x64()
 
-    def compile_one(call: tuple[Program, tuple[Any, ...]]) -> None:
-        program, arguments = call
+    def compile_one(compilation: Callable[[], Any]) -> None:
         with jax.enable_x64(x64):
-            program.compiled(*arguments)
+            compilation()
 
     started = time.perf_counter()
     with ThreadPoolExecutor() as threads:
-        list(threads.map(compile_one, calls))
+        list(threads.map(compile_one, compilations))
     return time.perf_counter() - started
+
+
+def in_float64(compilation: Callable[[], Any]) -> Callable[[], None]:
+    """The same compilation with float64 switched on; a cell that cannot be compiled so is told of when it is run."""
+
+    def compile_wide() -> None:
+        with jax.enable_x64(True), contextlib.suppress(Exception):
+            compilation()
+
+    return compile_wide
 
 
 def _x64() -> bool:
