@@ -1,6 +1,5 @@
 """What is said of curves that are hard to sum up: for each what must be said, and what must not."""
 
-import io
 import math
 import re
 from typing import get_args
@@ -16,7 +15,18 @@ from gradlab.gradient.curve import GradientCurve
 from gradlab.gradient.summary import Verdict, Word
 from gradlab.judge.over_seeds import Seeds
 from gradlab.judge.statistics import rank_correlation, share
-from gradlab.report import answers, by_length, findings, foretell, lengths, reach, sections, study, tables
+from gradlab.report import (
+    answers,
+    by_length,
+    findings,
+    foretell,
+    lengths,
+    outcomes,
+    reach,
+    sections,
+    study,
+    tables,
+)
 from gradlab.report.records import grouped, read
 
 VERDICTS = "vanish|explod|hold|held"
@@ -100,7 +110,7 @@ def test_no_sentence_says_nan_or_infinity(probed, trained):
         for name, group in groups_of(root).items():
             said += [findings.title(group, name), findings.trail(group), reach.sentence(group, name)]
             said += [findings.when(group, role) for role in ("initial", "worst", "final")] + [
-                findings.outcome(group)
+                outcomes.outcome(group)
             ]
             said += [text for one in answers.single(group[0]) for text in (one.short, one.long)]
         assert [text for text in said if NEVER.search(text)] == []
@@ -123,8 +133,8 @@ def test_a_failed_run_counts_before_training_and_not_after_it(trained):
     group = groups_of(trained)["one_failed"]
     assert findings.changes(group, "initial").startswith("7.0 [")  # 5, 6 and 10
     assert findings.changes(group, "final") == "5.5 decades lost"  # 5 and 6
-    assert findings.outcome(group) == "Not solved by training step 100; 1 failed"
-    assert findings.solved_of(group) == "0 of 2, 1 failed"
+    assert outcomes.outcome(group) == "Not solved by training step 100; 1 failed"
+    assert outcomes.solved_of(group) == "0 of 2, 1 failed"
     assert findings.title(group, "X").startswith("X, T = 12, 3 seeds (1 failed): 7.0 [")
     said = findings.statement(group, "X")
     assert "vanishes in 3 of 3 seeds" in said and "at the end it vanishes in 2 of 2 seeds" in said
@@ -138,14 +148,14 @@ def test_outcomes_of_seeds_are_all_told(tmp_path):
     for seed, status in enumerate(("solved", "diverged", "trained", "failed", "interrupted")):
         put(tmp_path, [falling(1.0)] * 3, seed=seed, status=status)
     group = read(tmp_path, print)
-    assert findings.outcome(group) == (
+    assert outcomes.outcome(group) == (
         "Solved in 1 of 3 seeds at training step 100, diverged in 1 of 3 seeds at training step 101; "
         "1 failed, 1 interrupted"
     )
-    assert findings.outcome(group[1:]).startswith(
+    assert outcomes.outcome(group[1:]).startswith(
         "Diverged in 1 of 2 seeds at training step 101, not solved in 1 of 2"
     )
-    assert findings.outcome(group[3:]) == "No run came to an end: 1 failed, 1 interrupted"
+    assert outcomes.outcome(group[3:]) == "No run came to an end: 1 failed, 1 interrupted"
 
 
 def test_nothing_measured_is_said(tmp_path):

@@ -206,7 +206,7 @@ def _forward(path: _Path, inputs: Array, start: Carry, last: bool) -> _Seen:
 
 
 class _Source(NamedTuple):
-    """Where the adjoint starts: gₜ of every timestep (T, B, O), or of timestep `at` alone (B, O), as a method wants it."""
+    """Where the adjoint starts, as a method wants it: gₜ of every timestep (T, B, O), or of `at` alone (B, O)."""
 
     g: Any
     at: int | None
@@ -261,8 +261,8 @@ def _timestep(
 ) -> tuple[Any, tuple[list[ScaledNorm], Array]]:
     """λₜ₋₁ from λₜ and gₜ, the norm of each of its leaves, and whether something may have been lost."""
     s_tm1, x_t, t, g_t = row
-    if g_t is None:
-        g_t = method.silent(source.g, t == source.at)
+    if source.at is not None:
+        g_t = method.silent(source.g, jnp.equal(t, source.at))
     floats, rebuild = split(s_tm1)
 
     def floats_step(new: list[Array]) -> tuple[list[Array], Array]:

@@ -22,15 +22,16 @@ FLAT = 1e-3
 NAIVE_FLOOR = -19.0
 """log10 of the smallest float32 norm that squaring, summing and rooting can see."""
 NOISE_DECADES, NOISE_SHARE = 1.0, 0.1
-"""A value is noise where rounding moves it by more than both: decades, and a share of its distance from lag 1."""
+"""A value is noise where rounding moves it by more decades than that, and by more than that share of its distance
+from lag 1."""
 
 
 @dataclass(frozen=True)
 class GradientCurve:
     """The gradient of a loss with respect to the states of a recurrent network, by lag.
 
-    Lag k is the state s_{T-k} that enters timestep T-k+1, for k = 1..T. Where the loss of an example reads no output
-    after timestep t < T, its lags count from t and there are t of them.
+    Lag k is the state s_{T-k} that enters timestep T-k+1, for k = 1..T. Where the loss of an example reads no
+    output after timestep t < T, its lags count from t and there are t of them.
 
     Attributes:
         log10_norm: for each leaf and for `state` (all leaves together) a float64 array (T, B) of log10 norms;
@@ -218,8 +219,16 @@ class GradientCurve:
             said.append(f"one trajectory of a chaotic network: ± {largest:.2g} decades")
         if noise.any():
             from_lag = int(np.argmax(noise)) + 1
-            said.append(f"rounding noise from lag {from_lag} ({int(noise.sum())} lags), left out of slope and verdict")
+            said.append(
+                f"rounding noise from lag {from_lag} ({int(noise.sum())} lags), left out of slope and verdict"
+            )
         return said
+
+    def all_notes(self) -> list[str]:
+        """The notes of `state`, then what other leaves have to add, each after its name."""
+        said = self.notes()
+        more = [f"{leaf}: {note}" for leaf in self.leaves[:-1] for note in self.notes(leaf) if note not in said]
+        return said + more if len(self.leaves) > 2 else said
 
     def largest_noise(self, leaf: str = STATE) -> float:
         """The most that rounding moves a value of a leaf, in decades; 0 where it moves none."""

@@ -1,8 +1,8 @@
-"""From a cell and a loss to a `GradientCurve`: run the adjoint, take logarithms, ask float64 for a second opinion."""
+"""From a cell and a loss to a `GradientCurve`: run the adjoint, take logarithms, check them against float64."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, Generic, NamedTuple, SupportsIndex, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +22,14 @@ _LOG10_2 = np.log10(2.0)
 Adjoints = dict[str, Adjoint]
 
 
-class Passes(NamedTuple):
-    """The same measurement by both methods of `pullback.py`; the second is called where the first lost something."""
+Pass = TypeVar("Pass", bound=Callable[..., Adjoints])
 
-    one_group: Callable[..., Adjoints]
-    by_magnitude: Callable[..., Adjoints]
+
+class Passes(NamedTuple, Generic[Pass]):
+    """The same measurement by both methods of `pullback.py`: the second where the first may have lost an entry."""
+
+    one_group: Pass
+    by_magnitude: Pass
 
     def __call__(self, *arguments: Any) -> Adjoints:
         """The adjoints of these arguments, by the cheaper method that loses nothing."""
@@ -60,10 +63,10 @@ def gradient_curve(
         at: a timestep t' in 1..T: the single-step gradient, from the output of t' alone; lags are 1..t'.
 
     Returns:
-        The curve of every float leaf and of all together; where the cell has `measured_leaves`, a tuple of names, of
-        those alone. Lags count from the last output that the loss of each example reads. The curve is measured in
-        float64 too: where the arithmetic of the arguments is imprecise or reads 0, the value of float64 stands and
-        `saturated` says from which lag; where rounding decides the value, `noise` says so.
+        The curve of every float leaf and of all together; where the cell has `measured_leaves`, a tuple of names,
+        of those alone. Lags count from the last output that the loss of each example reads. It is measured in
+        float64 too: where the arithmetic of the arguments is imprecise or reads 0, the value of float64 stands
+        and `saturated` says from which lag; where rounding decides the value, `noise` says so.
 
     Raises:
         GradlabError: `inputs` or the loss have the wrong shape, `kind` or `at` is out of range, or the state
@@ -114,7 +117,7 @@ def counted_leaves(cell: Cell, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in wanted)
 
 
-def measured(passes: Passes, *arguments: Any, leaves: Sequence[str] | None = None) -> dict[str, GradientCurve]:
+def measured(passes: Passes[Any], *arguments: Any, leaves: Sequence[str] | None = None) -> dict[str, GradientCurve]:
     """The curves of a measurement, checked against float64 and corrected where that is right.
 
     Args:
@@ -140,7 +143,7 @@ def measured(passes: Passes, *arguments: Any, leaves: Sequence[str] | None = Non
 
 
 def _of_float64(
-    passes: Passes,
+    passes: Passes[Any],
     arguments: tuple[Any, ...],
     leaves: Sequence[str] | None,
     native: dict[str, GradientCurve],
@@ -161,7 +164,7 @@ def _curves(results: Adjoints, leaves: Sequence[str] | None) -> dict[str, Gradie
 
 
 def _in_float64(
-    passes: Passes, arguments: tuple[Any, ...], leaves: Sequence[str] | None
+    passes: Passes[Any], arguments: tuple[Any, ...], leaves: Sequence[str] | None
 ) -> dict[str, GradientCurve]:
     with jax.enable_x64(True):
         return _curves(passes(*jax.tree.map(widened, arguments)), leaves)
@@ -289,8 +292,8 @@ def _as_array(leaf: Any) -> Any:
 def _refuse_tracers(*arguments: Any) -> None:
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments)):
         raise GradlabError(
-            "gradient_curve was called inside jax.jit, vmap or grad, and gives numbers of NumPy: call it outside; it "
-            "compiles what it runs by itself"
+            "gradient_curve was called inside jax.jit, vmap or grad, and gives numbers of NumPy: "
+            "call it outside; it compiles what it runs by itself"
         )
 
 

@@ -1,13 +1,13 @@
 """A second opinion on a curve: what other arithmetic makes of the same network, and what that says. NumPy only.
 
 A curve is measured in the arithmetic of the run and in float64. Where the two agree to a thousandth of the decades
-there is nothing to say. Where they do not, float64 is asked again with every weight and input moved by one rounding
-error of the run's arithmetic:
+there is nothing to say. Where they do not, float64 is asked again with every weight and input moved by one
+rounding error of the run's arithmetic:
 
 - float64 hardly moves: it is right, and the arithmetic of the run is imprecise there or reads 0 (1 - tanh² cancels
   near saturation). The value of float64 is stored, and from which lag.
 - float64 moves as well: the value depends on rounding. Either a gradient that is zero in truth is read as the
-  rounding error of its parts, or the network is chaotic and no arithmetic follows the same trajectory for long.
+  rounding error of its parts, or the network is chaotic and no two arithmetics follow one trajectory for long.
 """
 
 from dataclasses import replace
@@ -75,7 +75,9 @@ def marked(native: GradientCurve, replica: GradientCurve, coarse: GradientCurve)
         moved = _distance(native, replica, name)
         unsure = moved > np.maximum(STABLE, TOLERANCE * _decades(native, name))
         if unsure.any():
-            noise[name] = _median(np.where(unsure, np.maximum(moved, _distance(native, coarse, name)), 0.0), native)
+            noise[name] = _median(
+                np.where(unsure, np.maximum(moved, _distance(native, coarse, name)), 0.0), native
+            )
     noise = {name: values for name, values in noise.items() if values.any()}
     return replace(native, noise=noise, chaotic=bool(noise) and _other_trajectory(native, replica))
 

@@ -1,8 +1,8 @@
-"""One timestep of the adjoint, λₜ₋₁ = (∂yₜ/∂sₜ₋₁)ᵀ gₜ + (∂sₜ/∂sₜ₋₁)ᵀ λₜ, without a floor: in one group or in several.
+"""One timestep of the adjoint, λₜ₋₁ = (∂yₜ/∂sₜ₋₁)ᵀ gₜ + (∂sₜ/∂sₜ₋₁)ᵀ λₜ, without a floor: in one group or several.
 
 `ONE_GROUP` keeps one power of two for each example and pulls everything back at once. That is exact to rounding as
-long as all entries of λ, of all leaves, lie within `group_width` binades of the largest; where they do not, or where
-a contribution could have been flushed to zero, it says so (`lossy`).
+long as all entries of λ, of all leaves, lie within `group_width` binades of the largest; where they do not, or
+where a contribution could have been flushed to zero, it says so (`lossy`).
 
 `BY_MAGNITUDE` keeps a power of two for every entry. Entries of like magnitude are pulled back together, whatever
 leaf they belong to, in as many groups as their spread needs, and the results are added entry by entry. It costs a
@@ -104,7 +104,7 @@ def _one_step(pullback: Pullback, adjoint: _Group | None, source: _Source, leave
         far = _is_far(adjoint.exponent, top, reach) | _is_far(source.bottom, top, reach)
 
     def lifted(value: Array, exponent: Array) -> Array:
-        return scaled.times_power_of_two(value, exponent - top + width)
+        return scaled.times_near_power(value, exponent - top + width)
 
     cotangents = (
         [jnp.zeros_like(leaf) for leaf in leaves]
@@ -150,7 +150,7 @@ def _many_step(pullback: Pullback, adjoint: list[Scaled] | None, source: Scaled,
         top = jnp.max(jnp.stack([_largest(exponent) for exponent in waiting]), axis=0)
         member = [(e > ZERO_EXPONENT) & (e > _along(top, e) - width) for e in waiting]
         cotangents = [
-            jnp.where(here, scaled.times_power_of_two(m, e - _along(top, e) + width), 0)
+            jnp.where(here, scaled.times_near_power(m, e - _along(top, e) + width), 0)
             for here, m, e in zip(member, mantissas, waiting, strict=True)
         ]
         (pulled,) = pullback((cotangents[:-1], cotangents[-1]))
@@ -165,7 +165,7 @@ def _many_step(pullback: Pullback, adjoint: list[Scaled] | None, source: Scaled,
 
 def _norm_of(total: Scaled) -> ScaledNorm:
     top = _largest(total.exponent)
-    aligned = scaled.times_power_of_two(total.mantissa, total.exponent - _along(top, total.exponent))
+    aligned = scaled.times_near_power(total.mantissa, total.exponent - _along(top, total.exponent))
     return ScaledNorm(scaled.norm(aligned), top)
 
 

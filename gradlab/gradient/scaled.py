@@ -39,8 +39,8 @@ class Sizes(NamedTuple):
 def group_width(dtype: jnp.dtype) -> int:
     """Binades that the entries of one group may span, so that no product with a Jacobian can be flushed to 0.
 
-    The entries of a group lie between 1 and 2^width. A product with an entry of a Jacobian, itself a normal number,
-    then underflows only where that Jacobian would have been 0 in this dtype.
+    The entries of a group lie between 1 and 2^width. Their product with an entry of a Jacobian, itself a normal
+    number, then underflows only where that Jacobian would have been 0 in this dtype.
 
     Example:
         >>> group_width(jnp.dtype("float32")), group_width(jnp.dtype("float64"))
@@ -80,13 +80,19 @@ def exponents(part: Array) -> Array:
 
 
 def times_power_of_two(value: Array, power: Array) -> Array:
-    """Value · 2^power with one power for each example or entry; 0 below the smallest normal power of the dtype.
+    """Value · 2^power, a power for each example or entry; exact while the result is normal, else 0 or infinity."""
+    limit = 3 * (int(jnp.finfo(value.dtype).maxexp) - 2)
+    power = _beside(jnp.clip(power, -limit, limit), value)
+    # Three factors, because a smaller number of them leaves the float range before their product does.
+    third = power // 3
+    factor = _power_of_two(third, value.dtype)
+    return value * factor * factor * _power_of_two(power - 2 * third, value.dtype)
 
-    Exact while the result is a normal number. Powers beyond the largest of the dtype are cut there: what is left
-    over belongs into an exponent.
-    """
+
+def times_near_power(value: Array, power: Array) -> Array:
+    """The same by one factor, where the power is at most that of a normal number; below the smallest, 0."""
     limit = int(jnp.finfo(value.dtype).maxexp) - 2
-    power = power.reshape(power.shape + (1,) * (value.ndim - power.ndim))
+    power = _beside(power, value)
     factor = _power_of_two(jnp.clip(power, -limit, limit), value.dtype)
     return value * jnp.where(power < -limit, 0, factor)
 
@@ -100,7 +106,7 @@ def normalise(values: Sequence[Array], top: Array) -> tuple[list[Array], Array]:
     """
     limit = min(int(jnp.finfo(value.dtype).maxexp) for value in values) - 2
     power = jnp.clip(jnp.where(top == ZERO_EXPONENT, 0, top), -limit, limit)
-    return [times_power_of_two(value, -power) for value in values], power
+    return [times_near_power(value, -power) for value in values], power
 
 
 def by_entry(value: Array, exponent: Array | int = 0) -> Scaled:
@@ -111,19 +117,17 @@ def by_entry(value: Array, exponent: Array | int = 0) -> Scaled:
         exponent: (B,) or (B, ...), int32.
     """
     own = exponents(magnitude(value))
-    if not isinstance(exponent, int):
-        exponent = exponent.reshape(exponent.shape + (1,) * (value.ndim - exponent.ndim))
     zero = own == ZERO_EXPONENT
-    limit = int(jnp.finfo(value.dtype).maxexp) - 2
-    power = jnp.clip(jnp.where(zero, 0, own), -limit, limit)
-    return Scaled(times_power_of_two(value, -power), jnp.where(zero, ZERO_EXPONENT, power + exponent))
+    own = jnp.where(zero, 0, own)
+    total = own + (exponent if isinstance(exponent, int) else _beside(exponent, value))
+    return Scaled(times_power_of_two(value, -own), jnp.where(zero, ZERO_EXPONENT, total))
 
 
 def add(a: Scaled, b: Scaled) -> Scaled:
     """The sum of two arrays with an exponent for each entry: exponents are aligned to the larger of the two."""
     top = jnp.maximum(a.exponent, b.exponent)
-    total = times_power_of_two(a.mantissa, a.exponent - top) + times_power_of_two(b.mantissa, b.exponent - top)
-    return by_entry(total, top)
+    aligned = [times_power_of_two(term.mantissa, term.exponent - top) for term in (a, b)]
+    return by_entry(aligned[0] + aligned[1], top)
 
 
 def norm(value: Array) -> Array:
@@ -131,6 +135,11 @@ def norm(value: Array) -> Array:
     square = jnp.real(value) ** 2 + jnp.imag(value) ** 2 if jnp.iscomplexobj(value) else value**2
     wide = jnp.promote_types(square.dtype, jnp.float32)
     return jnp.sqrt(jnp.sum(square.astype(wide), axis=tuple(range(1, value.ndim))))
+
+
+def _beside(per_example: Array, entries: Array) -> Array:
+    """(B,) as (B, 1, ...), to meet an array of entries; one for each entry as it is."""
+    return per_example.reshape(per_example.shape + (1,) * (entries.ndim - per_example.ndim))
 
 
 def _power_of_two(power: Array, dtype: jnp.dtype) -> Array:

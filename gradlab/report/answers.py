@@ -9,9 +9,10 @@ import numpy as np
 from gradlab.gradient.summary import Word
 from gradlab.judge.over_seeds import Seeds
 from gradlab.judge.statistics import Share
-from gradlab.report.findings import outcome, overall, seeds_of, statement
+from gradlab.report.findings import overall, seeds_of, statement
 from gradlab.report.foretell import briefly, explanation, foretold
 from gradlab.report.html import Markup, join, prose, scroll, tag
+from gradlab.report.outcomes import outcome
 from gradlab.report.reach import by_length, furthest, held, relation, solved, word
 from gradlab.report.records import Record, grouped, labels
 

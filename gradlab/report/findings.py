@@ -2,13 +2,12 @@
 
 import math
 import re
-from collections import Counter
 from collections.abc import Sequence
 
 from gradlab.gradient.summary import Summary, Word
 from gradlab.judge.over_seeds import NOTHING, Seeds, verdict_over_seeds
+from gradlab.report.outcomes import at_steps, bad_step, outcome, unended
 from gradlab.report.records import ROLES, Record
-from gradlab.runs.jsonable import number
 
 VERBS: dict[Word, str] = {
     "vanishing": "vanishes",
@@ -129,6 +128,17 @@ def _ends(sign: int, low: float, high: float) -> str:
     return f"{first:.1f}, {last:.1f}".replace("-0.0", "0.0")
 
 
+def notes_of(group: Sequence[Record], role: str, curve: str = "task") -> list[str]:
+    """What a reader must know about the numbers; of seeds whose notes differ in numbers alone, that of the first."""
+    found: dict[str, list[str]] = {}
+    runs = counted(group, role)
+    for record in runs:
+        for note in record.notes(role, curve):
+            found.setdefault(re.sub(r"[\d.]+(e[+-]?\d+)?", "#", note), []).append(note)
+    seeds = f" of {len(runs)} seeds" if len(runs) > 1 else ""
+    return [f"{notes[0]}{f' (in {len(notes)}{seeds})' if seeds else ''}" for notes in found.values()]
+
+
 def trail(group: Sequence[Record], curve: str = "task") -> str:
     """`4.4 decades lost at initialisation, 13.1 at worst (training step 10), 0.8 when solved`."""
     if not group[0].trained:
@@ -172,36 +182,14 @@ def when(group: Sequence[Record], role: str) -> str:
     if statuses == {"trained"}:
         return f"at the end (not solved, {steps})"
     if statuses == {"diverged"}:
-        return f"before it diverged at {at_steps([_bad_step(record) for record in runs])}"
+        return f"before it diverged at {at_steps([bad_step(record) for record in runs])}"
     return f"at the end ({verdict_over_seeds([record.run.status for record in runs])}, {steps})"
-
-
-def _bad_step(record: Record) -> int:
-    return int((record.run.done.get("diverged") or {}).get("step", record.step("final") + 1))
-
-
-def at_steps(values: Sequence[float]) -> str:
-    """`training step 10`, or `training steps 10–50` where values differ.
-
-    Example:
-        >>> at_steps([10, 50, 20]), at_steps([5, 5])
-        ('training steps 10–50', 'training step 5')
-    """
-    low, high = min(values), max(values)
-    return f"training step {low:,.0f}" if low == high else f"training steps {low:,.0f}–{high:,.0f}"
 
 
 def title(group: Sequence[Record], label: str, curve: str = "task") -> str:
     """The title of a panel: `LSTM, T = 200: 4.4 decades lost at initialisation, ...`."""
-    several = f", {len(group)} seeds{_unended(group, ' (', ')')}" if len(group) > 1 else ""
+    several = f", {len(group)} seeds{unended(group, ' (', ')')}" if len(group) > 1 else ""
     return f"{label}, T = {group[0].config['length']}{several}: {trail(group, curve)}"
-
-
-def _unended(group: Sequence[Record], before: str, after: str = "") -> str:
-    """`1 failed`, or nothing where every run came to an end."""
-    odd = Counter(record.run.status for record in group if not record.run.finished)
-    said = ", ".join(f"{many} {status}" for status, many in odd.most_common())
-    return f"{before}{said}{after}" if said else ""
 
 
 def statement(group: Sequence[Record], label: str) -> str:
@@ -239,39 +227,6 @@ def _seeds(group: Sequence[Record]) -> str:
     return f" ({len(group)} seeds; means are over those with a finite number, with a 95 % interval from 3 on)"
 
 
-def outcome(group: Sequence[Record]) -> str:
-    """Whether a task was solved, and when: `Solved in 3 of 3 seeds at training steps 150–200`.
-
-    Of the runs that came to an end; the others are counted after them.
-    """
-    ended = [record for record in group if record.run.finished]
-    by = {status: [record for record in ended if record.run.status == status] for status in ("solved", "diverged")}
-    rest = [record for record in ended if record.run.status not in by]
-    parts = []
-    if by["solved"]:
-        steps = at_steps([number(record.run.done["solved_at"]) for record in by["solved"]])
-        parts.append(f"solved{_share(by['solved'], ended)} at {steps}")
-    if by["diverged"]:
-        steps = at_steps([_bad_step(record) for record in by["diverged"]])
-        parts.append(f"diverged{_share(by['diverged'], ended)} at {steps}")
-    if rest and not by["solved"]:
-        steps = at_steps([number(each.run.done.get("training_steps", each.step("final"))) for each in rest])
-        parts.append(f"not solved{_share(rest, ended) if by['diverged'] else ''} by {steps}")
-    text = ", ".join(parts) if ended else "no run came to an end"
-    return f"{text[0].upper()}{text[1:]}{_unended(group, '; ' if ended else ': ')}"
-
-
-def solved_of(group: Sequence[Record]) -> str:
-    """`2 of 3` seeds solved the task, of those that came to an end; the others are counted after them."""
-    ended = [record for record in group if record.run.finished]
-    solved = sum(record.run.status == "solved" for record in ended)
-    return f"{solved} of {len(ended)}{_unended(group, ', ')}"
-
-
-def _share(some: Sequence[Record], every: Sequence[Record]) -> str:
-    return "" if len(every) == 1 else f" in {len(some)} of {len(every)} seeds"
-
-
 def overall(records: Sequence[Record]) -> str:
     """`vanishing in 4 of 5 runs before training; held in 5 of 5 runs at the end of training`."""
 
@@ -286,18 +241,3 @@ def overall(records: Sequence[Record]) -> str:
     parts += [f"{count('final', trained)} at the end of training"] if trained else []
     parts += [f"{count('initial', borrowed)} with the final weights of another run"] if borrowed else []
     return "; ".join(parts) or "nothing was measured"
-
-
-def ending(record: Record) -> str:
-    """How a run ended, with the numbers that matter."""
-    done = record.run.done
-    count = f"{len(record.log)} checkpoint{'' if len(record.log) == 1 else 's'}"
-    measured = f"{count} measured" if record.log else "nothing measured"
-    if record.run.status == "diverged":
-        bad = done.get("diverged") or {}
-        return f"diverged: the {bad.get('what')} was not finite at training step {bad.get('step')}; {measured}"
-    if record.run.status == "failed":
-        return f"failed: {done.get('reason')}; {measured}"
-    if record.run.status == "interrupted":
-        return f"interrupted at training step {done.get('training_steps')}; {measured}"
-    return f"{record.run.status}, no done.json; {measured}"

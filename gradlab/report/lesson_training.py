@@ -6,11 +6,12 @@ import numpy as np
 
 from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR, STATE
 from gradlab.report.chart import Level, Line
-from gradlab.report.findings import change, outcome, when
+from gradlab.report.findings import change, when
 from gradlab.report.html import Markup, command_block, section, table, tag
 from gradlab.report.lesson_equations import setting
 from gradlab.report.lesson_pictures import behind, decades_chart
 from gradlab.report.lesson_words import power, signed
+from gradlab.report.outcomes import outcome
 from gradlab.report.records import ROLES, Record
 from gradlab.runs.commands import command as again
 from gradlab.runs.lesson import Floor, Lesson

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.errors import GradlabError
-from gradlab.gradient.curve import STATE
+from gradlab.gradient.curve import STATE, GradientCurve
 from gradlab.gradient.summary import Summary
 from gradlab.runs.store import Store, StoredRun
 
@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 ROLES = ("initial", "worst", "final")
 """The checkpoints that tables and figures show."""
 CURVES = ("task", "total", "direct")
+BESIDE = ("non_finite", "notes")
+"""What stands among the leaves of a stored curve and is none."""
 EVERY = 50
 """After so many runs progress is told."""
 _FIRST = ("task", "cell", "length", "hidden", "batch", "seed", "optimizer", "learning_rate", "clip", "steps")
@@ -81,6 +83,10 @@ class Record:
     def findings(self, role: str, curve: str = "task") -> list[str]:
         """Where NaN or infinity begins at a checkpoint, as sentences."""
         return list(self.log[self.marks[role]]["curves"][curve].get("non_finite", []))
+
+    def notes(self, role: str, curve: str = "task") -> list[str]:
+        """What a reader of the numbers at a checkpoint must know about them, a sentence each."""
+        return list(self.log[self.marks[role]]["curves"][curve].get("notes", []))
 
 
 def read(
@@ -150,6 +156,16 @@ def summarised(arrays: Mapping[str, np.ndarray], row: int, curve: str = "task", 
     at = f"{curve}/{leaf}"
     statistic = "q50" if np.any(arrays[f"{at}/dead"][row] > 0) else "typical"
     return np.asarray(arrays[f"{at}/{statistic}"][row], np.float64)
+
+
+def noise_lags(
+    arrays: Mapping[str, np.ndarray], row: int, curve: str = "task", leaf: str = STATE
+) -> NDArray[np.bool_]:
+    """Whether the value at each lag (T,) of a stored curve is rounding noise."""
+    line = summarised(arrays, row, curve, leaf)
+    stored = arrays.get(f"{curve}/{leaf}/noise")
+    noise = {} if stored is None else {leaf: np.asarray(stored[row], np.float64)}
+    return GradientCurve.of({leaf: line[:, None]}, noise=noise).is_noise(leaf)
 
 
 def grouped(records: Iterable[Record], *, without: Sequence[str] = ()) -> list[list[Record]]:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gradlab.judge.over_seeds import Seeds
-from gradlab.report.findings import at_steps, ending, overall, seeds_of, solved_of, statement
+from gradlab.report.findings import overall, seeds_of, statement
+from gradlab.report.outcomes import at_steps, ending, solved_of
 from gradlab.report.records import ROLES, Record, grouped, named
 from gradlab.report.tables import markdown
 from gradlab.runs.commands import command

@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from gradlab.report.figures import INK, Drawing, Floats, Look, darker, look, themed, wrapped
-from gradlab.report.findings import at_steps, outcome
+from gradlab.report.outcomes import at_steps, outcome
 from gradlab.report.records import Record
 
 HEADROOM = 10.0

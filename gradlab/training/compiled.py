@@ -31,9 +31,9 @@ class Programs(NamedTuple):
     chunk: Program
     chunks: Program
     test: Program
-    curves: Passes
+    curves: Passes[Program]
     gates: Program
-    direct: Passes | None
+    direct: Passes[Program] | None
     leaves: tuple[str, ...]
 
 

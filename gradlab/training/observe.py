@@ -49,9 +49,9 @@ class Observer:
     """
 
     batch: Batch
-    curves: Passes
+    curves: Passes[Program]
     gates: Program
-    direct: Passes | None
+    direct: Passes[Program] | None
     leaves: tuple[str, ...]
 
     @classmethod
@@ -89,7 +89,7 @@ class Observer:
         return sum(program.compile_seconds for program in programs)
 
 
-def passes(measure: Callable[[Method], Callable[..., Any]]) -> Passes:
+def passes(measure: Callable[[Method], Callable[..., Any]]) -> Passes[Program]:
     """The compiled programs of a measurement by each method."""
     return Passes(Program(measure(ONE_GROUP)), Program(measure(BY_MAGNITUDE)))
 
@@ -132,7 +132,7 @@ def direct_program(model: Model, method: Method = ONE_GROUP) -> Callable[[Params
     return program
 
 
-def direct_passes(model: Model) -> Passes | None:
+def direct_passes(model: Model) -> Passes[Program] | None:
     """The compiled programs of the direct gradient; None where the loss reads the last output alone.
 
     There it is the total at lag 1 and zero beyond.

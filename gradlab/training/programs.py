@@ -77,7 +77,7 @@ def compile_together(*compilations: Callable[[], Any]) -> float:
 
 
 def in_float64(compilation: Callable[[], Any]) -> Callable[[], None]:
-    """The same compilation with float64 switched on; a cell that cannot be compiled so is told of when it is run."""
+    """The same compilation with float64 switched on; a cell that cannot be compiled so is told of when run."""
 
     def compile_wide() -> None:
         with jax.enable_x64(True), contextlib.suppress(Exception):
