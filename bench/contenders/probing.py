@@ -21,8 +21,8 @@ class Probing:
         self.params = jax.jit(lambda: model.init(0))()
         batch = jax.jit(lambda key: model.task.sample(key, case.batch, case.length))(stream(0, "measure"))
         self.observer = Observer.of(model, case.length, jax.block_until_ready(batch))
-        for program in self.observer.programs:
-            program.compiled(self.params, batch)
+        for compile_one in self.observer.compilations(self.params):
+            compile_one()
 
     def train(self, steps: int) -> None:
         """One "training step" is one measurement."""

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 Word = Literal["vanishing", "exploding", "both", "non-finite", "held", "cut", "noise"]
 Kind = Literal["state", "output", "loss", "gradient"]
+SENTENCES = ("non_finite", "notes")
+"""Of a stored curve, the fields that are lists of sentences; every other one is a leaf."""
 
 
 @dataclass(frozen=True)

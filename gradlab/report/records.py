@@ -18,8 +18,6 @@ Floats = NDArray[np.float64]
 ROLES = ("initial", "worst", "final")
 """The checkpoints that tables and figures show."""
 CURVES = ("task", "total", "direct")
-BESIDE = ("non_finite", "notes")
-"""What stands among the leaves of a stored curve and is none."""
 EVERY = 50
 """After so many runs progress is told."""
 _FIRST = ("task", "cell", "length", "hidden", "batch", "seed", "optimizer", "learning_rate", "clip", "steps")
@@ -156,6 +154,13 @@ def summarised(arrays: Mapping[str, np.ndarray], row: int, curve: str = "task", 
     at = f"{curve}/{leaf}"
     statistic = "q50" if np.any(arrays[f"{at}/dead"][row] > 0) else "typical"
     return np.asarray(arrays[f"{at}/{statistic}"][row], np.float64)
+
+
+def lags_of(arrays: Mapping[str, np.ndarray], row: int, curve: str = "task") -> int:
+    """How many lags a curve has at a checkpoint: where sequences differ in length, others may have more."""
+    examples = arrays.get(f"{curve}/examples")
+    stored = arrays[f"{curve}/{STATE}/typical"].shape[1]
+    return stored if examples is None else int(np.sum(np.asarray(examples[row], np.float64) > 0))
 
 
 def noise_lags(

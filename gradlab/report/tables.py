@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gradlab.gradient.summary import SENTENCES
 from gradlab.judge.over_seeds import Interval, Seeds, half_life, over_seeds
 from gradlab.report.findings import counted
-from gradlab.report.records import BESIDE, CURVES, ROLES, Record, grouped, leaves_of, read
+from gradlab.report.records import CURVES, ROLES, Record, grouped, leaves_of, read
 from gradlab.runs.jsonable import number
 
 STATISTICS = ("typical", "q10", "q50", "q90", "rms", "dead")
@@ -95,7 +96,7 @@ def _summary_rows(record: Record) -> Iterator[dict[str, Any]]:
         for curve, leaves in line["curves"].items():
             findings = "; ".join(leaves.get("non_finite", [])) or "none"
             for leaf, stored in leaves.items():
-                if leaf not in BESIDE:
+                if leaf not in SENTENCES:
                     yield at | {"curve": curve, "leaf": leaf} | _plain(stored) | {"non_finite": findings}
 
 
@@ -125,7 +126,7 @@ def _seed_rows(group: Sequence[Record]) -> Iterator[dict[str, Any]]:
         return
     first = measured[0].log[0]["curves"]
     for role in ROLES if group[0].trained else ROLES[:1]:
-        for curve, leaf in [(name, leaf) for name in first for leaf in first[name] if leaf not in BESIDE]:
+        for curve, leaf in [(name, leaf) for name in first for leaf in first[name] if leaf not in SENTENCES]:
             found = Seeds([each.summary(role, curve, leaf) for each in counted(measured, role)])
             yield about | {"checkpoint": role, "curve": curve, "leaf": leaf} | _numbers(found)
 
