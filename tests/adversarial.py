@@ -1,7 +1,7 @@
 """One set of curves that sentences must survive, for the tests of `judge` and of `report`.
 
-Each case is a setting: the curve of every seed at initialisation, None for a seed that was never run. A case is put
-into a store as a cell of its name, or measured for the gate as the seeds of one scenario.
+Each case is a setting: the curve of every seed at initialisation, None for a seed that was never run. A case is
+put into a store as a cell of its name, or measured for the gate as the seeds of one scenario.
 """
 
 from typing import NamedTuple
@@ -90,8 +90,7 @@ def store(root, *names, steps=0, **config):
             status = "failed" if seed in CASES[name].failed else "trained" if steps else "measured"
             whole = steps and status != "failed"
             fields = config | {"cell": name, "seed": seed, "steps": steps, "length": LAGS}
-            findings = [str(finding) for finding in curve.non_finite]
-            put(root, [curve] * (3 if whole else 1), status=status, findings=findings, **fields)
+            put(root, [curve] * (3 if whole else 1), status=status, **fields)
     return root
 
 

@@ -9,7 +9,8 @@ from gradlab.cli.console import Screen
 from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR
 from gradlab.gradient.summary import SENTENCES, Summary, Verdict
 from gradlab.judge.over_seeds import Seeds, over_seeds
-from gradlab.report.records import row_of, summarised
+from gradlab.report.findings import together
+from gradlab.report.records import lags_of, noise_lags, row_of, summarised
 from gradlab.runs.attempt import DONE
 from gradlab.runs.jsonable import jsonable, number
 from gradlab.runs.store import StoredRun
@@ -68,7 +69,8 @@ def show_run(screen: Screen, record: Record, arrays: Mapping[str, Any] | None) -
     if arrays is not None and marks:
         screen.line()
         screen.line("log10 gradient norm of the state by lag, in decades from lag 1 (task curve)")
-        for line in chart(_series(arrays, marks), width=min(screen.out.width, 100), floors=_FLOORS):
+        series, noise = _series(arrays, marks)
+        for line in chart(series, width=min(screen.out.width, 100), floors=_FLOORS, noise=noise):
             screen.line(line)
 
 
@@ -129,13 +131,16 @@ def _notes(screen: Screen, marks: Mapping[str, Any]) -> None:
             for sentence in (*leaves["non_finite"], *leaves.get("notes", ())):
                 screen.line(f"{at}, {curve} curve: {sentence}")
             state = leaves["state"]
-            if state["statistic"] == "median":
+            if state["statistic"] == "median" and state["verdict"] != "cut":
                 screen.line(f"{at}, {curve} curve: up to {state['dead']:.0%} of examples are zero; median shown")
 
 
-def _series(arrays: Mapping[str, Any], marks: Mapping[str, Any]) -> dict[str, Any]:
-    names = _distinct(marks)
-    return {f"training step {name}": summarised(arrays, row_of(arrays, at["step"])) for name, at in names.items()}
+def _series(arrays: Mapping[str, Any], marks: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The curve of each checkpoint by its name, and where it is rounding noise."""
+    rows = {f"training step {name}": row_of(arrays, at["step"]) for name, at in _distinct(marks).items()}
+    ends = {name: lags_of(arrays, row) for name, row in rows.items()}
+    series = {name: summarised(arrays, row)[: ends[name]] for name, row in rows.items()}
+    return series, {name: noise_lags(arrays, row)[: ends[name]] for name, row in rows.items()}
 
 
 def show_grid(screen: Screen, records: Sequence[Record]) -> None:
@@ -149,6 +154,13 @@ def show_grid(screen: Screen, records: Sequence[Record]) -> None:
         [columns[i] for i in kept], [[row[i] for i in kept] for row in rows], right=_NUMERIC, fold=_FOLDED
     )
     screen.line(_UNITS, "dim")
+    said = [
+        record["summary"]["final"]["curves"]["task"].get("notes", [])
+        for record in records
+        if record.get("summary")
+    ]
+    for note in together(said, "runs"):
+        screen.line(note)
     show_seeds(screen, records)
 
 

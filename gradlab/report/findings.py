@@ -129,14 +129,24 @@ def _ends(sign: int, low: float, high: float) -> str:
 
 
 def notes_of(group: Sequence[Record], role: str, curve: str = "task") -> list[str]:
-    """What a reader must know about the numbers; of seeds whose notes differ in numbers alone, that of the first."""
+    """What a reader must know about the numbers of a checkpoint."""
+    return together([record.notes(role, curve) for record in counted(group, role)], "seeds")
+
+
+def together(said: Sequence[Sequence[str]], of: str) -> list[str]:
+    """The notes of several runs, those that differ in numbers alone once with how many there are of them.
+
+    Example:
+        >>> together([["noise from lag 8"], ["noise from lag 9"], []], "seeds")
+        ['noise from lag 8 (so or like it in 2 of 3 seeds)']
+    """
     found: dict[str, list[str]] = {}
-    runs = counted(group, role)
-    for record in runs:
-        for note in record.notes(role, curve):
-            found.setdefault(re.sub(r"[\d.]+(e[+-]?\d+)?", "#", note), []).append(note)
-    seeds = f" of {len(runs)} seeds" if len(runs) > 1 else ""
-    return [f"{notes[0]}{f' (in {len(notes)}{seeds})' if seeds else ''}" for notes in found.values()]
+    for note in (note for notes in said for note in dict.fromkeys(notes)):
+        found.setdefault(re.sub(r"[\d.]+(e[+-]?\d+)?", "#", note), []).append(note)
+    if len(said) < 2:
+        return [notes[0] for notes in found.values()]
+    alike = {kind: "so" if len(set(notes)) == 1 else "so or like it" for kind, notes in found.items()}
+    return [f"{notes[0]} ({alike[kind]} in {len(notes)} of {len(said)} {of})" for kind, notes in found.items()]
 
 
 def trail(group: Sequence[Record], curve: str = "task") -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gradlab.report.figures import LAG, Drawing, Floats, draw_line, look, mark_floors, themed, wrapped
 from gradlab.report.findings import change, when
-from gradlab.report.records import Record, leaves_of, noise_lags, row_of, summarised
+from gradlab.report.records import Record, lags_of, leaves_of, noise_lags, row_of, summarised
 
 KINDS = {
     "task": "single timestep that needs the memory",
@@ -91,8 +91,9 @@ def _draw(
             row = row_of(arrays, record.step(role))
             base = _base(summarised(arrays, row, zero))
             for index, (label, (curve, leaf)) in enumerate(lines.items()):
-                noise = noise_lags(arrays, row, curve, leaf)
-                draw_line(ax, *_line(arrays, row, curve, leaf, base), look(index), label=label, noise=noise)
+                lags, line = _line(arrays, row, curve, leaf, base)
+                noise = noise_lags(arrays, row, curve, leaf)[: len(line)]
+                draw_line(ax, lags, line, look(index), label=label, noise=noise)
             bases.append(base)
         _finish(axes, record, roles, bases, name)
         figure.suptitle(wrapped(heading, figure.get_figwidth()), x=0.01, ha="left", fontsize=9.5)
@@ -106,7 +107,7 @@ def _base(line: Floats) -> float:
 def _line(
     arrays: Mapping[str, np.ndarray], row: int, curve: str, leaf: str, base: float
 ) -> tuple[NDArray[np.int64], Floats]:
-    line = summarised(arrays, row, curve, leaf) - base
+    line = summarised(arrays, row, curve, leaf)[: lags_of(arrays, row, curve)] - base
     return np.arange(1, len(line) + 1, dtype=np.int64), line
 
 
@@ -122,8 +123,8 @@ def _finish(axes: Sequence[Axes], record: Record, roles: Sequence[str], bases: S
 
 def _larger(arrays: Mapping[str, np.ndarray], row: int, leaves: Sequence[str]) -> str:
     """`the gradient is largest in c at lag 1 and in h at lag 200`, or what it is there instead."""
-    lines = {leaf: summarised(arrays, row, "task", leaf) for leaf in leaves}
-    noise = {leaf: noise_lags(arrays, row, "task", leaf) for leaf in leaves}
+    lines = {leaf: summarised(arrays, row, "task", leaf)[: lags_of(arrays, row)] for leaf in leaves}
+    noise = {leaf: noise_lags(arrays, row, "task", leaf)[: len(lines[leaf])] for leaf in leaves}
     lags = len(lines[leaves[0]])
     first, last = (_largest({leaf: lines[leaf][at] for leaf in leaves if not noise[leaf][at]}) for at in (0, -1))
     if first == last and first in leaves:

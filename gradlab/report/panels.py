@@ -26,7 +26,7 @@ from gradlab.report.figures import (
 from gradlab.report.findings import changes, counted, notes_of, overall, title, trail
 from gradlab.report.gaps import where
 from gradlab.report.outcomes import at_steps
-from gradlab.report.records import ROLES, Record, noise_lags, row_of, summarised
+from gradlab.report.records import ROLES, Record, lags_of, noise_lags, row_of, summarised
 
 VIEW = 60.0
 """Decades from lag 1 that axes show at least before a few lines that go further are cut."""
@@ -121,10 +121,12 @@ def _checkpoint(
     group = counted(group, role)
     arrays = [record.arrays() for record in group]
     rows = [row_of(each, record.step(role)) for each, record in zip(arrays, group, strict=True)]
-    lines = [summarised(each, row, curve) for each, row in zip(arrays, rows, strict=True)]
+    # Where sequences differ in length, what is drawn of several seeds are the lags that each of them has.
+    end = min(lags_of(each, row, curve) for each, row in zip(arrays, rows, strict=True))
+    lines = [summarised(each, row, curve)[:end] for each, row in zip(arrays, rows, strict=True)]
     bases = [float(line[0]) if math.isfinite(line[0]) else 0.0 for line in lines]
     relative = np.stack([line - base for line, base in zip(lines, bases, strict=True)])
-    noise = np.stack([noise_lags(each, row, curve) for each, row in zip(arrays, rows, strict=True)])
+    noise = np.stack([noise_lags(each, row, curve)[:end] for each, row in zip(arrays, rows, strict=True)])
     # A zero behind a forward pass that is not finite is no vanishing gradient.
     bad = np.array([record.summary(role, curve).verdict.word == "non-finite" for record in group])
     relative = np.where(bad[:, None] & np.isneginf(relative), np.nan, relative)
@@ -133,7 +135,7 @@ def _checkpoint(
         middle, band = relative[kept].mean(axis=0), (relative[kept].min(axis=0), relative[kept].max(axis=0))
         notes += [f"{words}: {said}"] if said else []
     else:
-        low, high = (arrays[0][f"{curve}/state/{name}"][rows[0]] - bases[0] for name in ("q10", "q90"))
+        low, high = (arrays[0][f"{curve}/state/{name}"][rows[0]][:end] - bases[0] for name in ("q10", "q90"))
         middle, band = relative[0], (low, high)
     lags, drawn = np.arange(1, len(middle) + 1), {"label": words, "band": band, "noise": noise[kept].any(axis=0)}
     stop = draw_line(ax, lags, middle, style, **drawn)
@@ -202,6 +204,7 @@ def heat_figure(name: str, record: Record, label: str) -> Drawing:
     steps, rows = np.unique(arrays["step"], return_index=True)
     curves = np.stack([summarised(arrays, row) for row in rows])
     noise = np.stack([noise_lags(arrays, int(row)) for row in rows])
+    there = np.arange(curves.shape[1]) < np.array([[lags_of(arrays, int(row))] for row in rows])
     with np.errstate(invalid="ignore"):
         values = curves - np.where(np.isfinite(curves[:, :1]), curves[:, :1], 0.0)
     heading = f"{title([record], label)} (seed {record.seed})"
@@ -210,17 +213,20 @@ def heat_figure(name: str, record: Record, label: str) -> Drawing:
         ax = figure.subplots()
         heat_map(ax, values, steps.tolist(), "decades from lag 1", noise)
         ax.set_title(wrapped(heading, 6.6), loc="left")
-    return Drawing(name, figure, heading, f"{heading}. {_lost(values, noise, steps.tolist())}")
+    return Drawing(name, figure, heading, f"{heading}. {_lost(values, noise, there, steps.tolist())}")
 
 
-def _lost(values: Floats, noise: NDArray[np.bool_], steps: Sequence[int]) -> str:
-    """Caption of a map: its range, and what is grey."""
+def _lost(values: Floats, noise: NDArray[np.bool_], there: NDArray[np.bool_], steps: Sequence[int]) -> str:
+    """Caption of a map: its range, and what is grey; `there` are the lags that a curve has."""
     finite, lags = np.isfinite(values), np.arange(1, values.shape[1] + 1)
     text = "Each row is a checkpoint, each column a lag, colour is decades from lag 1"
     if (finite & ~noise).any():
         shown = values[finite & ~noise]
         text += f", from {shown.min():.1f} to {shown.max():+.1f}"
-    for name, flags in (("Grey (zero or not finite)", ~finite & ~noise), ("Pale grey (rounding noise)", noise)):
+    for name, flags in (
+        ("Grey (zero or not finite)", ~finite & ~noise & there),
+        ("Pale grey (rounding noise)", noise),
+    ):
         rows = filter(None, (where(row, lags, f"{step:,}") for step, row in zip(steps, flags, strict=True)))
         text += f". {name}: training step {', '.join(rows)}" if flags.any() else ""
     return f"{text}."
