@@ -9,6 +9,8 @@ Word = Literal["vanishing", "exploding", "both", "non-finite", "held", "cut", "n
 Kind = Literal["state", "output", "loss", "gradient"]
 SENTENCES = ("non_finite", "notes")
 """Of a stored curve, the fields that are lists of sentences; every other one is a leaf."""
+CUT = "cut: exactly zero; a stop_gradient or an unused state?"
+"""What is said of a gradient that is exactly zero at every lag."""
 
 
 @dataclass(frozen=True)

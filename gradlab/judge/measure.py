@@ -110,6 +110,11 @@ def measure_population(scenario: Scenario, lags: Sequence[int]) -> Floats:
     return np.array([curve.summarised() for curve in curves])[:, np.asarray(lags) - 1]
 
 
+def zero_parts(found: Measurement) -> list[str]:
+    """The times of training at which the gradient is exactly zero at every lag in every seed."""
+    return [name for name, part in found.parts.items() if np.isneginf(part.curves).all()]
+
+
 def difference(before: Floats, after: Floats) -> Floats:
     """After - before, zero where both are the same infinity or both are not a number."""
     with np.errstate(invalid="ignore"):

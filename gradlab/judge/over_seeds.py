@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradlab.gradient.summary import HalfLife, Summary
+from gradlab.gradient.summary import HalfLife, Summary, Word
 
 FEWEST = 3
 """Finite seeds from which on a mean has an interval."""
@@ -159,7 +159,7 @@ class Seeds:
         return cls([Summary.from_dict(leaf, one) for one in each])
 
     @property
-    def words(self) -> list[str]:
+    def words(self) -> list[Word]:
         """The verdict of each seed."""
         return [one.verdict.word for one in self.summaries]
 

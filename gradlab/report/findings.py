@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from gradlab.gradient.summary import Summary, Word
+from gradlab.gradient.summary import CUT, Summary, Word
 from gradlab.judge.over_seeds import NOTHING, Seeds, verdict_over_seeds
 from gradlab.report.outcomes import at_steps, bad_step, outcome, unended
 from gradlab.report.records import ROLES, Record
@@ -18,8 +18,6 @@ VERBS: dict[Word, str] = {
     "cut": "is cut",
     "noise": "is rounding noise",
 }
-CUT = "a stop_gradient or an unused state?"
-"""What is likely where a gradient is exactly zero at every lag."""
 _LOST_OR_GAINED = re.compile(r"(\d+\.\d(?: \[[^\]]*\])?)( decades (?:lost|gained))")
 
 
@@ -221,7 +219,7 @@ def _clause(group: Sequence[Record], role: str) -> str:
     found = seeds_of(group, role).words
     if set(found) == {"non-finite"}:
         return f"is {changes(group, role)}"
-    words, cut = [VERBS[word] for word in found], "" if set(found) != {"cut"} else f"; {CUT}"
+    words, cut = [VERBS[word] for word in found], "" if set(found) != {"cut"} else f"; {CUT.partition('; ')[2]}"
     seeds = "" if len(words) == 1 else " seeds"
     return f"{verdict_over_seeds(words)}{seeds} ({changes(group, role)}{cut})"
 

@@ -137,8 +137,8 @@ def _checkpoint(
     else:
         low, high = (arrays[0][f"{curve}/state/{name}"][rows[0]][:end] - bases[0] for name in ("q10", "q90"))
         middle, band = relative[0], (low, high)
-    lags, drawn = np.arange(1, len(middle) + 1), {"label": words, "band": band, "noise": noise[kept].any(axis=0)}
-    stop = draw_line(ax, lags, middle, style, **drawn)
+    unsure = np.asarray(noise[kept].any(axis=0))
+    stop = draw_line(ax, np.arange(1, len(middle) + 1), middle, style, label=words, band=band, noise=unsure)
     notes += [f"{words}: {stop}"] if stop else []
     notes += [f"{words}: {note}" for note in notes_of(group, role, curve)]
     return bases
