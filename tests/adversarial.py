@@ -41,10 +41,10 @@ def not_finite_from(lag):
     return curve_of(np.where(np.arange(1, LAGS + 1) < lag, straight(-2.0), np.nan))
 
 
-def with_noise(first):
+def with_noise(first, **attributes):
     """Forty decades down; from a lag on the value is what rounding makes of it."""
     noise = np.where(np.arange(1, LAGS + 1) < first, 0.0, 60.0)
-    return curve_of(straight(-40.0), noise={"h": noise, "state": noise})
+    return curve_of(straight(-40.0), noise={"h": noise, "state": noise}, **attributes)
 
 
 def runs(*decades):
@@ -75,6 +75,7 @@ CASES = {
     "one_cut": Case((*runs(-5.0, -6.0), CUT)),
     "late_noise": Case((with_noise(8),) * 3),
     "noise": Case((with_noise(1),) * 3),
+    "chaotic": Case((with_noise(8, chaotic=True),) * 3),
     "overflow": Case((curve_of(straight(23.7), **OVERFLOW),) * 3),
     "single": Case(runs(-5.0)),
     "two": Case(runs(-5.0, -7.0)),

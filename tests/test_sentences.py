@@ -66,6 +66,14 @@ SAID = {
     ),
     "late_noise": (["vanishes in 3 of 3", r"21\.8 \[", "rounding noise at some lags in 3 of 3"], [r"40\.0"]),
     "noise": (["is rounding noise in 3 of 3"], [VERDICTS, r"\d decades"]),
+    "chaotic": (
+        [
+            "vanishes in 3 of 3",
+            "rounding noise at some lags in 3",
+            "one trajectory of a chaotic network in 3 of 3",
+        ],
+        [r"40\.0"],
+    ),
     "overflow": (
         ["explodes in 3 of 3", r"23\.7 \[", "NaN or infinity beside the curve in 3 of 3"],
         ["is not finite", "vanish"],

@@ -4,7 +4,6 @@ import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -13,6 +12,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -140,7 +140,7 @@ def plot(curve: GradientCurve, ax: Axes | None = None, *, relative: bool = True)
         mark_floors(ax, levels)
         ax.set_xlabel(LAG)
         ax.set_ylabel(RELATIVE if relative else "log10 gradient norm (decades)")
-        said = change(curve.summary(STATE), [str(finding) for finding in curve.non_finite])
+        said = change(curve.summary(STATE), [str(finding) for finding in curve.non_finite], curve.notes())
         ax.set_title(f"T = {len(curve.lags)}: {said}", loc="left")
         if len(names) > 1:
             ax.legend(title="leaf of the state")
@@ -163,9 +163,11 @@ def draw_line(
         noise: (K,), where a value is rounding noise; there the line is dotted and grey.
 
     Returns:
-        `""`, or what is odd: `zero from lag 12`, `not finite from lag 3`, `rounding noise from lag 9`.
+        `""`, or where the line stops: `zero from lag 12`, `not finite from lag 3`.
     """
     noise = np.zeros(len(x), bool) if noise is None else noise
+    # A line that has no point at some lags has these on its axis all the same.
+    ax.update_datalim([(x[0], 0.0), (x[-1], 0.0)], updatey=False)
     finite = np.isfinite(values) & ~noise
     shown = np.where(finite, values, np.nan)
     every = max(1, len(x) // 8)
@@ -185,13 +187,20 @@ def draw_line(
     if finite.all():
         return ""
     if noise.any():
-        ax.plot(x, np.where(noise, values, np.nan), color=NOISE_COLOUR, linestyle=NOISE_DASHES, label=NOISE_LABEL)
-    first = int(np.argmin(finite))
-    stop = ", ".join(filter(None, (gap(np.where(noise, 0.0, values), x), noise_words(noise, x))))
-    where = (x[first - 1], values[first - 1]) if first else (x[0], 0.0)
-    ax.plot(*where, marker="x", markersize=9, markeredgewidth=2, color=style.colour, linestyle="none")
-    ax.annotate(stop, where, xytext=(6, 4), textcoords="offset points", color=style.colour, fontsize=8)
+        reached = noise | np.append(noise[1:], False)  # from the last point that is a value
+        drawn: dict[str, Any] = {"color": NOISE_COLOUR, "linestyle": NOISE_DASHES, "label": NOISE_LABEL}
+        ax.plot(x, np.where(reached, values, np.nan), **drawn)
+    stop = gap(np.where(noise, 0.0, values), x)
+    _note_odd(ax, ", ".join(filter(None, (stop, noise_words(noise, x)))), int(np.argmin(finite)), x, values, style)
     return stop
+
+
+def _note_odd(ax: Axes, words: str, first: int, x: NDArray[np.int64], values: Floats, style: Look) -> None:
+    """A cross at the last value before something odd, with what it is; below each other where lines share it."""
+    where = (float(x[first - 1]), float(values[first - 1])) if first else (float(x[0]), 0.0)
+    height = 4 - 11 * sum(isinstance(text, Annotation) and text.xy == where for text in ax.texts)
+    ax.plot(*where, marker="x", markersize=9, markeredgewidth=2, color=style.colour, linestyle="none")
+    ax.annotate(words, where, xytext=(6, height), textcoords="offset points", color=style.colour, fontsize=8)
 
 
 def mark_floors(ax: Axes, levels: Sequence[float]) -> list[float]:
@@ -284,22 +293,3 @@ def heat_map(
 def wrapped(text: str, inches: float) -> str:
     """A title broken into lines that fit a width."""
     return "\n".join(textwrap.wrap(text, max(24, int(inches * 13.5)), break_on_hyphens=False))
-
-
-def save(drawing: Drawing, folder: Path) -> list[Path]:
-    """Write a figure as SVG, the same bytes from the same numbers, and as PNG."""
-    paths = [folder / f"{drawing.name}.{suffix}" for suffix in ("svg", "png")]
-    with themed():
-        freeze(drawing.figure)
-        drawing.figure.savefig(paths[0], metadata={"Date": None})
-        drawing.figure.savefig(paths[1])
-    return paths
-
-
-def freeze(figure: Figure) -> None:
-    """Lay a figure out once and round: the solver of the layout differs in its last bits from call to call."""
-    for _ in range(2):  # what stands beside axes at a share of their width moves when these are made narrower
-        figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    for ax in figure.axes:
-        ax.set_position(tuple(np.round(ax.get_position(original=True).bounds, 5)))

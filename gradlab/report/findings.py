@@ -18,16 +18,19 @@ VERBS: dict[Word, str] = {
     "cut": "is cut",
     "noise": "is rounding noise",
 }
+CHAOTIC = "one trajectory of a chaotic network"
+"""How the note on a trajectory begins that rounding moves."""
 _LOST_OR_GAINED = re.compile(r"(\d+\.\d(?: \[[^\]]*\])?)( decades (?:lost|gained))")
 
 
-def change(summary: Summary, findings: Sequence[str] = ()) -> str:
+def change(summary: Summary, findings: Sequence[str] = (), notes: Sequence[str] = ()) -> str:
     """How far a curve gets from its lag 1, in words.
 
     Args:
         summary: the numbers of the curve.
         findings: where NaN or infinity begins; beside a curve that is finite they are named after it, as are lags
             whose value is rounding noise.
+        notes: what else a reader must know; of these it says whether the trajectory is chaotic.
 
     Example:
         >>> from gradlab.gradient import GradientCurve
@@ -43,6 +46,7 @@ def change(summary: Summary, findings: Sequence[str] = ()) -> str:
     if verdict.word == "noise":
         return f"rounding noise, ± {verdict.decades:.1f} decades at lag {verdict.lag}"
     beside = [*findings, *([f"rounding noise from lag {summary.noise_from}"] if summary.noise_from else [])]
+    beside += [note for note in notes if note.startswith(CHAOTIC)]
     return _moved(summary) + (f" ({'; '.join(beside)})" if beside else "")
 
 
@@ -87,8 +91,10 @@ def changes(group: Sequence[Record], role: str, curve: str = "task") -> str:
     """
     runs, found = counted(group, role), seeds_of(group, role, curve)
     if len(runs) == 1:
-        return change(found.summaries[0], runs[0].findings(role, curve))
+        return change(found.summaries[0], runs[0].findings(role, curve), runs[0].notes(role, curve))
     odd = _beside(found, [bool(record.findings(role, curve)) for record in runs])
+    chaotic = sum(any(note.startswith(CHAOTIC) for note in record.notes(role, curve)) for record in runs)
+    odd += [f"{CHAOTIC} in {chaotic} of {len(runs)}"] if chaotic else []
     mean = found.furthest
     if not mean.finite:
         return ", ".join(odd)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gradlab.report.figures import LAG, Drawing, Floats, draw_line, look, mark_floors, themed, wrapped
-from gradlab.report.findings import change, when
+from gradlab.report.findings import change, changes, when
 from gradlab.report.records import Record, lags_of, leaves_of, noise_lags, row_of, summarised
 
 KINDS = {
@@ -61,7 +61,7 @@ def kinds_figure(name: str, record: Record, label: str) -> Drawing | None:
 
 
 def _over(record: Record, kind: str) -> str:
-    return change(record.summary("initial", kind), record.findings("initial", kind))
+    return changes([record], "initial", kind)
 
 
 def _roles(record: Record) -> list[str]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from gradlab.errors import GradlabError
 from gradlab.judge.measure import difference
-from gradlab.report.figures import INK, LAG, Drawing, draw_line, look, save, themed, wrapped
+from gradlab.report.figures import INK, LAG, Drawing, draw_line, look, themed, wrapped
+from gradlab.report.saving import save
 
 Floats = NDArray[np.float64]
 _WIDTH, _HEIGHT = 5.2, 6.0
