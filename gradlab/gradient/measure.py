@@ -117,7 +117,9 @@ def counted_leaves(cell: Cell, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in wanted)
 
 
-def measured(passes: Passes[Any], *arguments: Any, leaves: Sequence[str] | None = None) -> dict[str, GradientCurve]:
+def measured(
+    passes: Passes[Any], *arguments: Any, leaves: Sequence[str] | None = None
+) -> dict[str, GradientCurve]:
     """The curves of a measurement, checked against float64 and corrected where that is right.
 
     Args:

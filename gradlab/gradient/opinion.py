@@ -39,9 +39,11 @@ def reconciled(native: GradientCurve, precise: GradientCurve, replica: GradientC
         replica: in float64, with every number moved by one rounding error of the run's arithmetic.
     """
     leaves, saturated, noise = {}, {}, {}
+    chaotic = _other_trajectory(replica, precise)
     for name in native.log10_norm:
         apart, moved = _apart(native, precise, name), _distance(replica, precise, name)
-        stable = moved <= np.maximum(STABLE, TOLERANCE * _decades(precise, name))
+        # Where two trajectories part, that their gradients agree at some lag is chance.
+        stable = (moved <= np.maximum(STABLE, TOLERANCE * _decades(precise, name))) & (not chaotic)
         better, unsure = apart & stable, apart & ~stable
         if better.any() and name != STATE:
             saturated[name] = int(np.argmax(better.any(axis=1))) + 1
@@ -58,7 +60,7 @@ def reconciled(native: GradientCurve, precise: GradientCurve, replica: GradientC
         log10_norm=leaves,
         saturated=saturated,
         noise={name: values for name, values in noise.items() if values.any()},
-        chaotic=bool(noise) and _other_trajectory(native, precise),
+        chaotic=bool(noise) and chaotic,
     )
 
 
@@ -113,8 +115,9 @@ def _median(decades: Floats, curve: GradientCurve) -> Floats:
     return np.asarray(np.nanmedian(np.where(absent, np.nan, decades), axis=1))
 
 
-def _other_trajectory(native: GradientCurve, precise: GradientCurve) -> bool:
+def _other_trajectory(one: GradientCurve, precise: GradientCurve) -> bool:
     """Whether the losses of most examples differ by more than rounding along one trajectory does."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        moved = np.abs(native.losses - precise.losses) / np.abs(precise.losses)
-    return bool(np.median(np.where(np.isnan(moved), np.inf, moved)) > SAME_LOSS)
+        moved = np.abs(one.losses - precise.losses) / np.abs(precise.losses)
+    moved = np.where(one.losses == precise.losses, 0.0, moved)
+    return bool(len(moved) and np.median(np.where(np.isnan(moved), 0.0, moved)) > SAME_LOSS)
