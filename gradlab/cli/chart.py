@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from gradlab.report.gaps import gap, noise_words
+from gradlab.report.gaps import gap, noise_words, view
 
 MARKS = "o+*x#@"
 NOISE = "."
@@ -52,9 +52,11 @@ def chart(
     ]
     if not any(np.isfinite(curve).any() for curve in relative.values()):
         return ["(nothing to draw)", *legend]
-    # What rounding makes of a value may lie anywhere, and must not flatten what is a value.
-    finite = np.concatenate([curve[np.isfinite(curve) & ~noisy[name]] for name, curve in relative.items()])
-    low, high = _limits(finite if len(finite) else np.zeros(1))
+    sure, unsure = (
+        np.concatenate([curve[noisy[name] == wanted] for name, curve in relative.items()])
+        for wanted in (False, True)
+    )
+    low, high = _limits(*view(sure, unsure))
     marked = {index: _label(high - (high - low) * index / (height - 1)) for index in (0, height // 2, height - 1)}
     label_width = max(2, *map(len, marked.values())) + 1
     columns = max(10, width - label_width - 3)
@@ -91,9 +93,9 @@ def _relative(curve: np.ndarray) -> np.ndarray:
     return curve - curve[0] if np.isfinite(curve[0]) else np.full_like(curve, np.nan)
 
 
-def _limits(values: np.ndarray) -> tuple[float, float]:
+def _limits(lowest: float, highest: float) -> tuple[float, float]:
     """The range of the axis: whole decades, at least one."""
-    low, high = math.floor(values.min()), math.ceil(values.max())
+    low, high = math.floor(lowest), math.ceil(highest)
     return (low - 1, high) if low == high else (low, high)
 
 

@@ -7,6 +7,33 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 
+NOISE_ROOM = 0.5
+"""How far axes go beyond the values for the sake of noise, as a share of their range."""
+
+
+def view(values: Floats, noise: Floats) -> tuple[float, float]:
+    """The range of an axis: that of the values, and some more for the sake of noise.
+
+    What rounding makes of a value may lie anywhere, and must not flatten what is a value.
+
+    Args:
+        values, noise: what is drawn as value and as noise; of each what is finite counts.
+
+    Example:
+        >>> view(np.array([0.0, -10.0, np.nan]), np.array([-12.0, 300.0]))
+        (-12.0, 5.0)
+    """
+    sure, unsure = values[np.isfinite(values)], noise[np.isfinite(noise)]
+    if not len(sure):
+        sure, unsure = unsure, sure
+    if not len(sure):
+        return 0.0, 0.0
+    low, high = float(sure.min()), float(sure.max())
+    room = NOISE_ROOM * (high - low)
+    lowest, highest = float(unsure.min(initial=low)), float(unsure.max(initial=high))
+    return max(low - room, lowest), min(high + room, highest)
+
+
 def gap(values: Floats, lags: NDArray[np.int64]) -> str:
     """Where a curve is zero, and where it is not finite; "" where it is drawn throughout.
 

@@ -24,14 +24,12 @@ from gradlab.report.figures import (
     wrapped,
 )
 from gradlab.report.findings import changes, counted, notes_of, overall, title, trail
-from gradlab.report.gaps import where
+from gradlab.report.gaps import view, where
 from gradlab.report.outcomes import at_steps
 from gradlab.report.records import ROLES, Record, lags_of, noise_lags, row_of, summarised
 
 VIEW = 60.0
 """Decades from lag 1 that axes show at least before a few lines that go further are cut."""
-NOISE_ROOM = 0.5
-"""How far axes go beyond the values for the sake of noise, as a share of their range."""
 _LOOKS = {"initial": look(0), "worst": Look(look(3).colour, look(1).dashes, "s"), "final": look(2)}
 
 
@@ -169,16 +167,13 @@ def _distinct(group: Sequence[Record]) -> list[list[str]]:
 
 def _views(axes: Sequence[Axes], levels: Sequence[list[float]]) -> list[str]:
     """One range for all panels, cut where a few would flatten the rest; floors where they are in view."""
-    lines = [line for ax in axes for line in ax.get_lines()]
-    every = [(np.asarray(line.get_ydata(), np.float64), line.get_label() == NOISE_LABEL) for line in lines]
-    heights = [values for values, noise in every if not noise]
-    low = min(float(np.nanmin(each, initial=0.0)) for each in heights)
-    high = max(float(np.nanmax(each, initial=0.0)) for each in heights)
-    # What rounding makes of a value may lie anywhere: it gets some room, and must not flatten what is a value.
-    beside, room = [values for values, noise in every if noise], max(NOISE_ROOM * (high - low), 1.0)
-    low = max([low - room, min([low, *(float(np.nanmin(each)) for each in beside)])])
-    high = min([high + room, max([high, *(float(np.nanmax(each)) for each in beside)])])
-    furthest = [float(np.nanmax(np.abs(each), initial=0.0)) for each in heights]
+    lines = [(line, line.get_label() == NOISE_LABEL) for ax in axes for line in ax.get_lines()]
+    sure, unsure = (
+        [np.asarray(line.get_ydata(), np.float64) for line, noise in lines if noise == wanted]
+        for wanted in (False, True)
+    )
+    low, high = view(np.concatenate([*sure, np.zeros(1)]), np.concatenate([*unsure, np.empty(0)]))
+    furthest = [float(np.nanmax(np.abs(each), initial=0.0)) for each in sure]
     cut = max(VIEW, 1.2 * float(np.median(furthest)))
     notes = []
     if max(-low, high) > 2 * cut:
