@@ -2,12 +2,15 @@
 
 import math
 import re
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
 from adversarial import BOTH, CASES, CUT, LAGS, curve_of, store, straight, zero_from
-from synthetic import falling, put
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic import CONFIG, falling, put
 
 from gradlab.cli.console import VERDICT_STYLE, Screen
 from gradlab.cli.present import record_of, show_grid, show_run
@@ -26,8 +29,10 @@ from gradlab.report import (
     sections,
     study,
     tables,
+    training,
 )
-from gradlab.report.records import grouped, read
+from gradlab.report.records import Record, grouped, read
+from gradlab.runs.store import StoredRun
 
 VERDICTS = "vanish|explod|hold|held"
 SAID = {
@@ -144,6 +149,61 @@ def lengths_said(records):
     drawn = [lengths.lengths_figure("x", lines)]
     drawn += [lengths.solving_figure("y", lines)] if records[0].trained else []
     return " ".join(f"{one.heading} {one.caption}" for one in drawn)
+
+
+def made_up(curves, statuses):
+    """The runs of one setting that was trained, as they would be read from a store."""
+    group = []
+    for seed, (curve, status) in enumerate(zip(curves, statuses, strict=True)):
+        found = {"state": curve.summary().as_dict(), "non_finite": [], "notes": curve.all_notes()}
+        log = [{"step": step, "loss": 0.2, "curves": {"task": found}} for step in (0, 10)]
+        config = CONFIG | {"cell": "x", "length": LAGS, "seed": seed}
+        done = {"status": status, "solved_at": 10, "training_steps": 10, "diverged": {"step": 11, "what": "loss"}}
+        run = StoredRun(f"x-{seed}", Path("x"), status, config, done)
+        group.append(Record(run, log, {"initial": 0, "worst": 0, "final": 1}))
+    return group
+
+
+@st.composite
+def any_curve(draw):
+    line = straight(draw(st.sampled_from((-40.0, -5.0, -0.5, 0.0, 0.5, 6.0, 20.0))))
+    for value in draw(st.lists(st.sampled_from((-np.inf, np.nan, np.inf, 20.0, -20.0)), max_size=2)):
+        start = draw(st.integers(0, LAGS - 1))
+        line[start : draw(st.sampled_from((start + 1, LAGS)))] = value
+    noise = np.where(np.arange(LAGS) < draw(st.integers(0, 2 * LAGS)), 0.0, 90.0)
+    return curve_of(line, noise={"h": noise, "state": noise}, chaotic=draw(st.booleans()))
+
+
+ENDS = ("solved", "trained", "diverged", "failed", "interrupted")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(any_curve(), st.sampled_from(ENDS)), min_size=1, max_size=5))
+def test_sentences_hold_for_any_seeds(drawn):
+    group = made_up(*zip(*drawn, strict=True))
+    said = [findings.statement(group, "X"), findings.title(group, "X"), outcomes.outcome(group)]
+    said += [sections.statements(group), reach.relation(group), findings.overall(group)]
+    assert [text for text in said if NEVER.search(text)] == []
+    for role in ("initial", "worst", "final"):
+        runs = findings.counted(group, role)
+        text, words = findings.changes(group, role), [run.summary(role).verdict.word for run in runs]
+        if len(runs) == 1:
+            continue
+        for count, of in re.findall(r"in (\d+) of (\d+)", text):
+            assert 0 < int(count) <= int(of) == len(runs)
+        decades = [run.summary(role).verdict.decades for run in runs]
+        pairs = zip(decades, words, strict=True)
+        finite = [each for each, word in pairs if math.isfinite(each) and word not in ("noise", "non-finite")]
+        if "nothing lost" in text:
+            assert max(map(abs, finite)) < 0.05
+            continue
+        assert ("[" in text) == (len(finite) >= 3)
+        if number := re.match(r"(\d+\.\d)(?: \[.*?\])? decades (lost|gained)", text):
+            signed = float(number[1]) * (1 if number[2] == "gained" else -1)
+            assert signed == pytest.approx(np.mean(finite), abs=0.0501)
+            assert min(finite) > -0.05 or max(finite) < 0.05  # a mean of seeds that disagree hides both
+    counts = [int(count) for count in re.findall(r"(\d+) of \d+", findings.seeds_of(group, "initial").verdict)]
+    assert sum(counts) == (len(group) if len(group) > 1 else 0)
 
 
 # ---------------------------------------------------------------- runs that did not end
@@ -328,6 +388,28 @@ def test_the_terminal_tells_cut_zero_and_noise(probed, capsys):
     show_grid(Screen(), [record_of(record.run) for some in records.values() for record in some])
     text = capsys.readouterr().out
     assert "-5.5 (1 of 3 zero)" in text and "vanishing in 2 of 3, cut in 1 of 3" in text
+
+
+@pytest.mark.parametrize(
+    ("span", "words"),
+    [
+        ("-5.5", "-5.5 decades from lag 1; read 0 in 3"),
+        ("-inf", "where it is zero; read 0 in 3"),
+        ("nan", "not finite or zero at lag 1 already; read 0 in 3"),
+    ],
+)
+def test_what_the_training_pass_saw_at_lag_t_may_be_zero(probed, capsys, span, words):
+    (record,) = groups_of(probed)["single"]
+    seen = {"h": {"training_step": 7, "span": span, "zero": 3}}
+    show_run(Screen(), record_of(record.run) | {"every": seen}, None)
+    said = capsys.readouterr().out
+    assert f"every training step, h: lag T lowest at training step 7, {words} training steps" in said
+
+
+def test_the_heading_of_losses_counts_runs_that_ended(trained):
+    groups = [groups_of(trained)[name] for name in ("agree", "one_failed")]
+    heading = training.loss_figure("x", groups, ["A", "B"]).heading
+    assert heading == "adding, T = 12: solved in 0 of 5 runs of 2 settings, 1 failed"
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def show_run(screen: Screen, record: Record, arrays: Mapping[str, Any] | None) -
     for leaf, seen in (record.get("every") or {}).items():
         screen.line(
             f"every training step, {leaf}: lag T lowest at training step {seen['training_step']}, "
-            f"{number(seen['span']):+.1f} decades from lag 1; read 0 in {seen['zero']} training steps"
+            f"{_depth(number(seen['span']))}; read 0 in {seen['zero']} training steps"
         )
     if arrays is not None and marks:
         screen.line()
@@ -72,6 +72,12 @@ def show_run(screen: Screen, record: Record, arrays: Mapping[str, Any] | None) -
         series, noise = _series(arrays, marks)
         for line in chart(series, width=min(screen.out.width, 100), floors=_FLOORS, noise=noise):
             screen.line(line)
+
+
+def _depth(span: float) -> str:
+    if math.isfinite(span):
+        return f"{span:+.1f} decades from lag 1"
+    return "where it is zero" if span == -math.inf else "not finite or zero at lag 1 already"
 
 
 def _summary_table(screen: Screen, marks: Mapping[str, Any]) -> None:

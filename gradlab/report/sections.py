@@ -213,8 +213,13 @@ _HOW_TO_READ = """
 - **Lag k** is how many timesteps before the loss the state stands; lag T is the initial state.
 - A **decade** is a factor of ten. "4.4 decades lost" means that where the gradient's norm gets furthest from lag
   1 it is 10^4.4 times smaller than there.
-- **Vanishing** falls more than 3 decades below lag 1 anywhere, **exploding** rises as much, **held** does neither,
-  **non-finite** has a NaN or an infinity, forward or backward.
+- **Vanishing** falls more than 3 decades below lag 1 anywhere, **exploding** rises as much, **both** does both,
+  **held** does neither, **non-finite** has a NaN or an infinity, forward or backward; **cut** is exactly zero at
+  every lag.
+- **Rounding noise** is a value that other arithmetic gives otherwise: it is drawn dotted and grey, and is left out
+  of slope and verdict. Where the value at lag 1 is noise, so is the verdict.
+- Means over seeds leave out curves that are not finite and gradients that are exactly zero, and count them beside
+  the mean. Where some seeds fall and others rise, their range goes first.
 - **Horizon**: the largest lag before the gradient has dropped 3 decades; ">=" where it never does. **Half-life**:
   timesteps in which it halves, where it falls exponentially. **Span**: decades from lag 1 to lag T.
 - **Worst** is the checkpoint at which the curve gets furthest from lag 1 during training.
