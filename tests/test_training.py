@@ -455,6 +455,7 @@ def test_optimisers_by_hand(name, options):
 SHARDED = """
 import json, sys
 import jax
+jax.config.update("jax_platforms", "cpu")  # of which there are as many as are asked for
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_enable_x64", True)
 sys.path.insert(0, sys.argv[1])
@@ -485,6 +486,7 @@ def test_a_batch_split_over_devices_gives_the_same_training():
 MEASURED = """
 import json, sys
 import jax
+jax.config.update("jax_platforms", "cpu")  # of which there are as many as are asked for
 jax.config.update("jax_num_cpu_devices", 2)
 sys.path.insert(0, sys.argv[1])
 import test_training as here

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import jax
 from jax import Array
 
-from gradlab.gradient.measure import Passes
+from gradlab.gradient.passes import Passes
 from gradlab.training.keys import stream
+from gradlab.training.measuring import curves_passes, direct_passes, memory_leaves
 from gradlab.training.model import Model
-from gradlab.training.observe import curves_program, direct_program, gates_program, memory_leaves, passes
+from gradlab.training.observe import gates_program
 from gradlab.training.programs import Program
 from gradlab.training.spread import over_devices
 from gradlab.training.step import Plan, chunk_program, test_program
@@ -23,7 +24,7 @@ class Programs(NamedTuple):
         init: seed -> initial parameters.
         draw: seed -> the held-out examples that are measured.
         chunk, test: of `step.py`; chunks: `chunk` of many runs at once, every argument with a leading axis.
-        curves, gates, direct, leaves: of `observe.py`.
+        curves, direct, leaves: of `measuring.py`. gates: of `observe.py`.
     """
 
     init: Program
@@ -59,9 +60,9 @@ def _programs(model: Model, plan: Plan) -> Programs:
         Program(chunk_program(model, plan)),
         Program(jax.vmap(chunk_program(model, plan))),
         Program(test_program(model, plan)),
-        passes(lambda method: spread(curves_program(model, plan.length, method))),
+        curves_passes(model, plan.length, spread),
         Program(spread(gates_program(model), mean=True)),
-        passes(lambda method: spread(direct_program(model, method))) if model.task.readout == "all" else None,
+        None if model.task.readout == "last" else direct_passes(model, spread),
         memory_leaves(model),
     )
 
