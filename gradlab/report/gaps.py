@@ -7,21 +7,22 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 
-NOISE_ROOM = 0.5
-"""How far axes go beyond the values for the sake of noise, as a share of their range."""
+NOISE_ROOM = 30.0
+"""Decades that axes go beyond the values at most for the sake of noise, or else as far again as the values go."""
 
 
 def view(values: Floats, noise: Floats) -> tuple[float, float]:
     """The range of an axis: that of the values, and some more for the sake of noise.
 
-    What rounding makes of a value may lie anywhere, and must not flatten what is a value.
+    What rounding makes of a value may lie anywhere, and must not flatten what is a value; but a chaotic trajectory,
+    of which most may be noise, is worth seeing.
 
     Args:
         values, noise: what is drawn as value and as noise; of each what is finite counts.
 
     Example:
         >>> view(np.array([0.0, -10.0, np.nan]), np.array([-12.0, 300.0]))
-        (-12.0, 5.0)
+        (-12.0, 30.0)
     """
     sure, unsure = values[np.isfinite(values)], noise[np.isfinite(noise)]
     if not len(sure):
@@ -29,7 +30,7 @@ def view(values: Floats, noise: Floats) -> tuple[float, float]:
     if not len(sure):
         return 0.0, 0.0
     low, high = float(sure.min()), float(sure.max())
-    room = NOISE_ROOM * (high - low)
+    room = max(NOISE_ROOM, high - low)
     lowest, highest = float(unsure.min(initial=low)), float(unsure.max(initial=high))
     return max(low - room, lowest), min(high + room, highest)
 

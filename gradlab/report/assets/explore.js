@@ -84,7 +84,7 @@
     const among = (noisy) => lines.flatMap((line) => line.values.filter((value, i) => value !== null && line.noise.has(i) === noisy));
     let low = Math.min(-1, ...among(false)), high = Math.max(0.2, ...among(false));
     /* What rounding makes of a value may lie anywhere: it gets some room, and must not flatten what is a value. */
-    const beside = among(true), more = among(false).length ? 0.5 * (high - low) : Infinity;
+    const beside = among(true), more = among(false).length ? Math.max(30, high - low) : Infinity;
     [low, high] = [Math.max(low - more, Math.min(low, ...beside)), Math.min(high + more, Math.max(high, ...beside))];
     const room = 0.05 * (high - low); low -= room; high += room;
     /* Lag k is the state after timestep T - k. */
