@@ -25,7 +25,8 @@ from gradlab.judge.compare import (
     judge_samples,
     tolerance,
 )
-from gradlab.judge.measure import Measurement, Part, difference, measure, sketch
+from gradlab.judge.measure import Measurement, Part, measure, sketch
+from gradlab.judge.statistics import difference
 from gradlab.judge.suite import Scenario, load_suite, log_spaced, suite_names
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.judge.baseline import Baseline
-from gradlab.judge.measure import Floats, Measurement, Sketch, difference
-from gradlab.judge.statistics import MaxT, holm, max_t, seeds_to_decide
+from gradlab.judge.measure import Floats, Measurement, Sketch
+from gradlab.judge.statistics import MaxT, difference, holm, max_t, seeds_to_decide
 
 Status = Literal["regressed", "unreadable", "missing", "incomparable", "inconclusive", "unchanged"]
 STATUSES: tuple[Status, ...] = ("regressed", "unreadable", "missing", "incomparable", "inconclusive", "unchanged")

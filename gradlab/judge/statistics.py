@@ -17,6 +17,15 @@ FEWEST = 4
 """Pairs from which on there is a rank correlation."""
 
 
+def difference(before: ArrayLike, after: ArrayLike) -> NDArray[np.float64]:
+    """After - before, zero where both are the same infinity or both are not a number."""
+    before, after = np.asarray(before, float), np.asarray(after, float)
+    with np.errstate(invalid="ignore"):
+        plain = after - before
+    same = (before == after) | (np.isnan(before) & np.isnan(after))
+    return np.where(same, 0.0, np.where(np.isnan(plain), np.inf, plain))
+
+
 @dataclass(frozen=True)
 class Share:
     """How many of several seeds did something; the ends are nan where there is none.

@@ -14,8 +14,8 @@ NOISE_ROOM = 30.0
 def view(values: Floats, noise: Floats) -> tuple[float, float]:
     """The range of an axis: that of the values, and some more for the sake of noise.
 
-    What rounding makes of a value may lie anywhere, and must not flatten what is a value; but a chaotic trajectory,
-    of which most may be noise, is worth seeing.
+    What rounding makes of a value may lie anywhere, and must not flatten what is a value; but a chaotic trajectory
+    is worth seeing, most of which may be noise.
 
     Args:
         values, noise: what is drawn as value and as noise; of each what is finite counts.

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from gradlab.gradient.curve import STATE
-from gradlab.judge.measure import difference
+from gradlab.judge.statistics import difference
 from gradlab.report.chart import Frame, Level, Line, chart, legend
 from gradlab.report.html import Markup, command_block, join, scroll, section, table, tag
 from gradlab.report.lesson_equations import setting

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gradlab.errors import GradlabError
-from gradlab.judge.measure import difference
+from gradlab.judge.statistics import difference
 from gradlab.report.figures import INK, LAG, Drawing, draw_line, look, themed, wrapped
 from gradlab.report.saving import save
 

@@ -28,6 +28,8 @@ from gradlab.report.gaps import view, where
 from gradlab.report.outcomes import at_steps
 from gradlab.report.records import ROLES, Record, lags_of, noise_lags, row_of, summarised
 
+LEGEND = 6.6
+"""Inches of the names in a legend, at the size of titles."""
 VIEW = 60.0
 """Decades from lag 1 that axes show at least before a few lines that go further are cut."""
 _LOOKS = {"initial": look(0), "worst": Look(look(3).colour, look(1).dashes, "s"), "final": look(2)}
@@ -138,7 +140,8 @@ def _checkpoint(
         low, high = (arrays[0][f"{curve}/state/{name}"][rows[0]][:end] - bases[0] for name in ("q10", "q90"))
         middle, band = relative[0], (low, high)
     unsure = np.asarray(noise[kept].any(axis=0))
-    stop = draw_line(ax, np.arange(1, len(middle) + 1), middle, style, label=words, band=band, noise=unsure)
+    label = wrapped(words, LEGEND)
+    stop = draw_line(ax, np.arange(1, len(middle) + 1), middle, style, label=label, band=band, noise=unsure)
     notes += [f"{words}: {stop}"] if stop else []
     notes += [f"{words}: {note}" for note in notes_of(group, role, curve)]
     return bases

@@ -129,7 +129,7 @@ def _table(judged: "Judged") -> Sequence[str]:
     import numpy as np
 
     from gradlab.judge.compare import tolerance
-    from gradlab.judge.measure import difference
+    from gradlab.judge.statistics import difference
 
     worst, old, now = judged.worst, judged.baseline, judged.now
     if worst.lag is None or old is None or now is None or worst.part not in now.parts or worst.lag not in now.lags:
