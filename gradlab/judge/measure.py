@@ -125,9 +125,10 @@ def _arithmetic(scenario: Scenario) -> AbstractContextManager[None]:
 
 def _axes(model: "Model", plan: "Plan") -> dict[str, int]:
     """Of each array of a batch the axis of the examples."""
+    from gradlab.runs.arrays import flatten_params
     from gradlab.training.step import batch_axes
 
-    return batch_axes(model.task, plan.measure_batch, plan.length)._asdict()
+    return flatten_params(batch_axes(model.task, plan.measure_batch, plan.length)._asdict())
 
 
 def _collect(seen: Sequence["Seen"], axes: Mapping[str, int]) -> Measurement:
@@ -139,7 +140,7 @@ def _collect(seen: Sequence["Seen"], axes: Mapping[str, int]) -> Measurement:
     if trained:
         parts["trained"] = _part(trained, lags)
     params = [{name: np.asarray(leaf) for name, leaf in flatten_params(one.params).items()} for one in seen]
-    data = [{name: np.asarray(leaf) for name, leaf in one.batch._asdict().items()} for one in seen]
+    data = [{name: np.asarray(leaf) for name, leaf in flatten_params(one.batch._asdict()).items()} for one in seen]
     curves = [look.curve.summarised() for one in seen for look in (one.initial, one.trained) if look is not None]
     weights = [leaf for one in params for leaf in one.values()]
     return Measurement(

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from gradlab.cells import CELLS, Cell
 from gradlab.errors import GradlabError, unknown
 from gradlab.tasks import TASKS, Task
+from gradlab.tasks.contract import check_task
 from gradlab.training.optimizers import OPTIMIZERS
 
 _BOOLS = {"true": True, "false": False}
@@ -78,7 +79,9 @@ def cell_variant(text: str) -> Variant:
 
 def task_variant(text: str) -> Variant:
     """A task with its canonical name."""
-    return _resolve(text, "task", TASKS)
+    variant = _resolve(text, "task", TASKS)
+    check_task(variant.value)
+    return variant
 
 
 @lru_cache(maxsize=64)

@@ -16,6 +16,9 @@ from gradlab.training.programs import Program
 from gradlab.training.spread import over_devices
 from gradlab.training.step import Plan, chunk_program, test_program
 
+_TRIED = 8
+"""Examples on which a task of one's own is tried, at most."""
+
 
 class Programs(NamedTuple):
     """Everything that a run calls.
@@ -49,6 +52,7 @@ def programs_for(model: Model, plan: Plan) -> Programs:
 
 
 def _programs(model: Model, plan: Plan) -> Programs:
+    model.check(plan.length, min(max(plan.measure_batch, 2), _TRIED))
     spread = partial(over_devices, task=model.task, plan=plan)
 
     def draw(seed: Array) -> object:
