@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.judge.statistics import difference
 from gradlab.judge.suite import Scenario, log_spaced
 
 if TYPE_CHECKING:
@@ -110,12 +111,9 @@ def measure_population(scenario: Scenario, lags: Sequence[int]) -> Floats:
     return np.array([curve.summarised() for curve in curves])[:, np.asarray(lags) - 1]
 
 
-def difference(before: Floats, after: Floats) -> Floats:
-    """After - before, zero where both are the same infinity or both are not a number."""
-    with np.errstate(invalid="ignore"):
-        plain = after - before
-    same = (before == after) | (np.isnan(before) & np.isnan(after))
-    return np.where(same, 0.0, np.where(np.isnan(plain), np.inf, plain))
+def zero_parts(found: Measurement) -> list[str]:
+    """The times of training at which the gradient is exactly zero at every lag in every seed."""
+    return [name for name, part in found.parts.items() if np.isneginf(part.curves).all()]
 
 
 def _arithmetic(scenario: Scenario) -> AbstractContextManager[None]:
