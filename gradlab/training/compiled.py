@@ -22,6 +22,8 @@ from gradlab.training.spread import over_devices
 from gradlab.training.step import Plan, chunk_program, test_program
 
 _EXAMPLES = 2
+_ODD = (ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
+"""What tracing may raise; that the time of a run is over is none of these."""
 
 
 class Programs(NamedTuple):
@@ -50,7 +52,7 @@ def programs_for(model: Model, plan: Plan) -> Programs:
     plan = replace(plan, seed=0, learning_rate=1.0, steps=0, stop="never")
     try:
         content = (_content_of_cell(model), _content_of_task(model, plan.length))
-    except Exception:  # what fails here fails again where it is used, and is told there
+    except _ODD:  # a cell that fails of these shapes alone, or fails again where it is used and is told there
         return _programs(_Asked((), model, plan))
     settings = jax.config.jax_threefry_partitionable, jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     return _shared(_Asked((_name(model), plan, content, settings), model, plan))
