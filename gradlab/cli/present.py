@@ -7,7 +7,7 @@ from typing import Any
 from gradlab.cli.chart import chart
 from gradlab.cli.console import Screen
 from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR
-from gradlab.gradient.summary import Summary
+from gradlab.gradient.summary import SENTENCES, Summary
 from gradlab.judge.statistics import over_seeds, verdict_over_seeds
 from gradlab.report.records import row_of, summarised
 from gradlab.runs.jsonable import jsonable, number
@@ -99,7 +99,7 @@ def _distinct(marks: Mapping[str, Any]) -> dict[str, Any]:
 
 def leaf_rows(leaves: Mapping[str, Any]) -> list[str]:
     """The leaves worth a row: `state` repeats a state of one leaf."""
-    names = [name for name in leaves if name != "non_finite"]
+    names = [name for name in leaves if name not in SENTENCES]
     return names[:-1] if len(names) == 2 else names
 
 
@@ -122,15 +122,11 @@ def _notes(screen: Screen, marks: Mapping[str, Any]) -> None:
     screen.line(_UNITS, "dim")
     for at, mark in _distinct(marks).items():
         for curve, leaves in mark["curves"].items():
-            for finding in leaves["non_finite"]:
-                screen.line(f"{at}, {curve} curve: {finding}")
+            for sentence in (*leaves["non_finite"], *leaves.get("notes", ())):
+                screen.line(f"{at}, {curve} curve: {sentence}")
             state = leaves["state"]
             if state["statistic"] == "median":
                 screen.line(f"{at}, {curve} curve: up to {state['dead']:.0%} of examples are zero; median shown")
-            if state["saturated_from"]:
-                screen.line(
-                    f"{at}, {curve} curve: float32 reads 0 from lag {state['saturated_from']}; float64 shown"
-                )
 
 
 def _series(arrays: Mapping[str, Any], marks: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradlab.gradient.summary import HalfLife
+from gradlab.gradient.summary import SENTENCES, HalfLife
 from gradlab.judge.statistics import Interval, over_seeds, verdict_over_seeds
 from gradlab.report.records import CURVES, ROLES, Record, grouped, leaves_of, read
 from gradlab.runs.jsonable import number
@@ -97,7 +97,7 @@ def _summary_rows(record: Record) -> Iterator[dict[str, Any]]:
         for curve, leaves in line["curves"].items():
             findings = "; ".join(leaves.get("non_finite", [])) or "none"
             for leaf, stored in leaves.items():
-                if leaf != "non_finite":
+                if leaf not in SENTENCES:
                     yield at | {"curve": curve, "leaf": leaf} | _plain(stored) | {"non_finite": findings}
 
 
@@ -126,7 +126,7 @@ def _seed_rows(group: Sequence[Record]) -> Iterator[dict[str, Any]]:
         return
     first = measured[0].log[0]["curves"]
     for role in ROLES if group[0].trained else ROLES[:1]:
-        for curve, leaf in [(name, leaf) for name in first for leaf in first[name] if leaf != "non_finite"]:
+        for curve, leaf in [(name, leaf) for name in first for leaf in first[name] if leaf not in SENTENCES]:
             stored = [record.log[record.marks[role]]["curves"][curve][leaf] for record in measured]
             row = about | {"checkpoint": role, "curve": curve, "leaf": leaf}
             row["verdict"] = verdict_over_seeds([each["verdict"] for each in stored])

@@ -108,7 +108,7 @@ class RunResult:
         if mark.step not in self._summaries:
             curves = {
                 name: {leaf: curve.summary(leaf).as_dict() for leaf in curve.leaves}
-                | {"non_finite": [str(finding) for finding in curve.non_finite]}
+                | {"non_finite": [str(finding) for finding in curve.non_finite], "notes": curve.all_notes()}
                 for name, curve in mark.observation.curves.items()
             }
             self._summaries[mark.step] = {"step": mark.step, "loss": mark.observation.loss, "curves": curves}

@@ -26,7 +26,7 @@ from gradlab.training.step import Plan
 
 STORE = 1
 """Version of the layout of a run directory."""
-NUMERICS = 2
+NUMERICS = 3
 """Raised when a change of code moves the numbers that an unchanged spec gives."""
 
 _CHOICES = {

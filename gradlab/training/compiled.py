@@ -14,9 +14,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from gradlab.cells.traced import traced, traced_step, with_backward
+from gradlab.gradient.passes import Passes
 from gradlab.training.keys import stream
+from gradlab.training.measuring import curves_passes, direct_passes, memory_leaves
 from gradlab.training.model import Model
-from gradlab.training.observe import curves_program, direct_program, gates_program
+from gradlab.training.observe import gates_program
 from gradlab.training.programs import Program
 from gradlab.training.spread import over_devices
 from gradlab.training.step import Plan, chunk_program, test_program
@@ -33,7 +35,7 @@ class Programs(NamedTuple):
         init: seed -> initial parameters.
         draw: seed -> the held-out examples that are measured.
         chunk, test: of `step.py`; chunks: `chunk` of many runs at once, every argument with a leading axis.
-        curves, gates, direct: of `observe.py`.
+        curves, direct, leaves: of `measuring.py`. gates: of `observe.py`.
     """
 
     init: Program
@@ -41,9 +43,10 @@ class Programs(NamedTuple):
     chunk: Program
     chunks: Program
     test: Program
-    curves: Program
+    curves: Passes[Program]
     gates: Program
-    direct: Program | None
+    direct: Passes[Program] | None
+    leaves: tuple[str, ...]
 
 
 def programs_for(model: Model, plan: Plan) -> Programs:
@@ -82,7 +85,7 @@ def _content_of_cell(model: Model) -> str:
     if type(cell).__module__.startswith("gradlab.cells."):
         return ""
     start = traced(lambda key: cell.init(key, size, model.hidden), jax.random.key(0))
-    return f"{start} {traced_step(cell, size, model.hidden)}"
+    return f"{start} {traced_step(cell, size, model.hidden)} {memory_leaves(model)}"
 
 
 def _content_of_task(model: Model, length: int) -> str:
@@ -102,13 +105,12 @@ def _content_of_task(model: Model, length: int) -> str:
     def loss(outputs: Array, batch: Any) -> Any:
         return with_backward(lambda outputs: task.loss(outputs, batch))(outputs)
 
-    said = f"{sizes} {task.readout} {task.task_curve(length)}"
+    said = f"{sizes} {task.readout} {task.steps(length)} {task.task_curve(length)}"
     return f"{said} {traced(sample, jax.random.key(0))} {traced(loss, outputs, batch)}"
 
 
 def _programs(asked: _Asked) -> Programs:
     model, plan = asked.model, asked.plan
-    direct = direct_program(model)
     spread = partial(over_devices, task=model.task, plan=plan)
 
     def draw(seed: Array) -> object:
@@ -120,9 +122,10 @@ def _programs(asked: _Asked) -> Programs:
         Program(chunk_program(model, plan)),
         Program(jax.vmap(chunk_program(model, plan))),
         Program(test_program(model, plan)),
-        Program(spread(curves_program(model, plan.length))),
+        curves_passes(model, plan.length, spread),
         Program(spread(gates_program(model), mean=True)),
-        None if direct is None else Program(spread(direct)),
+        None if model.task.readout == "last" else direct_passes(model, spread),
+        memory_leaves(model),
     )
 
 
