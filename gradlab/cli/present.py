@@ -31,6 +31,11 @@ def record_of(run: StoredRun) -> dict[str, Any]:
     return found | done | {"checkpoints": run.log(), "path": str(run.path)}
 
 
+def failure_of(run_id: str, config: Mapping[str, Any], reason: str | None) -> dict[str, Any]:
+    """The record of a run that failed and was not stored."""
+    return {"id": run_id, "spec": config, "status": "failed", "reason": reason, "summary": {}}
+
+
 def headline(record: Record) -> str:
     """One line: status, training steps, and loss against chance."""
     status, losses = record["status"], record["losses"]

@@ -21,7 +21,7 @@ CURVES = ("task", "total", "direct")
 EVERY = 50
 """After so many runs progress is told."""
 _FIRST = ("task", "cell", "length", "hidden", "batch", "seed", "optimizer", "learning_rate", "clip", "steps")
-_ABOUT_FILES = ("store", "numerics", "cell_source")
+_ABOUT_FILES = ("store", "numerics", "cell_source", "task_source")
 _BUILT_IN = ("rnn", "lstm", "gru")
 
 

@@ -17,7 +17,18 @@ from gradlab.runs.attempt import DONE
 from gradlab.runs.jsonable import number
 from gradlab.runs.store import StoredRun
 
-SPEC_TEXTS = ("task", "cell", "optimizer", "clip", "stop", "dtype", "measure", "params", "cell_source")
+SPEC_TEXTS = (
+    "task",
+    "cell",
+    "optimizer",
+    "clip",
+    "stop",
+    "dtype",
+    "measure",
+    "params",
+    "cell_source",
+    "task_source",
+)
 SPEC_NUMBERS = ("length", "hidden", "batch", "seed", "learning_rate", "steps", "measure_batch")
 RUN_NUMBERS = ("training_steps", "solved_at", "parameters", "loss", "wall_seconds", "train_seconds")
 CURVE_NUMBERS = ("span", "slope", "r2", "half_life", "horizon", "float32_horizon", "dead")
