@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from gradlab.cells import Params
 from gradlab.errors import GradlabError
-from gradlab.runs.arrays import curve_arrays, flatten_params, trace_arrays
+from gradlab.runs.arrays import curve_arrays, flatten_params, trace_arrays, unflatten_params
 from gradlab.runs.attempt import Attempt
 from gradlab.runs.environment import environment
 from gradlab.runs.result import RunResult
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store, StoredRun
 from gradlab.training.loop import Checkpoint, Event, Outcome, initial_params, train, train_together
+from gradlab.training.weights import count
 
 Observe = Callable[[Event], None]
 
@@ -173,7 +173,7 @@ def _perform(jobs: Sequence[_Job], shards: int) -> None:
         if job.attempt:
             job.attempt.write_json("env.json", environment(job.result.spec.dtype, shards, len(jobs)))
         job.start = initial_params(model, plan) if job.start is None else job.start
-        job.result.parameters = sum(leaf.size for leaf in jax.tree.leaves(job.start))
+        job.result.parameters = count(job.start)
     if len(jobs) == 1:
         for event in train(model, plans[0], jobs[0].start):
             jobs[0].take(event)
@@ -188,17 +188,13 @@ def trained_params(spec: RunSpec, source: StoredRun) -> Params:
     Raises:
         GradlabError: the run has no parameters, or they are of another model.
     """
-    stored = source.arrays("params.npz")
-    shapes = jax.eval_shape(lambda: spec.model().init(spec.seed))
-    expected = {name: leaf.shape for name, leaf in flatten_params(shapes).items()}
-    if {name: leaf.shape for name, leaf in stored.items()} != expected:
+    params = unflatten_params(source.arrays("params.npz"), lambda: spec.model().init(spec.seed))
+    if params is None:
         raise GradlabError(
             f"params of {source.id} do not fit {spec.cell} with hidden={spec.hidden} on {spec.task}: "
             "give the task, cell and hidden size of that run"
         )
-    treedef = jax.tree.structure(shapes)
-    dtype = np.dtype(spec.dtype)
-    return jax.tree.unflatten(treedef, [jax.numpy.asarray(stored[name], dtype) for name in expected])
+    return params
 
 
 def _reason(error: Exception) -> str:

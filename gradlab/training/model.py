@@ -14,6 +14,7 @@ from gradlab.tasks import Batch, Task
 from gradlab.training.keys import stream
 from gradlab.training.taps import Slots
 from gradlab.training.unroll import unroll
+from gradlab.training.weights import as_arrays
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Model:
 
     def init(self, seed: int | Array) -> Params:
         """`{"cell": ..., "readout": {"w": (Y, O), "b": (O,)}}`: Glorot weights, zero bias."""
-        cell = self.cell.init(stream(seed, "cell"), self.task.input_size, self.hidden)
+        cell = as_arrays(self.cell.init(stream(seed, "cell"), self.task.input_size, self.hidden))
         width = self._output_width(cell)
         readout = {
             "w": glorot(stream(seed, "readout"), width, self.task.output_size),

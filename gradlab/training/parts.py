@@ -22,16 +22,21 @@ WEIGHTS = ("w_x", "w_h", "b")
 
 
 class _Same:
-    """An object as the key of a cache: a cell of one's own need be neither hashable nor comparable."""
+    """An object that equals itself alone, with all that its step is made of: it need not be comparable."""
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
+    def __init__(self, cell: GatedCell) -> None:
+        kind = type(cell)
+        self.cell = cell
+        self.made_of = (*(getattr(kind, name) for name in _STEPS), *sorted(vars(cell).items()))
 
     def __hash__(self) -> int:
-        return id(self.value)
+        return hash((id(self.cell), self.made_of))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.value is other.value
+        return isinstance(other, _Same) and self.cell is other.cell and self.made_of == other.made_of
+
+
+_STEPS = ("carry", "step", "join", "gates", "recurrent_bias")
 
 
 def is_its_parts(cell: GatedCell, params: Params, inputs: Array) -> bool:
@@ -45,17 +50,23 @@ def is_its_parts(cell: GatedCell, params: Params, inputs: Array) -> bool:
     """
     try:
         x_t = jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)
-        leaves, structure = jax.tree.flatten((params, x_t))
-        return _is_its_parts(_Same(cell), structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
+        leaves, structure = jax.tree.flatten((shapes, x_t))
+        try:
+            return _cached(_Same(cell), structure, tuple(leaves))
+        except TypeError:  # attributes of one's own that are arrays
+            return _is_its_parts(cell, shapes, x_t)
     except Exception:  # whatever parts raise that do not fit each other: then `step` alone is what counts
         return False
 
 
 @lru_cache(maxsize=64)
-def _is_its_parts(same: _Same, structure: Any, shapes: tuple[Hashable, ...]) -> bool:
-    cell: GatedCell = same.value
-    params, x_t = structure.unflatten([jax.ShapeDtypeStruct(*shape) for shape in shapes])
-    carry = jax.eval_shape(lambda params: cell.carry(params, len(x_t)), params)
+def _cached(same: _Same, structure: Any, leaves: tuple[Hashable, ...]) -> bool:
+    return _is_its_parts(same.cell, *structure.unflatten(leaves))
+
+
+def _is_its_parts(cell: GatedCell, params: Params, x_t: Any) -> bool:
+    carry = jax.eval_shape(lambda params: cell.carry(params, x_t.shape[0]), params)
     return (
         _fits(params, carry, x_t)
         and _adds_a_bias(cell, params)
@@ -77,7 +88,7 @@ def _fits(params: Params, carry: Carry, x_t: Any) -> bool:
     return (
         type(params) is type(carry) is dict
         and all(params[name].shape == shape for name, shape in layout.items())
-        and carry["h"].shape == (len(x_t), hidden)
+        and carry["h"].shape == (x_t.shape[0], hidden)
         and len(dtypes) == 1
         and jax.numpy.issubdtype(dtypes.pop(), jax.numpy.floating)
     )
@@ -92,7 +103,7 @@ def _adds_a_bias(cell: GatedCell, params: Params) -> bool:
 
 def _is_linear(cell: GatedCell, params: Params, x_t: Any) -> bool:
     """Whether `join` transposed as a linear map is `join` differentiated."""
-    block = jax.ShapeDtypeStruct((len(x_t), *params["b"].shape), x_t.dtype)
+    block = jax.ShapeDtypeStruct((x_t.shape[0], *params["b"].shape), x_t.dtype)
 
     def transposed(z_t: Array, r_t: Array, d_pre: Array) -> Any:
         return cell.join(z_t, r_t), jax.linear_transpose(cell.join, z_t, r_t)(d_pre)
