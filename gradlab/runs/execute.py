@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import jax
@@ -20,6 +21,7 @@ from gradlab.runs.environment import environment
 from gradlab.runs.result import RunResult
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store, StoredRun
+from gradlab.training.divisible import is_divisible
 from gradlab.training.loop import Checkpoint, Event, Outcome, initial_params, train, train_together
 from gradlab.training.weights import count
 
@@ -35,7 +37,8 @@ def run(
         spec: what to do.
         results: a results folder; nothing is stored where it is None.
         observe: hears of every event of the loop as it happens.
-        shards: devices that each batch is split over; part of what equal bits depend on.
+        shards: devices that each batch is split over, where it may be (`usable_shards`); part of what equal bits
+            depend on.
 
     Raises:
         GradlabError: `shards` does not divide the batch or is more than there are devices, the results folder
@@ -52,8 +55,25 @@ def run(
             f"shards is {shards}: give a divisor of batch={spec.batch}, at most {len(jax.devices())}"
         )
     job = _Job.begin(spec, results, observe)
-    _carry_out([job], shards)
+    _carry_out([job], usable_shards(spec, shards))
     return job.result
+
+
+@lru_cache(maxsize=64)  # asked by whoever says on what a run computes, and by the run
+def usable_shards(spec: RunSpec, shards: int) -> int:
+    """The devices that the batches of a run are split over: one where examples meet, which no split may change.
+
+    Args:
+        shards: as many as there could be.
+    """
+    if shards == 1:
+        return 1
+    try:
+        with _arithmetic(spec.dtype):
+            model, plan = spec.model(), spec.plan(shards)
+            return shards if is_divisible(model, plan, partial(initial_params, model, plan)) else 1
+    except Exception:  # what is wrong with a cell of one's own, its run will say
+        return 1
 
 
 def run_together(

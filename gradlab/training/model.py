@@ -48,11 +48,21 @@ class Model:
         return self.read(params, outputs, batch)
 
     def read(self, params: Params, outputs: Array, batch: Batch) -> Array:
-        """The loss (B,) from the outputs (T, B, Y) of the cell, or from the last of them."""
+        """The loss (B,) from the outputs (T, B, Y) of the cell, or from the last of them.
+
+        Raises:
+            GradlabError: the task does not give one real loss for each example.
+        """
         if self.task.readout == "last":
             outputs = outputs[-1:]
         readout = params["readout"]
-        return self.task.loss(outputs @ readout["w"] + readout["b"], batch)
+        losses = self.task.loss(outputs @ readout["w"] + readout["b"], batch)
+        if losses.shape != outputs.shape[1:2] or not jnp.issubdtype(losses.dtype, jnp.floating):
+            raise GradlabError(
+                f"`{type(self.task).__name__}.loss` returns {losses.dtype} {losses.shape}: "
+                f"give one real loss for each example, {outputs.shape[1:2]}"
+            )
+        return losses
 
     def _output_width(self, cell: Params) -> int:
         """Y, the size of one output of the cell; what a cell of one's own may get wrong in `step` is said here."""
@@ -71,9 +81,22 @@ class Model:
                 f"{step} takes the state {_shapes(carry)} and returns {_shapes(state)}, with a batch of 1: "
                 "the next state must look like the one that `carry` makes"
             )
-        if len(getattr(output, "shape", ())) < 2:
+        for (path, before), after in zip(
+            jax.tree_util.tree_leaves_with_path(carry), jax.tree.leaves(state), strict=True
+        ):
+            if before.dtype != after.dtype:
+                name = jax.tree_util.keystr(path, simple=True, separator=".") or "s"
+                raise GradlabError(
+                    f"leaf `{name}` of the state comes into {step} as {before.dtype} and leaves it as "
+                    f"{after.dtype}: keep one dtype, that of the parameters and inputs"
+                )
+        if len(getattr(output, "shape", ())) != 2:
             raise GradlabError(
                 f"{step} returns the output {_shapes(output)}, with a batch of 1: it must be (batch, size)"
+            )
+        if jnp.issubdtype(output.dtype, jnp.complexfloating):
+            raise GradlabError(
+                f"{step} returns a complex output: return its real part, or both parts side by side, as floats"
             )
         width: int = output.shape[-1]
         return width
