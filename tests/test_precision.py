@@ -1,5 +1,7 @@
 """What matrix products are computed in: all of float32, also where a device would round the factors."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -37,7 +39,7 @@ def test_what_jax_was_told_comes_first(gpu):
 def test_threads_that_compile_know_what_jax_was_told():
     program = Program(lambda x: x @ x)
     with jax.default_matmul_precision("highest"):
-        compile_together((program, (SQUARE,)))
+        compile_together(partial(program.compiled, SQUARE))
         seconds = program.compile_seconds
         assert asked(program)
         assert program.compile_seconds == seconds, "it was compiled twice"

@@ -38,10 +38,10 @@ class Stage:
 STAGES = (
     Stage(("machine",), 60, 15),
     # No target is about the time of a command, and the tests would take another two minutes.
-    Stage(("commands", "science"), 140, 90),
+    Stage(("commands", "science"), 150, 90),
     Stage(("speed",), 170, 100),
     Stage(("probe",), 80, 40),
-    Stage(("profile",), 120, 50),
+    Stage(("profile",), 200, 50),
 )
 NAMES = tuple(part for stage in STAGES for part in stage.parts)
 

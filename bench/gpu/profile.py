@@ -23,15 +23,11 @@ FLAGS: dict[str, str] = {
     "as it is": "",
     "no command buffers": "--xla_gpu_enable_command_buffer=",
     "loops in command buffers": f"{COMMANDS},WHILE",
-    "loops in command buffers, unrolled": f"{COMMANDS},WHILE --xla_gpu_command_buffer_unroll_loops=true",
     "loops double-buffered": "--xla_gpu_enable_while_loop_double_buffering=true",
-    "no Triton products": "--xla_gpu_enable_triton_gemm=false",
     "deterministic": "--xla_gpu_deterministic_ops=true",
 }
 PATCHES: dict[str, dict[str, int]] = {
-    "unroll 2": {"timesteps": 2},
     "unroll 4": {"timesteps": 4},
-    "unroll 8": {"timesteps": 8},
     "weight gradients at the end": {"stretch_bytes": 2**40},
 }
 WAYS = ("one", "many")

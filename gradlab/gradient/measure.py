@@ -11,6 +11,7 @@ from jax import Array
 from gradlab.cells import Carry, Cell, Params
 from gradlab.errors import GradlabError, unknown
 from gradlab.gradient.adjoint import Kind, Loss, Reverse, adjoint, leaf_names, reverse
+from gradlab.gradient.assumptions import check_own_cell
 from gradlab.gradient.curve import GradientCurve
 from gradlab.gradient.passes import Adjoints, Passes, Sample, measured, rows_of
 from gradlab.gradient.pullback import BY_MAGNITUDE, ONE_GROUP, Method
@@ -64,6 +65,7 @@ def gradient_curve(
     params, inputs, carry = jax.tree.map(_as_array, (params, inputs, carry))
     _check(inputs, kind, at)
     start = jax.tree.map(_as_array, cell.carry(params, inputs.shape[1])) if carry is None else carry
+    check_own_cell(cell, params, inputs, start)
 
     def program(method: Method) -> Callable[..., Adjoints]:
         def measure(params: Params, inputs: Array, start: Carry) -> Adjoints:

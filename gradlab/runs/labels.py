@@ -54,9 +54,7 @@ def varying(settings: Sequence[Mapping[str, Any]], *, without: Sequence[str] = (
         ['clip']
     """
     names = dict.fromkeys(name for setting in settings for name in setting)
-    return [
-        name for name in names if name not in without and len({str(each.get(name)) for each in settings}) > 1
-    ]
+    return [name for name in names if name not in without and len({str(each.get(name)) for each in settings}) > 1]
 
 
 def labels(settings: Sequence[Mapping[str, Any]], *, without: Sequence[str] = ()) -> list[str]:

@@ -20,6 +20,7 @@ from gradlab.runs.variants import (
     task_variant,
 )
 from gradlab.tasks import Task
+from gradlab.tasks.contract import check_length
 from gradlab.training.model import Model
 from gradlab.training.optimizers import Clip
 from gradlab.training.step import Plan
@@ -111,8 +112,7 @@ class RunSpec:
         task = task_variant(self.task)
         self._put(cell=cell.name, cell_source=cell.source, task=task.name, task_source=task.source)
         self._put(optimizer=optimizer_variant(self.optimizer, rate).name)
-        if self.length < task.value.min_length:
-            raise GradlabError(f"length is {self.length}: {self.task} needs at least {task.value.min_length}")
+        check_length(task.value, self.length, self.task)
         if self.params is not None:
             _check_text("params", self.params)
         if self.params is not None and self.steps:

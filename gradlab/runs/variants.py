@@ -15,6 +15,7 @@ from gradlab.cells import CELLS, Cell
 from gradlab.errors import GradlabError, unknown
 from gradlab.runs.sources import load, own_name, own_path
 from gradlab.tasks import TASKS, Task
+from gradlab.tasks.contract import check_task
 from gradlab.training.optimizers import OPTIMIZERS
 
 _BOOLS = {"true": True, "false": False}
@@ -73,7 +74,9 @@ def cell_variant(text: str) -> Variant:
 
 def task_variant(text: str) -> Variant:
     """A task with its canonical name."""
-    return _resolve(text, "task", TASKS)
+    variant = _resolve(text, "task", TASKS)
+    check_task(variant.value)
+    return variant
 
 
 @lru_cache(maxsize=64)

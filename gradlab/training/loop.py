@@ -17,6 +17,7 @@ from jax import Array
 
 from gradlab.cells import Params
 from gradlab.training.compiled import programs_for
+from gradlab.training.measuring import check_assumptions
 from gradlab.training.model import Model
 from gradlab.training.observe import Observation, Observer
 from gradlab.training.programs import compile_together, wait_for
@@ -188,6 +189,7 @@ class _Trainer:
         plan = self.plan
         state = start_state(plan, params)
         marks = sorted({0, plan.steps}) if plan.measure == "ends" else checkpoints(plan.steps)
+        check_assumptions(self.model, state.params, self.observer.batch)
         self.warm_up(state)
         yield self.look(state)
         looked = 0

@@ -10,8 +10,9 @@ from jax import Array
 
 from gradlab.cells import Params
 from gradlab.gradient.adjoint import Adjoint, Reverse, adjoint, leaf_names, reverse
+from gradlab.gradient.assumptions import check_own_cell
 from gradlab.gradient.measure import counted_leaves
-from gradlab.gradient.passes import Passes, Sample
+from gradlab.gradient.passes import SAMPLE, Passes, Sample
 from gradlab.gradient.pullback import BY_MAGNITUDE, ONE_GROUP, Method
 from gradlab.tasks import Batch
 from gradlab.training.model import Model
@@ -29,6 +30,16 @@ def memory_leaves(model: Model) -> tuple[str, ...]:
     """The leaves of the state that count as memory."""
     carry = jax.eval_shape(lambda: model.cell.carry(model.init(0)["cell"], 1))
     return counted_leaves(model.cell, leaf_names(carry)[0])
+
+
+def check_assumptions(model: Model, params: Params, batch: Batch) -> None:
+    """Refuse a cell of one's own that the instrument cannot measure, at these parameters and examples.
+
+    Raises:
+        GradlabError: as `assumptions.check_cell`.
+    """
+    own, inputs = jax.tree.map(_gathered, (params["cell"], batch.inputs[:, : SAMPLE + 1]))
+    check_own_cell(model.cell, own, inputs, model.cell.carry(own, inputs.shape[1]))
 
 
 def curves_program(

@@ -21,7 +21,7 @@ from gradlab.gradient.pullback import BY_MAGNITUDE, ONE_GROUP, Method
 from gradlab.tasks import Batch
 from gradlab.training.compiled import Programs, programs_for
 from gradlab.training.keys import stream
-from gradlab.training.measuring import curves_program, memory_leaves
+from gradlab.training.measuring import check_assumptions, curves_program, memory_leaves
 from gradlab.training.model import Model
 from gradlab.training.programs import wait_for
 from gradlab.training.step import TEST_EVERY, Plan, start_state
@@ -63,10 +63,10 @@ def see(model: Model, plan: Plan, seeds: Iterable[int], twin: Twin | None = None
         model = Model(model.cell, twin.task(model.task), model.hidden)
     with jax.threefry_partitionable(True):
         programs = programs_for(model, plan)
-        return [_see_one(programs, plan, jnp.uint32(seed), twin) for seed in seeds]
+        return [_see_one(model, programs, plan, jnp.uint32(seed), twin) for seed in seeds]
 
 
-def _see_one(programs: Programs, plan: Plan, seed: Array, twin: Twin | None) -> Seen:
+def _see_one(model: Model, programs: Programs, plan: Plan, seed: Array, twin: Twin | None) -> Seen:
     params, batch = programs.init(seed), programs.draw(seed)
     if twin is not None:
         params = twin.params(params)
@@ -75,6 +75,7 @@ def _see_one(programs: Programs, plan: Plan, seed: Array, twin: Twin | None) -> 
         curve = measured(programs.curves, params, batch, leaves=programs.leaves)["task"]
         return Look(curve, float(np.mean(curve.losses)))
 
+    check_assumptions(model, params, batch)
     initial = look(params)
     if not plan.steps:
         return Seen(params, batch, initial, None)
