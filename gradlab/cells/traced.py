@@ -16,7 +16,6 @@ import numpy as np
 from gradlab.cells.base import Cell, is_gated, pre_activation
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-_EXAMPLES = 2
 
 
 def traced(function: Callable[..., Any], *arguments: Any) -> str:
@@ -45,26 +44,30 @@ def traced(function: Callable[..., Any], *arguments: Any) -> str:
     return digest.hexdigest()
 
 
-def traced_step(cell: Cell, input_size: int, hidden_size: int) -> str:
+def traced_step(cell: Cell, hidden_size: int, x_t: Any) -> str:
     """A digest of everything that a measurement calls of a cell but for `init`: initial state, step and gates.
 
     Cells that share it may share what is compiled, though they start with other weights.
+
+    Args:
+        hidden_size: H. x_t: (B, I), an input of one timestep, or its shape and dtype.
 
     Raises:
         Exception: whatever the cell raises.
 
     Example:
         >>> from gradlab.cells import lstm
-        >>> traced_step(lstm(forget_bias=3.0), 2, 4) == traced_step(lstm(), 2, 4)
+        >>> x_t = jnp.ones((2, 1))
+        >>> traced_step(lstm(forget_bias=3.0), 4, x_t) == traced_step(lstm(), 4, x_t)
         True
-        >>> traced_step(lstm(forget_gate=False), 2, 4) == traced_step(lstm(), 2, 4)
+        >>> traced_step(lstm(forget_gate=False), 4, x_t) == traced_step(lstm(), 4, x_t)
         False
     """
+    examples, input_size = x_t.shape
     params = jax.eval_shape(lambda key: cell.init(key, input_size, hidden_size), jax.random.key(0))
-    start = jax.eval_shape(lambda params: cell.carry(params, _EXAMPLES), params)
-    x_t = jax.ShapeDtypeStruct((_EXAMPLES, input_size), jnp.result_type(float))
+    start = jax.eval_shape(lambda params: cell.carry(params, examples), params)
     parts = [
-        traced(lambda params: cell.carry(params, _EXAMPLES), params),
+        traced(lambda params: cell.carry(params, examples), params),
         traced(with_backward(cell.step), params, start, x_t),
     ]
     if is_gated(cell):

@@ -55,7 +55,8 @@ class Prober:
     def _model(self, spec: RunSpec) -> Model:
         """The model whose programs measure this spec: the first one with the same step."""
         model = spec.model()
-        step = traced_step(model.cell, model.task.input_size, model.hidden)
+        x_t = jnp.zeros((spec.measure_batch, model.task.input_size))
+        step = traced_step(model.cell, model.hidden, x_t)
         return self.models.setdefault(step, model)
 
     def _params(self, cell: str) -> Params:

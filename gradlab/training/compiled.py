@@ -56,7 +56,8 @@ def programs_for(model: Model, plan: Plan) -> Programs:
     # What is an argument, or looked at by the loop alone, would tell apart programs that are the same.
     plan = replace(plan, seed=0, learning_rate=1.0, steps=0, stop="never")
     try:
-        content = (_content_of_cell(model), _content_of_task(model, plan.length))
+        batch = jax.eval_shape(lambda key: model.task.sample(key, _EXAMPLES, plan.length), jax.random.key(0))
+        content = _content_of_cell(model, batch), _content_of_task(model, batch, plan.length)
     except _ODD:  # a cell that fails of these shapes alone, or fails again where it is used and is told there
         return _programs(_Asked((), model, plan))
     settings = jax.config.jax_threefry_partitionable, jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
@@ -81,16 +82,17 @@ def _name(model: Model) -> Hashable:
     return model
 
 
-def _content_of_cell(model: Model) -> str:
+def _content_of_cell(model: Model, batch: Any) -> str:
     """What a cell of one's own computes; those of gradlab are frozen, and equal where they compute the same."""
     cell, size = model.cell, model.task.input_size
     if type(cell).__module__.startswith("gradlab.cells."):
         return ""
     start = traced(lambda key: cell.init(key, size, model.hidden), jax.random.key(0))
-    return f"{start} {traced_step(cell, size, model.hidden)} {memory_leaves(model)}"
+    x_t = jax.ShapeDtypeStruct(batch.inputs.shape[1:], batch.inputs.dtype)
+    return f"{start} {traced_step(cell, model.hidden, x_t)} {memory_leaves(model)}"
 
 
-def _content_of_task(model: Model, length: int) -> str:
+def _content_of_task(model: Model, batch: Any, length: int) -> str:
     """What a task of one's own computes, and what it says of itself."""
     task = model.task
     if type(task).__module__.startswith("gradlab.tasks."):
@@ -100,7 +102,6 @@ def _content_of_task(model: Model, length: int) -> str:
     def sample(key: Array) -> Any:
         return task.sample(key, _EXAMPLES, length)
 
-    batch = jax.eval_shape(sample, jax.random.key(0))
     timesteps = 1 if task.readout == "last" else batch.inputs.shape[0]
     outputs = jax.ShapeDtypeStruct((timesteps, _EXAMPLES, task.output_size), jnp.result_type(float))
 
