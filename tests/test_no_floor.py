@@ -9,7 +9,7 @@ import pytest
 from gradlab.cells import gru, lstm, rnn
 from gradlab.gradient import gradient_curve
 from gradlab.gradient.adjoint import adjoint
-from gradlab.gradient.measure import to_curve
+from gradlab.gradient.convert import to_curve
 from gradlab.gradient.pullback import BY_MAGNITUDE
 
 

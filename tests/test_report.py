@@ -151,7 +151,7 @@ def test_title_says_what_was_lost_when(tmp_path):
         ([[0.0], [-6.0], [1.0]], "6.0 decades lost by lag 2"),
         ([[0.0], [-8.0], [4.0]], "8.0 decades lost by lag 2, and more than 3 gained elsewhere"),
         ([[0.0], [-1.0], [-np.inf]], "zero from lag 3"),
-        ([[0.0], [np.nan], [1.0]], "not finite from lag 2"),
+        ([[0.0], [np.nan], [1.0]], "not finite, first at lag 2"),
         ([[0.0], [0.0], [0.01]], "nothing lost"),
         ([[1.0]], "nothing lost"),
     ],

@@ -41,3 +41,10 @@ class Probing:
             sizes.append(sum(leaf.nbytes for curve in curves for leaf in curve.log10_norm.values()))
 
         return growth_mb(measure), sizes[0] / MB
+
+    def device_memory(self) -> dict[str, float | None]:
+        """MB: what the compiler planned for the larger program, and what the device held at most, if it says."""
+        planned = max(program.bytes or 0 for program in self.observer.programs)
+        seen = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+        compiled = self.observer.compile_seconds
+        return {"planned_mb": planned / MB, "peak_mb": None if seen is None else seen / MB, "compile_s": compiled}

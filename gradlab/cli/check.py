@@ -115,6 +115,9 @@ def bless(
         str, typer.Option("--reason", help="Why these curves are right; kept in the baselines.")
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
+    allow_zero: Annotated[
+        bool, typer.Option("--allow-zero", help="Accept a gradient that is exactly zero at every lag too.")
+    ] = False,
     baseline: Baselines = DEFAULT,
     json: options.Json = False,
 ) -> int:
@@ -136,7 +139,9 @@ def bless(
     with screen.progress() as live:
         for one in asked:
             folder = baseline / one.name
-            done = bless_suite(one.scenarios, folder, reason, dry_run=dry_run, tell=live.show)
+            done = bless_suite(
+                one.scenarios, folder, reason, dry_run=dry_run, allow_zero=allow_zero, tell=live.show
+            )
             changes.append(Verdict(one.name, folder, [blessing.judged for blessing in done], []))
             notes += [note for blessing in done for note in blessing.notes]
             written += [path for blessing in done for path in blessing.written]

@@ -39,6 +39,7 @@ class Adjoint(NamedTuple):
         loss: (B,), the loss of each example.
         finite_states: for each float leaf, whether it is finite where it leaves timestep t = 1..T, (T, B).
         finite_outputs: likewise for the outputs.
+        g: dL_b/dyₜ of the outputs that the adjoint starts from, (T, O, B), or (1, O, B) where that is one output.
     """
 
     norms: dict[str, ScaledNorm]
@@ -47,6 +48,14 @@ class Adjoint(NamedTuple):
     loss: Array
     finite_states: dict[str, Array]
     finite_outputs: Array
+    g: Array
+
+
+class Reverse(NamedTuple):
+    """The backward pass alone: `norms` and `lossy` of `Adjoint`."""
+
+    norms: dict[str, ScaledNorm]
+    lossy: Array
 
 
 def adjoint(
@@ -79,24 +88,57 @@ def adjoint(
     Raises:
         GradlabError: the state has no float leaf, two of one name, or one without a row for each example.
     """
-    start = jax.tree.map(jnp.asarray, cell.carry(params, inputs.shape[1]) if carry is None else carry)
-    _check_state(start, inputs.shape[1])
-    step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(start))
-    path = _Path(cell, params, kind == "total", segment_length(len(inputs), step_bytes, budget))
+    path, start = _begin(cell, params, inputs, carry, kind, budget)
     with jax.default_matmul_precision("highest"):
         seen = _forward(path, inputs, start, last)
         losses, output_gradients = jax.vjp(loss, seen.outputs)
         (g,) = output_gradients(jnp.ones_like(losses))
         last_read = _last_read(g, len(inputs), at, last)
-        source = _source(g, len(inputs), at, last, method)
-        if at is not None and at < len(inputs):
-            # Timesteps after the source have no part in it: a NaN of theirs must not either.
-            inputs, path = inputs[:at], path._replace(segment=min(path.segment, at))
-            kept = _forward(path, inputs, start, last=True).kept
-        else:
-            kept = seen.kept
-        norms, lossy = _backward(path, inputs, start, kept, source, method)
-    return Adjoint(norms, lossy, last_read, losses, seen.finite_states, seen.finite_outputs)
+        g = g if last or at is None else g[at - 1 : at]
+        kept = seen.kept if at is None or at == len(inputs) else None
+        norms, lossy = _reverse(path, inputs, start, kept, g, len(inputs) if last else at, method)
+    return Adjoint(
+        norms,
+        lossy,
+        last_read,
+        losses,
+        seen.finite_states,
+        seen.finite_outputs,
+        jnp.moveaxis(g, 1, -1),
+    )
+
+
+def reverse(
+    cell: Cell,
+    params: Params,
+    inputs: Array,
+    g: Array,
+    carry: Carry | None = None,
+    *,
+    kind: Kind = "total",
+    at: int | None = None,
+    budget: int = MEMORY_BUDGET,
+    method: Method = ONE_GROUP,
+) -> Reverse:
+    """The adjoint from gradients of the outputs that are already there.
+
+    Args:
+        g: as in `Adjoint`.
+        at: the timestep of the one output that it is of; None where it is of all.
+        cell, params, inputs, carry, kind, budget, method: as in `adjoint`.
+    """
+    path, start = _begin(cell, params, inputs, carry, kind, budget)
+    with jax.default_matmul_precision("highest"):
+        return Reverse(*_reverse(path, inputs, start, None, jnp.moveaxis(g, -1, 1), at, method))
+
+
+def _begin(
+    cell: Cell, params: Params, inputs: Array, carry: Carry | None, kind: Kind, budget: int
+) -> tuple["_Path", Carry]:
+    start = jax.tree.map(jnp.asarray, cell.carry(params, inputs.shape[1]) if carry is None else carry)
+    _check_state(start, inputs.shape[1])
+    step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(start))
+    return _Path(cell, params, kind == "total", segment_length(len(inputs), step_bytes, budget)), start
 
 
 def leaf_names(carry: Carry) -> tuple[list[str], list[str]]:
@@ -212,12 +254,16 @@ class _Source(NamedTuple):
     at: int | None
 
 
-def _source(g: Array, timesteps: int, at: int | None, last: bool, method: Method) -> _Source:
-    if last:
-        return _Source(method.source(g[0]), timesteps)
-    if at is not None:
-        return _Source(method.source(g[at - 1]), at)
-    return _Source(jax.vmap(method.source)(g), None)
+def _reverse(
+    path: _Path, inputs: Array, start: Carry, kept: Carry | None, g: Array, at: int | None, method: Method
+) -> tuple[dict[str, ScaledNorm], Array]:
+    """The backward pass from g (T, B, O), or (1, B, O) of timestep `at`; without `kept`, runs forward first."""
+    if at is not None and at < len(inputs):
+        # Timesteps after the source have no part in it: a NaN of theirs must not either.
+        inputs, path = inputs[:at], path._replace(segment=min(path.segment, at))
+    kept = _forward(path, inputs, start, last=True).kept if kept is None else kept
+    source = _Source(jax.vmap(method.source)(g), None) if at is None else _Source(method.source(g[0]), at)
+    return _backward(path, inputs, start, kept, source, method)
 
 
 def _last_read(g: Array, timesteps: int, at: int | None, last: bool) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradlab.errors import GradlabError, unknown
-from gradlab.gradient.summary import HalfLife, Horizon, NonFinite, Slope, Summary, Verdict
+from gradlab.gradient.summary import CUT, HalfLife, Horizon, NonFinite, Slope, Summary, Verdict
 
 Floats = NDArray[np.float64]
 
@@ -213,7 +213,7 @@ class GradientCurve:
         if self.unverified and np.any(self.dead(leaf) > 0):
             said.append(f"reads 0 in {self.dtype}, and float64 cannot tell: {self.unverified}")
         if self.is_cut(leaf):
-            said.append("cut: exactly zero; a stop_gradient or an unused state?")
+            said.append(CUT)
         noise, largest = self.is_noise(leaf), self.largest_noise(leaf)
         if self.chaotic and largest:
             said.append(f"one trajectory of a chaotic network: ± {largest:.2g} decades")

@@ -2,40 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Generic, NamedTuple, SupportsIndex, TypeVar
+from typing import Any, SupportsIndex
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from gradlab.cells import Carry, Cell, Params
 from gradlab.errors import GradlabError, unknown
-from gradlab.gradient.adjoint import Adjoint, Kind, Loss, adjoint, leaf_names
+from gradlab.gradient.adjoint import Kind, Loss, Reverse, adjoint, leaf_names, reverse
+from gradlab.gradient.assumptions import check_own_cell
 from gradlab.gradient.curve import GradientCurve
-from gradlab.gradient.opinion import disagrees, marked, reconciled
+from gradlab.gradient.passes import Adjoints, Passes, Sample, measured, rows_of
 from gradlab.gradient.pullback import BY_MAGNITUDE, ONE_GROUP, Method
-from gradlab.gradient.summary import Kind as FindingKind
-from gradlab.gradient.summary import NonFinite
-
-_LOG10_2 = np.log10(2.0)
-Adjoints = dict[str, Adjoint]
-
-
-Pass = TypeVar("Pass", bound=Callable[..., Adjoints])
-
-
-class Passes(NamedTuple, Generic[Pass]):
-    """The same measurement by both methods of `pullback.py`: the second where the first may have lost an entry."""
-
-    one_group: Pass
-    by_magnitude: Pass
-
-    def __call__(self, *arguments: Any) -> Adjoints:
-        """The adjoints of these arguments, by the cheaper method that loses nothing."""
-        found = self.one_group(*arguments)
-        lossy = any(bool(jnp.any(each.lossy)) for each in found.values())
-        return self.by_magnitude(*arguments) if lossy else found
 
 
 def gradient_curve(
@@ -86,6 +65,7 @@ def gradient_curve(
     params, inputs, carry = jax.tree.map(_as_array, (params, inputs, carry))
     _check(inputs, kind, at)
     start = jax.tree.map(_as_array, cell.carry(params, inputs.shape[1])) if carry is None else carry
+    check_own_cell(cell, params, inputs, start)
 
     def program(method: Method) -> Callable[..., Adjoints]:
         def measure(params: Params, inputs: Array, start: Carry) -> Adjoints:
@@ -94,8 +74,15 @@ def gradient_curve(
 
         return jax.jit(measure)
 
+    def part(sample: Sample, params: Params, inputs: Array, start: Carry) -> tuple[Any, ...]:
+        states = rows_of(start, sample.examples, inputs.shape[1])
+        return params, inputs[:, sample.examples], states, sample.g["curve"]
+
+    def back(params: Params, inputs: Array, start: Carry, g: Array) -> dict[str, Reverse]:
+        return {"curve": reverse(cell, params, inputs, g, start, kind=kind, at=at)}
+
     # Compiled anew on every call: a cached program would keep the arrays that an earlier `loss` closed over.
-    passes = Passes(program(ONE_GROUP), program(BY_MAGNITUDE))
+    passes = Passes(program(ONE_GROUP), program(BY_MAGNITUDE), jax.jit(back), part)
     names, others = leaf_names(start)
     counted = counted_leaves(cell, names)
     curve = measured(passes, params, inputs, start, leaves=counted)["curve"]
@@ -115,175 +102,6 @@ def counted_leaves(cell: Cell, names: Sequence[str]) -> tuple[str, ...]:
         if name not in names:
             raise unknown(f"leaf in {type(cell).__name__}.measured_leaves", name, names)
     return tuple(name for name in names if name in wanted)
-
-
-def measured(
-    passes: Passes[Any], *arguments: Any, leaves: Sequence[str] | None = None
-) -> dict[str, GradientCurve]:
-    """The curves of a measurement, checked against float64 and corrected where that is right.
-
-    Args:
-        passes: compiled functions of `arguments` that may be called in float64 too.
-        arguments: pytrees of arrays.
-        leaves: the leaves of the state that count; all where None.
-    """
-    native = _curves(passes(*arguments), leaves)
-    wide = all(curve.dtype == "float64" for curve in native.values())
-    moved = _moved(arguments, _narrowest(native))
-    try:
-        precise = native if wide else _in_float64(passes, arguments, leaves)
-        if wide or any(disagrees(curve, precise[name]) for name, curve in native.items()):
-            replica = _in_float64(passes, moved, leaves)
-        else:
-            return native
-    except Exception as error:
-        # A cell may do anything when it is given float64, which the run did not ask of it.
-        return {name: replace(curve, unverified=_reason(error)) for name, curve in native.items()}
-    if wide:
-        return _of_float64(passes, arguments, leaves, native, replica)
-    return {name: reconciled(curve, precise[name], replica[name]) for name, curve in native.items()}
-
-
-def _of_float64(
-    passes: Passes[Any],
-    arguments: tuple[Any, ...],
-    leaves: Sequence[str] | None,
-    native: dict[str, GradientCurve],
-    replica: dict[str, GradientCurve],
-) -> dict[str, GradientCurve]:
-    """Curves of a float64 run, marked where rounding decides them; float32 says by how much."""
-    if not any(disagrees(curve, replica[name]) for name, curve in native.items()):
-        return native
-    try:
-        coarse = _curves(passes(*jax.tree.map(_narrowed, arguments)), leaves)
-    except Exception:  # a cell that computes in float64 alone: what float64 itself moves by is what is known
-        coarse = replica
-    return {name: marked(curve, replica[name], coarse[name]) for name, curve in native.items()}
-
-
-def _curves(results: Adjoints, leaves: Sequence[str] | None) -> dict[str, GradientCurve]:
-    return {name: to_curve(result, leaves) for name, result in results.items()}
-
-
-def _in_float64(
-    passes: Passes[Any], arguments: tuple[Any, ...], leaves: Sequence[str] | None
-) -> dict[str, GradientCurve]:
-    with jax.enable_x64(True):
-        return _curves(passes(*jax.tree.map(widened, arguments)), leaves)
-
-
-def _moved(arguments: tuple[Any, ...], dtype: np.dtype) -> tuple[Any, ...]:
-    """Arguments in float64 whose every number is moved by about one rounding error of a dtype."""
-    draws = np.random.RandomState(0)
-
-    def move(leaf: Array) -> Any:
-        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
-            return leaf
-        values = np.asarray(leaf).astype(np.complex128 if jnp.iscomplexobj(leaf) else np.float64)
-        return values * (1 + float(jnp.finfo(dtype).eps) * draws.standard_normal(leaf.shape))
-
-    return jax.tree.map(move, arguments)
-
-
-def _narrowest(curves: dict[str, GradientCurve]) -> np.dtype:
-    return min((jnp.dtype(curve.dtype) for curve in curves.values()), key=lambda dtype: dtype.itemsize)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
-
-
-def to_curve(result: Adjoint, leaves: Sequence[str] | None = None) -> GradientCurve:
-    """A `GradientCurve` from the scaled norms of an adjoint pass, of all leaves or of those that count."""
-    found = {}
-    for name, (norm, exponent) in result.norms.items():
-        with np.errstate(divide="ignore"):
-            found[name] = np.log10(np.asarray(norm, np.float64)) + np.asarray(exponent) * _LOG10_2
-    dtype = min((norm.dtype for norm, _ in result.norms.values()), key=lambda dtype: dtype.itemsize)
-    findings = (*_forward_findings(result), *_backward_findings(found))
-    losses = np.asarray(result.loss, np.float64)
-    counted = {name: values for name, values in found.items() if leaves is None or name in leaves}
-    counted, lengths = _from_last_read(counted, np.asarray(result.last_read, np.int64))
-    return GradientCurve.of(
-        counted,
-        dtype=dtype.name,
-        lengths=lengths,
-        non_finite=findings,
-        losses=losses,
-    )
-
-
-def _from_last_read(
-    leaves: dict[str, np.ndarray], last_read: np.ndarray
-) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-    """Rows by lag from the end of each sequence as rows by lag from the last output that its loss reads.
-
-    The lags before are zero by construction. How many lags each example has is None where all have all.
-    """
-    timesteps = len(next(iter(leaves.values())))
-    if (last_read == timesteps).all():
-        return leaves, None
-    rows = np.arange(last_read.max())[:, None] + (timesteps - last_read)[None, :]
-    absent = rows >= timesteps
-    return {
-        name: np.where(absent, np.nan, np.take_along_axis(values, np.minimum(rows, timesteps - 1), axis=0))
-        for name, values in leaves.items()
-    }, last_read
-
-
-def _forward_findings(result: Adjoint) -> list[NonFinite]:
-    """For each quantity of the forward pass that is not finite, the smallest t where that is so.
-
-    What comes after the last output that an example's loss reads has no part in its curve.
-    """
-    timesteps = len(result.finite_outputs)
-    after = np.arange(1, timesteps + 1)[:, None] > np.asarray(result.last_read)[None, :]
-    findings: list[NonFinite] = []
-
-    def look(where: str, finite: Array, kind: FindingKind) -> None:
-        flags = np.asarray(finite) | after
-        if not flags.all():
-            findings.append(_first(where, flags, kind))
-
-    for name, finite in result.finite_states.items():
-        look(name, finite, "state")
-    look("output", result.finite_outputs, "output")
-    losses = np.isfinite(np.asarray(result.loss))
-    if not losses.all():
-        findings.append(NonFinite("loss", timesteps, int((~losses).sum()), "loss"))
-    return findings
-
-
-def _first(where: str, finite: np.ndarray, kind: FindingKind) -> NonFinite:
-    """The finding for flags (T, B) that are not all true."""
-    return NonFinite(where, int(np.argmin(finite.all(axis=1))) + 1, int((~finite).any(axis=0).sum()), kind)
-
-
-def _backward_findings(leaves: dict[str, np.ndarray]) -> list[NonFinite]:
-    """For each leaf, the largest t whose entering state has a gradient that is not finite."""
-    findings = []
-    for name, values in leaves.items():
-        bad = np.isnan(values) | np.isposinf(values)
-        if bad.any():
-            lag = int(np.argmax(bad.any(axis=1))) + 1
-            findings.append(
-                NonFinite(f"gradient {name}", len(values) - lag + 1, int(bad.any(axis=0).sum()), "gradient")
-            )
-    return findings
-
-
-def widened(leaf: Any) -> Any:
-    """A float array as float64 (complex as complex128); other arrays as they are."""
-    if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-        return leaf.astype(jnp.complex128)
-    return leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
-
-
-def _narrowed(leaf: Any) -> Any:
-    """A float array as float32 (complex as complex64); other arrays as they are."""
-    if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-        return leaf.astype(jnp.complex64)
-    return leaf.astype(jnp.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
 
 def _as_array(leaf: Any) -> Any:

@@ -27,7 +27,12 @@ SAME_LOSS = 1e-2
 
 def disagrees(native: GradientCurve, precise: GradientCurve) -> bool:
     """Whether two measurements differ anywhere by more than the tolerance."""
-    return any(_apart(native, precise, leaf).any() for leaf in native.log10_norm)
+    return any(apart(values, precise.log10_norm[leaf]).any() for leaf, values in native.log10_norm.items())
+
+
+def apart(values: Floats, precise: Floats) -> NDArray[np.bool_]:
+    """Where two measurements (T, B) differ by more than the tolerance."""
+    return _distance(values, precise) > TOLERANCE * _decades(precise)
 
 
 def reconciled(native: GradientCurve, precise: GradientCurve, replica: GradientCurve) -> GradientCurve:
@@ -40,17 +45,18 @@ def reconciled(native: GradientCurve, precise: GradientCurve, replica: GradientC
     """
     leaves, saturated, noise = {}, {}, {}
     chaotic = _other_trajectory(replica, precise)
-    for name in native.log10_norm:
-        apart, moved = _apart(native, precise, name), _distance(replica, precise, name)
+    for name, values in native.log10_norm.items():
+        right = precise.log10_norm[name]
+        differs, moved = apart(values, right), _distance(replica.log10_norm[name], right)
         # Where two trajectories part, that their gradients agree at some lag is chance.
-        stable = (moved <= np.maximum(STABLE, TOLERANCE * _decades(precise, name))) & (not chaotic)
-        better, unsure = apart & stable, apart & ~stable
+        stable = (moved <= np.maximum(STABLE, TOLERANCE * _decades(right))) & (not chaotic)
+        better, unsure = differs & stable, differs & ~stable
         if better.any() and name != STATE:
             saturated[name] = int(np.argmax(better.any(axis=1))) + 1
         if unsure.any():
-            decades = np.where(unsure, np.maximum(_distance(native, precise, name), moved), 0.0)
+            decades = np.where(unsure, np.maximum(_distance(values, right), moved), 0.0)
             noise[name] = _median(decades, native)
-        leaves[name] = np.where(better, precise.log10_norm[name], native.log10_norm[name])
+        leaves[name] = np.where(better, right, values)
     if saturated:
         saturated[STATE] = min(saturated.values())
     # Put together again from its leaves, so that it is never below one of them.
@@ -73,25 +79,18 @@ def marked(native: GradientCurve, replica: GradientCurve, coarse: GradientCurve)
         coarse: in float32, which shows by how much a value depends on the arithmetic.
     """
     noise = {}
-    for name in native.log10_norm:
-        moved = _distance(native, replica, name)
-        unsure = moved > np.maximum(STABLE, TOLERANCE * _decades(native, name))
+    for name, values in native.log10_norm.items():
+        moved = _distance(values, replica.log10_norm[name])
+        unsure = moved > np.maximum(STABLE, TOLERANCE * _decades(values))
         if unsure.any():
-            noise[name] = _median(
-                np.where(unsure, np.maximum(moved, _distance(native, coarse, name)), 0.0), native
-            )
+            decades = np.maximum(moved, _distance(values, coarse.log10_norm[name]))
+            noise[name] = _median(np.where(unsure, decades, 0.0), native)
     noise = {name: values for name, values in noise.items() if values.any()}
     return replace(native, noise=noise, chaotic=bool(noise) and _other_trajectory(native, replica))
 
 
-def _apart(one: GradientCurve, precise: GradientCurve, leaf: str) -> NDArray[np.bool_]:
-    """Where two measurements differ by more than the tolerance, (T, B)."""
-    return _distance(one, precise, leaf) > TOLERANCE * _decades(precise, leaf)
-
-
-def _distance(one: GradientCurve, other: GradientCurve, leaf: str) -> Floats:
+def _distance(a: Floats, b: Floats) -> Floats:
     """Decades between two measurements, (T, B); infinite where one alone is zero, 0 where one is not finite."""
-    a, b = one.log10_norm[leaf], other.log10_norm[leaf]
     with np.errstate(invalid="ignore"):
         plain = np.abs(a - b)
     # NaN and infinity are findings of the arithmetic that has them; no other one repairs them.
@@ -99,12 +98,11 @@ def _distance(one: GradientCurve, other: GradientCurve, leaf: str) -> Floats:
     return np.where(broken | (a == b), 0.0, plain)
 
 
-def _decades(curve: GradientCurve, leaf: str) -> Floats:
+def _decades(values: Floats) -> Floats:
     """How far each value is from lag 1, at least one decade, (T, B)."""
-    values = curve.log10_norm[leaf]
     with np.errstate(invalid="ignore"):
-        moved = np.abs(values - values[0])
-    return np.maximum(1.0, np.where(np.isfinite(moved), moved, 0.0))
+        from_lag_1 = np.abs(values - values[0])
+    return np.maximum(1.0, np.where(np.isfinite(from_lag_1), from_lag_1, 0.0))
 
 
 def _median(decades: Floats, curve: GradientCurve) -> Floats:

@@ -9,6 +9,8 @@ Word = Literal["vanishing", "exploding", "both", "non-finite", "held", "cut", "n
 Kind = Literal["state", "output", "loss", "gradient"]
 SENTENCES = ("non_finite", "notes")
 """Of a stored curve, the fields that are lists of sentences; every other one is a leaf."""
+CUT = "cut: exactly zero; a stop_gradient or an unused state?"
+"""What is said of a gradient that is exactly zero at every lag."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,16 @@ class Verdict:
     decades: float
     lag: int
     leaf: str = "state"
+
+    @property
+    def severity(self) -> tuple[bool, float]:
+        """Sorts verdicts: not finite is the worst, then by how far the curve gets; noise is no distance.
+
+        Example:
+            >>> max(Verdict("both", 20.0, 3), Verdict("vanishing", -9.0, 7), key=lambda one: one.severity).word
+            'both'
+        """
+        return self.word == "non-finite", 0.0 if self.word in ("non-finite", "noise") else abs(self.decades)
 
     def __str__(self) -> str:
         what = "" if self.leaf == "state" else f"{self.leaf}: "

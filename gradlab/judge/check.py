@@ -160,7 +160,7 @@ def judge(
 
 def _told(finding: Finding, what: str) -> Finding:
     """A finding whose weights or data are not those of the baseline: regressed, with how far the curve moved."""
-    moved = finding.message if finding.status == "regressed" else f"the curve {finding.message}"
+    moved = f"the curves are {finding.message}" if finding.status == "unchanged" else finding.message
     return replace(finding, status="regressed", message=f"{what}; {moved}")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.judge.statistics import difference
 from gradlab.judge.suite import Scenario, log_spaced
 
 if TYPE_CHECKING:
@@ -110,12 +111,9 @@ def measure_population(scenario: Scenario, lags: Sequence[int]) -> Floats:
     return np.array([curve.summarised() for curve in curves])[:, np.asarray(lags) - 1]
 
 
-def difference(before: Floats, after: Floats) -> Floats:
-    """After - before, zero where both are the same infinity or both are not a number."""
-    with np.errstate(invalid="ignore"):
-        plain = after - before
-    same = (before == after) | (np.isnan(before) & np.isnan(after))
-    return np.where(same, 0.0, np.where(np.isnan(plain), np.inf, plain))
+def zero_parts(found: Measurement) -> list[str]:
+    """The times of training at which the gradient is exactly zero at every lag in every seed."""
+    return [name for name, part in found.parts.items() if np.isneginf(part.curves).all()]
 
 
 def _arithmetic(scenario: Scenario) -> AbstractContextManager[None]:
@@ -190,16 +188,18 @@ def sketch_examples(arrays: Mapping[str, NDArray[Any]], axes: Mapping[str, int])
 
 def _numbers(rows: NDArray[Any]) -> list[float]:
     """Size, root mean square, the mean over rows of each projection and, of several rows, its root mean square."""
-    values = np.abs(rows) if np.iscomplexobj(rows) else rows.astype(np.float64)
+    moduli = np.abs(rows) if np.iscomplexobj(rows) else rows.astype(np.float64)
+    # A phase is no modulus: of a complex array both parts are projected.
+    values = np.concatenate([rows.real, rows.imag], axis=1) if np.iscomplexobj(rows) else moduli
     directions = np.random.RandomState(values.shape[1]).standard_normal((_PROJECTIONS, values.shape[1]))
     # Relative to its largest entry, or the squares of a huge one would overflow.
-    top = float(np.abs(values).max(initial=0.0)) or 1.0
-    rms = top * float(np.sqrt(np.mean((values / top) ** 2))) if values.size else 0.0
+    top = float(np.abs(moduli).max(initial=0.0)) or 1.0
+    rms = top * float(np.sqrt(np.mean((moduli / top) ** 2))) if moduli.size else 0.0
     projections = values @ directions.T / np.sqrt(max(values.shape[1], 1))
     numbers = [rms, *projections.mean(axis=0)]
     if len(values) > 1:
         numbers += [*np.sqrt((projections**2).mean(axis=0))]
-    return [float(values.size), *(float(f"{number:.{_SKETCHED}g}") for number in numbers)]
+    return [float(rows.size), *(float(f"{number:.{_SKETCHED}g}") for number in numbers)]
 
 
 def _digest(arrays: Iterable[NDArray[Any]]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.errors import GradlabError
-from gradlab.gradient.curve import STATE
+from gradlab.gradient.curve import STATE, GradientCurve
 from gradlab.gradient.summary import Summary
 from gradlab.runs.store import Store, StoredRun
 
@@ -21,7 +21,7 @@ CURVES = ("task", "total", "direct")
 EVERY = 50
 """After so many runs progress is told."""
 _FIRST = ("task", "cell", "length", "hidden", "batch", "seed", "optimizer", "learning_rate", "clip", "steps")
-_ABOUT_FILES = ("store", "numerics", "cell_source")
+_ABOUT_FILES = ("store", "numerics", "cell_source", "task_source")
 _BUILT_IN = ("rnn", "lstm", "gru")
 
 
@@ -82,6 +82,10 @@ class Record:
         """Where NaN or infinity begins at a checkpoint, as sentences."""
         return list(self.log[self.marks[role]]["curves"][curve].get("non_finite", []))
 
+    def notes(self, role: str, curve: str = "task") -> list[str]:
+        """What a reader of the numbers at a checkpoint must know about them, a sentence each."""
+        return list(self.log[self.marks[role]]["curves"][curve].get("notes", []))
+
 
 def read(
     results: Path | str,
@@ -125,13 +129,9 @@ def _record(run: StoredRun) -> Record:
         return Record(run, [], {})
     if stored:
         return Record(run, log, {role: sorted(lines).index(int(stored[role]["step"])) for role in ROLES})
-    worst = max(range(len(log)), key=lambda index: _severity(log[index]))
+    verdicts = [Summary.from_dict(STATE, line["curves"]["task"][STATE]).verdict for line in log]
+    worst = max(range(len(log)), key=lambda index: verdicts[index].severity)
     return Record(run, log, {"initial": 0, "worst": worst, "final": len(log) - 1})
-
-
-def _severity(line: Mapping[str, Any]) -> float:
-    verdict = Summary.from_dict(STATE, line["curves"]["task"][STATE]).verdict
-    return np.inf if verdict.word == "non-finite" else abs(verdict.decades)
 
 
 def leaves_of(arrays: Mapping[str, np.ndarray], curve: str) -> list[str]:
@@ -154,6 +154,23 @@ def summarised(arrays: Mapping[str, np.ndarray], row: int, curve: str = "task", 
     at = f"{curve}/{leaf}"
     statistic = "q50" if np.any(arrays[f"{at}/dead"][row] > 0) else "typical"
     return np.asarray(arrays[f"{at}/{statistic}"][row], np.float64)
+
+
+def lags_of(arrays: Mapping[str, np.ndarray], row: int, curve: str = "task") -> int:
+    """How many lags a curve has at a checkpoint: where sequences differ in length, others may have more."""
+    examples = arrays.get(f"{curve}/examples")
+    stored = arrays[f"{curve}/{STATE}/typical"].shape[1]
+    return stored if examples is None else int(np.sum(np.asarray(examples[row], np.float64) > 0))
+
+
+def noise_lags(
+    arrays: Mapping[str, np.ndarray], row: int, curve: str = "task", leaf: str = STATE
+) -> NDArray[np.bool_]:
+    """Whether the value at each lag (T,) of a stored curve is rounding noise."""
+    line = summarised(arrays, row, curve, leaf)
+    stored = arrays.get(f"{curve}/{leaf}/noise")
+    noise = {} if stored is None else {leaf: np.asarray(stored[row], np.float64)}
+    return GradientCurve.of({leaf: line[:, None]}, noise=noise).is_noise(leaf)
 
 
 def grouped(records: Iterable[Record], *, without: Sequence[str] = ()) -> list[list[Record]]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _PLACED = ("task", "cell", "length", "seed", "params")
-_ABOUT_FILES = ("store", "numerics", "cell_source")
+_ABOUT_FILES = ("store", "numerics", "cell_source", "task_source")
 _TRAINING = ("batch", "optimizer", "learning_rate", "clip", "steps", "stop", "measure")
 """Fields that a probe of trained weights does not ask for."""
 _FIRST = ("hidden", "batch", "optimizer", "learning_rate", "clip", "steps")

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 MOST_RUNS = 100_000
 """A longer list is taken for a slip."""
-_DERIVED = ("cell_source",)
-"""Fields of a spec that follow from others."""
 
 
 class Axes(NamedTuple):
@@ -35,9 +33,9 @@ def table_of(path: Path | str, key: str, table: Mapping[str, Any]) -> dict[str, 
 
 
 def _fields() -> tuple[str, ...]:
-    from gradlab.runs.spec import RunSpec
+    from gradlab.runs.spec import DERIVED, RunSpec
 
-    return tuple(field.name for field in fields(RunSpec) if field.name not in _DERIVED)
+    return tuple(field.name for field in fields(RunSpec) if field.name not in DERIVED)
 
 
 def read_axes(path: Path | str, table: Mapping[str, Any], budget: dict[str, Any]) -> Axes:

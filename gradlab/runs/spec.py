@@ -4,13 +4,21 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import PurePath
 from typing import Any, SupportsIndex
 
 from gradlab.cells import Cell
 from gradlab.errors import GradlabError, unknown
-from gradlab.runs.variants import cell_variant, optimizer_variant, parse_float, spell, task_variant
+from gradlab.runs.variants import (
+    Variant,
+    cell_variant,
+    is_own,
+    optimizer_variant,
+    parse_float,
+    spell,
+    task_variant,
+)
 from gradlab.tasks import Task
 from gradlab.tasks.contract import check_length
 from gradlab.training.model import Model
@@ -33,6 +41,8 @@ _TRAINING = ("batch", "optimizer", "learning_rate", "clip", "stop", "measure")
 """Fields that say how to train, which a probe does not ask for."""
 _OF_PARAMS = ("hidden", "dtype", "seed")
 """Fields that a probe of trained weights takes from their run where they are not given."""
+DERIVED = ("cell_source", "task_source")
+"""Fields that follow from others: digests of the code of a cell and a task of one's own."""
 _LATER = {"omit": True}
 """Metadata of a field that was added later: at its default it is left out, so no existing run is renamed."""
 
@@ -84,6 +94,7 @@ class RunSpec:
     measure_batch: int = 64
     params: str | None = field(default=None, metadata=_LATER)
     cell_source: str | None = field(default=None, metadata=_LATER)
+    task_source: str | None = field(default=None, metadata=_LATER)
 
     def __post_init__(self) -> None:
         for name in _TEXTS:
@@ -99,7 +110,7 @@ class RunSpec:
         self._put(learning_rate=rate, clip=_clip_name(parse_clip(self.clip)))
         cell = cell_variant(self.cell)
         task = task_variant(self.task)
-        self._put(cell=cell.name, cell_source=cell.source, task=task.name)
+        self._put(cell=cell.name, cell_source=cell.source, task=task.name, task_source=task.source)
         self._put(optimizer=optimizer_variant(self.optimizer, rate).name)
         check_length(task.value, self.length, self.task)
         if self.params is not None:
@@ -138,14 +149,15 @@ class RunSpec:
         Raises:
             GradlabError: the user's own source has changed since this spec was made, which names the run.
         """
-        cell = cell_variant(self.cell)
-        if cell.source != self.cell_source:
-            raise GradlabError(f"the source of {self.cell} changed while this run was waiting: run it again")
-        return cell.value
+        return _unchanged(cell_variant(self.cell), self.cell_source)
 
     def build_task(self) -> Task:
-        """The task."""
-        return task_variant(self.task).value
+        """The task.
+
+        Raises:
+            GradlabError: as `build_cell`.
+        """
+        return _unchanged(task_variant(self.task), self.task_source)
 
     def model(self) -> Model:
         """Cell, readout and task."""
@@ -169,7 +181,7 @@ class RunSpec:
 
     def command(self) -> str:
         """The command that runs this spec: what differs from the defaults, spelt out."""
-        values = {name: value for name, value in asdict(self).items() if name != "cell_source"}
+        values = {name: value for name, value in asdict(self).items() if name not in DERIVED}
         changed = {name for name, value in values.items() if value != getattr(RunSpec, name)}
         probe = self.steps == 0 and changed.isdisjoint(_TRAINING)
         if self.params is not None:
@@ -240,8 +252,17 @@ def _positive(name: str, value: Any) -> float:
     return number
 
 
+def _unchanged(variant: Variant, source: str | None) -> Any:
+    """The object of a variant, if its source is what it was when it named the run."""
+    if variant.source != source:
+        raise GradlabError(f"the source of {variant.name} changed while this run was waiting: run it again")
+    return variant.value
+
+
 def _safe(variant: str) -> str:
-    """A variant as part of a file name; a user's cell goes by its own name, not by its path."""
+    """A variant as part of a file name; of one's own with the name of its file but no folder, as in `my.lstm`."""
     name, *rest = variant.split(":")
-    parts: Iterable[str] = rest if "." in name or "/" in name else [name, *rest]
-    return re.sub(r"[^a-z0-9._=-]+", "-", "-".join(parts).lower())[:80]
+    if is_own(name):
+        stem = PurePath(name).stem if name.endswith(".py") else name
+        name, rest = f"{stem}.{rest[0]}", rest[1:]
+    return re.sub(r"[^a-z0-9._=-]+", "-", "-".join([name, *rest]).lower())[:80]

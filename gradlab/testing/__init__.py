@@ -34,6 +34,7 @@ def assert_curve(
     dtype: str = "float32",
     seeds: int = 8,
     bless: bool = False,
+    allow_zero: bool = False,
 ) -> None:
     """Fail unless the gradient curve of a cell is the one in a baseline, by `gradlab check`'s tolerances.
 
@@ -45,10 +46,11 @@ def assert_curve(
         steps: training steps before a second look; 0 for none. learning_rate: of Adam.
         dtype: float32 or float64. seeds: compared one by one.
         bless: write the baseline and pass.
+        allow_zero: let a gradient pass that is exactly zero at every lag.
 
     Raises:
-        AssertionError: the curve changed, cannot be compared, or had no baseline.
-        GradlabError: an argument is wrong.
+        AssertionError: the curve changed, cannot be compared, had no baseline, or is exactly zero at every lag.
+        GradlabError: an argument is wrong, or what was measured is not fit for a baseline.
 
     Example:
         >>> assert_curve("rnn", baseline="no/such/folder/rnn.txt", length=10)
@@ -58,9 +60,11 @@ def assert_curve(
     """
     __tracebackhide__ = True
     from gradlab.errors import GradlabError
+    from gradlab.gradient.summary import CUT
     from gradlab.judge.baseline import paths_of
     from gradlab.judge.bless import bless as bless_scenarios
     from gradlab.judge.check import check
+    from gradlab.judge.measure import zero_parts
     from gradlab.runs.cache import use_cache
     from gradlab.runs.spec import RunSpec
 
@@ -72,13 +76,16 @@ def assert_curve(
     scenario = _scenario(cell, path.stem, RunSpec.from_dict(fields), seeds)
     use_cache(clean=False)
     if bless or not paths_of(path.parent, path.stem)[0].exists():
-        bless_scenarios([scenario], path.parent, "blessed by a test")
+        bless_scenarios([scenario], path.parent, "blessed by a test", allow_zero=allow_zero)
         if not bless:
             raise AssertionError(f"no baseline yet: {path} was written now; look at it, commit it and run again")
         return
     (judged,) = check("test", [scenario], path.parent).judged
     if judged.worst.status != "unchanged":
         raise AssertionError(_failure(judged, path))
+    cut = [] if judged.now is None or allow_zero else zero_parts(judged.now)
+    if cut:
+        raise AssertionError(f"{path.stem} is {CUT} ({', '.join(cut)}); allow_zero=True lets it pass")
 
 
 def _scenario(cell: Any, name: str, spec: Any, seeds: int) -> "Scenario":
@@ -122,7 +129,7 @@ def _table(judged: "Judged") -> Sequence[str]:
     import numpy as np
 
     from gradlab.judge.compare import tolerance
-    from gradlab.judge.measure import difference
+    from gradlab.judge.statistics import difference
 
     worst, old, now = judged.worst, judged.baseline, judged.now
     if worst.lag is None or old is None or now is None or worst.part not in now.parts or worst.lag not in now.lags:

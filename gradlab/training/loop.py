@@ -6,6 +6,7 @@ at any time; it does no I/O.
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +17,7 @@ from jax import Array
 
 from gradlab.cells import Params
 from gradlab.training.compiled import programs_for
+from gradlab.training.measuring import check_assumptions
 from gradlab.training.model import Model
 from gradlab.training.observe import Observation, Observer
 from gradlab.training.programs import compile_together, wait_for
@@ -129,7 +131,7 @@ def train_together(
     Raises:
         ValueError: the plans differ in more than that.
     """
-    if len({id(programs_for(model, plan)) for plan in plans}) > 1 or len({(p.steps, p.stop) for p in plans}) > 1:
+    if len({replace(plan, seed=0, learning_rate=1.0) for plan in plans}) > 1:
         raise ValueError("plans that are trained together differ in seed and learning rate alone")
     chunk = programs_for(model, plans[0]).chunks
     starts = [initial_params(model, plan) if own is None else own for plan, own in zip(plans, params, strict=True)]
@@ -187,6 +189,7 @@ class _Trainer:
         plan = self.plan
         state = start_state(plan, params)
         marks = sorted({0, plan.steps}) if plan.measure == "ends" else checkpoints(plan.steps)
+        check_assumptions(self.model, state.params, self.observer.batch)
         self.warm_up(state)
         yield self.look(state)
         looked = 0

@@ -10,15 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from gradlab.cells import Carry, Params
-from gradlab.cells.base import is_gated, pre_activation
-from gradlab.gradient.adjoint import Adjoint, adjoint, leaf_names
+from gradlab.cells import Carry, GatedCell, Params
+from gradlab.cells.base import pre_activation
+from gradlab.gradient.convert import to_curve
 from gradlab.gradient.curve import GradientCurve
-from gradlab.gradient.measure import Passes, counted_leaves, measured, to_curve, widened
-from gradlab.gradient.pullback import BY_MAGNITUDE, ONE_GROUP, Method
+from gradlab.gradient.passes import SAMPLE, Passes, Sample, measured, widened
 from gradlab.tasks import Batch
+from gradlab.training.measuring import curves_passes, direct_passes, memory_leaves
 from gradlab.training.model import Model
 from gradlab.training.programs import Program, in_float64
+from gradlab.training.unroll import takes_fast_path
 
 SATURATION_MARGIN = 0.01
 
@@ -59,9 +60,9 @@ class Observer:
         """An observer of a model on `batch`, whose sequences have the task's `length`."""
         return cls(
             batch,
-            passes(lambda method: curves_program(model, length, method)),
+            curves_passes(model, length),
             Program(gates_program(model)),
-            direct_passes(model),
+            None if model.task.readout == "last" else direct_passes(model),
             memory_leaves(model),
         )
 
@@ -79,73 +80,36 @@ class Observer:
         given = (params, self.batch)
         first = [self.curves.one_group, self.gates, *(() if self.direct is None else (self.direct.one_group,))]
         native = [partial(program.compiled, *given) for program in first]
-        wide = in_float64(lambda: self.curves.one_group.compiled(*jax.tree.map(widened, given)))
-        return [*native, wide]
+        return [*native, in_float64(lambda: self.curves.reverse.compiled(*self.sample_of(params)))]
+
+    def sample_of(self, params: Params) -> Any:
+        """What the float64 pass over some examples will be given, with zeros for gradients."""
+        count = min(SAMPLE, self.batch.inputs.shape[1])
+        results = jax.eval_shape(self.curves.one_group.function, params, self.batch)
+        g = {name: jnp.zeros((*found.g.shape[:-1], count)) for name, found in results.items()}
+        return jax.tree.map(widened, self.curves.part(Sample(np.arange(count), g), params, self.batch))
+
+    @property
+    def programs(self) -> list[Program]:
+        """Everything that `observe` may call."""
+        each = (self.curves,) if self.direct is None else (self.curves, self.direct)
+        return [self.gates, *(program for passes in each for program in passes.programs)]
 
     @property
     def compile_seconds(self) -> float:
         """Time spent compiling so far."""
-        programs = [*self.curves, self.gates, *(self.direct or ())]
-        return sum(program.compile_seconds for program in programs)
-
-
-def passes(measure: Callable[[Method], Callable[..., Any]]) -> Passes[Program]:
-    """The compiled programs of a measurement by each method."""
-    return Passes(Program(measure(ONE_GROUP)), Program(measure(BY_MAGNITUDE)))
-
-
-def memory_leaves(model: Model) -> tuple[str, ...]:
-    """The leaves of the state that count as memory."""
-    carry = jax.eval_shape(lambda: model.cell.carry(model.init(0)["cell"], 1))
-    return counted_leaves(model.cell, leaf_names(carry)[0])
-
-
-def curves_program(
-    model: Model, length: int, method: Method = ONE_GROUP
-) -> Callable[[Params, Batch], dict[str, Adjoint]]:
-    """(params, batch) -> the adjoint of the `task` curve, and of the `total` one where it differs."""
-    at = model.task.task_curve(length)
-
-    def program(params: Params, batch: Batch) -> dict[str, Adjoint]:
-        def curve(at: int | None) -> Adjoint:
-            def loss(outputs: Array) -> Array:
-                return model.read(params, outputs, batch)
-
-            last = model.task.readout == "last"
-            return adjoint(model.cell, params["cell"], batch.inputs, loss, at=at, last=last, method=method)
-
-        return {"task": curve(at)} | ({} if at is None else {"total": curve(None)})
-
-    return program
-
-
-def direct_program(model: Model, method: Method = ONE_GROUP) -> Callable[[Params, Batch], dict[str, Adjoint]]:
-    """(params, batch) -> the first term of the adjoint alone, as `direct`."""
-
-    def program(params: Params, batch: Batch) -> dict[str, Adjoint]:
-        def loss(outputs: Array) -> Array:
-            return model.read(params, outputs, batch)
-
-        found = adjoint(model.cell, params["cell"], batch.inputs, loss, kind="direct", method=method)
-        return {"direct": found}
-
-    return program
-
-
-def direct_passes(model: Model) -> Passes[Program] | None:
-    """The compiled programs of the direct gradient; None where the loss reads the last output alone.
-
-    There it is the total at lag 1 and zero beyond.
-    """
-    return None if model.task.readout == "last" else passes(partial(direct_program, model))
+        return sum(program.compile_seconds for program in self.programs)
 
 
 def gates_program(model: Model) -> Callable[[Params, Batch], dict[str, Array]]:
-    """(params, batch) -> mean and saturation of every gate, as an array of two."""
+    """(params, batch) -> mean and saturation of every gate, as an array of two.
+
+    Nothing of a cell whose `step` does more than its parts say: its gates are not those of the parts.
+    """
     cell = model.cell
 
     def program(params: Params, batch: Batch) -> dict[str, Array]:
-        if not is_gated(cell):
+        if not takes_fast_path(cell, params["cell"], batch.inputs) or not _states_gates(cell):
             return {}
         bounds = cell.gate_bounds()
 
@@ -160,6 +124,11 @@ def gates_program(model: Model) -> Callable[[Params, Batch], dict[str, Array]]:
         return jax.tree.map(lambda rows: jnp.mean(rows, axis=0), stats)
 
     return program
+
+
+def _states_gates(cell: GatedCell) -> bool:
+    # What training needs of a cell of one's own is less than this.
+    return hasattr(cell, "gate_values") and hasattr(cell, "gate_bounds")
 
 
 def _stats(value: Array, low: float, high: float) -> Array:

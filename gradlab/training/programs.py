@@ -23,6 +23,7 @@ class Program:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
         self._jitted = jax.jit(function)
         self._compiled: dict[Any, Any] = {}
         self.compile_seconds = 0.0
@@ -48,13 +49,34 @@ class Program:
     def compiled(self, *arguments: Any) -> Any:
         """The executable for the shapes and dtypes of these arguments, compiled now if it is new."""
         leaves, treedef = jax.tree.flatten(arguments)
+        precision = product_precision()
         # What is made from a seed alone has the same arguments in float32 and float64.
-        key = (_x64(), treedef, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
+        key = (_x64(), precision, treedef, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
         if key not in self._compiled:
             started = time.perf_counter()
-            self._compiled[key] = self._jitted.lower(*arguments).compile()
+            with jax.default_matmul_precision(precision):
+                self._compiled[key] = self._jitted.lower(*arguments).compile()
             self.compile_seconds += time.perf_counter() - started
         return self._compiled[key]
+
+
+def product_precision(platform: str | None = None) -> str | None:
+    """What matrix products of float32 are asked to be computed in; None leaves it to XLA.
+
+    A GPU would round the factors to 11 bits (TF32), which shows in a gradient after a few timesteps, so there it
+    is all of float32 unless jax was told otherwise (`JAX_DEFAULT_MATMUL_PRECISION`). A CPU has nothing less.
+
+    Args:
+        platform: cpu, gpu, ...; that of the default device where None.
+
+    Example:
+        >>> product_precision("cpu"), product_precision("gpu")
+        (None, 'highest')
+    """
+    chosen: str | None = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    if chosen is not None:
+        return chosen
+    return None if (platform or jax.default_backend()) == "cpu" else "highest"
 
 
 def compile_together(*compilations: Callable[[], Any]) -> float:
@@ -63,11 +85,11 @@ def compile_together(*compilations: Callable[[], Any]) -> float:
     Args:
         compilations: each compiles one program, such as `partial(program.compiled, *arguments)`.
     """
-    # The switch to float64 is kept per thread, so the threads that compile are told of it.
-    x64 = _x64()
+    # What jax is told in a `with` is kept per thread, so the threads that compile are told of it too.
+    x64, precision = _x64(), product_precision()
 
     def compile_one(compilation: Callable[[], Any]) -> None:
-        with jax.enable_x64(x64):
+        with jax.enable_x64(x64), jax.default_matmul_precision(precision):
             compilation()
 
     started = time.perf_counter()
@@ -93,6 +115,6 @@ def _x64() -> bool:
 def wait_for(result: Any) -> Any:
     """Block until arrays are there, yet let Ctrl-C through at once, which waiting inside XLA does not."""
     for leaf in jax.tree.leaves(result):
-        while not leaf.is_ready():
+        while not getattr(leaf, "is_ready", lambda: True)():  # a key comes with the arrays beside it
             time.sleep(0.001)
     return result
