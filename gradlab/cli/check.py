@@ -78,8 +78,10 @@ def check(
         write_junit(junit_xml, found, allowed)
     overlays = _overlays(found)
     for verdict in found:
+        missing = any(one.status == "missing" for judged in verdict.judged for one in judged.findings)
+        advice = "rename it where its scenario was renamed, else delete it" if missing else "delete it"
         for name in verdict.unasked:
-            screen.warn(f"{verdict.folder}/{name}.json is of no scenario of {verdict.suite}: delete it")
+            screen.warn(f"{verdict.folder}/{name}.json is of no scenario of {verdict.suite}: {advice}")
     if shape == "json":
         screen.raw(dumps(verdicts.as_json(found, code, [str(path) for path in overlays]), indent=1))
     else:

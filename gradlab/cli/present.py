@@ -13,6 +13,8 @@ from gradlab.report.findings import together
 from gradlab.report.records import lags_of, noise_lags, row_of, summarised
 from gradlab.runs.attempt import DONE
 from gradlab.runs.jsonable import jsonable, number
+from gradlab.runs.labels import VERSIONS, plain, said, varying
+from gradlab.runs.listing import SPEC_NUMBERS
 from gradlab.runs.store import StoredRun
 
 Record = Mapping[str, Any]
@@ -157,28 +159,38 @@ def _series(arrays: Mapping[str, Any], marks: Mapping[str, Any]) -> tuple[dict[s
 def show_grid(screen: Screen, records: Sequence[Record]) -> None:
     """One row for each run and leaf at its last checkpoint, then intervals over seeds."""
     screen.heading(f"{len(records)} runs, at their last checkpoint (task curve)")
-    columns = ("cell", "length", "seed", *_COLUMNS[1:], "status")
-    rows = [row for record in records for row in _grid_rows(record)]
+    fields = _varying(records)
+    columns = ("cell", "length", *(name.replace("_", " ") for name in fields), "seed", *_COLUMNS[1:], "status")
+    rows = [row for record in records for row in _grid_rows(record, fields)]
     # A column that says the same in every row says nothing.
     kept = [i for i, name in enumerate(columns) if name not in ("seed", "status") or len({r[i] for r in rows}) > 1]
     screen.table(
-        [columns[i] for i in kept], [[row[i] for i in kept] for row in rows], right=_NUMERIC, fold=_FOLDED
+        [columns[i] for i in kept],
+        [[row[i] for i in kept] for row in rows],
+        right=(*_NUMERIC, *(name.replace("_", " ") for name in SPEC_NUMBERS)),
+        fold=_FOLDED,
     )
     screen.line(_UNITS, "dim")
-    said = [
+    notes = [
         record["summary"]["final"]["curves"]["task"].get("notes", [])
         for record in records
         if record.get("summary")
     ]
-    for note in together(said, "runs"):
+    for note in together(notes, "runs"):
         screen.line(note)
     show_seeds(screen, records)
 
 
-def _grid_rows(record: Record) -> list[list[str]]:
+def _varying(records: Sequence[Record]) -> list[str]:
+    """The fields in which the runs of a table differ, but for those that every table has."""
+    about = ("cell", "length", "seed", "store", *VERSIONS)
+    return varying([record["spec"] for record in records], without=about)
+
+
+def _grid_rows(record: Record, fields: Sequence[str]) -> list[list[str]]:
     """A row for each leaf of a run, or one that has only its status."""
     spec, marks = record["spec"], record.get("summary")
-    start = [spec["cell"], f"{spec['length']}", f"{spec['seed']}"]
+    start = [spec["cell"], f"{spec['length']}", *(plain(spec.get(name)) for name in fields), f"{spec['seed']}"]
     if not marks:
         return [[*start, *["-"] * 7, record["status"]]]
     leaves = marks["final"]["curves"]["task"]
@@ -187,7 +199,7 @@ def _grid_rows(record: Record) -> list[list[str]]:
 
 def show_seeds(screen: Screen, records: Sequence[Record]) -> None:
     """The table over seeds, for settings with at least two of them."""
-    rows = seed_rows(records)
+    rows, fields = seed_rows(records), _varying(records)
     if not rows:
         return
     screen.heading("over seeds (mean, 95 % interval from 3 seeds on; state of the task curve)")
@@ -198,30 +210,34 @@ def show_seeds(screen: Screen, records: Sequence[Record]) -> None:
         for when in ("initial", "worst", "final") if row["trained"] else ("initial",):
             numbers = row[when]
             name = f"{row['cell']} {row['length']}"
+            name = ", ".join([name, *(said(field, row[field]) for field in fields)])
             shown.append(
                 [name, when, str(numbers["span"]), str(numbers["slope"]), numbers["verdict"], solved, steps]
             )
             solved, steps = "", ""
-    columns = ("cell, length", "at", "span", "slope", "verdict", "solved", "training steps")
+    named = ", ".join(["cell, length", *(name.replace("_", " ") for name in fields)])
+    columns = (named, "at", "span", "slope", "verdict", "solved", "training steps")
     screen.table(columns, shown, fold=columns)
 
 
 def seed_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
     """For each setting with at least two seeds, what they say together."""
+    fields = _varying(records)
     groups: dict[str, list[Record]] = {}
     for record in records:
         asked = {key: value for key, value in record["spec"].items() if key != "seed"}
         if record.get("summary"):
             groups.setdefault(str(sorted(asked.items())), []).append(record)
-    return [_seed_row(group) for group in groups.values() if len(group) > 1]
+    return [_seed_row(group, fields) for group in groups.values() if len(group) > 1]
 
 
-def _seed_row(group: Sequence[Record]) -> dict[str, Any]:
+def _seed_row(group: Sequence[Record], fields: Sequence[str]) -> dict[str, Any]:
     spec, ended = group[0]["spec"], [record for record in group if record["status"] in DONE]
     row: dict[str, Any] = {
         "task": spec["task"],
         "cell": spec["cell"],
         "length": spec["length"],
+        **{name: spec.get(name) for name in fields},
         "seeds": len(group),
         "ended": len(ended),
         "trained": spec["steps"] > 0,
@@ -239,9 +255,9 @@ def _seed_row(group: Sequence[Record]) -> dict[str, Any]:
 def as_json(records: Sequence[Record]) -> dict[str, Any]:
     """The object of `--json`: the runs, and the table over seeds."""
 
-    def plain(value: Any) -> Any:
+    def bare(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
+            return {key: bare(item) for key, item in value.items()}
         return vars(value) if hasattr(value, "__dataclass_fields__") else value
 
-    return jsonable({"runs": list(records), "seeds": [plain(row) for row in seed_rows(records)]})
+    return jsonable({"runs": list(records), "seeds": [bare(row) for row in seed_rows(records)]})

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradlab.errors import GradlabError
 from gradlab.gradient.summary import CUT
-from gradlab.judge.baseline import Baseline, Unreadable, read_baseline, write_baseline
+from gradlab.judge.baseline import Baseline, Unreadable, read_baseline, stored_name, write_baseline
 from gradlab.judge.check import Judged, Tell, environment_now, judge
 from gradlab.judge.compare import CHAOTIC, Finding, judge_samples, tolerance
 from gradlab.judge.measure import (
@@ -124,12 +124,12 @@ def _refuse_population(scenario: Scenario, population: Floats) -> None:
 def _change(scenario: Scenario, folder: Path, now: Measurement, environment: dict[str, str]) -> Judged:
     """How the baseline that is there judges what is about to replace it."""
     try:
-        old = read_baseline(folder, scenario.name)
+        old = read_baseline(folder, stored_name(folder, scenario))
     except Unreadable as problem:
         return Judged(scenario.name, [Finding(scenario.name, "all", "unreadable", str(problem))])
     if old is None:
         return Judged(scenario.name, [Finding(scenario.name, "all", "missing", "new")])
-    if dict(old.config) != dict(scenario.config):
+    if scenario.in_its_words(old.config) != dict(scenario.config):
         return Judged(
             scenario.name, [Finding(scenario.name, "all", "incomparable", "other settings")], [], old, now
         )

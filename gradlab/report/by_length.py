@@ -13,6 +13,7 @@ from gradlab.report.reach import by_length, solved
 from gradlab.report.records import ROLES, Record, grouped, named
 from gradlab.report.tables import markdown
 from gradlab.runs.jsonable import number
+from gradlab.runs.labels import VERSIONS
 
 ROWS = 80
 _CONSTANT = ("task", "cell", "length")
@@ -64,9 +65,10 @@ def _varying(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def constant(records: Sequence[Record]) -> dict[str, Any]:
-    """The fields that all runs share, but for the seed."""
+    """The fields that all runs share, but for the seed and the versions of the code."""
     settings = [record.setting for record in records]
-    return {name: value for name, value in settings[0].items() if all(one.get(name) == value for one in settings)}
+    fields = {name: value for name, value in settings[0].items() if name not in VERSIONS}
+    return {name: value for name, value in fields.items() if all(one.get(name) == value for one in settings)}
 
 
 def _numbers(runs: Sequence[Record], role: str) -> Iterator[tuple[str, Any]]:

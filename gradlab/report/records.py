@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from gradlab.errors import GradlabError
 from gradlab.gradient.curve import STATE, GradientCurve
 from gradlab.gradient.summary import Summary
+from gradlab.runs.labels import BUILT_IN, VERSIONS
+from gradlab.runs.labels import labels as setting_labels
 from gradlab.runs.store import Store, StoredRun
 
 Floats = NDArray[np.float64]
@@ -21,8 +23,7 @@ CURVES = ("task", "total", "direct")
 EVERY = 50
 """After so many runs progress is told."""
 _FIRST = ("task", "cell", "length", "hidden", "batch", "seed", "optimizer", "learning_rate", "clip", "steps")
-_ABOUT_FILES = ("store", "numerics", "cell_source", "task_source")
-_BUILT_IN = ("rnn", "lstm", "gru")
+_ABOUT_FILES = ("store", *VERSIONS)
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,9 @@ class Record:
 
     @property
     def setting(self) -> dict[str, Any]:
-        """What was asked but for the seed; runs that share it are averaged over seeds."""
-        return {name: value for name, value in self.config.items() if name != "seed"}
+        """What was asked but for the seed, and by which code; runs that share it are averaged over seeds."""
+        asked = {name: value for name, value in self.config.items() if name != "seed"}
+        return asked | {name: self.run.config.get(name) for name in VERSIONS}
 
     @property
     def seed(self) -> int:
@@ -194,27 +196,13 @@ def _order(record: Record) -> tuple[Any, ...]:
     """Tasks, then probes after training, then built-in cells in their usual order, then lengths."""
     config = record.config
     name = str(config["cell"]).partition(":")[0]
-    rank = _BUILT_IN.index(name) if name in _BUILT_IN else len(_BUILT_IN)
+    rank = BUILT_IN.index(name) if name in BUILT_IN else len(BUILT_IN)
     return (config["task"], not record.trained, rank, config["cell"], config["length"], str(record.setting))
-
-
-def cell_label(cell: str) -> str:
-    """How a cell variant is written in titles.
-
-    Example:
-        >>> cell_label("lstm"), cell_label("rnn:gain=0.5"), cell_label("./my.py:MyCell:gain=2")
-        ('LSTM', 'RNN gain=0.5', 'MyCell gain=2')
-    """
-    name, *rest = cell.split(":")
-    if name in _BUILT_IN:
-        return " ".join([name.upper(), *rest])
-    return " ".join(rest if "/" in name or "." in name else [name, *rest]) or name
 
 
 def labels(groups: Sequence[Sequence[Record]], *, without: Sequence[str] = ()) -> list[str]:
     """A short name for each setting: its cell, and what tells it from the others with that cell."""
-    settings = [group[0].setting for group in groups]
-    return [_label(setting, settings, ("task", "cell", "length", *without)) for setting in settings]
+    return setting_labels([group[0].setting for group in groups], without=without)
 
 
 def named(groups: Sequence[Sequence[Record]], *, without: Sequence[str] = ()) -> list[str]:
@@ -226,22 +214,3 @@ def named(groups: Sequence[Sequence[Record]], *, without: Sequence[str] = ()) ->
         mine = [index for index, other in enumerate(places) if other == place]
         names |= dict(zip(mine, labels([groups[index] for index in mine], without=without), strict=True))
     return [names[index] for index in range(len(groups))]
-
-
-def _label(setting: Mapping[str, Any], settings: Sequence[Mapping[str, Any]], known: Sequence[str]) -> str:
-    rivals = [other for other in settings if all(other[name] == setting[name] for name in ("task", "cell"))]
-    alike = [other for other in rivals if bool(other["steps"]) == bool(setting["steps"])]
-    words = [cell_label(setting["cell"])]
-    if not setting["steps"] and len(alike) < len(rivals):
-        words.append("probe")
-    for name in setting:
-        against = rivals if name in ("hidden", "dtype") else alike
-        if name not in known and len({str(other.get(name)) for other in against}) > 1:
-            value = f"{setting[name]:g}" if isinstance(setting[name], float) else str(setting[name])
-            said = _origin(value) if name == "params" else f"{name.replace('_', ' ')} {value}"
-            words.append(f"{value} training steps" if name == "steps" else said)
-    return ", ".join(words)
-
-
-def _origin(params: str) -> str:
-    return "initial weights" if params == "none" else f"weights of {params}"

@@ -79,12 +79,24 @@ def said(name: str, value: Any) -> str:
         >>> said("steps", 100), said("learning_rate", 0.01), said("cell_source", "0123456789abcdef")
         ('100 training steps', 'learning rate 0.01', 'source 01234567')
     """
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = plain(value)
     if name == "params":
         return "initial weights" if text == "none" else f"weights of {text}"
     if name in ("cell_source", "task_source"):
         return f"{'source' if name == 'cell_source' else 'source of the task'} {text[:8]}"
     return f"{text} training steps" if name == "steps" else f"{name.replace('_', ' ')} {text}"
+
+
+def plain(value: Any) -> str:
+    """The value of a field as a table has it: numbers that differ never look alike.
+
+    Example:
+        >>> plain(0.010), plain(0.0100000001), plain("norm:1")
+        ('0.01', '0.0100000001', 'norm:1')
+    """
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        return f"{value:g}"
+    return str(value)
 
 
 def _apart(setting: Mapping[str, Any], settings: Sequence[Mapping[str, Any]], known: Sequence[str]) -> list[str]:

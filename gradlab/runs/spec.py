@@ -136,7 +136,7 @@ class RunSpec:
     def id(self) -> str:
         """`<task>-<cell>-T<length>-s<seed>-<hash8>`, made of [a-z0-9._=-] but for the T."""
         digest = hashlib.blake2b(json.dumps(self.config()).encode(), digest_size=4).hexdigest()
-        return f"{_safe(self.task)}-{_safe(self.cell)}-T{self.length}-s{self.seed}-{digest}"
+        return f"{part_of_name(self.task)}-{part_of_name(self.cell)}-T{self.length}-s{self.seed}-{digest}"
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -259,10 +259,18 @@ def _unchanged(variant: Variant, source: str | None) -> Any:
     return variant.value
 
 
-def _safe(variant: str) -> str:
-    """A variant as part of a file name; of one's own with the name of its file but no folder, as in `my.lstm`."""
+def part_of_name(variant: str, *, origin: bool = True) -> str:
+    """A variant as part of a file name.
+
+    Args:
+        origin: of one's own, say the name of the file or module too.
+
+    Example:
+        >>> part_of_name("rnn:gain=0.5"), part_of_name("my.py:LSTM"), part_of_name("my.py:LSTM", origin=False)
+        ('rnn-gain=0.5', 'my.lstm', 'lstm')
+    """
     name, *rest = variant.split(":")
-    if is_own(name):
+    if is_own(name) and rest:
         stem = PurePath(name).stem if name.endswith(".py") else name
-        name, rest = f"{stem}.{rest[0]}", rest[1:]
+        name, rest = f"{stem}.{rest[0]}" if origin else rest[0], rest[1:]
     return re.sub(r"[^a-z0-9._=-]+", "-", "-".join([name, *rest]).lower())[:80]

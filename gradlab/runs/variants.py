@@ -8,6 +8,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -100,6 +101,28 @@ def _resolve(text: str, kind: str, registry: Mapping[str, Callable[..., Any]], *
     if rest[1:]:
         raise GradlabError(f"{kind} `{path}` is an object, not a class or function: it takes no options")
     return Variant(factory, path, source)
+
+
+def as_said(text: str) -> str:
+    """A variant as it was written, in one spelling, whatever the defaults of its options are.
+
+    Example:
+        >>> as_said(" lstm:gain=2.0:forget_bias=1e0"), as_said("./my.py:Cell:on=True")
+        ('lstm:forget_bias=1:gain=2', 'my.py:Cell:on=true')
+    """
+    name, *rest = text.strip().split(":")
+    head = [own_name(name), *rest[:1]] if is_own(name) else [name]
+    pairs = sorted(part.partition("=") for part in rest[len(head) - 1 :])
+    return ":".join([*head, *(f"{key}{equals}{_respelt(value)}" for key, equals, value in pairs)])
+
+
+def _respelt(text: str) -> str:
+    """A value in the spelling of its kind, as far as the text alone tells the kind."""
+    for kind in (int, float):
+        with suppress(ValueError, OverflowError):
+            value = kind(text)
+            return spell(value) if math.isfinite(value) else text
+    return text.lower() if text.lower() in _BOOLS else text
 
 
 def _is_from(module: Any, name: str, value: Any) -> bool:

@@ -73,7 +73,7 @@ def assert_curve(
         raise GradlabError(f"baseline is `{baseline}`: give the path of a JSON file")
     fields = {"task": task, "length": length, "hidden": hidden, "batch": batch, "measure_batch": batch}
     fields |= {"steps": steps, "learning_rate": learning_rate, "dtype": dtype, "stop": "never"}
-    scenario = _scenario(cell, path.stem, RunSpec.from_dict(fields), seeds)
+    scenario = _scenario(cell, path.stem, RunSpec.from_dict(fields), fields, seeds)
     use_cache(clean=False)
     if bless or not paths_of(path.parent, path.stem)[0].exists():
         bless_scenarios([scenario], path.parent, "blessed by a test", allow_zero=allow_zero)
@@ -88,23 +88,23 @@ def assert_curve(
         raise AssertionError(f"{path.stem} is {CUT} ({', '.join(cut)}); allow_zero=True lets it pass")
 
 
-def _scenario(cell: Any, name: str, spec: Any, seeds: int) -> "Scenario":
-    """The scenario of a cell that is an object or a variant."""
+def _scenario(cell: Any, name: str, spec: Any, said: dict[str, Any], seeds: int) -> "Scenario":
+    """The scenario of a cell that is an object or a variant; `said`: the other fields as they were given."""
     from gradlab.judge.suite import scenario_of
 
     if isinstance(cell, str):
-        return replace(scenario_of(replace(spec, cell=cell), paired=seeds), name=name)
+        asked = scenario_of(replace(spec, cell=cell), seeds, said=said | {"cell": cell}, name=name)
+        return replace(asked, former="")
     from gradlab.errors import GradlabError
     from gradlab.training.model import Model
 
     missing = [part for part in ("init", "carry", "step") if not callable(getattr(cell, part, None))]
     if missing:
         raise GradlabError(f"cell {cell!r} has no {', '.join(missing)}: a cell needs init, carry and step")
-    scenario = scenario_of(spec, paired=seeds)
+    scenario = replace(scenario_of(spec, seeds, said=said, name=name), former="")
     label = getattr(cell, "__name__", type(cell).__qualname__)
     return replace(
         scenario,
-        name=name,
         config=dict(scenario.config) | {"cell": label},
         build=lambda: (Model(cell, spec.build_task(), spec.hidden), spec.plan()),
     )
