@@ -28,7 +28,7 @@ def _as_array(path: Any, leaf: Any) -> Any:
         return leaf
     if not isinstance(leaf, (bool, int, float, complex, np.ndarray, np.generic)) or np.asarray(leaf).dtype == object:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        raise GradlabError(f"parameter `{name}` is a {type(leaf).__name__}: give arrays or numbers")
+        raise GradlabError(f"parameter `{name}` is of type {type(leaf).__name__}: give arrays or numbers")
     return jnp.asarray(leaf, jnp.result_type(leaf))  # its dtype, once and for all, as a number of Python has none
 
 
