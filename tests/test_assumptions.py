@@ -339,6 +339,13 @@ def test_a_state_that_is_given_has_a_row_for_each_example_too():
         of.check_cell(cell, params, inputs, cell.carry(params, 5))
 
 
+def test_a_state_without_floats_is_left_to_the_adjoint():
+    cell = Plain()
+    params, inputs, _ = setting(cell)
+    of.check_cell(cell, params, inputs, {"t": jnp.zeros(B, int)})
+    assert of.examples_meet(cell, params, {"t": jnp.zeros(B, int)}, inputs[0]) is None
+
+
 def test_an_empty_leaf_is_no_breach():
     cell = Own(lambda batch_size: {"n": jnp.zeros((batch_size, 0)), "m": jnp.zeros(0)})
     of.check_cell(cell, *setting(cell))

@@ -164,8 +164,8 @@ FAULTS = (
         "updates never applied",
         "the run does not train",
         STEP,
-        "params = optax.apply_updates(state.params, updates)",
-        "params = state.params",
+        "params = optax.apply_updates(trained, updates)",
+        "params = trained",
     ),
     one(
         "ascends", "the sign of the update", STEP, "update * state.learning_rate", "-update * state.learning_rate"

@@ -9,7 +9,7 @@ A built-in cell is a linear part and an elementwise part,
 from which `step` follows. Whoever only measures needs `step` alone.
 """
 
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard, TypeVar
 
 import jax.numpy as jnp
 from jax import Array
@@ -34,8 +34,9 @@ class Cell(Protocol):
 class GatedCell(Cell, Protocol):
     """A cell that states its linear and its elementwise part, which makes training fast.
 
-    `params` holds `w_x` (I, G·H), `w_h` (H, G·H) and `b` (G·H,); the state is a dict whose leaf `h`
-    is also the output.
+    `params` is a dict with `w_x` (I, G·H), `w_h` (H, G·H) and `b` (G·H,); the state is a dict whose leaf `h`
+    is also the output. Its `step` has to be `gated_step(self, params, carry, x_t)`: where it does anything else, it
+    alone is what is trained, as of any other cell.
     """
 
     def recurrent_bias(self, params: Params) -> Array | None:
@@ -75,7 +76,7 @@ def gated_step(cell: GatedCell, params: Params, carry: Carry, x_t: Array) -> tup
 
 
 def is_gated(cell: Any) -> TypeGuard[GatedCell]:
-    """Whether a cell states its two parts and so can take the fast path.
+    """Whether a cell states its two parts; that its `step` does nothing more, they do not say.
 
     Example:
         >>> from gradlab.cells import CELLS
@@ -83,3 +84,27 @@ def is_gated(cell: Any) -> TypeGuard[GatedCell]:
         (True, False)
     """
     return all(hasattr(cell, part) for part in ("recurrent_bias", "join", "gates"))
+
+
+Class = TypeVar("Class", bound=type)
+_STEPS: dict[type, Any] = {}
+
+
+def steps_by_parts(cell_class: Class) -> Class:
+    """Note of a class that its `step`, as it is written, is `gated_step` and nothing more."""
+    _STEPS[cell_class] = vars(cell_class)["step"]
+    return cell_class
+
+
+def is_built_in(cell: Any) -> bool:
+    """Whether the `step` of a cell is known to be `gated_step`: no subclass is, nor what was given another `step`.
+
+    Example:
+        >>> from gradlab.cells import CELLS
+        >>> class Mine(type(CELLS["gru"]())):
+        ...     pass
+        >>> is_built_in(CELLS["gru"]()), is_built_in(Mine(CELLS["gru"]().scheme))
+        (True, False)
+    """
+    kind = type(cell)
+    return kind in _STEPS and kind.step is _STEPS[kind] and "step" not in vars(cell)

@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gradlab.cells.base import Carry, Params, gated_step, zero_carry
+from gradlab.cells.base import Carry, Params, gated_step, steps_by_parts, zero_carry
 from gradlab.cells.initializers import Scheme, chrono_bias
 
 
+@steps_by_parts
 @dataclass(frozen=True)
 class GRU:
     """hₜ = (1 - zₜ) ⊙ nₜ + zₜ ⊙ hₜ₋₁, yₜ = hₜ. Made by `gru`."""

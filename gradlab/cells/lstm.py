@@ -20,11 +20,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gradlab.cells.base import Carry, Params, gated_step, zero_carry
+from gradlab.cells.base import Carry, Params, gated_step, steps_by_parts, zero_carry
 from gradlab.cells.initializers import Scheme, chrono_bias
 from gradlab.errors import GradlabError
 
 
+@steps_by_parts
 @dataclass(frozen=True)
 class LSTM:
     """cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ, hₜ = oₜ ⊙ tanh(cₜ), yₜ = hₜ. Made by `lstm`."""

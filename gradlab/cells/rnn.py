@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gradlab.cells.base import Carry, Params, gated_step, zero_carry
+from gradlab.cells.base import Carry, Params, gated_step, steps_by_parts, zero_carry
 from gradlab.cells.initializers import Scheme
 from gradlab.errors import GradlabError, unknown
 
@@ -19,6 +19,7 @@ _ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid
 _BOUNDS = {"tanh": (-1.0, 1.0), "relu": (0.0, float("inf")), "sigmoid": (0.0, 1.0)}
 
 
+@steps_by_parts
 @dataclass(frozen=True)
 class RNN:
     """hₜ = φ(preₜ), preₜ = zₜ + rₜ, yₜ = hₜ; one gate block. Made by `rnn`."""

@@ -32,15 +32,18 @@ class Single:
     def carry_out(self) -> int:
         """Run it unless it is done, show it, and return the exit code."""
         from gradlab.cli.app import INTERRUPTED
-        from gradlab.runs.execute import run
+        from gradlab.runs.execute import run, usable_shards
 
         tell_related(self.screen, self.store.check(self.screen.warn), [self.spec])
         use_cache()
-        shards = devices_for(self.spec.batch) if self.spec.steps > 0 else 1
         there = self.store.completed(self.spec.id, self.spec.config())
         if there is not None and self.rerun:
             self.store.reopen(self.spec.id)
         if there is None or self.rerun:
+            devices = devices_for(self.spec.batch) if self.spec.steps > 0 else 1
+            shards = usable_shards(self.spec, devices)
+            if shards < devices and not self.quiet:
+                self.screen.note(f"not split over {devices} devices: the examples of a batch depend on each other")
             with self.screen.progress() as progress, Interrupts() as interrupts:
                 try:
                     observe = self._begin(progress, interrupts, shards)

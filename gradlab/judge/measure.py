@@ -13,6 +13,7 @@ from gradlab.judge.statistics import difference
 from gradlab.judge.suite import Scenario, log_spaced
 
 if TYPE_CHECKING:
+    from gradlab.tasks import Batch
     from gradlab.training.model import Model
     from gradlab.training.seeds import Look, Seen
     from gradlab.training.step import Plan
@@ -125,10 +126,16 @@ def _arithmetic(scenario: Scenario) -> AbstractContextManager[None]:
 
 def _axes(model: "Model", plan: "Plan") -> dict[str, int]:
     """Of each array of a batch the axis of the examples."""
-    from gradlab.runs.arrays import flatten_params
     from gradlab.training.step import batch_axes
 
-    return flatten_params(batch_axes(model.task, plan.measure_batch, plan.length)._asdict())
+    return _by_path(batch_axes(model.task, plan.measure_batch, plan.length))
+
+
+def _by_path(batch: "Batch") -> dict[str, Any]:
+    """What a batch holds, by name; `targets/first` of targets that are a dict."""
+    from jax.tree_util import keystr, tree_leaves_with_path
+
+    return {keystr(path, simple=True, separator="/"): leaf for path, leaf in tree_leaves_with_path(batch)}
 
 
 def _collect(seen: Sequence["Seen"], axes: Mapping[str, int]) -> Measurement:
@@ -140,7 +147,7 @@ def _collect(seen: Sequence["Seen"], axes: Mapping[str, int]) -> Measurement:
     if trained:
         parts["trained"] = _part(trained, lags)
     params = [{name: np.asarray(leaf) for name, leaf in flatten_params(one.params).items()} for one in seen]
-    data = [{name: np.asarray(leaf) for name, leaf in flatten_params(one.batch._asdict()).items()} for one in seen]
+    data = [{name: np.asarray(leaf) for name, leaf in _by_path(one.batch).items()} for one in seen]
     curves = [look.curve.summarised() for one in seen for look in (one.initial, one.trained) if look is not None]
     weights = [leaf for one in params for leaf in one.values()]
     return Measurement(
@@ -188,16 +195,18 @@ def sketch_examples(arrays: Mapping[str, NDArray[Any]], axes: Mapping[str, int])
 
 def _numbers(rows: NDArray[Any]) -> list[float]:
     """Size, root mean square, the mean over rows of each projection and, of several rows, its root mean square."""
-    values = np.abs(rows) if np.iscomplexobj(rows) else rows.astype(np.float64)
+    moduli = np.abs(rows) if np.iscomplexobj(rows) else rows.astype(np.float64)
+    # A phase is no modulus: of a complex array both parts are projected.
+    values = np.concatenate([rows.real, rows.imag], axis=1) if np.iscomplexobj(rows) else moduli
     directions = np.random.RandomState(values.shape[1]).standard_normal((_PROJECTIONS, values.shape[1]))
     # Relative to its largest entry, or the squares of a huge one would overflow.
-    top = float(np.abs(values).max(initial=0.0)) or 1.0
-    rms = top * float(np.sqrt(np.mean((values / top) ** 2))) if values.size else 0.0
+    top = float(np.abs(moduli).max(initial=0.0)) or 1.0
+    rms = top * float(np.sqrt(np.mean((moduli / top) ** 2))) if moduli.size else 0.0
     projections = values @ directions.T / np.sqrt(max(values.shape[1], 1))
     numbers = [rms, *projections.mean(axis=0)]
     if len(values) > 1:
         numbers += [*np.sqrt((projections**2).mean(axis=0))]
-    return [float(values.size), *(float(f"{number:.{_SKETCHED}g}") for number in numbers)]
+    return [float(rows.size), *(float(f"{number:.{_SKETCHED}g}") for number in numbers)]
 
 
 def _digest(arrays: Iterable[NDArray[Any]]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gradlab.cells import Params
@@ -75,6 +76,44 @@ def _deepest(rows: np.ndarray) -> dict[str, Any]:
 
 
 def flatten_params(params: Params) -> dict[str, Any]:
-    """Parameters by key path, `cell/w_h` and so on, in the order of their leaves."""
+    """Parameters by key path, `cell/w_h` and so on, in the order of their leaves, in dtypes that numpy has.
+
+    A random key is its data; floats that numpy has no file for, as bfloat16, are float32.
+    """
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): _plain(leaf) for path, leaf in leaves}
+
+
+def unflatten_params(stored: Mapping[str, np.ndarray], init: Callable[[], Params]) -> Params | None:
+    """The parameters of `flatten_params` in the form and the dtypes that `init` gives; None where they do not fit."""
+    keys: dict[str, Any] = {}
+
+    def arrays() -> tuple[Params, list[Any]]:
+        params = init()
+        flat = flatten_params(params)
+        for name, leaf in zip(flat, jax.tree.leaves(params), strict=True):
+            keys[name] = jax.random.key_impl(leaf) if _is_key(leaf) else None
+        return params, list(flat.values())
+
+    params, plain = jax.eval_shape(arrays)
+    if _layout(stored) != _layout(dict(zip(keys, plain, strict=True))):
+        return None
+    leaves = [
+        jnp.asarray(stored[name], like.dtype) if key is None else jax.random.wrap_key_data(stored[name], impl=key)
+        for (name, key), like in zip(keys.items(), jax.tree.leaves(params), strict=True)
+    ]
+    return jax.tree.unflatten(jax.tree.structure(params), leaves)
+
+
+def _layout(arrays: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
+    return {name: (array.shape, np.dtype(array.dtype).kind) for name, array in arrays.items()}
+
+
+def _plain(leaf: Any) -> Any:
+    if _is_key(leaf):
+        return jax.random.key_data(leaf)
+    return leaf.astype(np.float32) if np.dtype(leaf.dtype).kind == "V" else leaf
+
+
+def _is_key(leaf: Any) -> bool:
+    return bool(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))

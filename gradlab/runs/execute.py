@@ -8,20 +8,22 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from gradlab.cells import Params
 from gradlab.errors import GradlabError
-from gradlab.runs.arrays import curve_arrays, flatten_params, trace_arrays
+from gradlab.runs.arrays import curve_arrays, flatten_params, trace_arrays, unflatten_params
 from gradlab.runs.attempt import Attempt
 from gradlab.runs.environment import environment
 from gradlab.runs.result import RunResult
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store, StoredRun
+from gradlab.training.divisible import is_divisible
 from gradlab.training.loop import Checkpoint, Event, Outcome, initial_params, train, train_together
+from gradlab.training.weights import count
 
 Observe = Callable[[Event], None]
 
@@ -35,7 +37,8 @@ def run(
         spec: what to do.
         results: a results folder; nothing is stored where it is None.
         observe: hears of every event of the loop as it happens.
-        shards: devices that each batch is split over; part of what equal bits depend on.
+        shards: devices that each batch is split over, where it may be (`usable_shards`); part of what equal bits
+            depend on.
 
     Raises:
         GradlabError: `shards` does not divide the batch or is more than there are devices, the results folder
@@ -52,8 +55,25 @@ def run(
             f"shards is {shards}: give a divisor of batch={spec.batch}, at most {len(jax.devices())}"
         )
     job = _Job.begin(spec, results, observe)
-    _carry_out([job], shards)
+    _carry_out([job], usable_shards(spec, shards))
     return job.result
+
+
+@lru_cache(maxsize=64)  # asked by whoever says on what a run computes, and by the run
+def usable_shards(spec: RunSpec, shards: int) -> int:
+    """The devices that the batches of a run are split over: one where examples meet, which no split may change.
+
+    Args:
+        shards: as many as there could be.
+    """
+    if shards == 1:
+        return 1
+    try:
+        with _arithmetic(spec.dtype):
+            model, plan = spec.model(), spec.plan(shards)
+            return shards if is_divisible(model, plan, partial(initial_params, model, plan)) else 1
+    except Exception:  # what is wrong with a cell of one's own, its run will say
+        return 1
 
 
 def run_together(
@@ -173,7 +193,7 @@ def _perform(jobs: Sequence[_Job], shards: int) -> None:
         if job.attempt:
             job.attempt.write_json("env.json", environment(job.result.spec.dtype, shards, len(jobs)))
         job.start = initial_params(model, plan) if job.start is None else job.start
-        job.result.parameters = sum(leaf.size for leaf in jax.tree.leaves(job.start))
+        job.result.parameters = count(job.start)
     if len(jobs) == 1:
         for event in train(model, plans[0], jobs[0].start):
             jobs[0].take(event)
@@ -188,17 +208,13 @@ def trained_params(spec: RunSpec, source: StoredRun) -> Params:
     Raises:
         GradlabError: the run has no parameters, or they are of another model.
     """
-    stored = source.arrays("params.npz")
-    shapes = jax.eval_shape(lambda: spec.model().init(spec.seed))
-    expected = {name: leaf.shape for name, leaf in flatten_params(shapes).items()}
-    if {name: leaf.shape for name, leaf in stored.items()} != expected:
+    params = unflatten_params(source.arrays("params.npz"), lambda: spec.model().init(spec.seed))
+    if params is None:
         raise GradlabError(
             f"params of {source.id} do not fit {spec.cell} with hidden={spec.hidden} on {spec.task}: "
             "give the task, cell and hidden size of that run"
         )
-    treedef = jax.tree.structure(shapes)
-    dtype = np.dtype(spec.dtype)
-    return jax.tree.unflatten(treedef, [jax.numpy.asarray(stored[name], dtype) for name in expected])
+    return params
 
 
 def _reason(error: Exception) -> str:

@@ -23,11 +23,11 @@ from gradlab.training.programs import Program
 from gradlab.training.spread import over_devices
 from gradlab.training.step import Plan, chunk_program, test_program
 
+_TRIED = 8
+"""Examples on which a task of one's own is tried, at most."""
 _EXAMPLES = 2
 _ODD = (ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
 """What tracing may raise; that the time of a run is over is none of these."""
-_TRIED = 8
-"""Examples on which a task of one's own is tried, at most."""
 
 
 class Programs(NamedTuple):

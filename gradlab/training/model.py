@@ -23,6 +23,7 @@ from gradlab.tasks.contract import check_batch, check_length, name_of
 from gradlab.training.keys import stream
 from gradlab.training.taps import Slots
 from gradlab.training.unroll import unroll
+from gradlab.training.weights import as_arrays
 
 _EXAMPLES = 5
 """Examples of which shapes are asked."""
@@ -44,7 +45,7 @@ class Model:
 
     def init(self, seed: int | Array) -> Params:
         """`{"cell": ..., "readout": {"w": (Y, O), "b": (O,)}}`: Glorot weights, zero bias."""
-        cell = self.cell.init(stream(seed, "cell"), self.task.input_size, self.hidden)
+        cell = as_arrays(self.cell.init(stream(seed, "cell"), self.task.input_size, self.hidden))
         width = self._output_width(cell)
         readout = {
             "w": glorot(stream(seed, "readout"), width, self.task.output_size),
@@ -59,7 +60,11 @@ class Model:
         return self.read(params, outputs, batch)
 
     def read(self, params: Params, outputs: Array, batch: Batch) -> Array:
-        """The loss (B,) from the outputs (T, B, Y) of the cell, or from the last of them."""
+        """The loss (B,) from the outputs (T, B, Y) of the cell, or from the last of them.
+
+        Raises:
+            GradlabError: the task does not give one real loss for each example.
+        """
         if self.task.readout == "last":
             outputs = outputs[-1:]
         readout = params["readout"]

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from gradlab.cells import Carry, Params
-from gradlab.cells.base import is_gated, pre_activation
+from gradlab.cells import Carry, GatedCell, Params
+from gradlab.cells.base import pre_activation
 from gradlab.gradient.convert import to_curve
 from gradlab.gradient.curve import GradientCurve
 from gradlab.gradient.passes import SAMPLE, Passes, Sample, measured, widened
@@ -19,6 +19,7 @@ from gradlab.tasks import Batch
 from gradlab.training.measuring import curves_passes, direct_passes, memory_leaves
 from gradlab.training.model import Model
 from gradlab.training.programs import Program, in_float64
+from gradlab.training.unroll import takes_fast_path
 
 SATURATION_MARGIN = 0.01
 
@@ -101,11 +102,14 @@ class Observer:
 
 
 def gates_program(model: Model) -> Callable[[Params, Batch], dict[str, Array]]:
-    """(params, batch) -> mean and saturation of every gate, as an array of two."""
+    """(params, batch) -> mean and saturation of every gate, as an array of two.
+
+    Nothing of a cell whose `step` does more than its parts say: its gates are not those of the parts.
+    """
     cell = model.cell
 
     def program(params: Params, batch: Batch) -> dict[str, Array]:
-        if not is_gated(cell):
+        if not takes_fast_path(cell, params["cell"], batch.inputs) or not _states_gates(cell):
             return {}
         bounds = cell.gate_bounds()
 
@@ -120,6 +124,11 @@ def gates_program(model: Model) -> Callable[[Params, Batch], dict[str, Array]]:
         return jax.tree.map(lambda rows: jnp.mean(rows, axis=0), stats)
 
     return program
+
+
+def _states_gates(cell: GatedCell) -> bool:
+    # What training needs of a cell of one's own is less than this.
+    return hasattr(cell, "gate_values") and hasattr(cell, "gate_bounds")
 
 
 def _stats(value: Array, low: float, high: float) -> Array:

@@ -1,7 +1,10 @@
 """Optimisers and gradient clipping.
 
 optax squares entries to clip by norm, so float32 entries of 1e19 overflow and clip to 0 while training stalls
-silently; the norm here is taken relative to the largest entry.
+silently; the norm here is taken relative to the largest entry. A complex entry is one number: what is squared,
+averaged or clipped by value is its modulus |g|, and its phase stays, so a step does not depend on where the axes of
+the complex plane lie. (The same weight as two real ones would be divided by a second moment of each.) Descent and
+clipping by norm are the same in both.
 """
 
 import math
@@ -67,7 +70,7 @@ class Clip:
 
     Args:
         kind: norm, value or none.
-        limit: the largest norm or absolute entry that passes unchanged; inf for none.
+        limit: the largest norm or absolute entry (modulus of a complex one) that passes unchanged; inf for none.
 
     Raises:
         GradlabError: an unknown kind, or a limit that is not positive.
@@ -93,7 +96,8 @@ class Clip:
 
     def apply(self, gradients: Gradients) -> Clipped:
         """Clip a pytree of gradients."""
-        leaves = jax.tree.leaves(gradients)
+        reals = jax.tree.map(_parts, gradients)
+        leaves = jax.tree.leaves(reals)
         peak = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in leaves]))
         unit = jnp.where(peak > 0, peak, 1.0)
         relative = jnp.sqrt(sum((jnp.sum((leaf / unit) ** 2) for leaf in leaves), start=jnp.zeros(())))
@@ -101,12 +105,40 @@ class Clip:
         if self.kind == "norm":
             # limit / relative / peak, in this order, stays in range where peak · relative would not.
             over = relative > self.limit / unit
-            scaled = jax.tree.map(lambda leaf: leaf / unit * (self.limit / relative), gradients)
-            clipped = jax.tree.map(lambda new, old: jnp.where(over, new, old), scaled, gradients)
-            return Clipped(clipped, log10_norm, over.astype(log10_norm.dtype))
+            scaled = jax.tree.map(lambda leaf: leaf / unit * (self.limit / relative), reals)
+            clipped = jax.tree.map(lambda new, old: jnp.where(over, new, old), scaled, reals)
+            return Clipped(_whole(gradients, clipped), log10_norm, over.astype(log10_norm.dtype))
         if self.kind == "value":
-            count = sum(leaf.size for leaf in leaves)
-            over_count = sum((jnp.sum(jnp.abs(leaf) > self.limit) for leaf in leaves), start=jnp.zeros((), int))
-            clipped = jax.tree.map(lambda leaf: jnp.clip(leaf, -self.limit, self.limit), gradients)
+            count = sum(leaf.size for leaf in jax.tree.leaves(gradients))
+            pairs = [_clip_entries(leaf, self.limit) for leaf in jax.tree.leaves(gradients)]
+            over_count = sum((jnp.sum(over) for _, over in pairs), start=jnp.zeros((), int))
+            clipped = jax.tree.structure(gradients).unflatten([leaf for leaf, _ in pairs])
             return Clipped(clipped, log10_norm, over_count.astype(log10_norm.dtype) / count)
         return Clipped(gradients, log10_norm, jnp.zeros_like(log10_norm))
+
+
+def _parts(leaf: Array) -> Array:
+    """A real array, or a complex one as its two parts (..., 2): XLA's quotient of complex numbers squares them."""
+    return jnp.stack([leaf.real, leaf.imag], axis=-1) if jnp.iscomplexobj(leaf) else leaf
+
+
+def _whole(gradients: Gradients, reals: Gradients) -> Gradients:
+    """Real arrays as they are, and parts put together where the gradients are complex."""
+
+    def whole(leaf: Array, real: Array) -> Array:
+        return jax.lax.complex(real[..., 0], real[..., 1]) if jnp.iscomplexobj(leaf) else real
+
+    return jax.tree.map(whole, gradients, reals)
+
+
+def _clip_entries(leaf: Array, limit: float) -> tuple[Array, Array]:
+    """The entries, none larger than the limit, and which ones were; a complex one keeps its phase."""
+    if not jnp.iscomplexobj(leaf):
+        return jnp.clip(leaf, -limit, limit), jnp.abs(leaf) > limit
+    parts = _parts(leaf)
+    peak = jnp.max(jnp.abs(parts), axis=-1, keepdims=True)
+    unit = jnp.where(peak > 0, peak, 1.0)
+    relative = jnp.sqrt(jnp.sum((parts / unit) ** 2, axis=-1, keepdims=True))
+    over = relative > limit / unit
+    clipped = jnp.where(over, parts / unit * (limit / relative), parts)
+    return _whole(leaf, clipped), over[..., 0]

@@ -19,12 +19,13 @@ from gradlab.training.keys import stream
 from gradlab.training.model import Model
 from gradlab.training.optimizers import Clip
 from gradlab.training.taps import Slots, empty_slots, log10_rms, together
+from gradlab.training.weights import as_arrays, weights, with_weights
 
 TEST_EXAMPLES = 1024
 TEST_BATCHES = 8
 TEST_EVERY = 50
 """Training steps between tests, and the most that a chunk has."""
-BAD = ("loss", "gradient", "parameters")
+BAD = ("loss", "gradient", "parameters", "optimizer state")
 """What can be not finite, in the order in which it is looked for."""
 AXIS = "batch"
 """The name of the row of devices that a batch is split over."""
@@ -96,8 +97,9 @@ class State(NamedTuple):
 
 def start_state(plan: Plan, params: Params) -> State:
     """The state before the first training step, on every device of the plan."""
+    params = as_arrays(params)
     numbers = (jnp.int32(0), jnp.int32(0), jnp.uint32(plan.seed), jnp.asarray(plan.learning_rate, float))
-    state = State(params, plan.optimizer.init(params), *numbers)
+    state = State(params, plan.optimizer.init(weights(params)), *numbers)
     return state if plan.shards == 1 else jax.device_put(state, NamedSharding(mesh_of(plan), PartitionSpec()))
 
 
@@ -147,11 +149,14 @@ def mesh_of(plan: Plan) -> Mesh:
 def _training_step(model: Model, plan: Plan, state: State) -> tuple[State, Row]:
     loss, gradients, seen = _loss_and_gradients(model, plan, state)
     clipped = plan.clip.apply(gradients)
-    updates, optimizer = plan.optimizer.update(clipped.gradients, state.optimizer, state.params)
+    trained = weights(state.params)
+    updates, optimizer = plan.optimizer.update(clipped.gradients, state.optimizer, trained)
     updates = jax.tree.map(lambda update: update * state.learning_rate, updates)
-    params = optax.apply_updates(state.params, updates)
-    good = jnp.stack([jnp.isfinite(loss), _all_finite(gradients), _all_finite(params)])
+    params = optax.apply_updates(trained, updates)
+    lost = _any_lost(state.optimizer, optimizer)
+    good = jnp.stack([jnp.isfinite(loss), _all_finite(gradients), _all_finite(params), ~lost])
     bad = jnp.where(jnp.all(good), 0, jnp.argmin(good) + 1).astype(jnp.int32)
+    params = with_weights(state.params, params)
     new = state._replace(params=params, optimizer=optimizer, step=state.step + 1)
     # A bad update is not applied: the last finite weights stay and the loop ends.
     kept = jax.tree.map(lambda after, before: jnp.where(bad == 0, after, before), new, state)
@@ -164,12 +169,14 @@ def _loss_and_gradients(model: Model, plan: Plan, state: State) -> tuple[Array, 
     batch = model.task.sample(key, plan.batch, plan.length)
     part = batch if plan.shards == 1 else _own_part(model.task, plan, batch)
 
-    def share_of_mean(params: Params, slots: Slots | None) -> Array:
-        return jnp.sum(model.losses(params, part, slots)) / plan.batch
+    def share_of_mean(trained: Params, slots: Slots | None) -> Array:
+        return jnp.sum(model.losses(with_weights(state.params, trained), part, slots)) / plan.batch
 
     carry = jax.eval_shape(lambda: model.cell.carry(state.params["cell"], part.inputs.shape[1]))
     slots = empty_slots(carry, len(part.inputs)) if plan.measure == "every" else None
-    loss, (gradients, seen) = jax.value_and_grad(share_of_mean, argnums=(0, 1))(state.params, slots)
+    loss, (gradients, seen) = jax.value_and_grad(share_of_mean, argnums=(0, 1))(weights(state.params), slots)
+    # dL/dRe c - i dL/dIm c is what jax calls the gradient of a complex number: against its conjugate L falls.
+    gradients = jax.tree.map(jnp.conj, gradients)
     loss, gradients, seen = _over_devices(plan, (loss, gradients, [together(leaf) for leaf in seen or []]))
     norms = [log10_rms(leaf, plan.batch) for leaf in seen]
     # Where nothing is tapped there are no norms to name.
@@ -210,6 +217,13 @@ def batch_axes(task: Task, batch_size: int, length: int) -> Batch:
         return next(i for i, sizes in enumerate(zip(one.shape, other.shape, strict=True)) if sizes[0] != sizes[1])
 
     return jax.tree.map(axis, shapes(batch_size), shapes(batch_size + 1))
+
+
+def _any_lost(before: Any, after: Any) -> Array:
+    """Whether a number of the optimiser's state is no longer finite: its weight would stand still from now on."""
+    pairs = zip(*(jax.tree.leaves(weights(state)) for state in (before, after)), strict=True)
+    lost = [jnp.any(jnp.isfinite(old) & ~jnp.isfinite(new)) for old, new in pairs]
+    return jnp.any(jnp.stack([jnp.zeros((), bool), *lost]))
 
 
 def _all_finite(tree: Any) -> Array:

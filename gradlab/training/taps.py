@@ -28,12 +28,12 @@ def empty_slots(state: Carry, timesteps: int) -> Slots:
         state: arrays, or their shapes.
     """
     leaves = split(state)[0]
-    return [jnp.zeros((timesteps, 2, leaf.size // len(leaf)), _real(leaf)) for leaf in leaves]
+    return [jnp.zeros((timesteps, 2, leaf.size // _rows(leaf)), _real(leaf)) for leaf in leaves]
 
 
 def leaf_statistics(cotangent: Array) -> Array:
     """(2, units): the largest modulus over examples, and the sum over examples of squares relative to it."""
-    modulus = jnp.abs(cotangent).reshape(len(cotangent), -1)
+    modulus = jnp.abs(cotangent).reshape(_rows(cotangent), -1)
     peak = jnp.max(modulus, axis=0)
     scaled = modulus * _inverse(peak)
     return jnp.stack([peak, jnp.sum(scaled * scaled, axis=0)])
@@ -88,3 +88,8 @@ def _inverse(peak: Array) -> Array:
 
 def _real(leaf: Array) -> jnp.dtype:
     return jnp.finfo(leaf.dtype).dtype
+
+
+def _rows(leaf: Array) -> int:
+    """The length of the first axis; a single number, which has none, is one row."""
+    return leaf.shape[0] if leaf.shape else 1

@@ -10,18 +10,20 @@ Where the saved activations of all timesteps would pass a memory budget, segment
 (`gradient/segments.py`). Any other cell goes through a plain scan.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from gradlab.cells import Carry, Cell, GatedCell, Params
-from gradlab.cells.base import is_gated
+from gradlab.cells.base import is_built_in, is_gated
 from gradlab.gradient.segments import MEMORY_BUDGET, cut, join, segment_length
+from gradlab.training.parts import is_its_parts
 from gradlab.training.taps import Slots, state_statistics, tap
 
 STRETCH_BYTES = 2**20
@@ -44,7 +46,7 @@ def unroll(
     """The outputs (T, B, Y) of a cell for inputs (T, B, I), or the last of them (1, B, Y).
 
     Args:
-        cell: a gated cell takes the fast path, any other a plain scan; the values are the same.
+        cell: of `takes_fast_path`, or any other, which goes through a plain scan; the values are the same.
         params: the parameters of the cell.
         inputs: (T, B, I).
         last: whether only the last output is wanted.
@@ -52,12 +54,21 @@ def unroll(
         slots: `taps.empty_slots`, whose gradient becomes the norms that the backward pass saw; None for no norms.
     """
     start = cell.carry(params, inputs.shape[1])
-    if not is_gated(cell):
+    if not takes_fast_path(cell, params, inputs):
         return _scan(cell, params, inputs, start, last, slots)
     step_bytes = SAVED_PER_STATE * start["h"].size * start["h"].dtype.itemsize
     path = _Path(cell, last, segment_length(len(inputs), step_bytes, budget), slots is not None)
     final, outputs = _unroll(path, params, inputs, start, slots)
     return final["h"][None] if outputs is None else outputs
+
+
+def takes_fast_path(cell: Cell, params: Params, inputs: Array) -> TypeGuard[GatedCell]:
+    """Whether a cell states its parts and its `step` is these and nothing more, which is known of the built-in ones.
+
+    Args:
+        params, inputs: parameters of the cell and inputs (T, B, I), or tracers of them.
+    """
+    return is_gated(cell) and (is_built_in(cell) or is_its_parts(cell, params, inputs))
 
 
 def _scan(cell: Cell, params: Params, inputs: Array, start: Carry, last: bool, slots: Slots | None) -> Array:
@@ -260,7 +271,9 @@ def _segment_backward(
         more = _weight_gradients(cell, params, xs, h_tm1, d_z, d_r)
         return (d_s, jax.tree.map(jnp.add, d_params, more)), (d_z @ params["w_x"].T, seen)
 
-    length = max(1, STRETCH_BYTES // (pre_shape.size * pre_shape.dtype.itemsize))
+    # A GPU's time goes into launches, so there all weight gradients are one product at the end.
+    most = STRETCH_BYTES if jax.default_backend() == "cpu" else sys.maxsize
+    length = max(1, most // (pre_shape.size * pre_shape.dtype.itemsize))
     head, stretches = cut((inputs, residuals, d_outputs), min(length, len(inputs)))
     carried = (d_final, jax.tree.map(jnp.zeros_like, params))
     carried, rest = lax.scan(stretch, carried, stretches, reverse=True)
