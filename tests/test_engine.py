@@ -116,6 +116,21 @@ def test_rerun_failed_does_these_alone(store, switch, bad):
     assert late.id not in statuses(store.root)
 
 
+def test_a_rerun_that_fails_leaves_what_was_there_and_is_done_again(store, switch, bad):
+    good, failing = *some(0), *some(0, cell=bad)
+    go([good, failing], store)
+    before = stamps(store)
+    off = switch("raise")
+    assert go([good, failing], store, rerun="all")[1] == ["trained", "failed"]
+    after = stamps(store)
+    assert after[failing.id] == before[failing.id] and after[good.id] != before[good.id]
+    assert statuses(store.root)[failing.id] == "trained" and store.redone(failing.id)[0] == "failed"
+    off()
+    heard, ended = go([good, failing], store, rerun="failed")
+    assert heard.begins == [failing.id] and ended == ["trained", "trained"]
+    assert stamps(store)[failing.id] != before[failing.id]
+
+
 def test_a_spec_twice(store):
     with pytest.raises(GradlabError, match="twice: name each run once"):
         go(some(0) * 2, store)
@@ -285,6 +300,18 @@ def test_a_failed_run_of_a_sweep(typed, tmp_path, switch, bad):
     off()
     code, out, err = typed(*words, "--rerun", "failed")
     assert code == 0 and "1 of 2 runs are done already" in err and "2 runs: 2 trained" in out
+
+
+def test_rerun_alone_means_all(typed, tmp_path, store):
+    path = write_toml(tmp_path / "trial.toml", grid={"seed": [0, 1]})
+    assert typed("sweep", path, "--jobs", "1")[0] == 0
+    before = stamps(store)
+    for words in (["--rerun"], ["--rerun", "--json"], ["--rerun", "all"]):
+        assert typed("sweep", path, "--jobs", "1", *words)[0] == 0
+        after = stamps(store)
+        assert before.keys() == after.keys() and all(after[name] != before[name] for name in before)
+        before = after
+    assert typed("sweep", path, "--jobs", "1")[0] == 0 and stamps(store) == before
 
 
 def test_shards_of_a_sweep(typed, tmp_path):

@@ -60,9 +60,10 @@ class Attempt:
         """
         digests = {name: _digest(self.path / name) for name in _FILES if (self.path / name).exists()}
         self.write_json("done.json", {**done, "digests": digests})
-        if done["status"] not in DONE and is_whole(self.target, read_json(self.path / "config.json") or {}):
-            with suppress(OSError):
-                (self.target / REDO).write_text(f"{done['status']} {done.get('order', '')}")
+        redo = self.target / REDO
+        if done["status"] not in DONE and redo.exists() and self._is_whole(self.target):
+            with suppress(OSError):  # it stays to be done again, only nobody can say why
+                redo.write_text(f"{done['status']} {done.get('order', '')}")
             self.discard()
             return self.target
         for _ in range(10):
@@ -96,8 +97,12 @@ class Attempt:
             shutil.rmtree(trash, ignore_errors=True)
 
     def _is_settled(self, path: Path) -> bool:
-        """Whether a directory holds this very run, finished."""
+        """Whether a directory holds this very run, finished and not to be done again."""
         return is_finished(path, read_json(self.path / "config.json") or {})
+
+    def _is_whole(self, path: Path) -> bool:
+        """Whether a directory holds this very run, finished."""
+        return is_whole(path, read_json(self.path / "config.json") or {})
 
     def _write(self, name: str, write: Callable[[IO[bytes]], Any]) -> None:
         write_whole(self.path / name, write)
