@@ -17,6 +17,7 @@ from gradlab.runs import deadline
 from gradlab.runs.engine import Finished, Settings, cost, in_good_order, run_all
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
+from gradlab.runs.worker import Order, bitten, bury
 from gradlab.training.loop import Checkpoint
 
 TAGS = itertools.count(1)
@@ -129,6 +130,17 @@ def test_a_rerun_that_fails_leaves_what_was_there_and_is_done_again(store, switc
     heard, ended = go([good, failing], store, rerun="failed")
     assert heard.begins == [failing.id] and ended == ["trained", "trained"]
     assert stamps(store)[failing.id] != before[failing.id]
+
+
+def test_a_process_that_ended_itself_over_a_rerun_is_known_by_its_order(store):
+    (spec,) = some(0)
+    go([spec], store)
+    store.reopen(spec.id)
+    orders = [Order((), (spec.id,), str(store.root), 1.0, "x", number) for number in (1, 2)]
+    assert not bitten(orders[0])
+    assert bury(orders[0], spec, "ran past its 1 s") == "ran past its 1 s"
+    assert [bitten(order) for order in orders] == [True, False]
+    assert store.find(spec.id).status == "trained"
 
 
 def test_a_spec_twice(store):

@@ -334,6 +334,47 @@ def test_a_command_after_an_edit_measures_again(project, typed):
     assert len(Store("results").scan()) == 2
 
 
+def test_trained_weights_of_code_that_has_changed_since_are_told(project, typed):
+    """A page about both would mix two cells; a probe may well be meant, so it is only told."""
+    write_cell(project / "a.py", "import helper")
+    write(project / "helper.py", "RATE = 0.5\n")
+    words = [
+        "--cell",
+        "a.py:Cell",
+        "--len",
+        "3",
+        "--hidden",
+        "2",
+        "--measure-batch",
+        "2",
+        "--results",
+        "results",
+        "-q",
+    ]
+    assert typed("run", "adding", *words, "--steps", "1", "--batch", "2")[0] == 0
+    (run_id,) = [stored.id for stored in Store("results").scan()]
+    probed = [
+        "probe",
+        "adding",
+        "--params",
+        run_id,
+        "--len",
+        "4",
+        "--measure-batch",
+        "2",
+        "--results",
+        "results",
+        "-q",
+    ]
+    assert typed(*probed)[::2] == (0, "")
+    write(project / "helper.py", "RATE = 0.8\n")
+    code, _, err = typed(*probed)
+    assert code == 0 and f"{run_id} was trained before the source of a.py:Cell changed" in err
+    code, out, err = typed("lesson", "--run", run_id, "--len", "3", "--results", "results")
+    assert (code, out) == (2, "") and "train it again, gradlab run adding --cell a.py:Cell" in err
+    assert len(err.splitlines()) == 1
+
+
 def test_rerun_does_a_stored_run_again_and_what_goes_wrong_leaves_it(project, typed):
     """What the cell reads of a file is beyond what a digest can know."""
     write(project / "rate.txt", "0.1")

@@ -117,6 +117,10 @@ def probe(
         for name, given in fields.items():
             fields[name] = given if given is not None else [str(source.config[name])]
     specs = grid({"task": [task], **fields, "measure_batch": measure_batch}, **fixed)
+    if params is not None and (changed := specs[0].has_changed_since(source.config)):
+        Screen().warn(
+            f"{source.id} was trained before the source of {changed} changed: its weights, the code of now"
+        )
     return carry_out(store, specs, jobs, together=1, rerun=rerun, json=json, quiet=quiet)
 
 

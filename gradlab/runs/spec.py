@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import PurePath
 from typing import Any, SupportsIndex
@@ -12,6 +13,7 @@ from gradlab.cells import Cell
 from gradlab.errors import GradlabError, unknown
 from gradlab.runs.variants import (
     Variant,
+    as_said,
     cell_variant,
     is_own,
     optimizer_variant,
@@ -158,6 +160,14 @@ class RunSpec:
             GradlabError: as `build_cell`.
         """
         return _unchanged(task_variant(self.task), self.task_source)
+
+    def has_changed_since(self, config: Mapping[str, Any]) -> str:
+        """The cell or task that this spec shares with a stored run but for an edit since; empty if there is none."""
+        for name, source in zip(("cell", "task"), DERIVED, strict=True):
+            if as_said(str(config[name])) == as_said(getattr(self, name)):
+                if config.get(source) != getattr(self, source):
+                    return str(getattr(self, name))
+        return ""
 
     def model(self) -> Model:
         """Cell, readout and task."""
