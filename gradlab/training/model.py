@@ -59,7 +59,7 @@ class Model:
         losses = self.task.loss(outputs @ readout["w"] + readout["b"], batch)
         if losses.shape != outputs.shape[1:2] or not jnp.issubdtype(losses.dtype, jnp.floating):
             raise GradlabError(
-                f"`{type(self.task).__name__}.loss` returns {losses.dtype} {losses.shape}: "
+                f"{type(self.task).__name__}.loss returns {losses.dtype} {losses.shape}: "
                 f"give one real loss for each example, {outputs.shape[1:2]}"
             )
         return losses
