@@ -1,4 +1,4 @@
-"""Integers, masks, keys and Python's numbers among the parameters: what is not of floats stays, the rest is trained."""
+"""Integers, masks, keys and Python's numbers among the parameters: what is not of floats stays as it is."""
 
 from dataclasses import replace
 
@@ -42,7 +42,8 @@ class Plain:
     def step(self, params, carry, x_t):
         known = self.constants(params)
         noise = jax.random.normal(known["key"], (5,)) / known["period"]
-        h_t = jnp.tanh((known["mask"] * carry["h"][:, known["order"]]) @ params["u"] + x_t @ params["w"] + 0.1 * noise)
+        h = known["mask"] * carry["h"][:, known["order"]]
+        h_t = jnp.tanh(h @ params["u"] + x_t @ params["w"] + 0.1 * noise)
         return {"h": h_t}, h_t
 
 
@@ -125,7 +126,7 @@ def test_they_are_stored_found_again_and_not_counted(tmp_path):
     measured = {"steps": 0, "params": spec.id, "measure": "checkpoints"}
     probe = run(spec_of(**measured), tmp_path)
     np.testing.assert_allclose(probe.curve().log10_norm["h"], result.curve("final").log10_norm["h"], rtol=1e-6)
-    with pytest.raises(GradlabError, match="do not fit .*:Plain with hidden=5"):
+    with pytest.raises(GradlabError, match=r"do not fit .*:Plain with hidden=5"):
         run(spec_of("Plain", **measured), tmp_path)
 
 
@@ -163,7 +164,7 @@ def test_a_number_of_python_is_a_weight():
 
 
 def test_what_is_no_number_gets_one_line():
-    with pytest.raises(GradlabError, match="^parameter `kind` is of type str: give arrays or numbers$"):
+    with pytest.raises(GradlabError, match=r"^parameter `kind` is of type str: give arrays or numbers$"):
         Model(Named(), get_task("adding"), 5).init(0)
     with pytest.raises(GradlabError, match="parameter `a/0` is of type object"):
         as_arrays({"a": [object()]})
