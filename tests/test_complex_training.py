@@ -1,4 +1,4 @@
-"""Complex weights: the same training as with two real ones where that is equal, and by modulus where not."""
+"""Complex weights: the same training as with two real ones where it is that, and by their modulus where not."""
 
 import json
 import subprocess

@@ -203,9 +203,8 @@ def problem(cell):
     keys = jax.random.split(jax.random.key(1), len(leaves))
     noise = [0.3 * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
     params = structure.unflatten([leaf + more for leaf, more in zip(leaves, noise, strict=True)])
-    inputs = 40 * jax.random.normal(
-        jax.random.key(2), (7, 3, 2)
-    )  # so large that cell states grow by 1 at every timestep
+    # So large that cell states grow by 1 at every timestep.
+    inputs = 40 * jax.random.normal(jax.random.key(2), (7, 3, 2))
     return params, inputs.at[::2, :, 1].set(1.0)
 
 
@@ -335,10 +334,7 @@ def test_training_is_that_of_a_plain_loop_over_the_step(name, float64):
     for one, other in zip(jax.tree.leaves(params), jax.tree.leaves(outcome.params), strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-7, atol=1e-9)
     if name == "peephole":
-        moved = {
-            leaf: float(jnp.abs(outcome.params["cell"][leaf] - start["cell"][leaf]).max())
-            for leaf in start["cell"]
-        }
+        moved = jax.tree.map(lambda one, other: float(jnp.abs(one - other).max()), outcome.params, start)["cell"]
         assert min(moved.values()) > 1e-3, moved
     assert [look.gates for look in looks] == [{}, {}], "gates of the parts, which are not those of the step"
 
@@ -347,9 +343,7 @@ def test_gates_are_shown_where_they_are_those_of_the_step():
     def gates(cell):
         model = Model(cell, get_task("adding"), HIDDEN)
         batch = model.task.sample(jax.random.key(1), 3, 6)
-        return {
-            name: stats.tolist() for name, stats in jax.jit(gates_program(model))(model.init(0), batch).items()
-        }
+        return jax.tree.map(lambda stats: stats.tolist(), jax.jit(gates_program(model))(model.init(0), batch))
 
     assert gates(Nothing(*LSTM_OF)) == gates(CELLS["lstm"]()) and len(gates(Nothing(*LSTM_OF))) == 4
     assert gates(Peephole(*LSTM_OF)) == {}
@@ -368,9 +362,8 @@ class Told(RNN):
 
 def test_a_step_that_knows_its_units_apart_is_no_symmetry():
     scheme = CELLS["rnn"]().scheme
-    tasks = {
-        cell: twins(Model(cell("tanh", scheme), get_task("adding"), HIDDEN), 5)[0].task for cell in (Told, RNN)
-    }
-    assert tasks[Told] is Moved and tasks[RNN] is not Moved
+    for cell, moved in ((Told, True), (RNN, False)):
+        first, _ = twins(Model(cell("tanh", scheme), get_task("adding"), HIDDEN), 5)
+        assert (first.task is Moved) == moved
     peephole = twins(Model(Peephole(*LSTM_OF), get_task("adding"), HIDDEN), 5)
     assert peephole[0].name.startswith("hidden units permuted")

@@ -85,7 +85,7 @@ def flatten_params(params: Params) -> dict[str, Any]:
 
 
 def unflatten_params(stored: Mapping[str, np.ndarray], init: Callable[[], Params]) -> Params | None:
-    """The parameters of `flatten_params` in the form and dtypes that `init` gives; None where they do not fit."""
+    """What `flatten_params` gave, in the form and the dtypes that `init` gives; None where it does not fit."""
     keys: dict[str, Any] = {}
 
     def arrays() -> tuple[Params, list[Any]]:
@@ -98,13 +98,16 @@ def unflatten_params(stored: Mapping[str, np.ndarray], init: Callable[[], Params
     params, plain = jax.eval_shape(arrays)
     if _layout(stored) != _layout(dict(zip(keys, plain, strict=True))):
         return None
-    leaves = [
-        jnp.asarray(stored[name], like.dtype)
-        if key is None
-        else jax.random.wrap_key_data(jnp.asarray(stored[name]), impl=key)
-        for (name, key), like in zip(keys.items(), jax.tree.leaves(params), strict=True)
+    leaves, structure = jax.tree.flatten(params)
+    found = [
+        jnp.asarray(stored[name], like.dtype) if key is None else _key(stored[name], key)
+        for (name, key), like in zip(keys.items(), leaves, strict=True)
     ]
-    return jax.tree.unflatten(jax.tree.structure(params), leaves)
+    return jax.tree.unflatten(structure, found)
+
+
+def _key(data: np.ndarray, implementation: Any) -> Any:
+    return jax.random.wrap_key_data(jnp.asarray(data), impl=implementation)
 
 
 def _layout(arrays: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:

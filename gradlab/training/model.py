@@ -86,8 +86,8 @@ class Model:
         losses = [self._losses_of(params, size, length) for size in (_EXAMPLES, _EXAMPLES + 1)]
         if [given.shape for given in losses] != [(_EXAMPLES,), (_EXAMPLES + 1,)]:
             raise GradlabError(
-                f"{name_of(self.task)}.loss has shape {losses[0].shape} for {_EXAMPLES} examples: give one loss "
-                f"for each example, shape ({_EXAMPLES},), and no mean over them"
+                f"{type(self.task).__name__}.loss returns {losses.dtype} {losses.shape}: "
+                f"give one real loss for each example, {outputs.shape[1:2]}"
             )
         if not jnp.issubdtype(losses[0].dtype, jnp.floating):
             raise GradlabError(f"{name_of(self.task)}.loss is of {losses[0].dtype}: give losses of floats")

@@ -3,8 +3,8 @@
 optax squares entries to clip by norm, so float32 entries of 1e19 overflow and clip to 0 while training stalls
 silently; the norm here is taken relative to the largest entry. A complex entry is one number: what is squared,
 averaged or clipped by value is its modulus |g|, and its phase stays, so a step does not depend on where the axes
-of the plane lie. (The same weight as two real ones would be divided by a second moment of each.) Descent and
-clipping by norm are the same in both.
+of the complex plane lie. (The same weight as two real ones would be divided by a second moment of each.) Descent
+and clipping by norm are the same in both.
 """
 
 import math
@@ -109,16 +109,17 @@ class Clip:
             clipped = jax.tree.map(lambda new, old: jnp.where(over, new, old), scaled, reals)
             return Clipped(_whole(gradients, clipped), log10_norm, over.astype(log10_norm.dtype))
         if self.kind == "value":
-            count = sum(leaf.size for leaf in jax.tree.leaves(gradients))
-            pairs = [_clip_entries(leaf, self.limit) for leaf in jax.tree.leaves(gradients)]
+            leaves, structure = jax.tree.flatten(gradients)
+            count = sum(leaf.size for leaf in leaves)
+            pairs = [_clip_entries(leaf, self.limit) for leaf in leaves]
             over_count = sum((jnp.sum(over) for _, over in pairs), start=jnp.zeros((), int))
-            clipped = jax.tree.unflatten(jax.tree.structure(gradients), [leaf for leaf, _ in pairs])
+            clipped = jax.tree.unflatten(structure, [leaf for leaf, _ in pairs])
             return Clipped(clipped, log10_norm, over_count.astype(log10_norm.dtype) / count)
         return Clipped(gradients, log10_norm, jnp.zeros_like(log10_norm))
 
 
 def _unit(peak: Array) -> Array:
-    """What gradients of this largest entry are divided by: itself, where its reciprocal is not flushed to zero."""
+    """What gradients of this largest entry are divided by: that, or as much as has a reciprocal, as XLA takes it."""
     return jnp.where(peak > 0, jnp.minimum(peak, 1 / jnp.finfo(peak.dtype).tiny), 1.0)
 
 

@@ -1,9 +1,9 @@
 """Whether a cell of one's own is what its parts say, and nothing more: a subclass may do anything in its `step`.
 
-`step` and the gated step are traced, forward and backward, and have to be the same operations in the same order.
-That is a proof, where numbers at some points would be a sample: they do not show a state that is clipped at 50, or
-cleared where an input is exactly 1. What is the same mathematics by other operations is no fault: such a cell
-is trained through its `step`, as one without parts is.
+`step` and the gated step are traced, forward and backward, and have to be the same program, operation for
+operation. That is a proof, where numbers at some points would be a sample: they do not show a state that is cut
+off at 50, or cleared where an input is exactly 1. A step that is the same mathematics by other operations loses
+speed alone: such a cell is trained through its `step`, as one without parts is.
 """
 
 from collections.abc import Callable, Hashable
@@ -105,13 +105,11 @@ def _is_linear(cell: GatedCell, params: Params, x_t: Any) -> bool:
     """Whether `join` transposed as a linear map is `join` differentiated."""
     block = jax.ShapeDtypeStruct((x_t.shape[0], *params["b"].shape), x_t.dtype)
 
-    def transposed(z_t: Array, r_t: Array, d_pre: Array) -> Any:
-        return cell.join(z_t, r_t), jax.linear_transpose(cell.join, z_t, r_t)(d_pre)
+    def transposed(at: tuple[Array, Array], d_pre: Array) -> Any:
+        return cell.join(*at), jax.linear_transpose(cell.join, *at)(d_pre)
 
     d_pre = jax.eval_shape(cell.join, block, block)
-    return _same_program(
-        lambda at, d_pre: transposed(at[0], at[1], d_pre), partial(_both_ways, cell.join), (block, block), d_pre
-    )
+    return _same_program(transposed, partial(_both_ways, cell.join), (block, block), d_pre)
 
 
 def _both_ways(function: Callable[..., Any], at: tuple[Any, ...], cotangent: Any) -> tuple[Any, Any]:
@@ -126,7 +124,7 @@ def _same_program(one: Callable[..., Any], other: Callable[..., Any], *shapes: A
         jax.make_jaxpr(function, return_shape=True)(*shapes) for function in (one, other)
     )
     return (
-        jax.tree.structure(results) == jax.tree.structure(results_too)  # type: ignore[operator]
+        bool(jax.tree.structure(results) == jax.tree.structure(results_too))  # type: ignore[operator]
         and str(program) == str(program_too)
         and len(program.consts) == len(program_too.consts)
         and all(map(np.array_equal, program.consts, program_too.consts))
