@@ -17,6 +17,7 @@ from gradlab.gradient.shapes import (
     output_shape,
     shapes_of,
     step_of,
+    stepped,
 )
 from gradlab.tasks import Batch, Task
 from gradlab.tasks.contract import check_batch, check_length, name_of
@@ -60,11 +61,7 @@ class Model:
         return self.read(params, outputs, batch)
 
     def read(self, params: Params, outputs: Array, batch: Batch) -> Array:
-        """The loss (B,) from the outputs (T, B, Y) of the cell, or from the last of them.
-
-        Raises:
-            GradlabError: the task does not give one real loss for each example.
-        """
+        """The loss (B,) from the outputs (T, B, Y) of the cell, or from the last of them."""
         if self.task.readout == "last":
             outputs = outputs[-1:]
         readout = params["readout"]
@@ -86,8 +83,8 @@ class Model:
         losses = [self._losses_of(params, size, length) for size in (_EXAMPLES, _EXAMPLES + 1)]
         if [given.shape for given in losses] != [(_EXAMPLES,), (_EXAMPLES + 1,)]:
             raise GradlabError(
-                f"{type(self.task).__name__}.loss returns {losses.dtype} {losses.shape}: "
-                f"give one real loss for each example, {outputs.shape[1:2]}"
+                f"{name_of(self.task)}.loss has shape {losses[0].shape} for {_EXAMPLES} examples: give one loss "
+                f"for each example, shape ({_EXAMPLES},), and no mean over them"
             )
         if not jnp.issubdtype(losses[0].dtype, jnp.floating):
             raise GradlabError(f"{name_of(self.task)}.loss is of {losses[0].dtype}: give losses of floats")
@@ -131,6 +128,10 @@ class Model:
         """Y, the size of one output of the cell."""
         carry, x_t = shapes_of(self.cell, cell, 1), self._input_shape(1, self.task.min_length)
         shape = output_shape(self.cell, cell, carry, x_t)
+        if jnp.issubdtype(stepped(self.cell, cell, carry, x_t)[1].dtype, jnp.complexfloating):
+            raise GradlabError(
+                f"{step_of(self.cell)} returns a complex output: return its real part, or both parts side by side"
+            )
         if len(shape) != 2:
             hint = "; y.reshape(len(y), -1) makes it so" if len(shape) > 2 else ""
             raise GradlabError(
