@@ -212,7 +212,11 @@ class OneLoss(Adding):
 REASONS = [
     (Heads(), Adding(), "Heads.step returns the output (1, 2, 2), with a batch of 1: it must be (batch, size)"),
     (Waves(), Adding(), "Waves.step returns a complex output: return its real part, or both parts side by side"),
-    (Drifting(), Adding(), "`h` of the state comes into Drifting.step as float32 (1, 4) and leaves it as bfloat16"),
+    (
+        Drifting(),
+        Adding(),
+        "`h` of the state comes into Drifting.step as float32 (1, 4) and leaves it as bfloat16",
+    ),
     (Plain(), OneLoss(), "OneLoss.loss has shape () for 5 examples: give one loss for each example, shape (5,)"),
 ]
 
