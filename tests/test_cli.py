@@ -274,7 +274,7 @@ def test_not_finite_is_a_string(typed, own):
     assert (state["span"], state["slope"], state["half_life"]) == ("-inf", "-inf", "nan")
     assert state["zero_from"] == 1 and record["train_steps_per_second"] is None
     code, out, _ = typed("show", record["id"])
-    assert code == 0 and "zero from lag 1" in out and "no finite value from lag 1" in out
+    assert code == 0 and "zero from lag 1" in out and "exactly zero at every lag" in out
 
 
 def test_a_grid_ends_in_one_table_over_seeds(typed, own, tmp_path):

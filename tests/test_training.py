@@ -29,7 +29,7 @@ from gradlab.training.loop import Checkpoint, Chunk, checkpoints, train
 from gradlab.training.model import Model
 from gradlab.training.observe import Observer
 from gradlab.training.optimizers import OPTIMIZERS, Clip
-from gradlab.training.step import Plan
+from gradlab.training.step import Plan, _any_lost
 
 # ---------------------------------------------------------------- a cell and a task of one's own
 
@@ -383,6 +383,33 @@ def test_parameters_that_overflow_end_the_run():
     assert record["diverged"] == {"step": step, "what": "parameters"} and record["status"] == "diverged"
 
 
+@pytest.mark.parametrize("name", ["adam", "rmsprop"])
+def test_a_moment_that_overflows_ends_the_run(name):
+    # As above, but the bias gets Σ 10^k = 1e24, which is finite; its square is not, and divided by that it stays.
+    task, cell = Toy(), get_cell("rnn:gain=10")
+    given = {"hidden": 1, "length": 25, "optimizer": OPTIMIZERS[name](1.0), "learning_rate": 0.01}
+    events, outcome = outcome_of(task, cell, **given)
+    assert outcome.status == "diverged" and outcome.diverged == (1, "optimizer state")
+    assert rows(events, "log10_grad_norm")[0] == pytest.approx(24, abs=0.5)
+    start = Model(cell, task, 1).init(0)
+    assert jax.tree.map(np.array_equal, outcome.params, start) == jax.tree.map(lambda leaf: True, start)
+    with jax.enable_x64(True):  # in float64 there is room, and every weight moves by about the learning rate
+        events, outcome = outcome_of(task, cell, steps=1, **given)
+        start = Model(cell, task, 1).init(0)
+        moved = outcome.params["cell"]["b"] - start["cell"]["b"]
+    assert outcome.status == "trained" and abs(float(moved[0])) >= 0.0099
+    _, outcome = outcome_of(task, cell, **given | {"clip": Clip("norm", 1.0), "steps": 1})
+    assert outcome.status == "trained", "what is clipped has a moment that fits"
+
+
+def test_only_what_was_finite_can_be_lost():
+    before = {"nu": jnp.array([1.0, jnp.inf]), "count": jnp.int32(1), "key": jax.random.key(0)}
+    assert not _any_lost(before, before)
+    assert _any_lost(before, before | {"nu": jnp.array([jnp.inf, jnp.inf])})
+    assert _any_lost(before, before | {"nu": jnp.array([jnp.nan, 0.0])})
+    assert not _any_lost((), ())
+
+
 # ---------------------------------------------------------------- clipping and optimisers
 
 
@@ -400,9 +427,10 @@ def test_huge_gradients_are_clipped_and_not_lost():
     assert float(lost["b"]) == 0.0, "optax has mended its norm: say so in optimizers.py"
 
 
-@pytest.mark.parametrize("scale", [1e-42, 1e-30, 1e-19, 1.0, 1e19, 1e30, 1e38])
+@pytest.mark.parametrize("scale", [1e-42, 1e-30, 1e-19, 1.0, 1e19, 1e30, 1e38, 1e39])
 def test_clipping_by_norm_at_every_scale(scale):
-    gradients = {"a": jnp.array([0.3, -0.2], jnp.float32) * jnp.float32(scale), "b": jnp.float32(scale) * 0.1}
+    entries = np.array([0.3, -0.2, 0.1]) * scale
+    gradients = {"a": jnp.asarray(entries[:2], jnp.float32), "b": jnp.asarray(entries[2], jnp.float32)}
     flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradients)]).astype(np.float64)
     norm = np.sqrt((flat**2).sum())
     clipped = Clip("norm", 0.5).apply(gradients)

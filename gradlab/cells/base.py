@@ -35,7 +35,7 @@ class GatedCell(Cell, Protocol):
     """A cell that states its linear and its elementwise part, which makes training fast.
 
     `params` is a dict with `w_x` (I, G·H), `w_h` (H, G·H) and `b` (G·H,); the state is a dict whose leaf `h`
-    is also the output. Its `step` has to be `gated_step(self, params, carry, x_t)`: where it does anything else, it
+    is also the output. Its `step` has to be `gated_step(self, params, carry, x_t)`: where it does more, it
     alone is what is trained, as of any other cell.
     """
 

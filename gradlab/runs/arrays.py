@@ -85,7 +85,7 @@ def flatten_params(params: Params) -> dict[str, Any]:
 
 
 def unflatten_params(stored: Mapping[str, np.ndarray], init: Callable[[], Params]) -> Params | None:
-    """The parameters of `flatten_params` in the form and the dtypes that `init` gives; None where they do not fit."""
+    """The parameters of `flatten_params` in the form and dtypes that `init` gives; None where they do not fit."""
     keys: dict[str, Any] = {}
 
     def arrays() -> tuple[Params, list[Any]]:
@@ -99,7 +99,9 @@ def unflatten_params(stored: Mapping[str, np.ndarray], init: Callable[[], Params
     if _layout(stored) != _layout(dict(zip(keys, plain, strict=True))):
         return None
     leaves = [
-        jnp.asarray(stored[name], like.dtype) if key is None else jax.random.wrap_key_data(stored[name], impl=key)
+        jnp.asarray(stored[name], like.dtype)
+        if key is None
+        else jax.random.wrap_key_data(jnp.asarray(stored[name]), impl=key)
         for (name, key), like in zip(keys.items(), jax.tree.leaves(params), strict=True)
     ]
     return jax.tree.unflatten(jax.tree.structure(params), leaves)

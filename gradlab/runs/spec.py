@@ -162,7 +162,7 @@ class RunSpec:
         return _unchanged(task_variant(self.task), self.task_source)
 
     def has_changed_since(self, config: Mapping[str, Any]) -> str:
-        """The cell or task that this spec shares with a stored run but for an edit since; else nothing."""
+        """The cell or task that this spec shares with a stored run but for an edit since; empty if none."""
         for name, source in zip(("cell", "task"), DERIVED, strict=True):
             if as_said(str(config[name])) == as_said(getattr(self, name)):
                 if config.get(source) != getattr(self, source):

@@ -1,7 +1,7 @@
-"""Whether a batch may be split: whether each example has in a part of it the state, output and loss that it has in all.
+"""Whether a batch may be split: whether an example has the same state, output and loss in a part of it as in all.
 
-Not where examples meet in a step, as by batch statistics, nor where what a step draws depends on how many there are,
-as a mask for the whole batch. Split over devices, such a cell would be another network for every number of them.
+Not where examples meet in a step, as by batch statistics, nor where what a step draws depends on their number, as
+a mask for the whole batch. Split over devices, such a cell would be another network for every number of them.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from gradlab.training.step import Plan, batch_axes
 
 TIMESTEPS = 4
 ROUNDING = 2.0**7
-"""Of the distance from 1 to the next number: what differs by less, relative to the largest entry, is rounded only."""
+"""In units of the distance from 1 to the next number, relative to the largest entry: less is rounding only."""
 _QUICK = {"xla_backend_optimization_level": 0}
 """What runs a few times on small arrays: a compiler that thinks longer costs more than it saves."""
 

@@ -2,8 +2,8 @@
 
 optax squares entries to clip by norm, so float32 entries of 1e19 overflow and clip to 0 while training stalls
 silently; the norm here is taken relative to the largest entry. A complex entry is one number: what is squared,
-averaged or clipped by value is its modulus |g|, and its phase stays, so a step does not depend on where the axes of
-the complex plane lie. (The same weight as two real ones would be divided by a second moment of each.) Descent and
+averaged or clipped by value is its modulus |g|, and its phase stays, so a step does not depend on where the axes
+of the plane lie. (The same weight as two real ones would be divided by a second moment of each.) Descent and
 clipping by norm are the same in both.
 """
 
@@ -99,9 +99,9 @@ class Clip:
         reals = jax.tree.map(_parts, gradients)
         leaves = jax.tree.leaves(reals)
         peak = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in leaves]))
-        unit = jnp.where(peak > 0, peak, 1.0)
+        unit = _unit(peak)
         relative = jnp.sqrt(sum((jnp.sum((leaf / unit) ** 2) for leaf in leaves), start=jnp.zeros(())))
-        log10_norm = jnp.log10(peak) + jnp.log10(relative)
+        log10_norm = jnp.log10(unit) + jnp.log10(relative)
         if self.kind == "norm":
             # limit / relative / peak, in this order, stays in range where peak · relative would not.
             over = relative > self.limit / unit
@@ -112,9 +112,14 @@ class Clip:
             count = sum(leaf.size for leaf in jax.tree.leaves(gradients))
             pairs = [_clip_entries(leaf, self.limit) for leaf in jax.tree.leaves(gradients)]
             over_count = sum((jnp.sum(over) for _, over in pairs), start=jnp.zeros((), int))
-            clipped = jax.tree.structure(gradients).unflatten([leaf for leaf, _ in pairs])
+            clipped = jax.tree.unflatten(jax.tree.structure(gradients), [leaf for leaf, _ in pairs])
             return Clipped(clipped, log10_norm, over_count.astype(log10_norm.dtype) / count)
         return Clipped(gradients, log10_norm, jnp.zeros_like(log10_norm))
+
+
+def _unit(peak: Array) -> Array:
+    """What gradients of this largest entry are divided by: itself, where its reciprocal is not flushed to zero."""
+    return jnp.where(peak > 0, jnp.minimum(peak, 1 / jnp.finfo(peak.dtype).tiny), 1.0)
 
 
 def _parts(leaf: Array) -> Array:
@@ -137,7 +142,7 @@ def _clip_entries(leaf: Array, limit: float) -> tuple[Array, Array]:
         return jnp.clip(leaf, -limit, limit), jnp.abs(leaf) > limit
     parts = _parts(leaf)
     peak = jnp.max(jnp.abs(parts), axis=-1, keepdims=True)
-    unit = jnp.where(peak > 0, peak, 1.0)
+    unit = _unit(peak)
     relative = jnp.sqrt(jnp.sum((parts / unit) ** 2, axis=-1, keepdims=True))
     over = relative > limit / unit
     clipped = jnp.where(over, parts / unit * (limit / relative), parts)

@@ -1,8 +1,8 @@
 """Whether a cell of one's own is what its parts say, and nothing more: a subclass may do anything in its `step`.
 
-`step` and the gated step are traced, forward and backward, and have to be the same program, operation for operation.
+`step` and the gated step are traced, forward and backward, and have to be the same operations in the same order.
 That is a proof, where numbers at some points would be a sample: they do not show a state that is clipped at 50, or
-cleared where an input is exactly 1. What is the same mathematics by other operations is no fault either: such a cell
+cleared where an input is exactly 1. What is the same mathematics by other operations is no fault: such a cell
 is trained through its `step`, as one without parts is.
 """
 
@@ -110,7 +110,7 @@ def _is_linear(cell: GatedCell, params: Params, x_t: Any) -> bool:
 
     d_pre = jax.eval_shape(cell.join, block, block)
     return _same_program(
-        lambda at, d_pre: transposed(*at, d_pre), partial(_both_ways, cell.join), (block, block), d_pre
+        lambda at, d_pre: transposed(at[0], at[1], d_pre), partial(_both_ways, cell.join), (block, block), d_pre
     )
 
 
@@ -126,7 +126,7 @@ def _same_program(one: Callable[..., Any], other: Callable[..., Any], *shapes: A
         jax.make_jaxpr(function, return_shape=True)(*shapes) for function in (one, other)
     )
     return (
-        jax.tree.structure(results) == jax.tree.structure(results_too)
+        jax.tree.structure(results) == jax.tree.structure(results_too)  # type: ignore[operator]
         and str(program) == str(program_too)
         and len(program.consts) == len(program_too.consts)
         and all(map(np.array_equal, program.consts, program_too.consts))

@@ -136,7 +136,9 @@ def _steps_alike(model: Model) -> bool:
         try:
             params = model.init(0)
             params = jax.tree.map(lambda leaf: leaf + 0.1 * random.standard_normal(leaf.shape), params)
-            state = jax.tree.map(lambda leaf: leaf + random.standard_normal(leaf.shape), cell.carry(params["cell"], 2))
+            state = jax.tree.map(
+                lambda leaf: leaf + random.standard_normal(leaf.shape), cell.carry(params["cell"], 2)
+            )
             x_t = jnp.asarray(random.standard_normal((2, model.task.input_size)))
             permuted = jax.tree.map(lambda leaf: leaf[..., units], state)
             found = cell.step(move(params)["cell"], permuted, x_t)

@@ -63,7 +63,7 @@ def unroll(
 
 
 def takes_fast_path(cell: Cell, params: Params, inputs: Array) -> TypeGuard[GatedCell]:
-    """Whether a cell states its parts and its `step` is these and nothing more, which is known of the built-in ones.
+    """Whether a cell states its parts and its `step` is these and nothing more, as is known of the built-in ones.
 
     Args:
         params, inputs: parameters of the cell and inputs (T, B, I), or tracers of them.

@@ -1,4 +1,4 @@
-"""What of the parameters is trained: arrays of floats, real or complex. An index, a mask or a key stays as it is."""
+"""Which parameters are trained: arrays of floats, real or complex. An index, a mask or a key stays as it is."""
 
 from typing import Any
 
@@ -26,9 +26,12 @@ def as_arrays(params: Params) -> Params:
 def _as_array(path: Any, leaf: Any) -> Any:
     if isinstance(leaf, jax.Array):
         return leaf
-    if not isinstance(leaf, (bool, int, float, complex, np.ndarray, np.generic)) or np.asarray(leaf).dtype == object:
+    if (
+        not isinstance(leaf, (bool, int, float, complex, np.ndarray, np.generic))
+        or np.asarray(leaf).dtype == object
+    ):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        raise GradlabError(f"parameter `{name}` is a {type(leaf).__name__}: give arrays or numbers")
+        raise GradlabError(f"parameter `{name}` is of type {type(leaf).__name__}: give arrays or numbers")
     return jnp.asarray(leaf, jnp.result_type(leaf))  # its dtype, once and for all, as a number of Python has none
 
 
