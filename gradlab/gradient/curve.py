@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradlab.errors import GradlabError, unknown
+from gradlab.gradient.line import explained, least_squares, median_error
 from gradlab.gradient.summary import CUT, HalfLife, Horizon, NonFinite, Slope, Summary, Verdict
 
 Floats = NDArray[np.float64]
@@ -17,8 +18,6 @@ FLOAT32_FLOOR = -37.9
 """log10 of the smallest float32 entry that a backward pass keeps when subnormals are flushed to zero."""
 FLOAT32_CEILING = 38.5
 """log10 of the largest float32."""
-FLAT = 1e-3
-"""Decades within which a curve is a flat line, whatever the rounding on it."""
 NAIVE_FLOOR = -19.0
 """log10 of the smallest float32 norm that squaring, summing and rooting can see."""
 NOISE_DECADES, NOISE_SHARE = 1.0, 0.1
@@ -147,11 +146,11 @@ class GradientCurve:
         if kept.sum() < 2 or zero[kept].any():
             return Slope(np.nan, np.nan, np.nan)
         values, lags = self._of(leaf)[kept], self.lags[kept]
-        slopes, r2 = self._slopes(values, lags), _explained(curve[kept], lags)
+        slopes, r2 = self._slopes(values, lags), explained(curve[kept], lags)
         if self.statistic(leaf) == "median":
             # A dead example has no slope; it counts as steeper than any other.
             ranked = np.sort(np.where(np.isneginf(values).any(axis=0), -np.inf, slopes))
-            return Slope(float(np.quantile(ranked, 0.5, method="higher")), _median_error(ranked), r2)
+            return Slope(float(np.quantile(ranked, 0.5, method="higher")), median_error(ranked), r2)
         error = slopes.std(ddof=1) / np.sqrt(len(slopes)) if len(slopes) > 1 else np.nan
         return Slope(float(slopes.mean()), float(error), r2)
 
@@ -279,9 +278,9 @@ class GradientCurve:
     def _slopes(self, values: Floats, lags: NDArray[np.int64]) -> Floats:
         """The least-squares slope of every example that has at least two of these lags."""
         if self.lengths is None:
-            return _least_squares(values, lags)
+            return least_squares(values, lags)
         ends = [(example, int(np.sum(lags <= length))) for example, length in enumerate(self.lengths)]
-        slopes = [_least_squares(values[:end, [example]], lags[:end])[0] for example, end in ends if end > 1]
+        slopes = [least_squares(values[:end, [example]], lags[:end])[0] for example, end in ends if end > 1]
         return np.array(slopes)
 
 
@@ -315,36 +314,6 @@ def _zero_from(zero: NDArray[np.bool_]) -> int:
 def _horizon(seen: NDArray[np.bool_]) -> Horizon:
     lag = len(seen) if seen.all() else int(np.argmin(seen))
     return Horizon(lag, bool(seen.all()))
-
-
-def _least_squares(values: Floats, lags: NDArray[np.int64]) -> Floats:
-    """Slope over lag of each example (T, B) -> (B,); nan where an example is not finite throughout."""
-    lag = lags - lags.mean()
-    with np.errstate(invalid="ignore"):
-        slopes = lag @ (values - values.mean(axis=0)) / (lag @ lag)
-    return np.where(np.isfinite(values).all(axis=0), slopes, np.nan)
-
-
-def _explained(curve: Floats, lags: NDArray[np.int64]) -> float:
-    """R² of the least-squares line; 1 for a curve that is flat to a thousandth of a decade."""
-    if not np.isfinite(curve).all():
-        return np.nan
-    if np.ptp(curve) < FLAT:
-        return 1.0
-    deviation = curve - curve.mean()
-    total = deviation @ deviation
-    lag = lags - lags.mean()
-    return float((lag @ deviation) ** 2 / (lag @ lag) / total)
-
-
-def _median_error(ranked: Floats) -> float:
-    """Half the distance of the order statistics one standard error of rank from the median."""
-    count = len(ranked)
-    spread = np.sqrt(count) / 2
-    low, high = int(np.floor(count / 2 - spread)), int(np.ceil(count / 2 + spread))
-    if low < 0 or high >= count or np.isneginf(ranked[low]):
-        return np.nan
-    return float(ranked[high] - ranked[low]) / 2
 
 
 def _half_life(slope: float) -> float:
