@@ -10,7 +10,7 @@ GATE_BIN := .venv-gate/bin
 GATE_STAMP := .venv-gate/.gradlab-setup
 OTHER_JAXES := 0.10.0 0.9.2
 
-.PHONY: setup demo test torture lint fix pictures bench bench-quick gate-study clean
+.PHONY: setup demo test torture lint fix pictures bench bench-quick gate-study clean clean-results
 
 setup: $(STAMP)
 
@@ -75,6 +75,11 @@ $(GATE_STAMP): pyproject.toml
 	        jax==$$version jaxlib==$$version || exit 1; done
 	touch $(GATE_STAMP)
 
+# Results are spared: what takes hours to measure goes with clean-results alone.
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis results/runs results/report
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What was measured, and what was made of it; what is committed of results/ stays.
+clean-results:
+	rm -rf results/runs results/sweeps results/report results/check

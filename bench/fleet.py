@@ -89,6 +89,10 @@ class Worker:
         self.send(do, **given)
         return self.receive()
 
+    def kill(self) -> None:
+        """End the process at once; who waits for its answer hears that it ended."""
+        self._process.kill()
+
     def close(self) -> None:
         """End the process."""
         assert self._process.stdin is not None and self._process.stdout is not None

@@ -27,7 +27,7 @@ def main() -> None:
         console = Console(record=True, width=124, force_terminal=True, highlight=False)
         console.print("$ gradlab run adding --len 200 --cell lstm")
         screen = Screen(out=console, err=Console(quiet=True))
-        Single(screen, store, RunSpec(), json=False, quiet=True).carry_out()
+        Single(screen, store, RunSpec(), rerun=False, json=False, quiet=True).carry_out()
         (DOCS / "run.svg").write_text(console.export_svg(title="gradlab", unique_id="gradlab"))
         written = write_report(store.root, print)
         figure = next(path for path in written if path.suffix == ".svg")

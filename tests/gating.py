@@ -18,12 +18,14 @@ class Own:
         h_t = jnp.tanh(params["a"] * carry + x_t.sum(axis=-1, keepdims=True))
         return h_t, h_t
 """
+WEIGHTS = "0.8 + 0.1 * jax.random.uniform(key, (hidden_size,))"
 STEP = 'params["a"] * carry'
 FAULTS = {
     "none": ("", ""),
     "weights": ("0.8 + 0.1", "0.808 + 0.101"),
     "step": (STEP, f"1.01 * {STEP}"),
     "detached": (STEP, 'jax.lax.stop_gradient(params["a"] * carry)'),
+    "rare": (WEIGHTS, f"jnp.where(jax.random.uniform(key) > 0.98, jnp.nan, 1.0) * ({WEIGHTS})"),
     "nan": (STEP, 'jnp.where(carry > 0.5, jnp.nan, params["a"] * carry)'),
 }
 

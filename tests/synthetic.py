@@ -6,8 +6,12 @@ import numpy as np
 
 from gradlab.gradient.curve import GradientCurve
 from gradlab.report.records import ROLES
+from gradlab.runs.arrays import curve_arrays
+from gradlab.runs.result import RunResult
 from gradlab.runs.spec import NUMERICS, STORE
 from gradlab.runs.store import Store
+from gradlab.training.loop import Checkpoint
+from gradlab.training.observe import Observation
 
 CONFIG = {
     "store": STORE, "numerics": NUMERICS, "task": "adding", "cell": "lstm", "length": 40,
@@ -24,11 +28,7 @@ def falling(decades, lags=40, examples=8, seed=0):
     return GradientCurve.of({"h": line[:, None] + (noise - noise.mean())})
 
 
-def severity(verdict):
-    return np.inf if verdict.word == "non-finite" else abs(verdict.decades)
-
-
-def put(root, curves, *, status="trained", step=STEPS, total=None, findings=(), loss=None, **config):
+def put(root, curves, *, status="trained", step=STEPS, total=None, loss=None, **config):
     """Store one run with these task curves at the checkpoints, as the engine writes it."""
     config = CONFIG | config
     name = re.sub(r"[^\w.=-]", "-", config["cell"])
@@ -37,28 +37,19 @@ def put(root, curves, *, status="trained", step=STEPS, total=None, findings=(), 
     attempt = Store(root).begin(run_id, config)
     attempt.write_json("env.json", {"execution": {"platform": "cpu"}, "command": ["gradlab"]})
     kinds = {"task": curves} | ({"total": total} if total else {})
-    marks, arrays = [], {"step": np.array(step[: len(curves)])}
-    for index, at in enumerate(arrays["step"]):
-        found = {
-            kind: {leaf: c[index].summary(leaf).as_dict() for leaf in c[index].leaves}
-            | {"non_finite": list(findings)}
-            for kind, c in kinds.items()
-        }
-        marks.append({"step": int(at), "loss": 0.2, "curves": found})
-        attempt.log(marks[-1])
-    for kind, every in kinds.items():
-        for leaf in every[0].leaves:
-            values = {
-                "typical": [c.typical(leaf) for c in every],
-                "rms": [c.rms(leaf) for c in every],
-                "dead": [c.dead(leaf) for c in every],
-            } | {f"q{q}": [c.quantile(q / 100, leaf) for c in every] for q in (10, 50, 90)}
-            arrays |= {f"{kind}/{leaf}/{name}": np.stack(rows) for name, rows in values.items()}
+    checkpoints = [
+        Checkpoint(at, Observation({kind: c[index] for kind, c in kinds.items()}, 0.2, {}))
+        for index, at in enumerate(step[: len(curves)])
+    ]
+    marks = [RunResult(None).summary(checkpoint) for checkpoint in checkpoints]
+    for mark in marks:
+        attempt.log(mark)
+    arrays = curve_arrays(checkpoints)
     if loss is None:
         loss = np.linspace(0.5, 0.005, config["steps"]) if config["steps"] else np.empty(0)
     gates = {"gate/f": np.array([[0.7, 0.0], [0.8, 0.1], [0.9, 0.3]])[: len(curves)]}
     attempt.write_arrays("curves.npz", arrays | gates | {"trace/loss": loss})
-    worst = max(range(len(marks)), key=lambda i: severity(curves[i].verdict()))
+    worst = max(range(len(marks)), key=lambda i: curves[i].verdict().severity)
     done = {
         "status": status,
         "training_steps": int(arrays["step"][-1]),

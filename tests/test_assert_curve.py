@@ -92,3 +92,16 @@ def test_wrong_arguments_are_told_in_one_line(tmp_path, arguments, words):
     with pytest.raises(GradlabError, match=words) as caught:
         assert_curve(**{"cell": "rnn", "length": 5, "baseline": tmp_path / "x.json"} | arguments)
     assert "\n" not in str(caught.value) and list(tmp_path.iterdir()) == []
+
+
+def test_a_gradient_that_is_cut_passes_only_where_the_test_says_so(tmp_path):
+    namespace = {}
+    exec(CELL.replace('params["a"] * carry', 'jax.lax.stop_gradient(params["a"] * carry)'), namespace)
+    options = {"length": 8, "hidden": 2, "batch": 2, "seeds": 3, "baseline": tmp_path / "cut.json"}
+    with pytest.raises(GradlabError, match="exactly zero; a stop_gradient or an unused state"):
+        assert_curve(namespace["Own"](), bless=True, **options)
+    assert list(tmp_path.iterdir()) == []
+    assert_curve(namespace["Own"](), bless=True, allow_zero=True, **options)
+    assert_curve(namespace["Own"](), allow_zero=True, **options)
+    with pytest.raises(AssertionError, match=r"cut is cut: exactly zero; .* \(initial\); allow_zero=True"):
+        assert_curve(namespace["Own"](), **options)

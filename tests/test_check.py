@@ -235,6 +235,17 @@ def test_the_first_line_counts_scenarios_that_share_its_verdict():
     assert verdicts.accept_command([verdict_of("unchanged")]) is None
 
 
+def test_the_first_line_says_how_what_is_unchanged_was_compared():
+    def of(*findings):
+        return verdicts.headline([Verdict("ci", Path(), [Judged(one.scenario, [one]) for one in findings], [])])
+
+    one = Finding("a", "initial", "unchanged", "", 3, 1e-6, 1e-4, "A", largest=0.02)
+    many = Finding("b", "initial", "unchanged", "", 3, 0.1, 0.3, "B")
+    assert of(one) == "unchanged: 1 scenarios of ci, at most 0.02 decades apart"
+    assert of(many) == "unchanged: 1 scenarios of ci, 1 of them alike as samples, within 0.3 decades on average"
+    assert of(one, many).startswith("unchanged: 2 scenarios of ci, at most 0.02 decades apart, 1 of them alike")
+
+
 def test_rows_speak_of_chaos_and_of_what_is_not_finite():
     finding = Finding("s", "trained", "regressed", "m", 3, np.nan, 0.5, "A", chaotic=(4, 5))
     row = verdicts.cells(verdicts.Row("suite", Judged("s", [finding]), finding))

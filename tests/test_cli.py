@@ -231,7 +231,7 @@ def test_a_run_from_the_header_to_the_next_command(first):
 def test_what_is_done_is_not_done_again(typed, first):
     folder, _, out, _ = first
     before = everything_in(folder)
-    told = f"{SPEC.id}: already trained, read from {folder}/runs/{SPEC.id}\n"
+    told = f"{SPEC.id}: already trained, read from {folder}/runs/{SPEC.id}; --rerun does it again\n"
     assert typed(*RUN, "--results", folder) == (0, out, told)
     printed = json.loads(typed(*RUN, "--results", folder, "--json", "-q")[1])
     assert list(printed) == ["runs", "seeds"] and printed["seeds"] == []
@@ -274,7 +274,7 @@ def test_not_finite_is_a_string(typed, own):
     assert (state["span"], state["slope"], state["half_life"]) == ("-inf", "-inf", "nan")
     assert state["zero_from"] == 1 and record["train_steps_per_second"] is None
     code, out, _ = typed("show", record["id"])
-    assert code == 0 and "zero from lag 1" in out and "no finite value from lag 1" in out
+    assert code == 0 and "zero from lag 1" in out and "exactly zero at every lag" in out
 
 
 def test_a_grid_ends_in_one_table_over_seeds(typed, own, tmp_path):

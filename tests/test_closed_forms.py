@@ -10,7 +10,7 @@ from gradlab.cells import gru, lstm, rnn
 from gradlab.cells.initializers import orthogonal
 from gradlab.gradient import GradientCurve, gradient_curve
 from gradlab.gradient.adjoint import adjoint
-from gradlab.gradient.measure import to_curve
+from gradlab.gradient.convert import to_curve
 from gradlab.tasks import adding, copy
 from gradlab.training.optimizers import Clip
 

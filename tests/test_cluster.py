@@ -110,7 +110,7 @@ def test_what_a_terminal_shows(tmp_path, cache):
     ):
         assert re.search(words, text), text
     assert re.search(rf"recall-\S+  training step +[1-9]\d* of at most {LONG}  \d+ s", text)
-    assert re.search(r"about \d+ s left · slowest recall-", text)
+    assert re.search(r"about \d+ s left · slowest faulty.recall-", text)
     (failure,) = re.findall(r"\[\d/3\] (\S+) failed: RuntimeError: a mistake", text)
     assert "fault=raise" in failure and "not solved within" not in text, "what went well is counted"
 
@@ -169,7 +169,7 @@ def test_a_full_disk_is_named_and_costs_nothing_that_is_finished(tmp_path, cache
     results, words = tmp_path / "results", ["sweep", file, "--jobs", "2"]
     code, _, err = finish(words, results, cache, code=limit)
     assert code == 1 and no_traceback(err)
-    assert len(re.findall(r"^\[\d/6\] recall-\S+ failed: curves.npz cannot be written to", err, re.M)) == 3
+    assert len(re.findall(r"^\[\d/6\] faulty.recall-\S+ failed: curves.npz cannot be written to", err, re.M)) == 3
     found = [(run.config["steps"], run.status) for run in Store(results).scan(pytest.fail)]
     assert sorted(found) == [(3, "trained")] * 3 + [(4000, "failed")] * 3
     code, _, err = finish(words, results, cache)

@@ -212,13 +212,16 @@ class OneLoss(Adding):
 REASONS = [
     (Heads(), Adding(), "Heads.step returns the output (1, 2, 2), with a batch of 1: it must be (batch, size)"),
     (Waves(), Adding(), "Waves.step returns a complex output: return its real part, or both parts side by side"),
-    (Drifting(), Adding(), "leaf `h` of the state comes into Drifting.step as float32 and leaves it as bfloat16"),
-    (Plain(), OneLoss(), "OneLoss.loss returns float32 (): give one real loss for each example, (3,)"),
+    (
+        Drifting(),
+        Adding(),
+        "`h` of the state comes into Drifting.step as float32 (1, 4) and leaves it as bfloat16",
+    ),
+    (Plain(), OneLoss(), "OneLoss.loss has shape () for 5 examples: give one loss for each example, shape (5,)"),
 ]
 
 
 @pytest.mark.parametrize(("cell", "task", "reason"), REASONS, ids=lambda given: type(given).__name__)
 def test_what_does_not_fit_gets_one_line(cell, task, reason):
-    model = Model(cell, task, 4)
     with pytest.raises(GradlabError, match=re.escape(reason)):
-        model.losses(model.init(0), task.sample(jax.random.key(0), 3, 5))
+        Model(cell, task, 4).check(5, 3)

@@ -17,6 +17,7 @@ from gradlab.runs import deadline
 from gradlab.runs.engine import Finished, Settings, cost, in_good_order, run_all
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
+from gradlab.runs.worker import Order, bitten, bury
 from gradlab.training.loop import Checkpoint
 
 TAGS = itertools.count(1)
@@ -96,7 +97,7 @@ def test_rerun_all_replaces_each_and_an_interrupted_one_goes_on(store):
         go(specs, store, Heard(stop), rerun="all")
     assert statuses(store.root) == {
         specs[0].id: "trained",
-        specs[1].id: "interrupted",
+        specs[1].id: "trained",
         specs[2].id: "trained",
     }, "what was not yet done again is still there"
     heard, _ = go(specs, store)
@@ -114,6 +115,32 @@ def test_rerun_failed_does_these_alone(store, switch, bad):
     heard, ended = go([good, failing, late], store, rerun="failed")
     assert heard.begins == [failing.id] and ended == ["trained", "trained"]
     assert late.id not in statuses(store.root)
+
+
+def test_a_rerun_that_fails_leaves_what_was_there_and_is_done_again(store, switch, bad):
+    good, failing = *some(0), *some(0, cell=bad)
+    go([good, failing], store)
+    before = stamps(store)
+    off = switch("raise")
+    assert go([good, failing], store, rerun="all")[1] == ["trained", "failed"]
+    after = stamps(store)
+    assert after[failing.id] == before[failing.id] and after[good.id] != before[good.id]
+    assert statuses(store.root)[failing.id] == "trained" and store.redone(failing.id)[0] == "failed"
+    off()
+    heard, ended = go([good, failing], store, rerun="failed")
+    assert heard.begins == [failing.id] and ended == ["trained", "trained"]
+    assert stamps(store)[failing.id] != before[failing.id]
+
+
+def test_a_process_that_ended_itself_over_a_rerun_is_known_by_its_order(store):
+    (spec,) = some(0)
+    go([spec], store)
+    store.reopen(spec.id)
+    orders = [Order((), (spec.id,), str(store.root), 1.0, "x", number) for number in (1, 2)]
+    assert not bitten(orders[0])
+    assert bury(orders[0], spec, "ran past its 1 s") == "ran past its 1 s"
+    assert [bitten(order) for order in orders] == [True, False]
+    assert store.find(spec.id).status == "trained"
 
 
 def test_a_spec_twice(store):
@@ -243,7 +270,7 @@ def test_a_sweep_from_its_file(typed, tmp_path):
     path = write_toml(tmp_path / "trial.toml", grid={"length": [4, 5], "seed": [0, 1]})
     words = ["sweep", path, "--jobs", "1"]
     code, out, err = typed(*words, "--dry-run")
-    assert (code, err) == (0, "") and len(re.findall(r"^recall-\S+ new *$", out, re.M)) == 4
+    assert (code, err) == (0, "") and len(re.findall(r"^faulty.recall-\S+ new *$", out, re.M)) == 4
     assert out.endswith("4 runs: 4 new\n") and not (tmp_path / "results").exists()
 
     code, out, err = typed(*words)
@@ -285,6 +312,18 @@ def test_a_failed_run_of_a_sweep(typed, tmp_path, switch, bad):
     off()
     code, out, err = typed(*words, "--rerun", "failed")
     assert code == 0 and "1 of 2 runs are done already" in err and "2 runs: 2 trained" in out
+
+
+def test_rerun_alone_means_all(typed, tmp_path, store):
+    path = write_toml(tmp_path / "trial.toml", grid={"seed": [0, 1]})
+    assert typed("sweep", path, "--jobs", "1")[0] == 0
+    before = stamps(store)
+    for words in (["--rerun"], ["--rerun", "--json"], ["--rerun", "all"]):
+        assert typed("sweep", path, "--jobs", "1", *words)[0] == 0
+        after = stamps(store)
+        assert before.keys() == after.keys() and all(after[name] != before[name] for name in before)
+        before = after
+    assert typed("sweep", path, "--jobs", "1")[0] == 0 and stamps(store) == before
 
 
 def test_shards_of_a_sweep(typed, tmp_path):

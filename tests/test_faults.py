@@ -41,6 +41,28 @@ def test_a_wrong_sum_is_seen(monkeypatch, first_wrong):
     assert finding.reproduced and finding.harmful and "jaxlib" in finding.advice
 
 
+def rounded(array, bits):
+    """Each entry to so many bits, as the matrix unit of a GPU takes it."""
+    mantissa, exponent = jnp.frexp(array)
+    return jnp.ldexp(jnp.round(mantissa * 2.0**bits) / 2.0**bits, exponent)
+
+
+@pytest.mark.parametrize("always, harmful", [(False, False), (True, True)])
+def test_a_product_of_rounded_factors_is_seen(monkeypatch, always, harmful):
+    whole = jnp.matmul
+
+    def product(left, right):
+        asked = jax.config.jax_default_matmul_precision == "highest" and not always
+        return whole(left, right) if asked else whole(rounded(left, 11), rounded(right, 11))
+
+    here = faults.rounded_products()
+    assert not here.reproduced and not here.harmful, here.seen
+    monkeypatch.setattr(faults.jnp, "matmul", product)
+    finding = faults.rounded_products()
+    assert finding.reproduced and finding.harmful is harmful, finding.seen
+    assert "JAX_DEFAULT_MATMUL_PRECISION" in finding.advice
+
+
 @pytest.mark.parametrize("span, harmful", [(-1504.84, False), (-1504.0, True), (-np.inf, True), (np.nan, True)])
 def test_a_wrong_curve_is_seen(monkeypatch, span, harmful):
     # 4,999 halvings are 4999 log10(2) = 1504.85 decades.
@@ -71,7 +93,8 @@ def test_every_reproducer_is_run(monkeypatch):
         for name, check in vars(faults).items()
         if inspect.isfunction(check) and inspect.signature(check).return_annotation is Finding
     }
-    assert checks == {"wrong_sums", "norms_that_read_zero", "floor_free_curve", "quadratic_scan_output"}
+    known = {"wrong_sums", "rounded_products", "norms_that_read_zero", "floor_free_curve", "quadratic_scan_output"}
+    assert checks == known
     for name in checks:
         monkeypatch.setattr(faults, name, lambda name=name: name)
     assert set(faults.check_all()) == checks and len(faults.check_all()) == len(checks)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from adversarial import CASES, measured
 from gating import write_cell, write_suite
 
 from gradlab.errors import GradlabError
@@ -24,7 +25,8 @@ from gradlab.judge.compare import (
     judge_samples,
     tolerance,
 )
-from gradlab.judge.measure import Measurement, Part, difference, measure, sketch
+from gradlab.judge.measure import Measurement, Part, measure, sketch
+from gradlab.judge.statistics import difference
 from gradlab.judge.suite import Scenario, load_suite, log_spaced, suite_names
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -124,6 +126,48 @@ def test_a_float32_horizon_that_moves_is_told_as_a_lag():
     assert compare_part("s", "initial", baseline_of(base), now).status == "unchanged"
 
 
+def test_what_is_at_most_is_the_largest_of_all_seeds_and_lags():
+    shift = np.zeros((SEEDS, 4))
+    shift[:, 0] = 0.9e-4  # nearest its tolerance of 1e-4
+    shift[3, 2] = 0.04  # the largest, where 0.06 are allowed
+    finding = compared(shift, noise=[0, 0, 6e-3, 0])
+    assert finding.message == "at most 0.04 decades apart, at lag 4" and finding.lag == 1
+    assert finding.largest == pytest.approx(0.04)
+    assert compared(0.0, noise=1.0).largest is None  # every lag is chaotic: nothing was compared
+
+
+def test_a_baseline_that_is_not_finite_is_told_as_that_and_not_as_zero():
+    odd = curves_like()
+    odd[:, 1:3] = np.nan, np.inf
+    finding = compare_part("s", "initial", baseline_of(measurement(odd)), measurement(curves_like()))
+    assert finding.status == "regressed" and "zero" not in finding.message
+    assert finding.message.startswith("finite at lag 2, where the baseline is not finite")
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("other", ["agree", "zero", "cut", "one_not_finite", "gap", None])
+def test_sentences_of_the_gate_on_curves_that_are_hard_to_sum_up(name, other):
+    before, after = measured(name), measured(other or name)
+    seeds = min(len(one.parts["initial"].curves) for one in (before, after))
+    before, after = (shortened(one, seeds) for one in (before, after))
+    finding = compare_part("s", "initial", baseline_of(before, noise=np.zeros(12)), after)
+    old, new = before.parts["initial"].curves, after.parts["initial"].curves
+    assert (finding.status == "unchanged") == (other in (name, None) or np.array_equal(old, new))
+    assert ("became zero" in finding.message) <= (np.isneginf(new) & ~np.isneginf(old)).any()
+    assert ("no longer zero" in finding.message) <= (np.isneginf(old) & ~np.isneginf(new)).any()
+    assert ("not finite" in finding.message) <= (np.isnan(old) != np.isnan(new)).any()
+    if np.isnan(new).any() and not np.isnan(old).any():
+        assert finding.message == "nan decades at lag 4, the first that is not finite"
+    if finding.status == "unchanged":
+        assert finding.message == "at most 0 decades apart, at lag 1" and finding.largest == 0.0
+
+
+def shortened(found, seeds):
+    part = found.parts["initial"]
+    short = part._replace(curves=part.curves[:seeds], horizons=part.horizons[:seeds], losses=part.losses[:seeds])
+    return replace(found, parts={"initial": short}, weights=[{}] * seeds, data=[{}] * seeds)
+
+
 # ---------------------------------------------------------------- fingerprints and which tier
 
 
@@ -150,7 +194,12 @@ def test_other_weights_under_the_same_jax_are_a_regression():
     judged, waiting = judge(SCENARIO, base, now, {"jax": "1", "platform": "cpu"})
     assert not waiting and {finding.status for finding in judged.findings} == {"regressed"}
     assert judged.worst.message.startswith("initial weights changed (cell/w by 1 %); +0.2 decades at lag ")
-    assert "the curve at most 0 decades apart" in judged.findings[1].message
+    assert "the curves are at most 0 decades apart" in judged.findings[1].message
+    chaotic = baseline_of(measurement(curves_like(), curves_like()), noise=1.0)
+    judged, _ = judge(SCENARIO, chaotic, now, {"jax": "1", "platform": "cpu"})
+    assert judged.worst.message == (
+        "initial weights changed (cell/w by 1 %); every lag is chaotic: rounding alone moves them"
+    )
 
 
 def test_other_data_under_the_same_jax_are_a_regression():
@@ -225,6 +274,17 @@ def test_zeros_and_nan_in_samples():
     dead[0, 1] = np.nan
     found = compare_samples("s", [1, 2, 4], sample(1), dead, "why")
     assert isinstance(found, Finding) and found.status == "regressed" and found.lag == 2
+    assert "in 1 of 60 seeds" in found.message
+    assert "zero in 60 of 60 seeds and in 0 of 60 before, which counts as a decade below" in finding.message
+
+
+def test_seeds_that_are_not_finite_are_no_zeros():
+    odd = sample(1)
+    odd[:3, 2] = np.nan
+    (finding,) = tier_b((odd, sample(1)[3:]))
+    assert finding.decades == pytest.approx(0, abs=1e-12) and "zero" not in finding.message
+    none = compare_samples("s", [1, 2, 4], odd * np.nan, sample(2), "why")
+    assert none.status == "inconclusive" and none.message == "fewer than 2 seeds of a sample are finite"
 
 
 # ---------------------------------------------------------------- exit codes
@@ -443,3 +503,27 @@ def test_what_did_not_train_is_not_blessed(blessed, tmp_path):
     with pytest.raises(GradlabError, match="did not train, its loss stayed the same") as caught:
         bless(suite.scenarios, tmp_path / "still")
     assert caught.value.exit_code == 1 and not (tmp_path / "still").exists()
+
+
+def test_a_cut_gradient_is_blessed_only_where_that_is_said(tmp_path):
+    write_cell(tmp_path, "detached")
+    suite = load_suite(str(write_suite(tmp_path)))
+    with pytest.raises(GradlabError, match="exactly zero; a stop_gradient or an unused state") as caught:
+        bless(suite.scenarios, tmp_path / "small")
+    assert "--allow-zero" in str(caught.value) and caught.value.exit_code == 1
+    assert not (tmp_path / "small").exists()
+    (done,) = bless(suite.scenarios, tmp_path / "small", allow_zero=True)
+    assert any("exactly zero at every lag in 3 of 3 seeds (initial)" in note for note in done.notes)
+    verdict = check("small", suite.scenarios, tmp_path / "small")
+    assert verdict.exit_code() == 0 and verdict.judged[0].worst.status == "unchanged"
+    write_cell(tmp_path)
+    (judged,) = check("small", load_suite(str(tmp_path / "small.toml")).scenarios, tmp_path / "small").judged
+    assert judged.worst.status == "regressed" and "no longer zero" in judged.worst.message
+
+
+def test_a_population_that_is_not_finite_is_not_blessed(tmp_path):
+    write_cell(tmp_path, "rare")  # finite at the seeds that are paired
+    suite = load_suite(str(write_suite(tmp_path)))
+    with pytest.raises(GradlabError, match=r"not finite in \d+ of the 256 seeds of its population"):
+        bless(suite.scenarios, tmp_path / "small")
+    assert not (tmp_path / "small").exists()

@@ -184,6 +184,7 @@ def test_losses_of_very_different_size_at_different_timesteps(early, late):
         np.testing.assert_allclose(curve.log10_norm["u"][k - 1, 0], exact, atol=1e-5)
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the horizon is that of a pass that flushes subnormals")
 @pytest.mark.parametrize("name, scale", [("rnn", 0.3), ("rnn", 0.6), ("lstm", 0.4), ("gru", 0.5)])
 def test_float32_horizon_is_where_a_float32_backward_pass_ends(name, scale):
     cell, params, inputs = setting(CELLS[name], 600, scale)

@@ -106,6 +106,71 @@ def test_each_position_is_what_its_command_measures(lesson, tmp_path):
             np.testing.assert_array_equal(stored[f"task/{leaf}/typical"][0], row[-1].curve.typical(leaf))
 
 
+OWN = """
+import jax.numpy as jnp
+class Kind:
+    def __init__(self, rate: float = 0.5): self.rate = rate
+    def __eq__(self, other): return True
+    def __hash__(self): return 0
+    def init(self, key, input_size, hidden_size): return {"w": jnp.ones((input_size, hidden_size))}
+    def carry(self, params, batch_size): return jnp.zeros((batch_size, params["w"].shape[1]))
+    def step(self, params, carry, x_t):
+        h = self.rate * carry + x_t @ params["w"]
+        return 2 * (jnp.tanh(h),)
+"""
+TURNED = [
+    ("rnn", "activation=tanh,relu,sigmoid"),
+    ("rnn:activation=sigmoid:gain=2", "init=orthogonal,identity"),
+    ("lstm", "forget_gate=true,false"),
+    ("gru", "gain=1,1.5"),
+    ("{own}:Kind", "rate=0.5,0.25"),
+]
+
+
+@pytest.mark.parametrize("cell, vary", TURNED)
+def test_every_number_of_a_lesson_is_what_the_command_beside_it_gives(cell, vary, tmp_path, typed):
+    own = tmp_path / "kind.py"
+    own.write_text(OWN)
+    words = ["--cell", cell.format(own=own), "--vary", vary, "--len", "6", "--hidden", HIDDEN]
+    code, out, err = typed("lesson", "adding", *words, "-o", tmp_path / "page.html", "-q", "--json")
+    assert code == 0, err
+    positions = json.loads(out)["positions"]
+    for one in positions:
+        (run,) = of_command(one["command"], tmp_path)
+        assert (run["spec"]["cell"], run["spec"]["length"]) == (one["cell"], one["length"])
+        assert one["numbers"] == run["summary"]["initial"]["curves"]["task"]["state"]
+        assert one["gates"] == {name: gate["mean"] for name, gate in run["checkpoints"][0]["gates"].items()}
+    spans = {one["numbers"]["span"] for one in positions}
+    assert len(spans) == len(positions) == vary.count(",") + 1, "nothing was varied"
+
+
+@pytest.mark.parametrize(
+    "step, words",
+    [
+        ("carry * 1j", "its state holds complex numbers (s), and this shows real matrices"),
+        ("own(carry)", "a part of its step has a backward pass of its own (jax.custom_vjp)"),
+    ],
+)
+def test_an_example_that_cannot_be_written_out_is_missed_in_a_plain_sentence(step, words, tmp_path):
+    path = tmp_path / "odd.py"
+    dtype = "jnp.result_type(complex)" if "1j" in step else "jnp.result_type(float)"
+    path.write_text(f"""
+import jax, jax.numpy as jnp
+own = jax.custom_vjp(lambda x: 0.5 * x)
+own.defvjp(lambda x: (0.5 * x, None), lambda _, g: (0.5 * g,))
+class Odd:
+    def init(self, key, input_size, hidden_size): return {{"w": jnp.ones((input_size, hidden_size))}}
+    def carry(self, params, batch_size): return jnp.zeros((batch_size, params["w"].shape[1]), {dtype})
+    def step(self, params, carry, x_t):
+        h = {step} + x_t @ params["w"]
+        return h, h.real
+""")
+    base = RunSpec(cell=f"{path}:Odd", hidden=HIDDEN, steps=0)
+    found = measure_lesson(base, knob_of(base.cell), (4,), 1, quiet)
+    assert found.example is None and words in found.missing["example"]
+    assert "\n" not in found.missing["example"]
+
+
 def test_the_command_of_the_grid_measures_every_position(lesson, tmp_path):
     runs = {
         (run["spec"]["cell"], run["spec"]["length"]): run for run in of_command(lesson.commands["grid"], tmp_path)

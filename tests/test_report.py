@@ -19,7 +19,8 @@ from gradlab.errors import GradlabError
 from gradlab.gradient.curve import GradientCurve
 from gradlab.report import figures, findings, gallery, panels, sections, tables, training
 from gradlab.report.page import write_report
-from gradlab.report.records import cell_label, grouped, labels, read, summarised
+from gradlab.report.records import grouped, labels, read, summarised
+from gradlab.runs.labels import cell_label
 
 matplotlib.use("Agg")
 
@@ -151,7 +152,7 @@ def test_title_says_what_was_lost_when(tmp_path):
         ([[0.0], [-6.0], [1.0]], "6.0 decades lost by lag 2"),
         ([[0.0], [-8.0], [4.0]], "8.0 decades lost by lag 2, and more than 3 gained elsewhere"),
         ([[0.0], [-1.0], [-np.inf]], "zero from lag 3"),
-        ([[0.0], [np.nan], [1.0]], "not finite from lag 2"),
+        ([[0.0], [np.nan], [1.0]], "not finite, first at lag 2"),
         ([[0.0], [0.0], [0.01]], "nothing lost"),
         ([[1.0]], "nothing lost"),
     ],
@@ -377,7 +378,7 @@ def test_labels_tell_settings_apart(tmp_path):
     put(tmp_path, [falling(1.0)] * 3, hidden=16, seed=1)
     put(tmp_path, [falling(1.0)] * 3)
     assert labels(grouped(read(tmp_path, print))) == ["LSTM, hidden 16", "LSTM, hidden 8", "GRU"]
-    assert cell_label("package.module:make:gain=2") == "make gain=2"
+    assert cell_label("package.module:make:gain=2") == "package.module:make gain=2"
 
 
 def test_neither_load_nor_the_report_needs_jax(tmp_path):

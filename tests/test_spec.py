@@ -142,7 +142,7 @@ def test_every_field_changes_the_id():
         "measure": "ends",
         "measure_batch": 65,
     }
-    later = {"params", "cell_source"}
+    later = {"params", "cell_source", "task_source"}
     assert set(other) | later == {field.name for field in dataclasses.fields(RunSpec)}
     ids = {RunSpec(**{name: value}).id for name, value in other.items()}
     ids |= {RunSpec().id, RunSpec(steps=0).id, RunSpec(steps=0, params="a-run").id}
@@ -155,7 +155,7 @@ def test_config_is_plain_sorted_and_complete():
     assert json.loads(json.dumps(config)) == config
     assert (config["store"], config["numerics"]) == (STORE, NUMERICS)
     named = {field.name for field in dataclasses.fields(RunSpec)}
-    assert set(config) - {"store", "numerics"} == named - {"params", "cell_source"}
+    assert set(config) - {"store", "numerics"} == named - {"params", "cell_source", "task_source"}
 
 
 def test_fields_that_came_later_are_left_out_at_their_default():
@@ -174,7 +174,7 @@ def test_the_source_of_an_own_cell_is_part_of_the_id(tmp_path):
     path = tmp_path / "mycell.py"
     path.write_text(OWN)
     before = RunSpec(cell=f"{path}:MyCell")
-    assert before.id.startswith("adding-mycell-T200-s0-")
+    assert before.id.startswith("adding-mycell.mycell-T200-s0-")
     assert before.config()["cell_source"] == before.cell_source != RunSpec().cell_source
     path.write_text(OWN.replace("ones", "zeros"))
     assert RunSpec(cell=f"{path}:MyCell").id != before.id

@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from gradlab.judge import statistics
-from gradlab.judge.statistics import holm, max_t, over_seeds, seeds_to_decide, verdict_over_seeds
+from gradlab.judge.over_seeds import over_seeds, verdict_over_seeds
+from gradlab.judge.statistics import holm, max_t, seeds_to_decide
 
 # Two-sided 95 % points of Student's t by degrees of freedom, from a printed table.
 T_TABLE = {2: 4.303, 3: 3.182, 7: 2.365, 9: 2.262, 29: 2.045}
@@ -48,10 +49,12 @@ def test_fewer_than_three_seeds_have_a_mean_and_no_interval(values):
 
 def test_values_that_are_not_finite_are_counted_and_said():
     interval = over_seeds([1.0, 2.0, 3.0, -math.inf, math.nan])
-    assert (interval.mean, interval.count, interval.not_finite) == (2.0, 5, 2)
-    assert str(interval) == "2 [-0.484, 4.48] (2 of 5 not finite)"
+    assert (interval.mean, interval.count, interval.zero, interval.not_finite) == (2.0, 5, 1, 1)
+    assert str(interval) == "2 [-0.484, 4.48] (1 of 5 zero, 1 of 5 not finite)"
     nothing = over_seeds([math.inf])
-    assert math.isnan(nothing.mean) and str(nothing) == "nan (1 of 1 not finite)"
+    assert math.isnan(nothing.mean) and str(nothing) == "none (1 of 1 not finite)"
+    two = over_seeds([1.0, 2.0, math.nan, None])
+    assert math.isnan(two.low) and str(two) == "1.5 (1 of 4 not finite, 1 of 4 with none)"
 
 
 def test_verdicts_are_told_commonest_first():

@@ -113,6 +113,35 @@ def test_a_finished_run_wins_over_a_later_one(store, status):
     assert [entry.name for entry in store.runs.iterdir()] == ["a-run"]
 
 
+@pytest.mark.parametrize("status", ["failed", "interrupted"])
+def test_a_run_that_is_done_again_stays_until_that_ends_well(store, status):
+    finish(store, status="trained", span=1)
+    assert store.redone("a-run") == ("", "")
+    store.reopen("a-run")
+    assert store.completed("a-run", CONFIG) is None and store.find("a-run").done["span"] == 1
+    finish(store, status=status, span=2, order="a-run-x-1")
+    assert (store.find("a-run").status, store.find("a-run").done["span"]) == ("trained", 1)
+    assert store.redone("a-run") == (status, "a-run-x-1")
+    assert store.completed("a-run", CONFIG) is None, "it is still to be done again"
+    finish(store, status="measured", span=3)
+    assert store.completed("a-run", CONFIG).done["span"] == 3 and store.redone("a-run") == ("", "")
+    assert warnings_of(store) == ([("a-run", "measured")], [])
+
+
+def test_a_failure_leaves_no_mark_in_a_run_that_nobody_asked_to_do_again(store):
+    finish(store, status="trained", span=1)
+    finish(store, status="failed", span=2)
+    assert store.completed("a-run", CONFIG).done["span"] == 1
+
+
+def test_a_damaged_run_that_is_done_again_is_not_worth_keeping(store):
+    path = finish(store, status="trained")
+    store.reopen("a-run")
+    (path / "curves.npz").write_bytes(b"")
+    finish(store, status="failed")
+    assert store.find("a-run").status == "failed"
+
+
 def test_the_default_folder(monkeypatch):
     monkeypatch.setenv("GRADLAB_RESULTS", "/somewhere/else")
     assert str(default_root()) == str(Store().root) == "/somewhere/else"

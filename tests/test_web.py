@@ -16,7 +16,7 @@ from test_lengths import sweep_of, trained
 
 from gradlab.errors import GradlabError
 from gradlab.gradient.curve import GradientCurve
-from gradlab.judge.statistics import rank_correlation
+from gradlab.judge.statistics import rank_correlation, share
 from gradlab.report import answers, explore, foretell, html, leaves, study, thin
 from gradlab.report.compare import side, write_comparison
 from gradlab.report.framed import framed
@@ -362,8 +362,9 @@ def test_colours_of_the_page_have_contrast(side):
 
 
 def test_answers_name_few_and_count_the_rest():
-    reached = {f"cell {index}": index * 10 for index in range(8)}
-    text = answers._reaches(reached, dict.fromkeys(reached, 70))
+    lengths = range(10, 80, 10)
+    counts = [(f"cell {best}", {at: share(int(at <= 10 * best), 1) for at in lengths}) for best in range(8)]
+    text = answers._reaches(counts)
     assert text.startswith("cell 7 up to T = 70 (the longest); cell 6 up to T = 60;") and text.endswith(
         "; 3 more below."
     )

@@ -38,7 +38,7 @@ class JaxPeer:
         # Its own copy, because the program takes the memory of its argument.
         start = jax.tree.map(jnp.copy, self.params)
         self.state = (start, self.optimizer.init(start), jnp.int32(0))
-        self.program = jax.jit(self._many, donate_argnums=0).lower(self.state, jnp.int32(0)).compile()
+        self.program = jax.jit(self.many_steps, donate_argnums=0).lower(self.state, jnp.int32(0)).compile()
 
     def train(self, steps: int) -> None:
         for done in range(0, steps, self.call):
@@ -62,7 +62,7 @@ class JaxPeer:
         value, (grads, d_taps) = jax.value_and_grad(loss, argnums=(0, 1))(params, self.taps)
         return value, grads, timestep_norms(d_taps)
 
-    def _many(self, state: Any, count: Array) -> tuple[Any, Any]:
+    def many_steps(self, state: Any, count: Array) -> tuple[Any, Any]:
         """`count` training steps, and the loss and norms of each."""
 
         def row(state: Any) -> tuple[Any, dict[str, Array]]:

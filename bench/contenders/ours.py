@@ -32,19 +32,7 @@ class Ours:
     def __init__(self, case: Case, problem: str, measure: Any) -> None:
         self.problem = Problem.load(case, problem) if problem else None
         shards = devices_for(case.batch)  # before anything else of jax
-        self.model = Model(CELLS[case.cell](), adding(), case.hidden)
-        self.plan = Plan(
-            length=case.length,
-            batch=case.batch,
-            seed=SEED,
-            steps=10**9,
-            stop="never",
-            optimizer=adam(LEARNING_RATE),
-            clip=Clip("norm", CLIP_NORM),
-            measure=measure,
-            measure_batch=64,
-            shards=shards,
-        )
+        self.model, self.plan = model_of(case), plan_of(case, measure, shards)
         self.case, self.call = case, steps_per_call(case)
         self.start = to_params(case, initial_weights(case))
         self.state = start_state(self.plan, self.start)
@@ -62,15 +50,37 @@ class Ours:
     def check(self) -> dict[str, float]:
         """The timed program itself, with an update that is the gradient: plain descent instead of Adam."""
         assert self.problem is not None
-        plan = replace(self.plan, optimizer=optax.sgd(PROBE_RATE), clip=Clip("none"))
-        state = start_state(plan, self.start)
-        after, rows = wait_for(Program(chunk_program(self.model, plan))(state, jnp.int32(1)))
-        moved = jax.tree.map(
-            lambda old, new: (np.asarray(old) - np.asarray(new)) / PROBE_RATE, self.start, after.params
-        )
-        found = {name: moved["cell"][name] for name in ("w_x", "w_h", "b")}
-        found |= {"out_w": moved["readout"]["w"], "out_b": moved["readout"]["b"], "loss": rows.loss[0]}
-        return errors(self.problem.truth, found | norms_of(self.case, rows))
+        return errors(self.problem.truth, first_step(self.case, self.model, self.plan, self.start))
+
+
+def model_of(case: Case) -> Model:
+    return Model(CELLS[case.cell](), adding(), case.hidden)
+
+
+def plan_of(case: Case, measure: Any, shards: int) -> Plan:
+    return Plan(
+        length=case.length,
+        batch=case.batch,
+        seed=SEED,
+        steps=10**9,
+        stop="never",
+        optimizer=adam(LEARNING_RATE),
+        clip=Clip("norm", CLIP_NORM),
+        measure=measure,
+        measure_batch=64,
+        shards=shards,
+    )
+
+
+def first_step(case: Case, model: Model, plan: Plan, start: Any) -> dict[str, Any]:
+    """Loss, gradients and norms of the first training step, each by its name in the reference."""
+    plan = replace(plan, optimizer=optax.sgd(PROBE_RATE), clip=Clip("none"))
+    state = start_state(plan, start)
+    after, rows = wait_for(Program(chunk_program(model, plan))(state, jnp.int32(1)))
+    moved = jax.tree.map(lambda old, new: (np.asarray(old) - np.asarray(new)) / PROBE_RATE, start, after.params)
+    found = {name: moved["cell"][name] for name in ("w_x", "w_h", "b")}
+    found |= {"out_w": moved["readout"]["w"], "out_b": moved["readout"]["b"], "loss": rows.loss[0]}
+    return found | norms_of(case, rows)
 
 
 def norms_of(case: Case, rows: Any) -> dict[str, np.ndarray]:

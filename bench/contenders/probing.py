@@ -21,8 +21,8 @@ class Probing:
         self.params = jax.jit(lambda: model.init(0))()
         batch = jax.jit(lambda key: model.task.sample(key, case.batch, case.length))(stream(0, "measure"))
         self.observer = Observer.of(model, case.length, jax.block_until_ready(batch))
-        for program in self.observer.programs:
-            program.compiled(self.params, batch)
+        for compile_one in self.observer.compilations(self.params):
+            compile_one()
 
     def train(self, steps: int) -> None:
         """One "training step" is one measurement."""
@@ -41,3 +41,10 @@ class Probing:
             sizes.append(sum(leaf.nbytes for curve in curves for leaf in curve.log10_norm.values()))
 
         return growth_mb(measure), sizes[0] / MB
+
+    def device_memory(self) -> dict[str, float | None]:
+        """MB: what the compiler planned for the larger program, and what the device held at most, if it says."""
+        planned = max(program.bytes or 0 for program in self.observer.programs)
+        seen = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+        compiled = self.observer.compile_seconds
+        return {"planned_mb": planned / MB, "peak_mb": None if seen is None else seen / MB, "compile_s": compiled}

@@ -1,4 +1,4 @@
-"""torch on CPU: `nn.LSTM/GRU/RNN` alone, a loop over cells with `retain_grad`, and the augmented input.
+"""torch: `nn.LSTM/GRU/RNN` alone, a loop over cells with `retain_grad`, and the augmented input.
 
 Augmented: with zeros e (T, B, H) beside the input and [W_x, W_h] as its weights, e_t adds to h_{t-1}, so that its
 gradient is dL/dh_{t-1} where only the last output is read. Exact for the LSTM and the RNN; a GRU uses h_{t-1}
@@ -27,13 +27,14 @@ class TorchPeer:
 
     suffix = "_l0"
 
-    def __init__(self, case: Case, problem: str) -> None:
-        self.case = case
+    def __init__(self, case: Case, problem: str, device: str = "cpu") -> None:
+        self.case, self.device = case, device
         self.problem = Problem.load(case, problem) if problem else None
-        self.recurrent, self.readout = self.layer(), nn.Linear(case.hidden, 1)
+        self.recurrent, self.readout = self.layer().to(device), nn.Linear(case.hidden, 1).to(device)
         self.load(initial_weights(case))
         self.params = [*self.recurrent.parameters(), *self.readout.parameters()]
-        self.optimizer = torch.optim.Adam(self.params, lr=LEARNING_RATE, fused=True)
+        # A step that is captured as a graph counts on the device.
+        self.optimizer = torch.optim.Adam(self.params, lr=LEARNING_RATE, fused=True, capturable=device != "cpu")
         self.norms: dict[str, torch.Tensor] = {}
 
     def layer(self) -> Any:
@@ -49,11 +50,15 @@ class TorchPeer:
         torch.set_num_threads(threads)
         loss = torch.zeros(())
         for _ in range(steps):
-            loss = self.gradients(*self.sample())
-            nn.utils.clip_grad_norm_(self.params, CLIP_NORM, foreach=True)
-            self.optimizer.step()
+            loss = self.training_step()
         if not torch.isfinite(loss):
             raise RuntimeError("training broke")
+
+    def training_step(self) -> torch.Tensor:
+        loss = self.gradients(*self.sample())
+        nn.utils.clip_grad_norm_(self.params, CLIP_NORM, foreach=True)
+        self.optimizer.step()
+        return loss
 
     def gradients(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         self.optimizer.zero_grad(set_to_none=True)
@@ -65,15 +70,17 @@ class TorchPeer:
     def sample(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Values ~ U[0, 1] and a marker in each half, as gradlab's adding problem."""
         length, batch, half = self.case.length, self.case.batch, self.case.length // 2
-        inputs = torch.zeros(length, batch, INPUT)
+        inputs = torch.zeros(length, batch, INPUT, device=self.device)
         values = inputs[..., 0].uniform_()
-        marked = torch.stack([torch.randint(0, half, (batch,)), torch.randint(half, length, (batch,))])
+        halves = ((0, half), (half, length))
+        marked = torch.stack([torch.randint(*ends, (batch,), device=self.device) for ends in halves])
         inputs[..., 1].scatter_(0, marked, 1.0)
         return inputs, values.gather(0, marked).sum(0)
 
     def check(self) -> dict[str, float]:
         assert self.problem is not None
-        loss = self.gradients(torch.from_numpy(self.problem.inputs), torch.from_numpy(self.problem.targets))
+        batch = (self.problem.inputs, self.problem.targets)
+        loss = self.gradients(*(torch.from_numpy(array).to(self.device) for array in batch))
         grads = {name: self.part(name).grad for name in ("weight_ih", "weight_hh", "bias_ih")}
         found = {
             "loss": loss,
@@ -83,7 +90,9 @@ class TorchPeer:
             "out_w": self.readout.weight.grad.T,
             "out_b": self.readout.bias.grad,
         }
-        return errors(self.problem.truth, {name: value.numpy() for name, value in (found | self.norms).items()})
+        return errors(
+            self.problem.truth, {name: value.cpu().numpy() for name, value in (found | self.norms).items()}
+        )
 
     def part(self, name: str) -> Any:
         return getattr(self.recurrent, name + self.suffix)

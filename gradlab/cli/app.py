@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     _set_up()
     try:
-        return int(app(args=arguments, prog_name="gradlab", standalone_mode=False) or 0)
+        words = sweep.spelled_out(sys.argv[1:] if arguments is None else arguments)
+        return int(app(args=words, prog_name="gradlab", standalone_mode=False) or 0)
     except GradlabError as error:
         Screen().error(str(error))
         return error.exit_code

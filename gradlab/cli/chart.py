@@ -5,7 +5,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from gradlab.report.gaps import gap, noise_words, view
+
 MARKS = "o+*x#@"
+NOISE = "."
+"""Marks a value that is rounding noise, whatever its curve."""
 
 
 def chart(
@@ -14,16 +18,19 @@ def chart(
     width: int = 78,
     height: int = 14,
     floors: Mapping[str, float] | None = None,
+    noise: Mapping[str, np.ndarray] | None = None,
 ) -> list[str]:
     r"""Lines of text that draw curves (T,) against lag 1..T, in decades relative to their lag 1.
 
-    Values that are not finite are left out; the legend says from which lag on.
+    Values that are zero or not finite are left out, and the legend says where. Where nothing can be drawn there is
+    the legend alone.
 
     Args:
         series: for each name the log10 norms at lags 1..T.
         width: characters of a line at most.
         height: lines of the plot area.
         floors: words for log10 norms that are marked where they are in view, relative to the median of all lag 1.
+        noise: for names of `series` whether the value at each lag is rounding noise; drawn as dots.
 
     Example:
         >>> import numpy as np
@@ -37,17 +44,29 @@ def chart(
         o initial
     """
     relative = {name: _relative(np.asarray(curve, float)) for name, curve in series.items()}
-    finite = np.concatenate([curve[np.isfinite(curve)] for curve in relative.values()] or [np.zeros(1)])
-    low, high = _limits(finite if len(finite) else np.zeros(1))
+    none = {name: np.zeros(len(curve), bool) for name, curve in relative.items()}
+    noisy = none | dict(noise or {})
+    legend = [
+        f"{mark} {name}{_odd(np.asarray(series[name], float), noisy[name])}"
+        for mark, name in zip(MARKS, relative, strict=False)
+    ]
+    if not any(np.isfinite(curve).any() for curve in relative.values()):
+        return ["(nothing to draw)", *legend]
+    sure, unsure = (
+        np.concatenate([curve[noisy[name] == wanted] for name, curve in relative.items()])
+        for wanted in (False, True)
+    )
+    low, high = _limits(*view(sure, unsure))
     marked = {index: _label(high - (high - low) * index / (height - 1)) for index in (0, height // 2, height - 1)}
     label_width = max(2, *map(len, marked.values())) + 1
     columns = max(10, width - label_width - 3)
     rows = [[" "] * columns for _ in range(height)]
-    for mark, curve in zip(MARKS, relative.values(), strict=False):
-        for column, value in enumerate(_resampled(curve, columns)):
-            if math.isfinite(value):
+    for mark, (name, curve) in zip(MARKS, relative.items(), strict=False):
+        shown = zip(_resampled(curve, columns), _resampled(noisy[name], columns), strict=True)
+        for column, (value, unsure) in enumerate(shown):
+            if math.isfinite(value) and low <= value <= high:
                 row = round((high - value) / (high - low) * (height - 1))
-                rows[row][column] = mark
+                rows[row][column] = NOISE if unsure else mark
     levels = [float(curve[0]) for curve in series.values() if math.isfinite(curve[0])]
     for words, floor in (floors or {}).items() if levels else ():
         place = round((high - floor + float(np.median(levels))) / (high - low) * (height - 1))
@@ -59,8 +78,7 @@ def chart(
     longest = max(len(curve) for curve in relative.values())
     end = f"lag {longest}"
     lines.append(" " * (label_width + 2) + "lag 1" + end.rjust(columns - 5))
-    legend = [f"{mark} {name}{_gap(curve)}" for mark, (name, curve) in zip(MARKS, relative.items(), strict=False)]
-    return [*lines, *legend]
+    return [*lines, *legend, *([f"{NOISE} rounding noise"] if any(map(np.any, noisy.values())) else [])]
 
 
 def _marked(row: list[str], words: str) -> list[str]:
@@ -75,9 +93,9 @@ def _relative(curve: np.ndarray) -> np.ndarray:
     return curve - curve[0] if np.isfinite(curve[0]) else np.full_like(curve, np.nan)
 
 
-def _limits(values: np.ndarray) -> tuple[float, float]:
+def _limits(lowest: float, highest: float) -> tuple[float, float]:
     """The range of the axis: whole decades, at least one."""
-    low, high = math.floor(values.min()), math.ceil(values.max())
+    low, high = math.floor(lowest), math.ceil(highest)
     return (low - 1, high) if low == high else (low, high)
 
 
@@ -91,6 +109,11 @@ def _resampled(curve: np.ndarray, columns: int) -> np.ndarray:
     return curve[index]
 
 
-def _gap(curve: np.ndarray) -> str:
-    missing = ~np.isfinite(curve)
-    return f" (no finite value from lag {int(np.argmax(missing)) + 1})" if missing.any() else ""
+def _odd(curve: np.ndarray, noise: np.ndarray) -> str:
+    """Where a curve has no value to draw, and where its values are noise, in parentheses."""
+    lags = np.arange(1, len(curve) + 1)
+    words = [gap(np.where(noise, 0.0, curve), lags), noise_words(noise, lags)]
+    if not np.isfinite(curve[0]) and np.isfinite(curve).any():
+        words.append("so nothing to compare with")
+    said = ", ".join(filter(None, words))
+    return f" ({said})" if said else ""

@@ -78,8 +78,10 @@ def check(
         write_junit(junit_xml, found, allowed)
     overlays = _overlays(found)
     for verdict in found:
+        missing = any(one.status == "missing" for judged in verdict.judged for one in judged.findings)
+        advice = "rename it where its scenario was renamed, else delete it" if missing else "delete it"
         for name in verdict.unasked:
-            screen.warn(f"{verdict.folder}/{name}.json is of no scenario of {verdict.suite}: delete it")
+            screen.warn(f"{verdict.folder}/{name}.json is of no scenario of {verdict.suite}: {advice}")
     if shape == "json":
         screen.raw(dumps(verdicts.as_json(found, code, [str(path) for path in overlays]), indent=1))
     else:
@@ -115,6 +117,9 @@ def bless(
         str, typer.Option("--reason", help="Why these curves are right; kept in the baselines.")
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
+    allow_zero: Annotated[
+        bool, typer.Option("--allow-zero", help="Accept a gradient that is exactly zero at every lag too.")
+    ] = False,
     baseline: Baselines = DEFAULT,
     json: options.Json = False,
 ) -> int:
@@ -136,7 +141,9 @@ def bless(
     with screen.progress() as live:
         for one in asked:
             folder = baseline / one.name
-            done = bless_suite(one.scenarios, folder, reason, dry_run=dry_run, tell=live.show)
+            done = bless_suite(
+                one.scenarios, folder, reason, dry_run=dry_run, allow_zero=allow_zero, tell=live.show
+            )
             changes.append(Verdict(one.name, folder, [blessing.judged for blessing in done], []))
             notes += [note for blessing in done for note in blessing.notes]
             written += [path for blessing in done for path in blessing.written]

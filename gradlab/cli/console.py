@@ -17,6 +17,8 @@ VERDICT_STYLE = {
     "exploding": "bold magenta",
     "both": "bold red",
     "non-finite": "bold red",
+    "cut": "bold red",
+    "noise": "yellow",
     "held": "green",
 }
 STATUS_STYLE = {

@@ -52,7 +52,9 @@ def gpus() -> tuple[str, ...]:
         return ()
     # Asked of another process, because one that has started jax holds the memory of every GPU.
     code = "import jax; print(sum(device.platform == 'gpu' for device in jax.devices()))"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    # It need hold none of that memory itself, which another command may be using.
+    quiet = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    answer = subprocess.run([sys.executable, "-c", code], env=quiet, capture_output=True, text=True, check=False)
     count = int(answer.stdout) if answer.returncode == 0 else 0
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     return tuple(named.split(","))[:count] if named else tuple(str(number) for number in range(count))

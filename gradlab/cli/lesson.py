@@ -14,6 +14,7 @@ from gradlab.cli.devices import devices_for
 from gradlab.cli.single import folder_option
 from gradlab.errors import GradlabError
 from gradlab.runs.cache import use_cache
+from gradlab.runs.commands import command
 from gradlab.runs.jsonable import dumps
 from gradlab.runs.store import Store, StoredRun
 from gradlab.runs.values import read_values
@@ -64,6 +65,11 @@ def lesson(
     record = None if run is None else _record(store, run)
     asked = {"task": task, "cell": cell, "hidden": _one("hidden", hidden), "seed": _one("seed", seed)}
     base = _base({name: value for name, value in asked.items() if value is not None}, record)
+    if record is not None and (changed := base.has_changed_since(record.run.config)):
+        raise GradlabError(
+            f"run {record.run.id} was trained before the source of {changed} changed, and a page must not mix the "
+            f"two: train it again, {command(record.run.config)}"
+        )
     found = _measure(screen, base, length, vary, quiet=quiet)
     words = _words(base, length, vary, run if record is None else record.run.id, store)
     found = replace(found, commands={**found.commands, "lesson": words})

@@ -37,6 +37,9 @@ Together = Annotated[
     int | None,
     typer.Option("--together", min=1, help="Runs of equal shape in one program (default: 64 on a GPU, else 1)."),
 ]
+Rerun = Annotated[
+    bool, typer.Option("--rerun", help="Do it although it is stored; the stored run stays until this one is done.")
+]
 Results = Annotated[
     Path | None,
     typer.Option("--results", help="Results folder (default: $GRADLAB_RESULTS or results)."),

@@ -7,10 +7,14 @@ from typing import Any
 from gradlab.cli.chart import chart
 from gradlab.cli.console import Screen
 from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR
-from gradlab.gradient.summary import Summary
-from gradlab.judge.statistics import over_seeds, verdict_over_seeds
-from gradlab.report.records import row_of, summarised
+from gradlab.gradient.summary import SENTENCES, Summary, Verdict
+from gradlab.judge.over_seeds import Seeds, over_seeds
+from gradlab.report.findings import together
+from gradlab.report.records import lags_of, noise_lags, row_of, summarised
+from gradlab.runs.attempt import DONE
 from gradlab.runs.jsonable import jsonable, number
+from gradlab.runs.labels import VERSIONS, plain, said, varying
+from gradlab.runs.listing import SPEC_NUMBERS
 from gradlab.runs.store import StoredRun
 
 Record = Mapping[str, Any]
@@ -27,6 +31,11 @@ def record_of(run: StoredRun) -> dict[str, Any]:
     found = {"id": run.id, "spec": run.config, "status": run.status}
     done = {name: value for name, value in run.done.items() if name != "digests"}
     return found | done | {"checkpoints": run.log(), "path": str(run.path)}
+
+
+def failure_of(run_id: str, config: Mapping[str, Any], reason: str | None) -> dict[str, Any]:
+    """The record of a run that failed and was not stored."""
+    return {"id": run_id, "spec": config, "status": "failed", "reason": reason, "summary": {}}
 
 
 def headline(record: Record) -> str:
@@ -62,13 +71,20 @@ def show_run(screen: Screen, record: Record, arrays: Mapping[str, Any] | None) -
     for leaf, seen in (record.get("every") or {}).items():
         screen.line(
             f"every training step, {leaf}: lag T lowest at training step {seen['training_step']}, "
-            f"{number(seen['span']):+.1f} decades from lag 1; read 0 in {seen['zero']} training steps"
+            f"{_depth(number(seen['span']))}; read 0 in {seen['zero']} training steps"
         )
     if arrays is not None and marks:
         screen.line()
         screen.line("log10 gradient norm of the state by lag, in decades from lag 1 (task curve)")
-        for line in chart(_series(arrays, marks), width=min(screen.out.width, 100), floors=_FLOORS):
+        series, noise = _series(arrays, marks)
+        for line in chart(series, width=min(screen.out.width, 100), floors=_FLOORS, noise=noise):
             screen.line(line)
+
+
+def _depth(span: float) -> str:
+    if math.isfinite(span):
+        return f"{span:+.1f} decades from lag 1"
+    return "where it is zero" if span == -math.inf else "not finite or zero at lag 1 already"
 
 
 def _summary_table(screen: Screen, marks: Mapping[str, Any]) -> None:
@@ -94,22 +110,30 @@ def _distinct(marks: Mapping[str, Any]) -> dict[str, Any]:
 
 def leaf_rows(leaves: Mapping[str, Any]) -> list[str]:
     """The leaves worth a row: `state` repeats a state of one leaf."""
-    names = [name for name in leaves if name != "non_finite"]
+    names = [name for name in leaves if name not in SENTENCES]
     return names[:-1] if len(names) == 2 else names
 
 
 def _cells(leaf: str, stored: Mapping[str, Any]) -> list[str]:
     read = Summary.from_dict(leaf, stored)
-    decades = "" if math.isnan(read.verdict.decades) else f" {read.verdict.decades:+.1f}"
-    verdict = f"{read.verdict.word}{decades} @{read.verdict.lag}"
     return [
         f"{read.span:.1f}",
         str(read.slope),
         str(read.half_life),
         str(read.horizon),
         str(read.float32_horizon),
-        verdict,
+        _verdict(read.verdict),
     ]
+
+
+def _verdict(read: Verdict) -> str:
+    """`vanishing -4.4 @200`: the word, how far the curve gets, and the lag where it does."""
+    if read.word == "cut":
+        return "cut"
+    decades = {"non-finite": "", "noise": f" ± {read.decades:.1f}"}.get(read.word)
+    if decades is None:
+        decades = " zero" if read.decades == -math.inf else f" {read.decades:+.1f}"
+    return f"{read.word}{decades} @{read.lag}"
 
 
 def _notes(screen: Screen, marks: Mapping[str, Any]) -> None:
@@ -117,40 +141,56 @@ def _notes(screen: Screen, marks: Mapping[str, Any]) -> None:
     screen.line(_UNITS, "dim")
     for at, mark in _distinct(marks).items():
         for curve, leaves in mark["curves"].items():
-            for finding in leaves["non_finite"]:
-                screen.line(f"{at}, {curve} curve: {finding}")
+            for sentence in (*leaves["non_finite"], *leaves.get("notes", ())):
+                screen.line(f"{at}, {curve} curve: {sentence}")
             state = leaves["state"]
-            if state["statistic"] == "median":
+            if state["statistic"] == "median" and state["verdict"] != "cut":
                 screen.line(f"{at}, {curve} curve: up to {state['dead']:.0%} of examples are zero; median shown")
-            if state["saturated_from"]:
-                screen.line(
-                    f"{at}, {curve} curve: float32 reads 0 from lag {state['saturated_from']}; float64 shown"
-                )
 
 
-def _series(arrays: Mapping[str, Any], marks: Mapping[str, Any]) -> dict[str, Any]:
-    names = _distinct(marks)
-    return {f"training step {name}": summarised(arrays, row_of(arrays, at["step"])) for name, at in names.items()}
+def _series(arrays: Mapping[str, Any], marks: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The curve of each checkpoint by its name, and where it is rounding noise."""
+    rows = {f"training step {name}": row_of(arrays, at["step"]) for name, at in _distinct(marks).items()}
+    ends = {name: lags_of(arrays, row) for name, row in rows.items()}
+    series = {name: summarised(arrays, row)[: ends[name]] for name, row in rows.items()}
+    return series, {name: noise_lags(arrays, row)[: ends[name]] for name, row in rows.items()}
 
 
 def show_grid(screen: Screen, records: Sequence[Record]) -> None:
     """One row for each run and leaf at its last checkpoint, then intervals over seeds."""
     screen.heading(f"{len(records)} runs, at their last checkpoint (task curve)")
-    columns = ("cell", "length", "seed", *_COLUMNS[1:], "status")
-    rows = [row for record in records for row in _grid_rows(record)]
+    fields = _varying(records)
+    columns = ("cell", "length", *(name.replace("_", " ") for name in fields), "seed", *_COLUMNS[1:], "status")
+    rows = [row for record in records for row in _grid_rows(record, fields)]
     # A column that says the same in every row says nothing.
     kept = [i for i, name in enumerate(columns) if name not in ("seed", "status") or len({r[i] for r in rows}) > 1]
     screen.table(
-        [columns[i] for i in kept], [[row[i] for i in kept] for row in rows], right=_NUMERIC, fold=_FOLDED
+        [columns[i] for i in kept],
+        [[row[i] for i in kept] for row in rows],
+        right=(*_NUMERIC, *(name.replace("_", " ") for name in SPEC_NUMBERS)),
+        fold=_FOLDED,
     )
     screen.line(_UNITS, "dim")
+    notes = [
+        record["summary"]["final"]["curves"]["task"].get("notes", [])
+        for record in records
+        if record.get("summary")
+    ]
+    for note in together(notes, "runs"):
+        screen.line(note)
     show_seeds(screen, records)
 
 
-def _grid_rows(record: Record) -> list[list[str]]:
+def _varying(records: Sequence[Record]) -> list[str]:
+    """The fields in which the runs of a table differ, but for those that every table has."""
+    about = ("cell", "length", "seed", "store", *VERSIONS)
+    return varying([record["spec"] for record in records], without=about)
+
+
+def _grid_rows(record: Record, fields: Sequence[str]) -> list[list[str]]:
     """A row for each leaf of a run, or one that has only its status."""
     spec, marks = record["spec"], record.get("summary")
-    start = [spec["cell"], f"{spec['length']}", f"{spec['seed']}"]
+    start = [spec["cell"], f"{spec['length']}", *(plain(spec.get(name)) for name in fields), f"{spec['seed']}"]
     if not marks:
         return [[*start, *["-"] * 7, record["status"]]]
     leaves = marks["final"]["curves"]["task"]
@@ -159,62 +199,65 @@ def _grid_rows(record: Record) -> list[list[str]]:
 
 def show_seeds(screen: Screen, records: Sequence[Record]) -> None:
     """The table over seeds, for settings with at least two of them."""
-    rows = seed_rows(records)
+    rows, fields = seed_rows(records), _varying(records)
     if not rows:
         return
     screen.heading("over seeds (mean, 95 % interval from 3 seeds on; state of the task curve)")
     shown = []
     for row in rows:
-        solved = f"{row['solved']} of {row['seeds']}" if row["trained"] else "-"
+        solved = f"{row['solved']} of {row['ended']}" if row["trained"] else "-"
         steps = str(row["training_steps"]) if row["trained"] else "-"
         for when in ("initial", "worst", "final") if row["trained"] else ("initial",):
             numbers = row[when]
             name = f"{row['cell']} {row['length']}"
+            name = ", ".join([name, *(said(field, row[field]) for field in fields)])
             shown.append(
                 [name, when, str(numbers["span"]), str(numbers["slope"]), numbers["verdict"], solved, steps]
             )
             solved, steps = "", ""
-    columns = ("cell, length", "at", "span", "slope", "verdict", "solved", "training steps")
+    named = ", ".join(["cell, length", *(name.replace("_", " ") for name in fields)])
+    columns = (named, "at", "span", "slope", "verdict", "solved", "training steps")
     screen.table(columns, shown, fold=columns)
 
 
 def seed_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
     """For each setting with at least two seeds, what they say together."""
+    fields = _varying(records)
     groups: dict[str, list[Record]] = {}
     for record in records:
         asked = {key: value for key, value in record["spec"].items() if key != "seed"}
         if record.get("summary"):
             groups.setdefault(str(sorted(asked.items())), []).append(record)
-    return [_seed_row(group) for group in groups.values() if len(group) > 1]
+    return [_seed_row(group, fields) for group in groups.values() if len(group) > 1]
 
 
-def _seed_row(group: Sequence[Record]) -> dict[str, Any]:
-    spec = group[0]["spec"]
+def _seed_row(group: Sequence[Record], fields: Sequence[str]) -> dict[str, Any]:
+    spec, ended = group[0]["spec"], [record for record in group if record["status"] in DONE]
     row: dict[str, Any] = {
         "task": spec["task"],
         "cell": spec["cell"],
         "length": spec["length"],
+        **{name: spec.get(name) for name in fields},
         "seeds": len(group),
+        "ended": len(ended),
         "trained": spec["steps"] > 0,
         "solved": sum(record["status"] == "solved" for record in group),
-        "training_steps": over_seeds(number(record["training_steps"]) for record in group),
+        "training_steps": over_seeds(number(record["training_steps"]) for record in ended),
     }
     for when in ("initial", "worst", "final"):
-        states = [record["summary"][when]["curves"]["task"]["state"] for record in group]
-        row[when] = {
-            "span": over_seeds(number(state["span"]) for state in states),
-            "slope": over_seeds(number(state["slope"]) for state in states),
-            "verdict": verdict_over_seeds([state["verdict"] for state in states]),
-        }
+        # What a run that did not come to an end was measured as last is not the end of its training.
+        some = group if when == "initial" or not ended else ended
+        found = Seeds.stored("state", (record["summary"][when]["curves"]["task"]["state"] for record in some))
+        row[when] = {"span": found.span, "slope": found.slope, "verdict": found.verdict}
     return row
 
 
 def as_json(records: Sequence[Record]) -> dict[str, Any]:
     """The object of `--json`: the runs, and the table over seeds."""
 
-    def plain(value: Any) -> Any:
+    def bare(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
+            return {key: bare(item) for key, item in value.items()}
         return vars(value) if hasattr(value, "__dataclass_fields__") else value
 
-    return jsonable({"runs": list(records), "seeds": [plain(row) for row in seed_rows(records)]})
+    return jsonable({"runs": list(records), "seeds": [bare(row) for row in seed_rows(records)]})

@@ -11,7 +11,7 @@ from gradlab.cli.console import Screen
 from gradlab.cli.devices import shares
 from gradlab.cli.lists import grid
 from gradlab.cli.options import Many
-from gradlab.cli.present import Record, as_json, record_of, show_grid
+from gradlab.cli.present import Record, as_json, failure_of, record_of, show_grid
 from gradlab.cli.single import Single, folder_option
 from gradlab.runs.jsonable import dumps
 from gradlab.runs.store import Store
@@ -50,6 +50,7 @@ def run(
     measure_batch: options.MeasureBatch = None,
     jobs: options.Jobs = None,
     together: options.Together = None,
+    rerun: options.Rerun = False,
     results: options.Results = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -78,7 +79,7 @@ def run(
             "seed": seed,
         }
     )
-    return carry_out(options.open_store(results), specs, jobs, together, json=json, quiet=quiet)
+    return carry_out(options.open_store(results), specs, jobs, together, rerun=rerun, json=json, quiet=quiet)
 
 
 def probe(
@@ -96,6 +97,7 @@ def probe(
         ),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs at a time.")] = 1,
+    rerun: options.Rerun = False,
     results: options.Results = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -115,25 +117,38 @@ def probe(
         for name, given in fields.items():
             fields[name] = given if given is not None else [str(source.config[name])]
     specs = grid({"task": [task], **fields, "measure_batch": measure_batch}, **fixed)
-    return carry_out(store, specs, jobs, together=1, json=json, quiet=quiet)
+    if params is not None and (changed := specs[0].has_changed_since(source.config)):
+        Screen().warn(
+            f"{source.id} was trained before the source of {changed} changed: its weights, the code of now"
+        )
+    return carry_out(store, specs, jobs, together=1, rerun=rerun, json=json, quiet=quiet)
 
 
 def carry_out(
-    store: Store, specs: Sequence["RunSpec"], jobs: int | None, together: int | None, *, json: bool, quiet: bool
+    store: Store,
+    specs: Sequence["RunSpec"],
+    jobs: int | None,
+    together: int | None,
+    *,
+    rerun: bool,
+    json: bool,
+    quiet: bool,
 ) -> int:
     """Do the runs of a command, show them and return the exit code.
 
     Args:
         jobs: processes; a single run takes all cores, those of a grid one each, for equal bits.
         together: runs of equal shape in one program.
+        rerun: do those too that are stored.
     """
     screen = Screen()
     if len(specs) == 1:
-        return Single(screen, store, specs[0], json=json, quiet=quiet).carry_out()
+        return Single(screen, store, specs[0], rerun=rerun, json=json, quiet=quiet).carry_out()
     from gradlab.cli.app import INTERRUPTED
     from gradlab.runs.engine import Settings
 
-    batch = Batch(screen, store, specs, Settings(**shares(jobs, together)), quiet=quiet)
+    settings = Settings(**shares(jobs, together), rerun="all" if rerun else None)
+    batch = Batch(screen, store, specs, settings, quiet=quiet)
     try:
         batch.carry_out(each=True)
     except KeyboardInterrupt:
@@ -162,8 +177,8 @@ def _show(screen: Screen, store: Store, batch: Batch, *, json: bool) -> None:
 
 
 def _record(store: Store, spec: "RunSpec", reason: str | None) -> Record:
-    """A run as it is stored, or what is known of one that a full disk kept from being stored."""
+    """A run as it is stored, or what is known of one that failed and was not: a full disk, or a rerun."""
     run = store.peek(spec.id)
-    if run is None:
-        return {"id": spec.id, "spec": spec.config(), "status": "failed", "reason": reason, "summary": {}}
+    if run is None or (reason is not None and run.status != "failed"):
+        return failure_of(spec.id, spec.config(), reason)
     return record_of(run)

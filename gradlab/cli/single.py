@@ -9,7 +9,7 @@ from gradlab.cli.console import Progress, Screen, counted
 from gradlab.cli.devices import devices_for
 from gradlab.cli.interrupts import Interrupts
 from gradlab.cli.live import clock
-from gradlab.cli.present import as_json, headline, record_of, show_run
+from gradlab.cli.present import as_json, failure_of, headline, record_of, show_run
 from gradlab.runs.cache import use_cache
 from gradlab.runs.jsonable import dumps
 from gradlab.runs.store import Store
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 class Single:
     """The run of a command that asks for one."""
 
-    def __init__(self, screen: Screen, store: Store, spec: "RunSpec", *, json: bool, quiet: bool) -> None:
+    def __init__(
+        self, screen: Screen, store: Store, spec: "RunSpec", *, rerun: bool, json: bool, quiet: bool
+    ) -> None:
         self.screen, self.store, self.spec = screen, store, spec
-        self.json, self.quiet = json, quiet
+        self.rerun, self.json, self.quiet = rerun, json, quiet
 
     def carry_out(self) -> int:
         """Run it unless it is done, show it, and return the exit code."""
@@ -35,20 +37,26 @@ class Single:
         tell_related(self.screen, self.store.check(self.screen.warn), [self.spec])
         use_cache()
         there = self.store.completed(self.spec.id, self.spec.config())
-        if there is None:
+        if there is not None and self.rerun:
+            self.store.reopen(self.spec.id)
+        if there is None or self.rerun:
             devices = devices_for(self.spec.batch) if self.spec.steps > 0 else 1
             shards = usable_shards(self.spec, devices)
             if shards < devices and not self.quiet:
                 self.screen.note(f"not split over {devices} devices: the examples of a batch depend on each other")
             with self.screen.progress() as progress, Interrupts() as interrupts:
                 try:
-                    run(self.spec, self.store.root, self._begin(progress, interrupts, shards), shards=shards)
+                    observe = self._begin(progress, interrupts, shards)
+                    found = run(self.spec, self.store.root, observe, shards=shards)
                 except KeyboardInterrupt:
-                    self.screen.note("interrupted; what was measured so far is kept")
+                    kept = "the stored run stays" if self._stays() else "what was measured so far is kept"
+                    self.screen.note(f"interrupted; {kept}")
                     self.screen.note("done 0 of 1; the same command does this run again")
                     self.screen.note(f"this run alone: {self.spec.command()}{folder_option(self.store)}")
                     return INTERRUPTED
-        return self._show(fresh=there is None)
+            if found.status == "failed" and self._stays():
+                return self._show_failure(found.reason or "")
+        return self._show(fresh=there is None or self.rerun)
 
     def _begin(self, progress: Progress, interrupts: Interrupts, shards: int) -> "Observe":
         if self.quiet:
@@ -63,12 +71,27 @@ class Single:
 
         return hear
 
+    def _stays(self) -> bool:
+        """Whether a finished run is stored, which one that did not end well has not replaced."""
+        stored = self.store.peek(self.spec.id)
+        return stored is not None and stored.finished
+
+    def _show_failure(self, reason: str) -> int:
+        """What is said of a run that was done again and failed, and so did not replace the stored one."""
+        if self.json:
+            record = failure_of(self.spec.id, self.spec.config(), reason)
+            self.screen.raw(dumps(as_json([record]), indent=1))
+        self.screen.note(f"{self.spec.id}: failed: {reason}; the stored run stays")
+        return 1
+
     def _show(self, *, fresh: bool) -> int:
         run = self.store.find(self.spec.id)
         record = record_of(run)
         if not self.quiet:
             said = f"{headline(record)} ({record['wall_seconds']:.1f} s)"
-            said = said if fresh else f"already {record['status']}, read from {record['path']}"
+            said = (
+                said if fresh else f"already {record['status']}, read from {record['path']}; --rerun does it again"
+            )
             self.screen.note(f"{run.id}: {said}")
         failed = run.status == "failed"
         if self.json:

@@ -45,7 +45,8 @@ def sweep(
         str | None, typer.Option("--shard", metavar="I/N", help="Only part I of N, by the runs' ids.")
     ] = None,
     rerun: Annotated[
-        str | None, typer.Option("--rerun", help="failed: only those; all: finished ones again too.")
+        str | None,
+        typer.Option("--rerun", help="failed: only those; all, or nothing said: finished ones again too."),
     ] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Begin no run after the first failure.")] = False,
     retries: Annotated[int, typer.Option("--retries", min=0, help="Tries more for a run that fails.")] = 0,
@@ -90,6 +91,21 @@ def sweep(
     given |= {"--results": results, "--name": name, "--scheduler": scheduler, "--slurm": slurm}
     command = _command(file, set_ or (), given)
     return _Session(screen, store, asked, specs, settings, command, json=json, quiet=quiet).carry_out()
+
+
+def spelled_out(words: Sequence[str]) -> list[str]:
+    """The words of a command, with the value that `sweep --rerun` leaves out.
+
+    Example:
+        >>> spelled_out(["sweep", "a.toml", "--rerun", "--json"])
+        ['sweep', 'a.toml', '--rerun', 'all', '--json']
+    """
+    found = list(words)
+    if found[:1] == ["sweep"] and "--rerun" in found:
+        after = found.index("--rerun") + 1
+        if after == len(found) or found[after].startswith("-"):
+            found.insert(after, "all")
+    return found
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -188,7 +204,7 @@ class _Session:
         quiet: bool,
     ) -> None:
         self.screen, self.store, self.asked, self.command = screen, store, asked, command
-        self.json, self.quiet = json, quiet
+        self.rerun, self.json, self.quiet = settings.rerun == "all", json, quiet
         self.batch = Batch(screen, store, specs, settings, quiet=quiet)
 
     def carry_out(self) -> int:
@@ -204,7 +220,10 @@ class _Session:
         try:
             self.batch.carry_out(each=False)
         except KeyboardInterrupt:
-            self.screen.note(f"interrupted: {self._counts()}; what was begun is kept as interrupted")
+            kept = (
+                "stored runs stay until others are done" if self.rerun else "what was begun is kept as interrupted"
+            )
+            self.screen.note(f"interrupted: {self._counts()}; {kept}")
             self.screen.note(f"go on: {self.command}")
             return INTERRUPTED
         if self.json:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from gradlab.cli.console import counted
 from gradlab.judge.baseline import FOLDER
 from gradlab.judge.check import Judged, Verdict
-from gradlab.judge.compare import PART_NAMES, STATUSES, Finding
+from gradlab.judge.compare import MARGIN, PART_NAMES, STATUSES, Finding
 
 WORDS = {
     "regressed": "regressed",
@@ -58,9 +58,12 @@ def headline(verdicts: Sequence[Verdict]) -> str:
     worst = rows[0].finding
     scenarios = {(row.suite, row.finding.scenario) for row in rows}
     if worst.status == "unchanged":
-        furthest = max((abs(row.finding.decades or 0.0) for row in rows if row.finding.tier == "A"), default=0.0)
+        apart = [row.finding.largest for row in rows if row.finding.largest is not None]
         names = ", ".join(verdict.suite for verdict in verdicts)
-        return f"unchanged: {len(scenarios)} scenarios of {names}, at most {furthest:.1g} decades apart"
+        said = [f"at most {max(apart):.1g} decades apart"] if apart else []
+        samples = sum(row.finding.tier == "B" for row in rows)
+        said += [f"{samples} of them alike as samples, within {MARGIN} decades on average"] if samples else []
+        return f"unchanged: {len(scenarios)} scenarios of {names}, {', '.join(said)}"
     same = {(row.suite, row.finding.scenario) for row in rows if row.finding.status == worst.status}
     others = f" (and {len(same) - 1} more of {len(scenarios)} scenarios)" if len(same) > 1 else ""
     return sentence(worst) + others

@@ -4,9 +4,8 @@ The state sₜ₋₁ enters timestep t, and sₜ, yₜ = step(params, sₜ₋₁
 
     λₜ₋₁ = (∂yₜ/∂sₜ₋₁)ᵀ gₜ + (∂sₜ/∂sₜ₋₁)ᵀ λₜ,   λ_T = 0
 
-and |λ_{T-k}| is the gradient at lag k. The first term alone is the direct gradient. Every leaf of λ has its own
-power of two for each example (`scaled.py`), so that a small leaf does not drown beside a large one; since the
-recursion is linear, each leaf is pulled back alone and the results are added with aligned exponents.
+and |λ_{T-k}| is the gradient at lag k. The first term alone is the direct gradient. λ is kept beside powers of two
+(`scaled.py`), so that no entry drowns beside a larger one, of the same leaf or of another (`pullback.py`).
 
 It needs `step` only, and memory for the outputs and, up to a budget, the states of the forward pass; of a longer
 sequence, segments are run again on the way back (`segments.py`).
@@ -22,19 +21,11 @@ from jax import Array, lax
 
 from gradlab.cells import Carry, Cell, Params
 from gradlab.errors import GradlabError
-from gradlab.gradient import scaled
-from gradlab.gradient.scaled import Scaled
+from gradlab.gradient.pullback import ONE_GROUP, Method, ScaledNorm
 from gradlab.gradient.segments import MEMORY_BUDGET, cut, join, segment_length
 
 Kind = Literal["total", "direct"]
 Loss = Callable[[Array], Array]
-
-
-class ScaledNorm(NamedTuple):
-    """Euclidean norms by lag and example, norm · 2^exponent: `norm` (T, B) and `exponent` (T, B) int32."""
-
-    norm: Array
-    exponent: Array
 
 
 class Adjoint(NamedTuple):
@@ -42,15 +33,29 @@ class Adjoint(NamedTuple):
 
     Attributes:
         norms: for each float leaf of the state, the scaled norm at lags 1..T (row i is lag i + 1).
+        lossy: (T, B), where the arithmetic may have lost an entry; never by `BY_MAGNITUDE`.
+        last_read: (B,), the last timestep whose output the loss of each example reads; `at` where that is given, T
+            where it reads none.
         loss: (B,), the loss of each example.
         finite_states: for each float leaf, whether it is finite where it leaves timestep t = 1..T, (T, B).
         finite_outputs: likewise for the outputs.
+        g: dL_b/dyₜ of the outputs that the adjoint starts from, (T, O, B), or (1, O, B) where that is one output.
     """
 
     norms: dict[str, ScaledNorm]
+    lossy: Array
+    last_read: Array
     loss: Array
     finite_states: dict[str, Array]
     finite_outputs: Array
+    g: Array
+
+
+class Reverse(NamedTuple):
+    """The backward pass alone: `norms` and `lossy` of `Adjoint`."""
+
+    norms: dict[str, ScaledNorm]
+    lossy: Array
 
 
 def adjoint(
@@ -64,6 +69,7 @@ def adjoint(
     at: int | None = None,
     last: bool = False,
     budget: int = MEMORY_BUDGET,
+    method: Method = ONE_GROUP,
 ) -> Adjoint:
     """The scaled norm of dL_b/dsₜ at every lag, for each leaf and example; pure JAX, may be jitted.
 
@@ -77,31 +83,68 @@ def adjoint(
         at: start the adjoint from the output of this timestep alone (1..T); lags are then 1..at.
         last: the loss reads the last output alone and is given that, (1, B, O): no other is kept.
         budget: bytes of states above which segments are run again.
+        method: how entries of different magnitude are pulled back.
 
     Raises:
         GradlabError: the state has no float leaf, two of one name, or one without a row for each example.
     """
-    start = cell.carry(params, inputs.shape[1]) if carry is None else carry
-    _check_state(start, inputs.shape[1])
-    step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(start))
-    path = _Path(cell, params, kind == "total", segment_length(len(inputs), step_bytes, budget))
+    path, start = _begin(cell, params, inputs, carry, kind, budget)
     with jax.default_matmul_precision("highest"):
         seen = _forward(path, inputs, start, last)
         losses, output_gradients = jax.vjp(loss, seen.outputs)
         (g,) = output_gradients(jnp.ones_like(losses))
-        source = _source(g, len(inputs), at, last)
-        if at is not None and at < len(inputs):
-            # Timesteps after the source have no part in it: a NaN of theirs must not either.
-            inputs, path = inputs[:at], path._replace(segment=min(path.segment, at))
-            kept = _forward(path, inputs, start, last=True).kept
-        else:
-            kept = seen.kept
-        norms = _backward(path, inputs, start, kept, source)
-    return Adjoint(norms, losses, seen.finite_states, seen.finite_outputs)
+        last_read = _last_read(g, len(inputs), at, last)
+        g = g if last or at is None else g[at - 1 : at]
+        kept = seen.kept if at is None or at == len(inputs) else None
+        norms, lossy = _reverse(path, inputs, start, kept, g, len(inputs) if last else at, method)
+    return Adjoint(
+        norms,
+        lossy,
+        last_read,
+        losses,
+        seen.finite_states,
+        seen.finite_outputs,
+        jnp.moveaxis(g, 1, -1),
+    )
+
+
+def reverse(
+    cell: Cell,
+    params: Params,
+    inputs: Array,
+    g: Array,
+    carry: Carry | None = None,
+    *,
+    kind: Kind = "total",
+    at: int | None = None,
+    budget: int = MEMORY_BUDGET,
+    method: Method = ONE_GROUP,
+) -> Reverse:
+    """The adjoint from gradients of the outputs that are already there.
+
+    Args:
+        g: as in `Adjoint`.
+        at: the timestep of the one output that it is of; None where it is of all.
+        cell, params, inputs, carry, kind, budget, method: as in `adjoint`.
+    """
+    path, start = _begin(cell, params, inputs, carry, kind, budget)
+    with jax.default_matmul_precision("highest"):
+        return Reverse(*_reverse(path, inputs, start, None, jnp.moveaxis(g, -1, 1), at, method))
+
+
+def _begin(
+    cell: Cell, params: Params, inputs: Array, carry: Carry | None, kind: Kind, budget: int
+) -> tuple["_Path", Carry]:
+    start = jax.tree.map(jnp.asarray, cell.carry(params, inputs.shape[1]) if carry is None else carry)
+    _check_state(start, inputs.shape[1])
+    step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(start))
+    return _Path(cell, params, kind == "total", segment_length(len(inputs), step_bytes, budget)), start
 
 
 def leaf_names(carry: Carry) -> tuple[list[str], list[str]]:
     """The key paths of the float leaves of a state and of the others, in the order of its leaves.
+
+    A leaf without entries is one of the others.
 
     Example:
         >>> import jax.numpy as jnp
@@ -137,7 +180,7 @@ def _name(path: tuple[Any, ...]) -> str:
 
 
 def _is_float(leaf: Array) -> bool:
-    return bool(jnp.issubdtype(leaf.dtype, jnp.inexact))
+    return bool(jnp.issubdtype(leaf.dtype, jnp.inexact)) and leaf.size > 0
 
 
 def split(carry: Carry) -> tuple[list[Array], Callable[[list[Array]], Carry]]:
@@ -205,52 +248,67 @@ def _forward(path: _Path, inputs: Array, start: Carry, last: bool) -> _Seen:
 
 
 class _Source(NamedTuple):
-    """Where the adjoint starts: gₜ of every timestep (T, B, O), or of timestep `at` alone (B, O)."""
+    """Where the adjoint starts, as a method wants it: gₜ of every timestep (T, B, O), or of `at` alone (B, O)."""
 
-    g: Array
+    g: Any
     at: int | None
 
 
-def _source(g: Array, timesteps: int, at: int | None, last: bool) -> _Source:
-    if last:
-        return _Source(g[0], timesteps)
-    return _Source(g, None) if at is None else _Source(g[at - 1], at)
+def _reverse(
+    path: _Path, inputs: Array, start: Carry, kept: Carry | None, g: Array, at: int | None, method: Method
+) -> tuple[dict[str, ScaledNorm], Array]:
+    """The backward pass from g (T, B, O), or (1, B, O) of timestep `at`; without `kept`, runs forward first."""
+    if at is not None and at < len(inputs):
+        # Timesteps after the source have no part in it: a NaN of theirs must not either.
+        inputs, path = inputs[:at], path._replace(segment=min(path.segment, at))
+    kept = _forward(path, inputs, start, last=True).kept if kept is None else kept
+    source = _Source(jax.vmap(method.source)(g), None) if at is None else _Source(method.source(g[0]), at)
+    return _backward(path, inputs, start, kept, source, method)
 
 
-def _backward(path: _Path, inputs: Array, start: Carry, kept: Carry, source: _Source) -> dict[str, ScaledNorm]:
-    """The reverse scan of the adjoint; norms by lag."""
+def _last_read(g: Array, timesteps: int, at: int | None, last: bool) -> Array:
+    """The last timestep t of each example with gₜ ≠ 0, (B,)."""
+    if at is not None or last:
+        return jnp.full(g.shape[1], timesteps if at is None else at)
+    read = jnp.any(g != 0, axis=tuple(range(2, g.ndim)))
+    return jnp.where(jnp.any(read, axis=0), timesteps - jnp.argmax(read[::-1], axis=0), timesteps)
+
+
+def _backward(
+    path: _Path, inputs: Array, start: Carry, kept: Carry, source: _Source, method: Method
+) -> tuple[dict[str, ScaledNorm], Array]:
+    """The reverse scan of the adjoint: norms by lag, and where something may have been lost."""
     names, _ = leaf_names(start)
-    back = partial(_timestep, path, source)
+    back = partial(_timestep, path, source, method)
     times = jnp.arange(1, len(inputs) + 1)
     given = (inputs, times, source.g if source.at is None else None)
-    nothing = [scaled.normalise(jnp.zeros_like(leaf)) for leaf in split(start)[0]]
+    nothing = method.zero(split(start)[0])
 
     def states(s_tm1: Carry, xs: Array) -> Carry:
         return lax.scan(lambda s, x_t: (path.cell.step(path.params, s, x_t)[0], s), s_tm1, xs)[1]
 
-    def segment(adjoint_t: list[Scaled], rows: Any) -> tuple[list[Scaled], Any]:
+    def segment(adjoint_t: Any, rows: Any) -> tuple[Any, Any]:
         s_tm1, given = rows
-        return lax.scan(
-            partial(_timestep, path, source), adjoint_t, (states(s_tm1, given[0]), *given), reverse=True
-        )
+        return lax.scan(back, adjoint_t, (states(s_tm1, given[0]), *given), reverse=True)
 
     if path.segment == len(inputs):
-        _, norms = lax.scan(back, nothing, (kept, *given), reverse=True)
+        _, rows = lax.scan(back, nothing, (kept, *given), reverse=True)
     else:
         head, segments = cut(given, path.segment)
         middle, rest = lax.scan(segment, nothing, (kept, segments), reverse=True)
         _, first = segment(middle, (start, head))
-        norms = join(first, rest)
-    return {name: jax.tree.map(lambda row: row[::-1], norm) for name, norm in zip(names, norms, strict=True)}
+        rows = join(first, rest)
+    norms, lossy = jax.tree.map(lambda row: row[::-1], rows)
+    return dict(zip(names, norms, strict=True)), lossy
 
 
 def _timestep(
-    path: _Path, source: _Source, adjoint_t: list[Scaled], row: tuple[Carry, Array, Array, Array | None]
-) -> tuple[list[Scaled], list[ScaledNorm]]:
-    """λₜ₋₁ from λₜ and gₜ, and the norm of each of its leaves."""
+    path: _Path, source: _Source, method: Method, adjoint_t: Any, row: tuple[Carry, Array, Array, Any]
+) -> tuple[Any, tuple[list[ScaledNorm], Array]]:
+    """λₜ₋₁ from λₜ and gₜ, the norm of each of its leaves, and whether something may have been lost."""
     s_tm1, x_t, t, g_t = row
-    if g_t is None:
-        g_t = jnp.where(t == source.at, source.g, 0)
+    if source.at is not None:
+        g_t = method.silent(source.g, jnp.equal(t, source.at))
     floats, rebuild = split(s_tm1)
 
     def floats_step(new: list[Array]) -> tuple[list[Array], Array]:
@@ -258,33 +316,8 @@ def _timestep(
         return split(s_t)[0], y_t
 
     _, pullback = jax.vjp(floats_step, floats)
-    sources = [*(adjoint_t if path.carried else []), scaled.normalise(g_t)]
-    zeros = ([jnp.zeros_like(leaf) for leaf in floats], jnp.zeros_like(g_t))
-    adjoint_tm1 = [scaled.add(leaf_terms) for leaf_terms in _pull_each(pullback, sources, zeros=zeros)]
-    return adjoint_tm1, [ScaledNorm(_norm(leaf.mantissa), leaf.exponent) for leaf in adjoint_tm1]
-
-
-def _pull_each(
-    pullback: Callable[..., Any], sources: list[Scaled], *, zeros: tuple[list[Array], Array]
-) -> list[list[Scaled]]:
-    """Pull every source back alone: for each leaf of sₜ₋₁, its term from each source.
-
-    The sources are the last slots of (leaves of sₜ, yₜ); leaves that are not carried stay zero.
-    """
-    slots, treedef = jax.tree.flatten(zeros)
-    skipped = len(slots) - len(sources)
-    columns = [
-        jnp.stack([source.mantissa if slot - skipped == i else zero for i, source in enumerate(sources)])
-        for slot, zero in enumerate(slots)
-    ]
-    (pulled,) = jax.vmap(pullback)(jax.tree.unflatten(treedef, columns))
-    return [[scaled.normalise(leaf[i], source.exponent) for i, source in enumerate(sources)] for leaf in pulled]
-
-
-def _norm(mantissa: Array) -> Array:
-    """Euclidean norm of each example, (B,); safe because the largest entry is in [0.5, 1)."""
-    square = jnp.real(mantissa) ** 2 + jnp.imag(mantissa) ** 2 if jnp.iscomplexobj(mantissa) else mantissa**2
-    return jnp.sqrt(jnp.sum(square, axis=tuple(range(1, mantissa.ndim))))
+    step = method.step(pullback, adjoint_t if path.carried else None, g_t, floats)
+    return step.adjoint, (step.norms, step.lossy)
 
 
 def _all_finite(value: Array) -> Array:

@@ -66,13 +66,15 @@ def chain(cell: Cell, params: Params, inputs: Array, loss: Loss, at: int | None 
         ([2.0, 2.0], [0.5, 0.5, 0.5])
     """
     start = cell.carry(params, 1)
-    outputs, states = _forward(cell, params, inputs, start)
-    (g,) = jax.vjp(loss, outputs)[1](jnp.ones(1, outputs.dtype))
+    with jax.default_matmul_precision("highest"):
+        outputs, states = _forward(cell, params, inputs, start)
+        (g,) = jax.vjp(loss, outputs)[1](jnp.ones(1, outputs.dtype))
     used = np.asarray(g, np.float64)[:, 0]
     if at is not None:
         used = np.where((np.arange(len(used)) == at - 1)[:, None], used, 0.0)
     floats, _ = split(start)
-    jacobians, to_output = _jacobians(cell, params, inputs, states, sum(leaf.size for leaf in floats))
+    with jax.default_matmul_precision("highest"):
+        jacobians, to_output = _jacobians(cell, params, inputs, states, sum(leaf.size for leaf in floats))
     direct = np.einsum("ton,to->tn", to_output, used)
     adjoint = np.zeros_like(direct)
     carried = np.zeros(direct.shape[1])

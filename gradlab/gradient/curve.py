@@ -1,14 +1,14 @@
 """A gradient curve: log10 norms by lag and example, and the numbers that say what it does. NumPy only."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradlab.errors import GradlabError, unknown
-from gradlab.gradient.summary import HalfLife, Horizon, NonFinite, Slope, Summary, Verdict
+from gradlab.gradient.summary import CUT, HalfLife, Horizon, NonFinite, Slope, Summary, Verdict
 
 Floats = NDArray[np.float64]
 
@@ -21,21 +21,30 @@ FLAT = 1e-3
 """Decades within which a curve is a flat line, whatever the rounding on it."""
 NAIVE_FLOOR = -19.0
 """log10 of the smallest float32 norm that squaring, summing and rooting can see."""
+NOISE_DECADES, NOISE_SHARE = 1.0, 0.1
+"""A value is noise where rounding moves it by more decades than that, and by more than that share of its distance
+from lag 1."""
 
 
 @dataclass(frozen=True)
 class GradientCurve:
     """The gradient of a loss with respect to the states of a recurrent network, by lag.
 
-    Lag k is the state s_{T-k} that enters timestep T-k+1, for k = 1..T.
+    Lag k is the state s_{T-k} that enters timestep T-k+1, for k = 1..T. Where the loss of an example reads no
+    output after timestep t < T, its lags count from t and there are t of them.
 
     Attributes:
         log10_norm: for each leaf and for `state` (all leaves together) a float64 array (T, B) of log10 norms;
-            row i is lag i + 1, -inf is a zero, NaN is a finding.
+            row i is lag i + 1, -inf is a zero, NaN is a finding, or a lag that the example does not have.
         dtype: the arithmetic of the measurement.
-        saturated: for each leaf the lag from which that arithmetic read 0 where float64 does not.
+        lengths: (B,), how many lags each example has; all T of them where None.
+        saturated: for each leaf the lag from which that arithmetic read 0, or was off by more than a thousandth of
+            the decades, where float64 is not; the value of float64 stands there.
+        noise: for each leaf, by lag (T,), the decades by which rounding moves the value; none where absent.
+        chaotic: whether rounding moves the trajectory itself, so that this is the gradient along one of many.
+        unverified: why no float64 measurement stands behind this one, where there is none.
         non_finite: where NaN or infinity begins, forward and backward.
-        unmeasured: leaves of the state that are not float.
+        unmeasured: leaves of the state that are not float, have no entries, or do not count as memory.
         losses: (B,), the loss of each example, where it is known.
 
     Example:
@@ -46,7 +55,11 @@ class GradientCurve:
 
     log10_norm: dict[str, Floats]
     dtype: str = "float64"
+    lengths: NDArray[np.int64] | None = None
     saturated: dict[str, int] = field(default_factory=dict)
+    noise: dict[str, Floats] = field(default_factory=dict)
+    chaotic: bool = False
+    unverified: str = ""
     non_finite: tuple[NonFinite, ...] = ()
     unmeasured: tuple[str, ...] = ()
     losses: Floats = field(default_factory=lambda: np.empty(0))
@@ -67,28 +80,48 @@ class GradientCurve:
         """The leaves of the state, then `state`."""
         return [*(name for name in self.log10_norm if name != STATE), STATE]
 
+    @property
+    def examples(self) -> NDArray[np.int64]:
+        """How many examples have each lag, (T,)."""
+        if self.lengths is None:
+            return np.full(len(self.lags), self.log10_norm[STATE].shape[1])
+        return np.sum(self.lengths[None, :] >= self.lags[:, None], axis=1)
+
     def typical(self, leaf: str = STATE) -> Floats:
         """Mean over examples of log10 norm, by lag; -inf where one example's gradient is zero."""
         with np.errstate(invalid="ignore"):
-            return self._of(leaf).mean(axis=1)
+            return self._by_lag(leaf, lambda values: values.mean(axis=1))
 
     def rms(self, leaf: str = STATE) -> Floats:
         """log10 √(mean over examples of norm²), by lag."""
-        values = self._of(leaf)
-        return log10_of_all([column for column in values.T]) - 0.5 * np.log10(values.shape[1])
+        return self._by_lag(leaf, lambda values: log10_of_all(list(values.T)) - 0.5 * np.log10(values.shape[1]))
 
     def quantile(self, q: float, leaf: str = STATE) -> Floats:
         """The q-quantile over examples of log10 norm, by lag; an observed value, the higher of two."""
-        return np.quantile(self._of(leaf), q, axis=1, method="higher")
+        return self._by_lag(leaf, lambda values: np.quantile(values, q, axis=1, method="higher"))
 
     def dead(self, leaf: str = STATE) -> Floats:
         """The fraction of examples whose gradient is exactly zero, by lag."""
-        return np.mean(np.isneginf(self._of(leaf)), axis=1)
+        return self._by_lag(leaf, lambda values: np.mean(np.isneginf(values), axis=1))
 
     def not_finite(self, leaf: str = STATE) -> NDArray[np.int64]:
         """How many examples are NaN or +inf, by lag."""
-        values = self._of(leaf)
-        return np.sum(np.isnan(values) | np.isposinf(values), axis=1)
+        return self._by_lag(
+            leaf, lambda values: np.sum(np.isnan(values) | np.isposinf(values), axis=1, dtype=float)
+        ).astype(np.int64)
+
+    def is_noise(self, leaf: str = STATE) -> NDArray[np.bool_]:
+        """Whether the value at each lag (T,) is rounding noise, and says nothing about the network."""
+        noise = self.noise.get(leaf)
+        if noise is None:
+            self._of(leaf)
+            return np.zeros(len(self.lags), bool)
+        moved = np.abs(_relative(self.summarised(leaf)))
+        return (noise > NOISE_DECADES) & (noise > NOISE_SHARE * np.where(np.isfinite(moved), moved, 0.0))
+
+    def is_cut(self, leaf: str = STATE) -> bool:
+        """Whether the gradient is exactly zero at every lag in every example, in float64 too."""
+        return not self.unverified and bool((self.dead(leaf) == 1).all())
 
     def statistic(self, leaf: str = STATE) -> str:
         """`mean`, or `median` where some examples' gradients are exactly zero: what summaries summarise."""
@@ -103,15 +136,18 @@ class GradientCurve:
         return float(_relative(self.summarised(leaf))[-1])
 
     def slope(self, leaf: str = STATE) -> Slope:
-        """Decades per timestep: mean over examples of each example's least-squares slope over lag."""
-        curve = self.summarised(leaf)
+        """Decades per timestep: mean over examples of each example's least-squares slope over its lags.
+
+        Lags whose value is rounding noise are left out.
+        """
+        curve, kept = self.summarised(leaf), ~self.is_noise(leaf)
         zero = np.isneginf(curve)
-        if zero[-1]:
+        if zero[-1] and kept[-1]:
             return Slope(-np.inf, np.nan, np.nan, _zero_from(zero))
-        if len(curve) < 2 or zero.any():
+        if kept.sum() < 2 or zero[kept].any():
             return Slope(np.nan, np.nan, np.nan)
-        values = self._of(leaf)
-        slopes, r2 = _least_squares(values), _explained(curve)
+        values, lags = self._of(leaf)[kept], self.lags[kept]
+        slopes, r2 = self._slopes(values, lags), _explained(curve[kept], lags)
         if self.statistic(leaf) == "median":
             # A dead example has no slope; it counts as steeper than any other.
             ranked = np.sort(np.where(np.isneginf(values).any(axis=0), -np.inf, slopes))
@@ -130,10 +166,10 @@ class GradientCurve:
         return HalfLife(value, low, high, longest)
 
     def horizon(self, decades: float = 3.0, leaf: str = STATE) -> Horizon:
-        """The largest lag up to which the curve has never dropped `decades` below lag 1."""
+        """The largest lag up to which the curve has never dropped `decades` below lag 1, nor become noise."""
         _check_decades(decades)
         relative = _relative(self.summarised(leaf))
-        return _horizon(relative >= -decades)
+        return _horizon((relative >= -decades) & ~self.is_noise(leaf))
 
     def float32_horizon(self, leaf: str = STATE) -> Horizon:
         """The largest lag K with -37.9 < typical < 38.5 at lags 1..K: what a float32 backward pass sees."""
@@ -141,21 +177,63 @@ class GradientCurve:
         return _horizon((curve > FLOAT32_FLOOR) & (curve < FLOAT32_CEILING))
 
     def verdict(self, decades: float = 3.0, leaf: str = STATE) -> Verdict:
-        """Whether the curve falls or rises more than `decades` from lag 1 anywhere, with value and lag."""
+        """Whether the curve falls or rises more than `decades` from lag 1 anywhere, with value and lag.
+
+        Lags whose value is rounding noise are left out; where lag 1 is one of them, the word is `noise`.
+        """
         _check_decades(decades)
-        relative = _relative(self.summarised(leaf))
-        bad = np.isnan(relative) | np.isposinf(relative)
-        if self.non_finite and not bad.any():
-            # Backward a ReLU turns the NaN of its forward pass into 0, which is no vanishing gradient.
-            return Verdict("non-finite", float("nan"), 1)
+        relative, noise = _relative(self.summarised(leaf)), self.is_noise(leaf)
+        bad = (np.isnan(relative) | np.isposinf(relative)) & ~noise
         if bad.any():
             lag = int(np.argmax(bad))
-            return Verdict("non-finite", float(relative[lag]), lag + 1)
+            return Verdict("non-finite", float(relative[lag]), lag + 1, leaf)
+        if any(finding.kind == "state" for finding in self.non_finite):
+            # Backward a ReLU turns the NaN of its forward pass into 0, which is no vanishing gradient.
+            return Verdict("non-finite", float("nan"), 1, leaf)
+        if self.is_cut(leaf):
+            return Verdict("cut", -np.inf, 1, leaf)
+        if noise[0]:
+            return Verdict("noise", float(self.noise[leaf][0]), 1, leaf)
+        relative = np.where(noise, 0.0, relative)
         low, high = int(np.argmin(relative)), int(np.argmax(relative))
         falls, rises = relative[low] < -decades, relative[high] > decades
-        furthest = low if falls or (not rises and -relative[low] >= relative[high]) else high
+        furthest = low if -relative[low] >= relative[high] else high
         word = "both" if falls and rises else "vanishing" if falls else "exploding" if rises else "held"
-        return Verdict(word, float(relative[furthest]), furthest + 1)  # type: ignore[arg-type]
+        return Verdict(word, float(relative[furthest]), furthest + 1, leaf)  # type: ignore[arg-type]
+
+    def notes(self, leaf: str = STATE) -> list[str]:
+        """What a reader of the numbers of a leaf must know about them, a sentence each."""
+        said = []
+        if self.lengths is not None:
+            first, last = int(self.lengths.min()), int(self.lengths.max())
+            where = f"timestep {last}" if first == last else f"timesteps {first} to {last}"
+            said.append(f"lags count from the last output that the loss of each example reads ({where})")
+        if leaf in self.saturated:
+            said.append(f"{self.dtype} is zero or imprecise from lag {self.saturated[leaf]}; float64 is shown")
+        if self.unverified and np.any(self.dead(leaf) > 0):
+            said.append(f"reads 0 in {self.dtype}, and float64 cannot tell: {self.unverified}")
+        if self.is_cut(leaf):
+            said.append(CUT)
+        noise, largest = self.is_noise(leaf), self.largest_noise(leaf)
+        if self.chaotic and largest:
+            said.append(f"one trajectory of a chaotic network: ± {largest:.2g} decades")
+        if noise.any():
+            from_lag = int(np.argmax(noise)) + 1
+            said.append(
+                f"rounding noise from lag {from_lag} ({int(noise.sum())} lags), left out of slope and verdict"
+            )
+        return said
+
+    def all_notes(self) -> list[str]:
+        """The notes of `state`, then what other leaves have to add, each after its name."""
+        said = self.notes()
+        more = [f"{leaf}: {note}" for leaf in self.leaves[:-1] for note in self.notes(leaf) if note not in said]
+        return said + more if len(self.leaves) > 2 else said
+
+    def largest_noise(self, leaf: str = STATE) -> float:
+        """The most that rounding moves a value of a leaf, in decades; 0 where it moves none."""
+        noise = self.noise.get(leaf)
+        return 0.0 if noise is None else float(noise.max())
 
     def summary(self, leaf: str = STATE, decades: float = 3.0) -> Summary:
         """All of the numbers above."""
@@ -171,12 +249,40 @@ class GradientCurve:
             self.verdict(decades, leaf),
             float(self.dead(leaf).max()),
             self.saturated.get(leaf),
+            int(np.argmax(noise)) + 1 if (noise := self.is_noise(leaf)).any() else None,
+            self.largest_noise(leaf),
         )
 
     def _of(self, leaf: str) -> Floats:
         if leaf not in self.log10_norm:
             raise unknown("leaf", leaf, self.log10_norm)
         return self.log10_norm[leaf]
+
+    def _by_lag(self, leaf: str, reduce: Callable[[Floats], Floats]) -> Floats:
+        """A function of (lags, examples) that gives a number for each lag, over the examples that have the lag."""
+        values = self._of(leaf)
+        if self.lengths is None:
+            return reduce(values)
+        found = np.empty(len(values))
+        for rows, present in self._present():
+            found[rows] = reduce(values[rows][:, present])
+        return found
+
+    def _present(self) -> Iterator[tuple[slice, NDArray[np.bool_]]]:
+        """Runs of lags that the same examples have, and those examples."""
+        assert self.lengths is not None
+        start = 0
+        for end in np.unique(self.lengths):
+            yield slice(start, int(end)), self.lengths > start
+            start = int(end)
+
+    def _slopes(self, values: Floats, lags: NDArray[np.int64]) -> Floats:
+        """The least-squares slope of every example that has at least two of these lags."""
+        if self.lengths is None:
+            return _least_squares(values, lags)
+        ends = [(example, int(np.sum(lags <= length))) for example, length in enumerate(self.lengths)]
+        slopes = [_least_squares(values[:end, [example]], lags[:end])[0] for example, end in ends if end > 1]
+        return np.array(slopes)
 
 
 def log10_of_all(parts: list[Floats]) -> Floats:
@@ -186,17 +292,6 @@ def log10_of_all(parts: list[Floats]) -> Floats:
     shift = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         return shift + 0.5 * np.log10(np.sum(10.0 ** (2 * (stack - shift)), axis=0))
-
-
-def repaired(curve: GradientCurve, precise: GradientCurve) -> GradientCurve:
-    """A curve with its zeros replaced by what float64 measured, each leaf marked where that happened."""
-    leaves, saturated = {}, dict(curve.saturated)
-    for name, values in curve.log10_norm.items():
-        better = np.isneginf(values) & np.isfinite(precise.log10_norm[name])
-        leaves[name] = np.where(better, precise.log10_norm[name], values)
-        if better.any():
-            saturated[name] = int(np.argmax(better.any(axis=1))) + 1
-    return replace(curve, log10_norm=leaves, saturated=saturated)
 
 
 def _relative(curve: Floats) -> Floats:
@@ -222,15 +317,15 @@ def _horizon(seen: NDArray[np.bool_]) -> Horizon:
     return Horizon(lag, bool(seen.all()))
 
 
-def _least_squares(values: Floats) -> Floats:
+def _least_squares(values: Floats, lags: NDArray[np.int64]) -> Floats:
     """Slope over lag of each example (T, B) -> (B,); nan where an example is not finite throughout."""
-    lag = np.arange(len(values)) - (len(values) - 1) / 2
+    lag = lags - lags.mean()
     with np.errstate(invalid="ignore"):
         slopes = lag @ (values - values.mean(axis=0)) / (lag @ lag)
     return np.where(np.isfinite(values).all(axis=0), slopes, np.nan)
 
 
-def _explained(curve: Floats) -> float:
+def _explained(curve: Floats, lags: NDArray[np.int64]) -> float:
     """R² of the least-squares line; 1 for a curve that is flat to a thousandth of a decade."""
     if not np.isfinite(curve).all():
         return np.nan
@@ -238,7 +333,7 @@ def _explained(curve: Floats) -> float:
         return 1.0
     deviation = curve - curve.mean()
     total = deviation @ deviation
-    lag = np.arange(len(curve)) - (len(curve) - 1) / 2
+    lag = lags - lags.mean()
     return float((lag @ deviation) ** 2 / (lag @ lag) / total)
 
 

@@ -1,21 +1,20 @@
-"""From a cell and a loss to a `GradientCurve`: run the adjoint, take logarithms, repair what saturated."""
+"""From a cell and a loss to a `GradientCurve`: run the adjoint, take logarithms, check them against float64."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, SupportsIndex
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from gradlab.cells import Carry, Cell, Params
 from gradlab.errors import GradlabError, unknown
-from gradlab.gradient.adjoint import Adjoint, Kind, Loss, adjoint, leaf_names
-from gradlab.gradient.curve import GradientCurve, repaired
-from gradlab.gradient.summary import NonFinite
-
-_LOG10_2 = np.log10(2.0)
+from gradlab.gradient.adjoint import Kind, Loss, Reverse, adjoint, leaf_names, reverse
+from gradlab.gradient.assumptions import check_own_cell
+from gradlab.gradient.curve import GradientCurve
+from gradlab.gradient.passes import Adjoints, Passes, Sample, measured, rows_of
+from gradlab.gradient.pullback import BY_MAGNITUDE, ONE_GROUP, Method
 
 
 def gradient_curve(
@@ -43,8 +42,10 @@ def gradient_curve(
         at: a timestep t' in 1..T: the single-step gradient, from the output of t' alone; lags are 1..t'.
 
     Returns:
-        The curve of every float leaf and of all together. Where the arithmetic of the arguments reads exactly
-        0, the curve is measured again in float64 and marked as saturated.
+        The curve of every float leaf and of all together; where the cell has `measured_leaves`, a tuple of names,
+        of those alone. Lags count from the last output that the loss of each example reads. It is measured in
+        float64 too: where the arithmetic of the arguments is imprecise or reads 0, the value of float64 stands
+        and `saturated` says from which lag; where rounding decides the value, `noise` says so.
 
     Raises:
         GradlabError: `inputs` or the loss have the wrong shape, `kind` or `at` is out of range, or the state
@@ -60,85 +61,60 @@ def gradient_curve(
         >>> round(curve.span(), 3)  # 399 timesteps of a halving, log10(2) decades each
         -120.111
     """
+    _refuse_tracers(params, inputs, carry)
+    params, inputs, carry = jax.tree.map(_as_array, (params, inputs, carry))
     _check(inputs, kind, at)
-    start = cell.carry(params, inputs.shape[1]) if carry is None else carry
+    start = jax.tree.map(_as_array, cell.carry(params, inputs.shape[1])) if carry is None else carry
+    check_own_cell(cell, params, inputs, start)
 
-    def program(params: Params, inputs: Array, start: Carry) -> dict[str, Adjoint]:
-        return {"curve": adjoint(cell, params, inputs, _checked(loss), start, kind=kind, at=at)}
+    def program(method: Method) -> Callable[..., Adjoints]:
+        def measure(params: Params, inputs: Array, start: Carry) -> Adjoints:
+            found = adjoint(cell, params, inputs, _checked(loss), start, kind=kind, at=at, method=method)
+            return {"curve": found}
+
+        return jax.jit(measure)
+
+    def part(sample: Sample, params: Params, inputs: Array, start: Carry) -> tuple[Any, ...]:
+        states = rows_of(start, sample.examples, inputs.shape[1])
+        return params, inputs[:, sample.examples], states, sample.g["curve"]
+
+    def back(params: Params, inputs: Array, start: Carry, g: Array) -> dict[str, Reverse]:
+        return {"curve": reverse(cell, params, inputs, g, start, kind=kind, at=at)}
 
     # Compiled anew on every call: a cached program would keep the arrays that an earlier `loss` closed over.
-    curve = measured(jax.jit(program), params, inputs, start)["curve"]
-    return replace(curve, unmeasured=tuple(leaf_names(start)[1]))
+    passes = Passes(program(ONE_GROUP), program(BY_MAGNITUDE), jax.jit(back), part)
+    names, others = leaf_names(start)
+    counted = counted_leaves(cell, names)
+    curve = measured(passes, params, inputs, start, leaves=counted)["curve"]
+    return replace(curve, unmeasured=(*others, *(name for name in names if name not in counted)))
 
 
-def measured(program: Callable[..., dict[str, Adjoint]], *arguments: Any) -> dict[str, GradientCurve]:
-    """The curves of a program that returns adjoints, measured again in float64 where they read 0.
+def counted_leaves(cell: Cell, names: Sequence[str]) -> tuple[str, ...]:
+    """The leaves of a state that count as memory: those that the cell names as `measured_leaves`, else all.
 
-    Args:
-        program: a compiled function of `arguments` that may be called in float64 too.
-        arguments: pytrees of arrays.
+    Raises:
+        GradlabError: the cell names one that its state does not have.
     """
-    curves = {name: to_curve(result) for name, result in program(*arguments).items()}
-    if not any(_reads_zero(curve) for curve in curves.values()):
-        return curves
-    with jax.enable_x64(True):
-        try:
-            precise = program(*jax.tree.map(_widened, arguments))
-        except TypeError:
-            return curves  # a cell that fixes its dtype has no float64 value to offer: its zeros stay
-        return {name: repaired(curve, to_curve(precise[name])) for name, curve in curves.items()}
+    wanted = getattr(cell, "measured_leaves", None)
+    if wanted is None:
+        return tuple(names)
+    for name in wanted:
+        if name not in names:
+            raise unknown(f"leaf in {type(cell).__name__}.measured_leaves", name, names)
+    return tuple(name for name in names if name in wanted)
 
 
-def to_curve(result: Adjoint) -> GradientCurve:
-    """A `GradientCurve` from the scaled norms of an adjoint pass."""
-    leaves = {}
-    for name, (norm, exponent) in result.norms.items():
-        with np.errstate(divide="ignore"):
-            leaves[name] = np.log10(np.asarray(norm, np.float64)) + np.asarray(exponent) * _LOG10_2
-    dtype = min((norm.dtype for norm, _ in result.norms.values()), key=lambda dtype: dtype.itemsize)
-    findings = (*_forward_findings(result), *_backward_findings(leaves))
-    losses = np.asarray(result.loss, np.float64)
-    return GradientCurve.of(leaves, dtype=dtype.name, non_finite=findings, losses=losses)
+def _as_array(leaf: Any) -> Any:
+    """A number of Python as an array; arrays and keys as they are."""
+    return leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
 
 
-def _reads_zero(curve: GradientCurve) -> bool:
-    return curve.dtype != "float64" and any(np.isneginf(leaf).any() for leaf in curve.log10_norm.values())
-
-
-def _forward_findings(result: Adjoint) -> list[NonFinite]:
-    """For each quantity of the forward pass that is not finite, the smallest t where that is so."""
-    timesteps = len(result.finite_outputs)
-    flags = {name: np.asarray(finite) for name, finite in result.finite_states.items()}
-    findings = [_first(name, finite) for name, finite in flags.items() if not finite.all()]
-    outputs, losses = np.asarray(result.finite_outputs), np.isfinite(np.asarray(result.loss))
-    if not outputs.all():
-        findings.append(_first("output", outputs))
-    if not losses.all():
-        findings.append(NonFinite("loss", timesteps, int((~losses).sum())))
-    return findings
-
-
-def _first(where: str, finite: np.ndarray) -> NonFinite:
-    """The finding for flags (T, B) that are not all true."""
-    return NonFinite(where, int(np.argmin(finite.all(axis=1))) + 1, int((~finite).any(axis=0).sum()))
-
-
-def _backward_findings(leaves: dict[str, np.ndarray]) -> list[NonFinite]:
-    """For each leaf, the largest t whose entering state has a gradient that is not finite."""
-    findings = []
-    for name, values in leaves.items():
-        bad = np.isnan(values) | np.isposinf(values)
-        if bad.any():
-            lag = int(np.argmax(bad.any(axis=1))) + 1
-            findings.append(NonFinite(f"gradient {name}", len(values) - lag + 1, int(bad.any(axis=0).sum())))
-    return findings
-
-
-def _widened(leaf: Array) -> Array:
-    """A float array as float64 (complex as complex128); other arrays as they are."""
-    if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-        return leaf.astype(jnp.complex128)
-    return leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+def _refuse_tracers(*arguments: Any) -> None:
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments)):
+        raise GradlabError(
+            "gradient_curve was called inside jax.jit, vmap or grad, and gives numbers of NumPy: "
+            "call it outside; it compiles what it runs by itself"
+        )
 
 
 def _check(inputs: Array, kind: str, at: int | None) -> None:

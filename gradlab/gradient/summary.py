@@ -5,7 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Word = Literal["vanishing", "exploding", "both", "non-finite", "held"]
+Word = Literal["vanishing", "exploding", "both", "non-finite", "held", "cut", "noise"]
+Kind = Literal["state", "output", "loss", "gradient"]
+SENTENCES = ("non_finite", "notes")
+"""Of a stored curve, the fields that are lists of sentences; every other one is a leaf."""
+CUT = "cut: exactly zero; a stop_gradient or an unused state?"
+"""What is said of a gradient that is exactly zero at every lag."""
 
 
 @dataclass(frozen=True)
@@ -78,18 +83,39 @@ class Verdict:
     """What the curve does, with the value that decides and the lag where it stands.
 
     Attributes:
-        word: vanishing, exploding, both, non-finite or held.
-        decades: the furthest that the curve gets from lag 1 in the direction of the word.
+        word: vanishing, exploding, both, non-finite, held, cut (exactly zero at every lag) or noise (the value at
+            lag 1 is rounding noise).
+        decades: the furthest that the curve gets from lag 1; for `noise` what rounding does at lag 1.
         lag: the lag of that value; for `non-finite` the first lag that is not finite.
+        leaf: the leaf of the state that it speaks of; `state` is all that count, together.
     """
 
     word: Word
     decades: float
     lag: int
+    leaf: str = "state"
+
+    @property
+    def severity(self) -> tuple[bool, float]:
+        """Sorts verdicts: not finite is the worst, then by how far the curve gets; noise is no distance.
+
+        Example:
+            >>> max(Verdict("both", 20.0, 3), Verdict("vanishing", -9.0, 7), key=lambda one: one.severity).word
+            'both'
+        """
+        return self.word == "non-finite", 0.0 if self.word in ("non-finite", "noise") else abs(self.decades)
 
     def __str__(self) -> str:
+        what = "" if self.leaf == "state" else f"{self.leaf}: "
+        return what + self._said()
+
+    def _said(self) -> str:
         if self.word == "non-finite":
             return f"non-finite at lag {self.lag}"
+        if self.word == "cut":
+            return "cut (exactly zero at every lag)"
+        if self.word == "noise":
+            return f"noise (± {self.decades:.1f} decades at lag 1)"
         return f"{self.word} ({self.decades:+.1f} at lag {self.lag})"
 
 
@@ -102,11 +128,14 @@ class NonFinite:
         timestep: forward the smallest t, backward the largest t whose entering state has a gradient that is
             not finite.
         examples: in how many of the examples.
+        kind: what it is in; a curve is condemned by a state that it passes through, not by a loss or an output
+            beside it.
     """
 
     where: str
     timestep: int
     examples: int
+    kind: Kind = "state"
 
     def __str__(self) -> str:
         return f"{self.where} is not finite from timestep {self.timestep} in {self.examples} examples"
@@ -127,6 +156,8 @@ class Summary:
     verdict: Verdict
     dead: float
     saturated_from: int | None
+    noise_from: int | None = None
+    noise: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Flat fields by name, for JSON and tables."""
@@ -150,6 +181,8 @@ class Summary:
             "verdict_lag": self.verdict.lag,
             "dead": self.dead,
             "saturated_from": self.saturated_from,
+            "noise_from": self.noise_from,
+            "noise": self.noise,
         }
 
     @classmethod
@@ -166,9 +199,11 @@ class Summary:
             HalfLife(value["half_life"], value["half_life_low"], value["half_life_high"], lags),
             Horizon(stored["horizon"], stored["horizon_reached"]),
             Horizon(stored["float32_horizon"], stored["float32_horizon_reached"]),
-            Verdict(stored["verdict"], value["verdict_decades"], stored["verdict_lag"]),
+            Verdict(stored["verdict"], value["verdict_decades"], stored["verdict_lag"], leaf),
             value["dead"],
             stored["saturated_from"],
+            stored.get("noise_from"),
+            value.get("noise", 0.0),
         )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from gradlab.errors import GradlabError
 from gradlab.judge.measure import PARTS, Floats, Measurement, Part, Sketch
+from gradlab.judge.suite import Scenario
 from gradlab.runs.attempt import write_whole
 from gradlab.runs.jsonable import dumps
 
@@ -52,6 +53,12 @@ class Baseline:
 def paths_of(folder: Path, name: str) -> tuple[Path, Path]:
     """The two files of a scenario's baseline."""
     return folder / f"{name}.json", folder / f"{name}.population.json"
+
+
+def stored_name(folder: Path, scenario: Scenario) -> str:
+    """The name under which a scenario has its baseline: its own, or else the one that it had before."""
+    there = [name for name in (scenario.name, scenario.former) if name and paths_of(folder, name)[0].exists()]
+    return there[0] if there else scenario.name
 
 
 def write_baseline(folder: Path, name: str, baseline: Baseline) -> list[Path]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gradlab.judge.baseline import Baseline, Unreadable, orphans, paths_of, read_baseline
+from gradlab.judge.baseline import Baseline, Unreadable, orphans, paths_of, read_baseline, stored_name
 from gradlab.judge.compare import (
     Finding,
     Samples,
@@ -93,19 +93,19 @@ def check(name: str, scenarios: Sequence[Scenario], folder: Path, tell: Tell = l
     for finding in judge_samples(samples):
         by_name[finding.scenario].findings.append(finding)
     judged.sort(key=lambda one: one.worst.severity)
-    return Verdict(name, folder, judged, orphans(folder, [scenario.name for scenario in scenarios]))
+    return Verdict(name, folder, judged, orphans(folder, [stored_name(folder, one) for one in scenarios]))
 
 
 def _check_one(scenario: Scenario, folder: Path) -> tuple[Judged, list[Samples]]:
-    name = scenario.name
+    name, stored = scenario.name, stored_name(folder, scenario)
     try:
-        baseline = read_baseline(folder, name)
+        baseline = read_baseline(folder, stored)
     except Unreadable as problem:
         return Judged(name, [Finding(name, "all", "unreadable", str(problem))]), []
     if baseline is None:
         return Judged(name, [Finding(name, "all", "missing", f"no baseline in {folder}/")]), []
     other = environment_changes(
-        {key: str(value) for key, value in baseline.config.items()},
+        {key: str(value) for key, value in scenario.in_its_words(baseline.config).items()},
         {key: str(value) for key, value in scenario.config.items()},
     )
     if other:
@@ -115,7 +115,7 @@ def _check_one(scenario: Scenario, folder: Path) -> tuple[Judged, list[Samples]]
     judged, samples = judge(scenario, baseline, now, environment_now(scenario.dtype))
     if not baseline.population_lags and all(one.status == "unchanged" for one in judged.findings):
         # Nothing needs it today, and the day that something does it would be too late to measure it.
-        text = f"{paths_of(folder, name)[1]} is missing, which another jax or platform will need"
+        text = f"{paths_of(folder, stored)[1]} is missing, which another jax or platform will need"
         judged.findings.append(Finding(name, "all", "missing", text))
     return judged, samples
 
@@ -160,7 +160,7 @@ def judge(
 
 def _told(finding: Finding, what: str) -> Finding:
     """A finding whose weights or data are not those of the baseline: regressed, with how far the curve moved."""
-    moved = finding.message if finding.status == "regressed" else f"the curve {finding.message}"
+    moved = f"the curves are {finding.message}" if finding.status == "unchanged" else finding.message
     return replace(finding, status="regressed", message=f"{what}; {moved}")
 
 

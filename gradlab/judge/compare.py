@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.judge.baseline import Baseline
-from gradlab.judge.measure import Floats, Measurement, Sketch, difference
-from gradlab.judge.statistics import MaxT, holm, max_t, seeds_to_decide
+from gradlab.judge.measure import Floats, Measurement, Sketch
+from gradlab.judge.statistics import MaxT, difference, holm, max_t, seeds_to_decide
 
 Status = Literal["regressed", "unreadable", "missing", "incomparable", "inconclusive", "unchanged"]
 STATUSES: tuple[Status, ...] = ("regressed", "unreadable", "missing", "incomparable", "inconclusive", "unchanged")
@@ -33,6 +33,8 @@ MARGIN, LEVEL = 0.3, 0.01
 WEIGHTS_APART = 1e-4
 """Of the root mean square of an array: a sketch that differs by less differs by rounding."""
 HORIZON_LAGS = 1
+FEWEST = 2
+"""Finite seeds of a sample that can be compared."""
 _NOT_FINITE = "nan decades at lag {}, the first that is not finite"
 PART_NAMES = {"initial": "at initialisation", "trained": "after training"}
 
@@ -49,6 +51,7 @@ class Finding:
             what was allowed; None where nothing was compared.
         tier: `A`, `B` or "".
         chaotic: lags that rounding alone moves too far.
+        largest: decades that any seed is from itself at any lag that is compared; None where seeds are not.
         p: of tier B, adjusted for lags and scenarios. seeds_needed: of tier B, where it is inconclusive.
     """
 
@@ -61,6 +64,7 @@ class Finding:
     tolerance: float | None = None
     tier: str = ""
     chaotic: tuple[int, ...] = ()
+    largest: float | None = None
     p: float | None = None
     seeds_needed: int | None = None
 
@@ -119,6 +123,7 @@ def compare_part(scenario: str, part: str, baseline: Baseline, now: Measurement)
     shifts = difference(before.curves, after.curves)
     allowed = tolerance(baseline.noise[part])
     chaotic = allowed > CHAOTIC
+    apart = np.where(chaotic, 0.0, np.abs(shifts).max(axis=0))
     typical = np.median(np.abs(shifts), axis=0)
     # By how many tolerances: of the median over seeds, or a third of the largest.
     ratio = np.maximum(typical, np.abs(shifts).max(axis=0) / OF_LARGEST) / allowed
@@ -139,24 +144,31 @@ def compare_part(scenario: str, part: str, baseline: Baseline, now: Measurement)
         float(allowed[at]),
         "A",
         tuple(int(lag) for lag in lags[chaotic]),
+        None if chaotic.all() else float(apart.max()),
     )
     new = _not_finite(after.curves) & ~_not_finite(before.curves)
     if new.any():
         lag = int(lags[int(np.argmax(new.any(axis=0)))])
         return replace(finding, status="regressed", message=_NOT_FINITE.format(lag), lag=lag, decades=np.nan)
     if ratio[at] > 1:
-        return replace(finding, status="regressed", message=_said(finding))
+        said = _said(finding, before.curves[seed, at], after.curves[seed, at])
+        return replace(finding, status="regressed", message=said)
     moved = _horizon_moved(before.horizons, after.horizons, lags[chaotic])
     if moved:
         return replace(finding, status="regressed", message=moved)
     if chaotic.all():
         return replace(finding, status="inconclusive", message="every lag is chaotic: rounding alone moves them")
-    return replace(finding, message=f"at most {abs(float(shifts[seed, at])):.2g} decades apart at lag {lags[at]}")
+    furthest = int(np.argmax(apart))
+    return replace(finding, message=f"at most {apart[furthest]:.2g} decades apart, at lag {lags[furthest]}")
 
 
-def _said(finding: Finding) -> str:
+def _said(finding: Finding, before: float, after: float) -> str:
+    """How far one seed moved, from its value before to that after."""
+    if np.isnan(before) or before == np.inf:
+        return f"{'zero' if after == -np.inf else 'finite'} at lag {finding.lag}, where the baseline is not finite"
+    became, was = after == -np.inf, before == -np.inf
+    zero = ", became zero" if became else ", no longer zero" if was else ""
     decades, allowed = finding.decades or 0.0, finding.tolerance or 0.0
-    zero = ", became zero" if decades == -np.inf else ", no longer zero" if decades == np.inf else ""
     return f"{decades:+.3g} decades at lag {finding.lag}{zero} (tolerance {allowed:.2g})"
 
 
@@ -186,12 +198,17 @@ def _horizon_moved(before: NDArray[np.int64], now: NDArray[np.int64], chaotic: N
 
 @dataclass(frozen=True)
 class Samples:
-    """Tier B of one scenario, before the other scenarios are known: the comparison and its lags."""
+    """Tier B of one scenario, before the other scenarios are known: the comparison and its lags.
+
+    Attributes:
+        zeros: for each lag in how many seeds the gradient is exactly zero, in words; "" where in none.
+    """
 
     scenario: str
     lags: tuple[int, ...]
     found: MaxT
     reason: str
+    zeros: tuple[str, ...]
 
 
 def compare_samples(
@@ -202,14 +219,31 @@ def compare_samples(
     Args:
         before, now: (N, K) and (M, K). reason: why seeds are not compared one by one.
     """
-    bad = _not_finite(now)
-    if bad.any() and not _not_finite(before).any():
+    bad, was = _not_finite(now), _not_finite(before)
+    if bad.any(axis=1).mean() > was.any(axis=1).mean():
         lag = lags[int(np.argmax(bad.any(axis=0)))]
-        return Finding(scenario, "initial", "regressed", _NOT_FINITE.format(lag), lag, np.nan, MARGIN, "B")
+        text = f"{_NOT_FINITE.format(lag)}, in {int(bad.any(axis=1).sum())} of {len(now)} seeds"
+        return Finding(scenario, "initial", "regressed", text, lag, np.nan, MARGIN, "B")
+    before, now = before[~was.any(axis=1)], now[~bad.any(axis=1)]
+    if min(len(before), len(now)) < FEWEST:
+        text = f"fewer than {FEWEST} seeds of a sample are finite"
+        return Finding(scenario, "initial", "inconclusive", text, tier="B")
     finite = [np.where(np.isfinite(sample), sample, np.nan) for sample in (before, now)]
     lowest = np.nanmin(np.vstack([*finite, np.zeros((1, len(lags)))]), axis=0) - 1.0
     first, second = (np.where(np.isnan(sample), lowest, sample) for sample in finite)
-    return Samples(scenario, tuple(lags), max_t(first, second), reason)
+    return Samples(scenario, tuple(lags), max_t(first, second), reason, _zeros(before, now))
+
+
+def _zeros(before: Floats, now: Floats) -> tuple[str, ...]:
+    """For each lag `zero in 3 of 8 seeds and in 0 of 8 before, which count as a decade below the rest; `."""
+    counts = zip(np.isneginf(before).sum(axis=0), np.isneginf(now).sum(axis=0), strict=True)
+    return tuple(
+        f"zero in {new} of {len(now)} seeds and in {old} of {len(before)} before, which counts as a decade below "
+        "all others; "
+        if new or old
+        else ""
+        for old, new in counts
+    )
 
 
 def judge_samples(samples: Sequence[Samples]) -> list[Finding]:
@@ -225,15 +259,16 @@ def _judged(one: Samples, p: float) -> Finding:
     at = int(np.argmax(np.where(beyond, np.abs(found.shift), -1.0)) if beyond.any() else np.argmax(edge))
     shift, lag = float(found.shift[at]), one.lags[at]
     finding = Finding(one.scenario, "initial", "unchanged", "", lag, shift, MARGIN, "B", p=p)
-    band = f"95 % band {found.low[at]:+.2f} to {found.high[at]:+.2f}"
+    band, zero = f"95 % band {found.low[at]:+.2f} to {found.high[at]:+.2f}", one.zeros[at]
     if beyond.any() and p < LEVEL:
-        text = f"{shift:+.3g} decades on average at lag {lag} (p = {p:.2g}, margin {MARGIN}); {one.reason}"
+        text = f"{shift:+.3g} decades on average at lag {lag} (p = {p:.2g}, margin {MARGIN}); {zero}{one.reason}"
         return replace(finding, status="regressed", message=text)
     if edge.max() < MARGIN:
-        text = f"on average within {MARGIN} decades at every lag, {band} at lag {lag}; {one.reason}"
+        text = f"on average within {MARGIN} decades at every lag, {band} at lag {lag}; {zero}{one.reason}"
         return replace(finding, message=text)
     needed = seeds_to_decide(found, MARGIN)
-    text = f"{shift:+.2g} decades on average at lag {lag}, {band}: about {needed} seeds would decide; {one.reason}"
+    decides = f"about {needed} seeds would decide"
+    text = f"{shift:+.2g} decades on average at lag {lag}, {band}: {decides}; {zero}{one.reason}"
     return replace(finding, status="inconclusive", message=text, seeds_needed=needed)
 
 

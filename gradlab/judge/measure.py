@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.judge.statistics import difference
 from gradlab.judge.suite import Scenario, log_spaced
 
 if TYPE_CHECKING:
+    from gradlab.tasks import Batch
     from gradlab.training.model import Model
     from gradlab.training.seeds import Look, Seen
     from gradlab.training.step import Plan
@@ -110,12 +112,9 @@ def measure_population(scenario: Scenario, lags: Sequence[int]) -> Floats:
     return np.array([curve.summarised() for curve in curves])[:, np.asarray(lags) - 1]
 
 
-def difference(before: Floats, after: Floats) -> Floats:
-    """After - before, zero where both are the same infinity or both are not a number."""
-    with np.errstate(invalid="ignore"):
-        plain = after - before
-    same = (before == after) | (np.isnan(before) & np.isnan(after))
-    return np.where(same, 0.0, np.where(np.isnan(plain), np.inf, plain))
+def zero_parts(found: Measurement) -> list[str]:
+    """The times of training at which the gradient is exactly zero at every lag in every seed."""
+    return [name for name, part in found.parts.items() if np.isneginf(part.curves).all()]
 
 
 def _arithmetic(scenario: Scenario) -> AbstractContextManager[None]:
@@ -129,7 +128,14 @@ def _axes(model: "Model", plan: "Plan") -> dict[str, int]:
     """Of each array of a batch the axis of the examples."""
     from gradlab.training.step import batch_axes
 
-    return batch_axes(model.task, plan.measure_batch, plan.length)._asdict()
+    return _by_path(batch_axes(model.task, plan.measure_batch, plan.length))
+
+
+def _by_path(batch: "Batch") -> dict[str, Any]:
+    """What a batch holds, by name; `targets/first` of targets that are a dict."""
+    from jax.tree_util import keystr, tree_leaves_with_path
+
+    return {keystr(path, simple=True, separator="/"): leaf for path, leaf in tree_leaves_with_path(batch)}
 
 
 def _collect(seen: Sequence["Seen"], axes: Mapping[str, int]) -> Measurement:
@@ -141,7 +147,7 @@ def _collect(seen: Sequence["Seen"], axes: Mapping[str, int]) -> Measurement:
     if trained:
         parts["trained"] = _part(trained, lags)
     params = [{name: np.asarray(leaf) for name, leaf in flatten_params(one.params).items()} for one in seen]
-    data = [{name: np.asarray(leaf) for name, leaf in one.batch._asdict().items()} for one in seen]
+    data = [{name: np.asarray(leaf) for name, leaf in _by_path(one.batch).items()} for one in seen]
     curves = [look.curve.summarised() for one in seen for look in (one.initial, one.trained) if look is not None]
     weights = [leaf for one in params for leaf in one.values()]
     return Measurement(

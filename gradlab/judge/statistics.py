@@ -1,8 +1,7 @@
-"""What several seeds say together. NumPy and SciPy only."""
+"""Shares, rank correlations, and two samples of curves. NumPy only."""
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import NormalDist
@@ -14,56 +13,17 @@ from numpy.typing import ArrayLike, NDArray
 PERMUTATIONS = 9_999
 """Random splits of two samples; where there are not more than `EXACT` splits, all of them are taken."""
 EXACT = 20_000
+FEWEST = 4
+"""Pairs from which on there is a rank correlation."""
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A mean over seeds and its interval; the ends are nan for fewer than 3 seeds.
-
-    Attributes:
-        mean: over the finite values.
-        low, high: the 95 % interval of the mean by Student's t.
-        count: how many seeds. not_finite: how many of them had no finite value.
-    """
-
-    mean: float
-    low: float
-    high: float
-    count: int
-    not_finite: int = 0
-
-    def __str__(self) -> str:
-        missing = f" ({self.not_finite} of {self.count} not finite)" if self.not_finite else ""
-        if math.isnan(self.low):
-            return f"{self.mean:.3g}{missing}"
-        return f"{self.mean:.3g} [{self.low:.3g}, {self.high:.3g}]{missing}"
-
-
-def over_seeds(values: Iterable[float], confidence: float = 0.95) -> Interval:
-    """The mean of one number over seeds with its t interval.
-
-    Args:
-        values: one value for each seed; those that are not finite are counted, and say so.
-        confidence: of the interval.
-
-    Example:
-        >>> str(over_seeds([1.0, 2.0, 3.0]))
-        '2 [-0.484, 4.48]'
-
-    Source: Student (1908), "The probable error of a mean", https://doi.org/10.1093/biomet/6.1.1
-    """
-    everything = np.asarray(list(values), float)
-    finite = everything[np.isfinite(everything)]
-    missing = len(everything) - len(finite)
-    if len(finite) == 0:
-        return Interval(math.nan, math.nan, math.nan, len(everything), missing)
-    mean = float(finite.mean())
-    if len(finite) < 3:
-        return Interval(mean, math.nan, math.nan, len(everything), missing)
-    from scipy import stats  # a second of import that most commands do not need
-
-    half = float(stats.t.ppf(0.5 + confidence / 2, len(finite) - 1) * finite.std(ddof=1) / math.sqrt(len(finite)))
-    return Interval(mean, mean - half, mean + half, len(everything), missing)
+def difference(before: ArrayLike, after: ArrayLike) -> NDArray[np.float64]:
+    """After - before, zero where both are the same infinity or both are not a number."""
+    before, after = np.asarray(before, float), np.asarray(after, float)
+    with np.errstate(invalid="ignore"):
+        plain = after - before
+    same = (before == after) | (np.isnan(before) & np.isnan(after))
+    return np.where(same, 0.0, np.where(np.isnan(plain), np.inf, plain))
 
 
 @dataclass(frozen=True)
@@ -153,7 +113,7 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], confidence: float =
     correlations", https://doi.org/10.1007/BF02294183
     """
     count = len(x)
-    if count < 4 or len(set(x)) < 2 or len(set(y)) < 2:
+    if count < FEWEST or len(set(x)) < 2 or len(set(y)) < 2:
         return Correlation(math.nan, math.nan, math.nan, count)
     ranks = np.array([_ranks(values) for values in (x, y)])
     rho = float(np.clip(np.corrcoef(ranks)[0, 1], -1.0, 1.0))
@@ -168,19 +128,6 @@ def _ranks(values: Sequence[float]) -> np.ndarray:
     _, place, many = np.unique(np.asarray(values, float), return_inverse=True, return_counts=True)
     last = np.cumsum(many)
     return (last - (many - 1) / 2)[place]
-
-
-def verdict_over_seeds(words: Sequence[str]) -> str:
-    """`vanishing in 5 of 8`: the commonest verdicts and how many seeds gave them.
-
-    Example:
-        >>> verdict_over_seeds(["held", "vanishing", "vanishing"])
-        'vanishing in 2 of 3, held in 1 of 3'
-    """
-    counts = Counter(words).most_common()
-    if len(counts) == 1:
-        return counts[0][0] if len(words) == 1 else f"{counts[0][0]} in {len(words)} of {len(words)}"
-    return ", ".join(f"{word} in {count} of {len(words)}" for word, count in counts)
 
 
 class MaxT(NamedTuple):

@@ -3,20 +3,21 @@
     title, question     as in a sweep
     [base]              fields of RunSpec that all scenarios share; `steps`: training steps before the second look
     [seeds]             `paired`: seeds of every scenario (8); `population`: where curves cannot be paired (128)
-    [[scenario]]        fields of RunSpec; of lists, every combination is a scenario
+    [[scenario]]        fields of RunSpec; of lists, every combination is a scenario; `name`: of its baseline
 
+A scenario is what the suite says, option by option, so that no default of the code can rename it.
 Knows no jax until a file is loaded.
 """
 
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradlab.errors import GradlabError, nearest, unknown
-from gradlab.runs.grids import Axes, read_axes, specs_of, table_of
+from gradlab.runs.grids import Axes, points_of, read_axes, specs_of, table_of
 from gradlab.runs.sweeps import checked_name, read_toml, title_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ SEEDS = {"paired": 8, "population": 128}
 _FIELDS = ("task", "cell", "length", "hidden", "batch", "measure_batch", "optimizer", "learning_rate", "clip")
 _ALL_FIELDS = (*_FIELDS, "steps", "dtype")
 _KEYS = ("title", "question", "base", "seeds", "scenario")
+_VARIANTS = ("task", "cell", "optimizer")
+_NAMED = {"task": "adding", "cell": "lstm", "length": 200, "hidden": 64, "dtype": "float32"}
+"""The fields that a name is made of, and what stands in it for one that the suite leaves to the code."""
 FEWEST = {"paired": 3, "population": 8}
 
 
@@ -37,13 +41,15 @@ class Scenario:
     """One guarded setting: what is measured, at which seeds, and how to build it.
 
     Attributes:
-        name: of its baseline, made of [a-z0-9._=-] but for T and H.
-        config: everything that a baseline must have been made for.
+        name: of its baseline, made of [a-z0-9._=-] but for T and H unless the suite gives it one.
+        config: everything that a baseline must have been made for, as the suite says it.
         paired: seeds 0..paired-1 are compared one by one. population: seeds 0..population-1 are compared as
             samples, where one by one makes no sense.
         steps: training steps before the second look; 0 for none.
         dtype: float32 or float64.
         build: makes the model and the plan of its training.
+        means: the variants of `config` as the code spells them now, without what is at its default.
+        former: the name that its baseline had when names were made of these; none where another scenario has it.
     """
 
     name: str
@@ -53,6 +59,18 @@ class Scenario:
     steps: int
     dtype: str
     build: Callable[[], tuple["Model", "Plan"]]
+    means: Mapping[str, str] = field(default_factory=dict)
+    former: str = ""
+
+    def in_its_words(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The config of a baseline, its variants spelt as they are here where they mean the same."""
+        from gradlab.runs.variants import as_said
+
+        found = dict(config)
+        for name in _VARIANTS:
+            if name in found and as_said(str(found[name])) in (self.config.get(name), self.means.get(name)):
+                found[name] = self.config[name]
+        return found
 
 
 @dataclass(frozen=True)
@@ -83,14 +101,15 @@ def load_suite(name: str, folder: Path = FOLDER) -> Suite:
             raise unknown(f"key in {path}", key, _KEYS)
     title, question = title_of(path, table)
     seeds = _seeds(path, table_of(path, "seeds", table))
-    scenarios = tuple(scenario_of(spec, **seeds) for spec in _specs(path, table))
-    seen: set[str] = set()
+    scenarios = [scenario_of(each.spec, **seeds, said=each.said, name=each.name) for each in _asked(path, table)]
+    names = [scenario.name for scenario in scenarios]
     for scenario in scenarios:
-        if scenario.name in seen:
-            raise GradlabError(f"{path} has two scenarios called {scenario.name}: put one into a file of its own")
-        seen.add(scenario.name)
+        if names.count(scenario.name) > 1:
+            raise GradlabError(f'{path} has two scenarios called {scenario.name}: give one a name, name = "..."')
+    taken = [*names, *(scenario.former for scenario in scenarios)]
+    scenarios = [one if taken.count(one.former) == 1 else replace(one, former="") for one in scenarios]
     typed = path.stem if path == FOLDER / f"{path.stem}.toml" else str(path)
-    return Suite(checked_name(path.stem, "suite"), typed, title, question, scenarios)
+    return Suite(checked_name(path.stem, "suite"), typed, title, question, tuple(scenarios))
 
 
 def suite_names(folder: Path = FOLDER) -> list[str]:
@@ -99,15 +118,44 @@ def suite_names(folder: Path = FOLDER) -> list[str]:
     return [path.stem for path in paths if re.search(r"^\s*\[\[scenario\]\]", path.read_text(), re.MULTILINE)]
 
 
-def scenario_of(spec: "RunSpec", paired: int = SEEDS["paired"], population: int = SEEDS["population"]) -> Scenario:
-    """The scenario of a spec, whatever its seed."""
+def scenario_of(
+    spec: "RunSpec",
+    paired: int = SEEDS["paired"],
+    population: int = SEEDS["population"],
+    said: Mapping[str, Any] | None = None,
+    name: str = "",
+) -> Scenario:
+    """The scenario of a spec, whatever its seed.
+
+    Args:
+        paired, population: seeds.
+        said: the fields as they were written; those of the spec where None.
+        name: of its baseline; made of what was written where there is none.
+    """
+    from gradlab.runs.spec import part_of_name
+    from gradlab.runs.variants import as_said
+
     asked = spec.config()
-    config = {field: asked[field] for field in _ALL_FIELDS}
-    if spec.cell_source is not None:
-        # The source of a user's cell is what is guarded: it may change, so long as its curve does not.
-        config["cell"] = spec.cell
-    name = re.sub(r"-s\d+-[0-9a-f]{8}$", "", spec.id) + f"-H{spec.hidden}-{spec.dtype}"
-    return Scenario(name, config, paired, population, spec.steps, spec.dtype, lambda: (spec.model(), spec.plan()))
+    said = asked if said is None else said
+    texts = {field: as_said(str(said[field])) for field in _VARIANTS if field in said}
+    config = {field: texts.get(field, asked[field]) for field in _ALL_FIELDS}
+    named = {field: config[field] if field in said else unsaid for field, unsaid in _NAMED.items()}
+    made = "{task}-{cell}-T{length}-H{hidden}-{dtype}".format(
+        **named | {field: part_of_name(str(named[field])) for field in ("task", "cell")}
+    )
+    task, cell = (part_of_name(asked[field], origin=False) for field in ("task", "cell"))
+    former = f"{task}-{cell}-T{spec.length}-H{spec.hidden}-{spec.dtype}"
+    return Scenario(
+        name or made,
+        config,
+        paired,
+        population,
+        spec.steps,
+        spec.dtype,
+        lambda: (spec.model(), spec.plan()),
+        {field: asked[field] for field in _VARIANTS},
+        "" if former == (name or made) else former,
+    )
 
 
 def log_spaced(longest: int, count: int) -> list[int]:
@@ -127,23 +175,42 @@ def log_spaced(longest: int, count: int) -> list[int]:
     return lags
 
 
-def _specs(path: Path, table: Mapping[str, Any]) -> list["RunSpec"]:
-    """The specs of all scenarios, seed 0 of each."""
+class _Asked(NamedTuple):
+    """One scenario as the file has it: seed 0 of it, its fields as they were written, and the name it is given."""
+
+    spec: "RunSpec"
+    said: Mapping[str, Any]
+    name: str
+
+
+def _asked(path: Path, table: Mapping[str, Any]) -> list[_Asked]:
+    """All scenarios of a file."""
     tables = table.get("scenario")
     if not isinstance(tables, list) or not tables or not all(isinstance(entry, dict) for entry in tables):
         raise GradlabError(f"{path} has no scenario: give tables, [[scenario]]")
     base = table_of(path, "base", table)
-    specs = []
+    found = []
     for entry in tables:
-        for field in (*base, *entry):
-            if field not in _ALL_FIELDS:
-                raise unknown(f"field of a scenario in {path}", field, _ALL_FIELDS)
-        one = base | {field: value for field, value in entry.items() if not isinstance(value, list)}
-        lists = {field: value for field, value in entry.items() if isinstance(value, list)}
-        one = {field: value for field, value in one.items() if field not in lists}
-        axes = read_axes(path, {"base": one, "grid": lists}, {})
-        specs += specs_of(path, Axes(axes.base | {"seed": 0, "stop": "never"}, axes.grid, {}))
-    return specs
+        name = entry.get("name", "")
+        if not isinstance(name, str) or (name and not checked_name(name, "scenario")):
+            raise GradlabError(f"name of a scenario in {path} is {name!r}: give a text")
+        axes = _axes(path, base, {key: value for key, value in entry.items() if key != "name"})
+        said = [point for point, _ in points_of(path, axes)]
+        if name and len(said) > 1:
+            raise GradlabError(f"scenario `{name}` in {path} has lists: a name is of one, give single values")
+        found += [_Asked(*pair, name) for pair in zip(specs_of(path, axes), said, strict=True)]
+    return found
+
+
+def _axes(path: Path, base: Mapping[str, Any], entry: Mapping[str, Any]) -> Axes:
+    """The fields of one table of scenarios over those of the base, its lists as a grid."""
+    for key in (*base, *entry):
+        if key not in _ALL_FIELDS:
+            raise unknown(f"field of a scenario in {path}", key, _ALL_FIELDS)
+    lists = {key: value for key, value in entry.items() if isinstance(value, list)}
+    one = {key: value for key, value in {**base, **entry}.items() if key not in lists}
+    axes = read_axes(path, {"base": one, "grid": lists}, {})
+    return Axes(axes.base | {"seed": 0, "stop": "never"}, axes.grid, {})
 
 
 def _seeds(path: Path, given: Mapping[str, Any]) -> dict[str, int]:

@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from gradlab.judge.statistics import Interval, Share, over_seeds
+from gradlab.judge.over_seeds import Interval
+from gradlab.judge.statistics import Share
 from gradlab.report.figures import INK, Look, darker
+from gradlab.report.findings import seeds_of
 from gradlab.report.reach import by_length, solved
 from gradlab.report.records import Record
-from gradlab.report.tables import half_life
 
 DECADES = 3.0
 """A gradient that loses this much over the whole length is where the dotted guides lie."""
@@ -259,35 +260,21 @@ def _around(interval: Interval) -> Around:
 
 
 def _span(group: Sequence[Record], role: str) -> Around:
-    return _around(over_seeds(_finite(record, role, record.summary(role).span) for record in group))
-
-
-def slope_over_seeds(group: Sequence[Record], role: str) -> Interval:
-    """Slope of one setting and length over seeds, decades per timestep."""
-    return over_seeds(_finite(record, role, record.summary(role).slope.value) for record in group)
+    return _around(seeds_of(group, role).span)
 
 
 def _slope(group: Sequence[Record], role: str) -> Around:
-    return _around(slope_over_seeds(group, role))
+    return _around(seeds_of(group, role).slope)
 
 
 def _half_life(group: Sequence[Record], role: str) -> Around:
-    """From the slope over seeds; nothing where the curve of a seed is not exponential or does not fall."""
-    if any(math.isnan(record.summary(role).half_life.value) or record.findings(role) for record in group):
-        return math.nan, math.nan, math.nan
-    read = half_life(slope_over_seeds(group, role), group[0].summary(role).lags)
-    return read.value, read.low, read.high
+    """From the slope over seeds; nothing where the curve of a seed is not exponential."""
+    read = seeds_of(group, role).half_life
+    return (math.nan, math.nan, math.nan) if read is None else (read.value, read.low, read.high)
 
 
 def _horizon(group: Sequence[Record], role: str) -> Around:
-    return _around(
-        over_seeds(max(_finite(record, role, record.summary(role).horizon.lag), LOWEST) for record in group)
-    )
-
-
-def _finite(record: Record, role: str, value: float) -> float:
-    """The value, unless the forward pass was not finite: then no number of the curve means anything."""
-    return math.nan if record.findings(role) else value
+    return _around(seeds_of(group, role).mean(lambda one: max(one.horizon.lag, LOWEST)))
 
 
 SPAN = Number("span", "span (decades)", _span, lambda length: -DECADES)

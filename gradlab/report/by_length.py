@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from gradlab.judge.statistics import Interval, over_seeds, verdict_over_seeds
-from gradlab.report.reach import by_length, solved, word
+from gradlab.judge.over_seeds import Interval, half_life, over_seeds
+from gradlab.report.findings import seeds_of
+from gradlab.report.reach import by_length, solved
 from gradlab.report.records import ROLES, Record, grouped, named
-from gradlab.report.tables import half_life, markdown
+from gradlab.report.tables import markdown
 from gradlab.runs.jsonable import number
+from gradlab.runs.labels import VERSIONS
 
 ROWS = 80
 _CONSTANT = ("task", "cell", "length")
@@ -63,26 +65,27 @@ def _varying(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def constant(records: Sequence[Record]) -> dict[str, Any]:
-    """The fields that all runs share, but for the seed."""
+    """The fields that all runs share, but for the seed and the versions of the code."""
     settings = [record.setting for record in records]
-    return {name: value for name, value in settings[0].items() if all(one.get(name) == value for one in settings)}
+    fields = {name: value for name, value in settings[0].items() if name not in VERSIONS}
+    return {name: value for name, value in fields.items() if all(one.get(name) == value for one in settings)}
 
 
 def _numbers(runs: Sequence[Record], role: str) -> Iterator[tuple[str, Any]]:
     """Every number of one checkpoint, means over seeds with the ends of their intervals."""
-    # Where the forward pass was not finite, no number of the curve means anything.
-    read = [record.summary(role) for record in runs if not record.findings(role)]
-    slope = over_seeds(one.slope.value for one in read)
-    yield from _spread(f"{role}_span", over_seeds(one.span for one in read))
-    yield from _spread(f"{role}_slope", slope)
-    exponential = bool(read) and not any(math.isnan(one.half_life.value) for one in read)
-    halves = half_life(slope if exponential else over_seeds([]), read[0].lags if read else 0)
+    found = seeds_of(runs, role)
+    yield from _spread(f"{role}_span", found.span)
+    yield from _spread(f"{role}_slope", found.slope)
+    halves = found.half_life or half_life(over_seeds([]), found.summaries[0].lags)
     yield f"{role}_half_life", halves.value
     yield f"{role}_half_life_low", halves.low
     yield f"{role}_half_life_high", halves.high
-    yield from _spread(f"{role}_horizon", over_seeds(float(one.horizon.lag) for one in read))
-    yield f"{role}_horizon_reached", sum(one.horizon.reached for one in read)
-    yield f"{role}_verdict", verdict_over_seeds([word(record, role) for record in runs])
+    reach = found.horizon()
+    yield from _spread(f"{role}_horizon", reach.mean)
+    yield f"{role}_horizon_reached", reach.reached
+    yield f"{role}_verdict", found.verdict
+    yield f"{role}_zero", found.span.zero
+    yield f"{role}_not_finite", found.span.not_finite
 
 
 def _spread(name: str, interval: Interval) -> Iterator[tuple[str, float]]:
@@ -114,9 +117,9 @@ def spoken(found: Sequence[Mapping[str, Any]]) -> Spoken:
     after = ", the last two columns at the worst checkpoint and at the end of training" if trained else ""
     wilson = " The interval beside `solved` is that of the probability to solve (Wilson)." if trained else ""
     about = (
-        "Means over seeds, [ ] their 95 % interval from 3 seeds on. Span in decades; slope in decades per "
-        "timestep, half-life (where the curve is exponential) and horizon in timesteps, at "
-        f"initialisation{after}.{wilson}"
+        "Means over the seeds whose curve is finite and not zero, [ ] their 95 % interval from 3 of them on. Span "
+        "in decades; slope in decades per timestep, half-life (where the curve is exponential) and horizon in "
+        f"timesteps, at initialisation{after}.{wilson}"
     )
     return Spoken(about, columns, [_cells(row, trained) for row in found])
 
@@ -148,14 +151,21 @@ def _cells(row: Mapping[str, Any], trained: bool) -> list[str]:
 
 
 def _said(row: Mapping[str, Any], name: str) -> str:
+    """A mean with its interval, and of a span which seeds it leaves out."""
     value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    role, _, number = name.partition("_")
+    counts = ((row[f"{role}_zero"], "zero"), (row[f"{role}_not_finite"], "not finite"))
+    odd = [f"{count} of {row['runs']} {word}" for count, word in counts if count and number == "span"]
+    mean = f"{value:.3g}" if math.isnan(low) else f"{value:.3g} [{low:.3g}, {high:.3g}]"
     if math.isnan(value):
-        return "-"
-    return f"{value:.3g}" if math.isnan(low) else f"{value:.3g} [{low:.3g}, {high:.3g}]"
+        return ", ".join(odd) or "-"
+    return f"{mean} ({', '.join(odd)})" if odd else mean
 
 
 def _horizon(row: Mapping[str, Any], role: str) -> str:
     """A mean of horizons; the whole length is only a lower bound."""
-    if row[f"{role}_horizon_reached"] == row["runs"]:
+    reached, runs = row[f"{role}_horizon_reached"], row["runs"]
+    if reached == runs:
         return f">= {row['length']:,}"
-    return _said(row, f"{role}_horizon")
+    mean = _said(row, f"{role}_horizon")
+    return f"{mean}; {reached} of {runs} reach T" if reached else mean

@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 from gradlab.report.html import Markup, join, tag
 
 Floats = NDArray[np.float64]
+NOISE = "rounding noise"
 
 
 class Line(NamedTuple):
-    """A line: its name, its points, and its look, which is a class of the style sheet."""
+    """A line: its name, its points, its look, which is a class of the style sheet, and which points are noise."""
 
     name: str
     x: Floats
     y: Floats
     look: str
+    noise: NDArray[np.bool_] | None = None
 
 
 class Level(NamedTuple):
@@ -64,6 +66,19 @@ class Frame(NamedTuple):
         return bottom - (value - self.y[0]) / (self.y[1] - self.y[0]) * (bottom - top)
 
 
+def parted(lines: Sequence[Line]) -> list[Line]:
+    """The lines, and of those with rounding noise that part on its own, from the last value before it on."""
+    found = []
+    for line in lines:
+        if line.noise is None or not line.noise.any():
+            found.append(line)
+            continue
+        reached = line.noise | np.append(line.noise[1:], False)
+        found.append(line._replace(y=np.where(line.noise, np.nan, line.y)))
+        found.append(line._replace(name=NOISE, y=np.where(reached, line.y, np.nan), look="noise"))
+    return found
+
+
 def chart(
     name: str,
     frame: Frame,
@@ -85,7 +100,7 @@ def chart(
         tag("rect", x=_n(left), y=_n(top - 2), width=_n(right - left + 4), height=_n(bottom - top + 4)),
         id=f"{name}-clip",
     )
-    drawn = join(tag("path", d=path(frame, line.x, line.y), class_=f"line {line.look}") for line in lines)
+    drawn = join(tag("path", d=path(frame, one.x, one.y), class_=f"line {one.look}") for one in parted(lines))
     return tag(
         "svg",
         tag("defs", clip),

@@ -11,11 +11,12 @@ from gradlab.errors import GradlabError
 from gradlab.report import sections
 from gradlab.report.against import Line
 from gradlab.report.figures import Drawing, look
-from gradlab.report.findings import changes, outcome
+from gradlab.report.findings import changes
 from gradlab.report.framed import Framed, framed
 from gradlab.report.gallery import SETTINGS, by_task_and_length
 from gradlab.report.html import Markup, blocks, command_block, document, prose, section, table, tag
 from gradlab.report.lengths import lengths_figure, solving_figure
+from gradlab.report.outcomes import outcome
 from gradlab.report.page import put_page
 from gradlab.report.panels import probe_figure
 from gradlab.report.parts import folded, long_table

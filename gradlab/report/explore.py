@@ -5,9 +5,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR, STATE
-from gradlab.report.records import ROLES, Record, grouped, leaves_of, named, row_of, summarised
+from gradlab.report.gaps import gap, noise_words
+from gradlab.report.records import (
+    ROLES,
+    Record,
+    grouped,
+    lags_of,
+    leaves_of,
+    named,
+    noise_lags,
+    row_of,
+    summarised,
+)
 from gradlab.runs.commands import command
 
 NUMBERS = 240_000
@@ -20,6 +32,8 @@ FULL = 28
 
 def choices(records: Sequence[Record]) -> dict[str, Any]:
     """Runs to choose from: curves in hundredths of a decade, null where they are zero or not finite.
+
+    What is odd about a curve stands beside it: `said` in words, `noise` the points that are rounding noise.
 
     Args:
         records: runs that have curves.
@@ -75,28 +89,46 @@ def _run(label: str, record: Record, lags: int, full: bool) -> dict[str, Any] | 
         "lags": (index + 1).tolist(),
         "roles": {role: record.step(role) for role in (ROLES if record.trained else ROLES[:1])},
     }
-    curves = {role: _coded(summarised(arrays, rows[role])[index]) for role in found["roles"]}
+    shown = {STATE: ("task", STATE)}
+    if full:
+        leaves = leaves_of(arrays, "task")[:-1]
+        shown |= {leaf: ("task", leaf) for leaf in leaves if len(leaves) > 1}
+        others = (("total", "state, total gradient"), ("direct", "state, direct gradient"))
+        shown |= {words: (kind, STATE) for kind, words in others if f"{kind}/state/typical" in arrays}
+    curves: dict[str, dict[str, list[int | None]]] = {}
+    for words, place in shown.items():
+        for role in found["roles"]:
+            curves.setdefault(words, {})[role] = _coded(summarised(arrays, rows[role], *place)[index])
+            if odd := _odd(arrays, rows[role], *place, index):
+                found.setdefault("odd", {}).setdefault(words, {})[role] = odd
     if not full:
-        return found | {"curves": {STATE: curves}}
+        return found | {"curves": curves}
     steps, places = np.unique(arrays["step"], return_index=True)
     kept = _some(len(steps), 16)
-    every = {STATE: curves}
-    leaves = leaves_of(arrays, "task")[:-1]
-    for leaf in leaves if len(leaves) > 1 else []:
-        every[leaf] = {role: _coded(summarised(arrays, rows[role], "task", leaf)[index]) for role in curves}
-    for kind, words in (("total", "state, total gradient"), ("direct", "state, direct gradient")):
-        if f"{kind}/state/typical" in arrays:
-            every[words] = {role: _coded(summarised(arrays, rows[role], kind)[index]) for role in curves}
+    maps = [np.where(noise_lags(arrays, row), np.nan, summarised(arrays, row))[index] for row in map(int, places)]
     band = {
         role: [_coded(arrays[f"task/state/{edge}"][rows[role]][index]) for edge in ("q10", "q90")]
-        for role in curves
+        for role in found["roles"]
     }
     return found | {
-        "curves": every,
+        "curves": curves,
         "band": band,
         "steps": [int(steps[row]) for row in kept],
-        "map": [_coded(summarised(arrays, int(places[row]))[index]) for row in kept],
+        "map": [_coded(maps[row]) for row in kept],
     }
+
+
+def _odd(
+    arrays: Mapping[str, np.ndarray], row: int, curve: str, leaf: str, index: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Which of the points of a curve are rounding noise, and what of it is noise, zero or not finite, in words."""
+    end = lags_of(arrays, row, curve)
+    values, noise = summarised(arrays, row, curve, leaf)[:end], noise_lags(arrays, row, curve, leaf)
+    lags = np.arange(1, end + 1)
+    said = [gap(np.where(noise[:end], 0.0, values), lags), noise_words(noise[:end], lags)]
+    if not any(said):
+        return {}
+    return {"said": ", ".join(filter(None, said)), "noise": np.flatnonzero(noise[index]).tolist()}
 
 
 def _some(count: int, most: int) -> list[int]:

@@ -4,7 +4,6 @@ import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -12,11 +11,14 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR, STATE, GradientCurve
 from gradlab.report.findings import change
+from gradlab.report.gaps import gap, noise_words
 
 Floats = NDArray[np.float64]
 
@@ -32,6 +34,9 @@ NAMED_ROWS = 24
 """A map with more rows than this names some of them only."""
 LIGHTEST = 0.45
 """How light letters may be, 1 being white."""
+PALE = "#e4e4e4"
+NOISE_LABEL, NOISE_COLOUR, NOISE_DASHES = "_rounding noise", "#888888", (0, (1, 1.2))
+"""How lines are drawn where their values are rounding noise; matplotlib leaves names with _ out of legends."""
 STRIP = 2.0
 """Lines whose levels at lag 1 differ by more decades share the floor of the median one."""
 _FLOORS = {NAIVE_FLOOR: "naive float32 norms read 0 (10⁻¹⁹)", FLOAT32_FLOOR: "float32 entries read 0 (10⁻³⁷·⁹)"}
@@ -108,8 +113,8 @@ def plot(curve: GradientCurve, ax: Axes | None = None, *, relative: bool = True)
         relative: decades from lag 1; False draws log10 norms.
 
     Returns:
-        The axes, titled with what the curve does. Values that are zero or not finite leave a gap, and the lag
-        where that begins is marked.
+        The axes, titled with what the curve does. Values that are zero or not finite leave a gap, those that are
+        rounding noise are dotted and grey, and the lag where that begins is marked.
 
     Example:
         >>> import matplotlib
@@ -128,12 +133,14 @@ def plot(curve: GradientCurve, ax: Axes | None = None, *, relative: bool = True)
             line = curve.summarised(leaf)
             base = float(line[0]) if relative and math.isfinite(line[0]) else 0.0
             low, high = curve.quantile(0.1, leaf) - base, curve.quantile(0.9, leaf) - base
-            draw_line(ax, curve.lags, line - base, look(index), label=leaf, band=(low, high))
+            draw_line(
+                ax, curve.lags, line - base, look(index), label=leaf, band=(low, high), noise=curve.is_noise(leaf)
+            )
         levels = [float(curve.summarised(leaf)[0]) for leaf in names] if relative else [0.0]
         mark_floors(ax, levels)
         ax.set_xlabel(LAG)
         ax.set_ylabel(RELATIVE if relative else "log10 gradient norm (decades)")
-        said = change(curve.summary(STATE), [str(finding) for finding in curve.non_finite])
+        said = change(curve.summary(STATE), [str(finding) for finding in curve.non_finite], curve.notes())
         ax.set_title(f"T = {len(curve.lags)}: {said}", loc="left")
         if len(names) > 1:
             ax.legend(title="leaf of the state")
@@ -148,13 +155,20 @@ def draw_line(
     *,
     label: str,
     band: tuple[Floats, Floats] | None = None,
+    noise: NDArray[np.bool_] | None = None,
 ) -> str:
     """One line with its band; gaps where values are not finite, and a word at the lag where that begins.
+
+    Args:
+        noise: (K,), where a value is rounding noise; there the line is dotted and grey.
 
     Returns:
         `""`, or where the line stops: `zero from lag 12`, `not finite from lag 3`.
     """
-    finite = np.isfinite(values)
+    noise = np.zeros(len(x), bool) if noise is None else noise
+    # A line that has no point at some lags has these on its axis all the same.
+    ax.update_datalim([(x[0], 0.0), (x[-1], 0.0)], updatey=False)
+    finite = np.isfinite(values) & ~noise
     shown = np.where(finite, values, np.nan)
     every = max(1, len(x) // 8)
     ax.plot(
@@ -172,12 +186,21 @@ def draw_line(
         ax.fill_between(x, low, high, color=style.colour, alpha=0.18, linewidth=0)
     if finite.all():
         return ""
-    first = int(np.argmin(finite))
-    stop = f"{'zero' if np.isneginf(values[first]) else 'not finite'} from lag {x[first]}"
-    where = (x[first - 1], values[first - 1]) if first else (x[0], 0.0)
-    ax.plot(*where, marker="x", markersize=9, markeredgewidth=2, color=style.colour, linestyle="none")
-    ax.annotate(stop, where, xytext=(6, 4), textcoords="offset points", color=style.colour, fontsize=8)
+    if noise.any():
+        reached = noise | np.append(noise[1:], False)  # from the last point that is a value
+        drawn: dict[str, Any] = {"color": NOISE_COLOUR, "linestyle": NOISE_DASHES, "label": NOISE_LABEL}
+        ax.plot(x, np.where(reached, values, np.nan), **drawn)
+    stop = gap(np.where(noise, 0.0, values), x)
+    _note_odd(ax, ", ".join(filter(None, (stop, noise_words(noise, x)))), int(np.argmin(finite)), x, values, style)
     return stop
+
+
+def _note_odd(ax: Axes, words: str, first: int, x: NDArray[np.int64], values: Floats, style: Look) -> None:
+    """A cross at the last value before something odd, with what it is; below each other where lines share it."""
+    where = (float(x[first - 1]), float(values[first - 1])) if first else (float(x[0]), 0.0)
+    height = 4 - 11 * sum(isinstance(text, Annotation) and text.xy == where for text in ax.texts)
+    ax.plot(*where, marker="x", markersize=9, markeredgewidth=2, color=style.colour, linestyle="none")
+    ax.annotate(words, where, xytext=(6, height), textcoords="offset points", color=style.colour, fontsize=8)
 
 
 def mark_floors(ax: Axes, levels: Sequence[float]) -> list[float]:
@@ -222,14 +245,18 @@ def _note_floor(ax: Axes, height: float, text: str) -> None:
     )
 
 
-def heat_map(ax: Axes, values: Floats, steps: Sequence[int], label: str) -> None:
-    """Training step by lag in colour; grey where a value is zero or not finite.
+def heat_map(
+    ax: Axes, values: Floats, steps: Sequence[int], label: str, noise: NDArray[np.bool_] | None = None
+) -> None:
+    """Training step by lag in colour; grey where a value is zero or not finite, pale where it is rounding noise.
 
     Args:
         ax: where to draw.
         values: [training step, lag], decades from lag 1. steps: the training steps. label: of the colours.
+        noise: [training step, lag], where a value is rounding noise.
     """
-    finite = np.isfinite(values)
+    noise = np.zeros(values.shape, bool) if noise is None else noise
+    finite = np.isfinite(values) & ~noise
     shown = values[finite] if finite.any() else np.zeros(1)
     named = math.ceil(len(steps) / NAMED_ROWS)
     ax.set_facecolor("#bbbbbb")
@@ -245,6 +272,10 @@ def heat_map(ax: Axes, values: Floats, steps: Sequence[int], label: str) -> None
         xticklabels=False,
         yticklabels=[f"{step:,}" if row % named == 0 else "" for row, step in enumerate(steps)],
     )
+    for row, flags in enumerate(noise):
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]])))
+        for first, last in zip(edges[::2], edges[1::2], strict=True):
+            ax.add_patch(Rectangle((first, row), last - first, 1, facecolor=PALE, edgecolor="none"))
     bar = ax.collections[0].colorbar
     if bar is not None:
         bar.ax.tick_params(length=3, width=0.8, color="#888888")
@@ -262,22 +293,3 @@ def heat_map(ax: Axes, values: Floats, steps: Sequence[int], label: str) -> None
 def wrapped(text: str, inches: float) -> str:
     """A title broken into lines that fit a width."""
     return "\n".join(textwrap.wrap(text, max(24, int(inches * 13.5)), break_on_hyphens=False))
-
-
-def save(drawing: Drawing, folder: Path) -> list[Path]:
-    """Write a figure as SVG, the same bytes from the same numbers, and as PNG."""
-    paths = [folder / f"{drawing.name}.{suffix}" for suffix in ("svg", "png")]
-    with themed():
-        freeze(drawing.figure)
-        drawing.figure.savefig(paths[0], metadata={"Date": None})
-        drawing.figure.savefig(paths[1])
-    return paths
-
-
-def freeze(figure: Figure) -> None:
-    """Lay a figure out once and round: the solver of the layout differs in its last bits from call to call."""
-    for _ in range(2):  # what stands beside axes at a share of their width moves when these are made narrower
-        figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    for ax in figure.axes:
-        ax.set_position(tuple(np.round(ax.get_position(original=True).bounds, 5)))

@@ -1,28 +1,36 @@
 """Sentences that state what runs found, made from their numbers. Knows no figure and no table."""
 
 import math
+import re
 from collections.abc import Sequence
 
-from gradlab.gradient.summary import Summary
-from gradlab.judge.statistics import over_seeds, verdict_over_seeds
+from gradlab.gradient.summary import CUT, Summary, Word
+from gradlab.judge.over_seeds import NOTHING, Seeds, verdict_over_seeds
+from gradlab.report.outcomes import at_steps, bad_step, outcome, unended
 from gradlab.report.records import ROLES, Record
-from gradlab.runs.jsonable import number
 
-_VERBS = {
+VERBS: dict[Word, str] = {
     "vanishing": "vanishes",
     "exploding": "explodes",
     "both": "both vanishes and explodes",
     "held": "holds",
     "non-finite": "is not finite",
+    "cut": "is cut",
+    "noise": "is rounding noise",
 }
+CHAOTIC = "one trajectory of a chaotic network"
+"""How the note on a trajectory begins that rounding moves."""
+_LOST_OR_GAINED = re.compile(r"(\d+\.\d(?: \[[^\]]*\])?)( decades (?:lost|gained))")
 
 
-def change(summary: Summary, findings: Sequence[str] = ()) -> str:
+def change(summary: Summary, findings: Sequence[str] = (), notes: Sequence[str] = ()) -> str:
     """How far a curve gets from its lag 1, in words.
 
     Args:
         summary: the numbers of the curve.
-        findings: where NaN or infinity begins; they go before any number.
+        findings: where NaN or infinity begins; beside a curve that is finite they are named after it, as are lags
+            whose value is rounding noise.
+        notes: what else a reader must know; of these it says whether the trajectory is chaotic.
 
     Example:
         >>> from gradlab.gradient import GradientCurve
@@ -31,50 +39,118 @@ def change(summary: Summary, findings: Sequence[str] = ()) -> str:
         >>> change(GradientCurve.of({"h": [[0.0], [3.5], [1.0]]}).summary())
         '3.5 decades gained by lag 2'
     """
-    if findings:
-        return f"not finite ({findings[0].replace(' is not finite', '')})"
     verdict = summary.verdict
     if verdict.word == "non-finite":
-        return f"not finite from lag {verdict.lag}"
-    if summary.slope.zero_from is not None:
-        return f"zero from lag {summary.slope.zero_from}"
-    where = "" if verdict.lag == summary.lags else f" by lag {verdict.lag}"
-    if abs(verdict.decades) < 0.05:
+        first = f" ({findings[0].replace(' is not finite', '')})" if findings else f", first at lag {verdict.lag}"
+        return f"not finite{first}"
+    if verdict.word == "noise":
+        return f"rounding noise, ± {verdict.decades:.1f} decades at lag {verdict.lag}"
+    beside = [*findings, *([f"rounding noise from lag {summary.noise_from}"] if summary.noise_from else [])]
+    beside += [note for note in notes if note.startswith(CHAOTIC)]
+    return _moved(summary) + (f" ({'; '.join(beside)})" if beside else "")
+
+
+def _moved(summary: Summary) -> str:
+    """How far a finite curve gets, and for a verdict of both what it does elsewhere."""
+    decades, lag = summary.verdict.decades, summary.verdict.lag
+    if summary.verdict.word == "cut":
+        return "cut, exactly zero at every lag"
+    if decades == -math.inf:
+        zero = summary.slope.zero_from
+        text = f"zero at lag {lag}" if zero is None else f"zero from lag {zero}"
+        unit = " decades"
+    elif abs(decades) < NOTHING:
         return "nothing lost"
-    both = ", and more than 3 gained elsewhere" if verdict.word == "both" else ""
-    return f"{abs(verdict.decades):.1f} decades {_direction(verdict.decades)}{where}{both}"
+    else:
+        text = f"{abs(decades):.1f} decades {_direction(decades)}{'' if lag == summary.lags else f' by lag {lag}'}"
+        unit = ""
+    elsewhere = f", and more than 3{unit} {_direction(-decades)} elsewhere"
+    return text + (elsewhere if summary.verdict.word == "both" else "")
 
 
 def _direction(decades: float) -> str:
     return "lost" if decades < 0 else "gained"
 
 
+def counted(group: Sequence[Record], role: str) -> list[Record]:
+    """The runs of a setting that count at a checkpoint: after the initial one those that came to an end."""
+    ended = [record for record in group if record.run.finished]
+    return list(group) if role == "initial" or not ended else ended
+
+
+def seeds_of(group: Sequence[Record], role: str, curve: str = "task") -> Seeds:
+    """The numbers of the whole state in the runs that count at a checkpoint."""
+    return Seeds([record.summary(role, curve) for record in counted(group, role)])
+
+
 def changes(group: Sequence[Record], role: str, curve: str = "task") -> str:
-    """`change` of one run, or the mean over seeds with its interval from 3 seeds on."""
-    states = [record.summary(role, curve) for record in group]
-    if len(group) == 1:
-        return change(states[0], group[0].findings(role, curve))
-    numbers = [
-        math.nan if record.findings(role, curve) else state.verdict.decades
-        for record, state in zip(group, states, strict=True)
-    ]
-    decades = [value for value in numbers if math.isfinite(value)]
-    zero = sum(value == -math.inf for value in numbers)
-    bad = len(numbers) - len(decades) - zero
-    odd = [f"zero beyond some lag in {zero} of {len(group)}"] if zero else []
-    odd += [f"not finite in {bad} of {len(group)}"] if bad else []
-    if not decades:
+    """`change` of one run, or the mean over seeds with its interval from 3 finite seeds on.
+
+    Where one seed falls and another rises a mean alone would hide both, so their range goes first. Seeds that the
+    mean leaves out are counted beside it.
+    """
+    runs, found = counted(group, role), seeds_of(group, role, curve)
+    if len(runs) == 1:
+        return change(found.summaries[0], runs[0].findings(role, curve), runs[0].notes(role, curve))
+    odd = _beside(found, [bool(record.findings(role, curve)) for record in runs])
+    chaotic = sum(any(note.startswith(CHAOTIC) for note in record.notes(role, curve)) for record in runs)
+    odd += [f"{CHAOTIC} in {chaotic} of {len(runs)}"] if chaotic else []
+    mean = found.furthest
+    if not mean.finite:
         return ", ".join(odd)
-    mean = over_seeds(decades)
+    low, high = found.range
+    if found.disagree:
+        ends = "" if math.isnan(mean.low) else f" [{mean.low:+.1f}, {mean.high:+.1f}]"
+        return f"{low:+.1f} to {high:+.1f} decades ({', '.join([f'mean {mean.mean:+.1f}{ends}', *odd])})"
     sign = -1 if mean.mean < 0 else 1
     ends = "" if math.isnan(mean.low) else f" [{_ends(sign, mean.low, mean.high)}]"
     text = f"{abs(mean.mean):.1f}{ends} decades {_direction(mean.mean)}"
+    text = "nothing lost" if max(-low, high) < NOTHING else text
     return f"{text} ({', '.join(odd)})" if odd else text
+
+
+def _beside(found: Seeds, findings: Sequence[bool]) -> list[str]:
+    """What a mean over seeds does not say, each with the number of seeds in which it is so."""
+    words, count = found.words, len(found.words)
+    zero = sum(one.verdict.decades == -math.inf for one in found.summaries) - words.count("cut")
+    both = sum(word == "both" for word in words)
+    beside = sum(had and word != "non-finite" for had, word in zip(findings, words, strict=True))
+    counts = (
+        (zero, "zero at some lag"),
+        (words.count("cut"), "cut, exactly zero at every lag,"),
+        (words.count("noise"), "rounding noise"),
+        (sum(one.noise_from is not None for one in found.finite), "rounding noise at some lags"),
+        (both, "more than 3 decades both lost and gained"),
+        (words.count("non-finite"), "not finite"),
+        (beside, "NaN or infinity beside the curve"),
+    )
+    return [f"{what} in {many} of {count}" for many, what in counts if many]
 
 
 def _ends(sign: int, low: float, high: float) -> str:
     first, last = sorted((sign * low, sign * high))
     return f"{first:.1f}, {last:.1f}".replace("-0.0", "0.0")
+
+
+def notes_of(group: Sequence[Record], role: str, curve: str = "task") -> list[str]:
+    """What a reader must know about the numbers of a checkpoint."""
+    return together([record.notes(role, curve) for record in counted(group, role)], "seeds")
+
+
+def together(said: Sequence[Sequence[str]], of: str) -> list[str]:
+    """The notes of several runs, those that differ in numbers alone once with how many there are of them.
+
+    Example:
+        >>> together([["noise from lag 8"], ["noise from lag 9"], []], "seeds")
+        ['noise from lag 8 (so or like it in 2 of 3 seeds)']
+    """
+    found: dict[str, list[str]] = {}
+    for note in (note for notes in said for note in dict.fromkeys(notes)):
+        found.setdefault(re.sub(r"[\d.]+(e[+-]?\d+)?", "#", note), []).append(note)
+    if len(said) < 2:
+        return [notes[0] for notes in found.values()]
+    alike = {kind: "so" if len(set(notes)) == 1 else "so or like it" for kind, notes in found.items()}
+    return [f"{notes[0]} ({alike[kind]} in {len(notes)} of {len(said)} {of})" for kind, notes in found.items()]
 
 
 def trail(group: Sequence[Record], curve: str = "task") -> str:
@@ -84,7 +160,7 @@ def trail(group: Sequence[Record], curve: str = "task") -> str:
         return (
             f"{changes(group, 'initial', curve)} {'at initialisation' if origin == 'none' else 'at these weights'}"
         )
-    steps = {role: [record.step(role) for record in group] for role in ROLES}
+    steps = {role: [record.step(role) for record in counted(group, "final")] for role in ROLES}
     said = {role: changes(group, role, curve) for role in ROLES}
     parts = [f"{said['initial']} at initialisation{', the worst' * (steps['worst'] == steps['initial'])}"]
     last = when(group, "final")
@@ -100,51 +176,33 @@ def _short(parts: Sequence[str]) -> list[str]:
     """The parts, `decades lost` said where it begins to hold and not again."""
     kept, said = [], ""
     for part in parts:
-        for words in (" decades lost", " decades gained"):
-            if words in part:
-                kept.append(part.replace(words, "", 1) if said == words else part)
-                said = words
-                break
-        else:
-            kept.append(part)
+        found = _LOST_OR_GAINED.match(part)
+        kept.append(part.replace(found[2], "", 1) if found and said == found[2] else part)
+        said = found[2] if found else said
     return kept
 
 
 def when(group: Sequence[Record], role: str) -> str:
     """`at initialisation`, `at worst (training step 10)`, `when solved`."""
-    steps = at_steps([record.step(role) for record in group])
+    runs = counted(group, role)
+    steps = at_steps([record.step(role) for record in runs])
     if role == "initial":
         return "at initialisation"
     if role == "worst":
         return f"at worst ({steps})"
-    statuses = {record.run.status for record in group}
+    statuses = {record.run.status for record in runs}
     if statuses == {"solved"}:
         return "when solved"
     if statuses == {"trained"}:
         return f"at the end (not solved, {steps})"
     if statuses == {"diverged"}:
-        return f"before it diverged at {at_steps([_bad_step(record) for record in group])}"
-    return f"at the end ({verdict_over_seeds([record.run.status for record in group])}, {steps})"
-
-
-def _bad_step(record: Record) -> int:
-    return int((record.run.done.get("diverged") or {}).get("step", record.step("final") + 1))
-
-
-def at_steps(values: Sequence[float]) -> str:
-    """`training step 10`, or `training steps 10–50` where values differ.
-
-    Example:
-        >>> at_steps([10, 50, 20]), at_steps([5, 5])
-        ('training steps 10–50', 'training step 5')
-    """
-    low, high = min(values), max(values)
-    return f"training step {low:,.0f}" if low == high else f"training steps {low:,.0f}–{high:,.0f}"
+        return f"before it diverged at {at_steps([bad_step(record) for record in runs])}"
+    return f"at the end ({verdict_over_seeds([record.run.status for record in runs])}, {steps})"
 
 
 def title(group: Sequence[Record], label: str, curve: str = "task") -> str:
     """The title of a panel: `LSTM, T = 200: 4.4 decades lost at initialisation, ...`."""
-    several = f", {len(group)} seeds" if len(group) > 1 else ""
+    several = f", {len(group)} seeds{unended(group, ' (', ')')}" if len(group) > 1 else ""
     return f"{label}, T = {group[0].config['length']}{several}: {trail(group, curve)}"
 
 
@@ -158,68 +216,42 @@ def statement(group: Sequence[Record], label: str) -> str:
     if not group[0].trained:
         return f"{name}: {first}. Not trained{_seeds(group)}."
     worst = f"{changes(group, 'worst')} {when(group, 'worst')}"
-    return f"{name}: {first}; {worst}; at the end it {_clause(group, 'final')}. {outcome(group)}{_seeds(group)}."
+    last = f"at the end it {_clause(group, 'final')}"
+    return f"{name}: {first}; {worst}; {last}. {outcome(group)}{_seeds(group)}."
 
 
 def _clause(group: Sequence[Record], role: str) -> str:
     """`vanishes (4.4 decades lost)`, or `vanishes in 5 of 8, holds in 3 of 8 seeds (...)`."""
-    words = [
-        _VERBS["non-finite"] if record.findings(role) else _VERBS[record.summary(role).verdict.word]
-        for record in group
-    ]
-    if set(words) == {_VERBS["non-finite"]}:
+    found = seeds_of(group, role).words
+    if set(found) == {"non-finite"}:
         return f"is {changes(group, role)}"
-    seeds = "" if len(group) == 1 else " seeds"
-    return f"{verdict_over_seeds(words)}{seeds} ({changes(group, role)})"
+    words, cut = [VERBS[word] for word in found], "" if set(found) != {"cut"} else f"; {CUT.partition('; ')[2]}"
+    seeds = "" if len(words) == 1 else " seeds"
+    return f"{verdict_over_seeds(words)}{seeds} ({changes(group, role)}{cut})"
 
 
 def _seeds(group: Sequence[Record]) -> str:
+    """What the numbers of a statement are of."""
     if len(group) == 1:
         return f" (seed {group[0].seed})"
-    interval = "mean and 95 % interval over" if len(group) > 2 else "mean over"
-    return f" ({interval} {len(group)} seeds)"
-
-
-def outcome(group: Sequence[Record]) -> str:
-    """Whether a task was solved, and when: `Solved in 3 of 3 seeds at training steps 150–200`."""
-    solved = [record for record in group if record.run.status == "solved"]
-    if solved:
-        share = "" if len(group) == 1 else f" in {len(solved)} of {len(group)} seeds"
-        return f"Solved{share} at {at_steps([number(record.run.done['solved_at']) for record in solved])}"
-    diverged = [record for record in group if record.run.status == "diverged"]
-    if diverged:
-        share = "" if len(group) == 1 else f" in {len(diverged)} of {len(group)} seeds"
-        return f"Diverged{share} at {at_steps([_bad_step(record) for record in diverged])}"
-    steps = at_steps([number(record.run.done.get("training_steps", record.step("final"))) for record in group])
-    return f"Not solved by {steps}"
+    finite = {seeds_of(group, role).furthest.finite for role in (ROLES if group[0].trained else ROLES[:1])}
+    if finite == {len(group)}:
+        interval = "mean and 95 % interval over" if len(group) > 2 else "mean over"
+        return f" ({interval} {len(group)} seeds)"
+    return f" ({len(group)} seeds; means are over those with a finite number, with a 95 % interval from 3 on)"
 
 
 def overall(records: Sequence[Record]) -> str:
     """`vanishing in 4 of 5 runs before training; held in 5 of 5 runs at the end of training`."""
 
     def count(role: str, some: Sequence[Record]) -> str:
-        words = ["non-finite" if each.findings(role) else each.summary(role).verdict.word for each in some]
-        return f"{verdict_over_seeds(words)}{' runs' if len(some) > 1 else ''}"
+        words = Seeds([each.summary(role) for each in some]).verdict
+        return f"{words}{' runs' if len(some) > 1 else ''}"
 
     fresh = [record for record in records if record.config["params"] == "none"]
-    trained = [record for record in records if record.trained]
+    trained = [record for record in records if record.trained and record.run.finished]
     borrowed = [record for record in records if record not in fresh]
     parts = [f"{count('initial', fresh)} before training"] if fresh else []
     parts += [f"{count('final', trained)} at the end of training"] if trained else []
     parts += [f"{count('initial', borrowed)} with the final weights of another run"] if borrowed else []
-    return "; ".join(parts)
-
-
-def ending(record: Record) -> str:
-    """How a run ended, with the numbers that matter."""
-    done = record.run.done
-    count = f"{len(record.log)} checkpoint{'' if len(record.log) == 1 else 's'}"
-    measured = f"{count} measured" if record.log else "nothing measured"
-    if record.run.status == "diverged":
-        bad = done.get("diverged") or {}
-        return f"diverged: the {bad.get('what')} was not finite at training step {bad.get('step')}; {measured}"
-    if record.run.status == "failed":
-        return f"failed: {done.get('reason')}; {measured}"
-    if record.run.status == "interrupted":
-        return f"interrupted at training step {done.get('training_steps')}; {measured}"
-    return f"{record.run.status}, no done.json; {measured}"
+    return "; ".join(parts) or "nothing was measured"

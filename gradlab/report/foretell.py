@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradlab.judge.statistics import Correlation, rank_correlation
+from gradlab.judge.statistics import FEWEST, Correlation, rank_correlation
 from gradlab.report.reach import by_length, solved
 from gradlab.report.records import Record, grouped
 
@@ -62,8 +62,8 @@ def _points(group: Sequence[Record]) -> list[Point]:
 
 def away(record: Record) -> float:
     """Decades that the gradient at initialisation gets from its lag 1, up or down; inf where it is no number."""
-    decades = abs(record.summary("initial").verdict.decades)
-    return math.inf if record.findings("initial") or math.isnan(decades) else decades
+    verdict = record.summary("initial").verdict
+    return math.inf if verdict.word == "non-finite" or math.isnan(verdict.decades) else abs(verdict.decades)
 
 
 def verdict(found: Foretold) -> str:
@@ -105,6 +105,8 @@ def explanation(found: Foretold) -> str:
     if math.isnan(found.correlation.value):
         if len(rates) == 1 and rates <= {0.0, 1.0}:
             return f"{'Every' if rates == {1.0} else 'No'} run solved the task, so there is nothing to foretell."
+        if count < FEWEST:
+            return f"There are {count} settings and lengths, and a correlation needs at least {FEWEST}."
         return f"These {count} settings and lengths solve it equally often or start alike: no correlation to tell."
     text = (
         f"Over {count} settings and lengths, the share of seeds that solved the task has a rank correlation of "

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gradlab.report.figures import LAG, Drawing, Floats, draw_line, look, mark_floors, themed, wrapped
-from gradlab.report.findings import change, when
-from gradlab.report.records import Record, leaves_of, row_of, summarised
+from gradlab.report.findings import change, changes, when
+from gradlab.report.records import Record, lags_of, leaves_of, noise_lags, row_of, summarised
 
 KINDS = {
     "task": "single timestep that needs the memory",
@@ -61,7 +61,7 @@ def kinds_figure(name: str, record: Record, label: str) -> Drawing | None:
 
 
 def _over(record: Record, kind: str) -> str:
-    return change(record.summary("initial", kind), record.findings("initial", kind))
+    return changes([record], "initial", kind)
 
 
 def _roles(record: Record) -> list[str]:
@@ -91,7 +91,9 @@ def _draw(
             row = row_of(arrays, record.step(role))
             base = _base(summarised(arrays, row, zero))
             for index, (label, (curve, leaf)) in enumerate(lines.items()):
-                draw_line(ax, *_line(arrays, row, curve, leaf, base), look(index), label=label)
+                lags, line = _line(arrays, row, curve, leaf, base)
+                noise = noise_lags(arrays, row, curve, leaf)[: len(line)]
+                draw_line(ax, lags, line, look(index), label=label, noise=noise)
             bases.append(base)
         _finish(axes, record, roles, bases, name)
         figure.suptitle(wrapped(heading, figure.get_figwidth()), x=0.01, ha="left", fontsize=9.5)
@@ -105,7 +107,7 @@ def _base(line: Floats) -> float:
 def _line(
     arrays: Mapping[str, np.ndarray], row: int, curve: str, leaf: str, base: float
 ) -> tuple[NDArray[np.int64], Floats]:
-    line = summarised(arrays, row, curve, leaf) - base
+    line = summarised(arrays, row, curve, leaf)[: lags_of(arrays, row, curve)] - base
     return np.arange(1, len(line) + 1, dtype=np.int64), line
 
 
@@ -120,11 +122,22 @@ def _finish(axes: Sequence[Axes], record: Record, roles: Sequence[str], bases: S
 
 
 def _larger(arrays: Mapping[str, np.ndarray], row: int, leaves: Sequence[str]) -> str:
-    """`c carries the most at lag 1 and c at lag 200`."""
-    with np.errstate(invalid="ignore"):
-        lines = {leaf: np.nan_to_num(summarised(arrays, row, "task", leaf), nan=-np.inf) for leaf in leaves}
-    first, last = (max(leaves, key=lambda leaf: float(lines[leaf][at])) for at in (0, -1))
+    """`the gradient is largest in c at lag 1 and in h at lag 200`, or what it is there instead."""
+    lines = {leaf: summarised(arrays, row, "task", leaf)[: lags_of(arrays, row)] for leaf in leaves}
+    noise = {leaf: noise_lags(arrays, row, "task", leaf)[: len(lines[leaf])] for leaf in leaves}
     lags = len(lines[leaves[0]])
-    if first == last:
+    first, last = (_largest({leaf: lines[leaf][at] for leaf in leaves if not noise[leaf][at]}) for at in (0, -1))
+    if first == last and first in leaves:
         return f"the gradient is largest in {first}, at lag 1 and at lag {lags}"
-    return f"the gradient is largest in {first} at lag 1 and in {last} at lag {lags}"
+    told = [f"largest in {what}" if what in leaves else what for what in (first, last)]
+    return f"the gradient is {told[0]} at lag 1 and {told[1]} at lag {lags}"
+
+
+def _largest(values: Mapping[str, float]) -> str:
+    """The leaf of the largest value, or what they are where there is none."""
+    if not values:
+        return "rounding noise"
+    if any(math.isnan(value) or value == math.inf for value in values.values()):
+        return "not finite"
+    best = max(values, key=lambda leaf: values[leaf])
+    return "zero in every leaf" if values[best] == -math.inf else best

@@ -1,6 +1,5 @@
 """The figures of lengths: to which T the task is solved, and how the gradient depends on T."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,10 +17,10 @@ from gradlab.report.against import (
     Line,
     draw,
     draw_solved,
-    slope_over_seeds,
 )
 from gradlab.report.figures import COLOURS, INK, Drawing, look, themed, wrapped
-from gradlab.report.reach import briefly, by_length, furthest, held, solved
+from gradlab.report.findings import seeds_of
+from gradlab.report.reach import briefly, by_length, every, furthest, held, solved
 from gradlab.report.records import Record, grouped, labels
 from gradlab.runs.jsonable import number
 
@@ -87,13 +86,13 @@ def _figure(lines: Sequence[Line], height: float) -> Figure:
 
 def _solvers(lines: Sequence[Line]) -> str:
     """`solved in every seed by LSTM up to T = 200, RNN at none`."""
-    named = [briefly(solved(line.group), line.label) for line in lines if solved(line.group)]
-    if not named:
+    counts = [(line.label, solved(line.group)) for line in lines if solved(line.group)]
+    if not counts:
         return "no run came to an end"
-    if len(named) <= NAMED:
-        return f"solved in every seed by {', '.join(named)}"
-    anything = sum(not text.endswith("at none") for text in named)
-    return f"{anything} of {len(named)} settings solved some length in every seed"
+    if len(counts) <= NAMED:
+        return f"solved in every seed by {', '.join(briefly(each, label) for label, each in counts)}"
+    anything = sum(any(map(every, each.values())) for _, each in counts)
+    return f"{anything} of {len(counts)} settings solved some length in every seed"
 
 
 def lengths_figure(name: str, lines: Sequence[Line]) -> Drawing:
@@ -129,17 +128,16 @@ def lengths_figure(name: str, lines: Sequence[Line]) -> Drawing:
 def _holders(lines: Sequence[Line], role: str) -> str:
     """Which settings hold the gradient at the longest length."""
     longest = max(int(record.config["length"]) for line in lines for record in line.group)
-    counts = {line.label: held(line.group, role).get(longest) for line in lines}
-    there = {label: count for label, count in counts.items() if count is not None}
-    holding = [label for label, count in there.items() if count.count == count.of]
+    counts = [(line, held(line.group, role)) for line in lines]
+    there = [(line.label, found[longest]) for line, found in counts if longest in found]
+    holding = [label for label, count in there if every(count)]
     when = "at initialisation" if role == "initial" else "at the end of training"
     if not there:
         return f"gradient against length, {when}"
     if not holding:
-        reached = {line.label: furthest(held(line.group, role)) for line in lines}
-        best = max(reached, key=lambda label: reached[label])
-        most = f"; {best} does up to T = {reached[best]:,}" if reached[best] else ""
-        return f"at T = {longest:,} no setting holds the gradient {when}{most}"
+        best, reached = max(((line.label, furthest(found)) for line, found in counts), key=lambda pair: pair[1])
+        most = f"; {best} does up to T = {reached:,}" if reached else ""
+        return f"at T = {longest:,} no setting holds the gradient {when} in every seed{most}"
     who = ", ".join(holding) if len(holding) <= NAMED else f"{len(holding)} of {len(there)} settings"
     rest = len(there) - len(holding)
     others = f", {rest} other{'s do' if rest > 1 else ' does'} not" if rest and len(holding) <= NAMED else ""
@@ -168,7 +166,7 @@ def _numbers(lines: Sequence[Line], roles: Sequence[str]) -> list[str]:
         for role in roles:
             found = by_length(line.group, role)
             slopes = [
-                f"{slope_over_seeds(found[at], role)} at T = {at:,}"
+                f"{seeds_of(found[at], role).slope} at T = {at:,}"
                 for at in sorted({min(found, default=0), max(found, default=0)} & found.keys())
             ]
             said += [f"{line.label}, slope {role}: {', '.join(slopes)}"] if slopes else []
@@ -176,14 +174,13 @@ def _numbers(lines: Sequence[Line], roles: Sequence[str]) -> list[str]:
 
 
 def _odd(lines: Sequence[Line], roles: Sequence[str]) -> list[str]:
-    """Where a slope is missing because a gradient is zero or not finite."""
+    """Which seeds the means leave out, because a gradient is zero or not finite."""
     said = []
     for line in lines:
         for role in roles:
-            found = by_length(line.group, role)
-            slopes = {at: slope_over_seeds(found[at], role).mean for at in found if at > 1}
-            bad = [f"{at:,}" for at, slope in slopes.items() if not math.isfinite(slope)]
-            said += [f"{line.label}, {role}: no finite slope at T = {', '.join(bad)}"] if bad else []
+            found = {at: seeds_of(runs, role).span for at, runs in by_length(line.group, role).items()}
+            odd = [f"{span.left_out} at T = {at:,}" for at, span in found.items() if span.left_out]
+            said += [f"{line.label}, {role}, not in the means: {'; '.join(odd)}"] if odd else []
     return said
 
 

@@ -5,10 +5,11 @@ import math
 import numpy as np
 
 from gradlab.gradient.curve import STATE
+from gradlab.judge.statistics import difference
 from gradlab.report.chart import Frame, Level, Line, chart, legend
 from gradlab.report.html import Markup, command_block, join, scroll, section, table, tag
 from gradlab.report.lesson_equations import setting
-from gradlab.report.lesson_words import place, power, power_of_ten, relative, signed
+from gradlab.report.lesson_words import place, power, relative, rounded, signed, tiny
 from gradlab.report.mathml import formula, matrix
 from gradlab.report.mathml import math as mathml
 from gradlab.runs.lesson import Example, Lesson, Position, few_rows, middle_length
@@ -61,14 +62,13 @@ def _example(lesson: Lesson) -> Markup:
     entries = ", ".join(chain.entries)
     told = (
         f"Here it is with numbers: this cell with {found.hidden} units ({len(chain.entries)} numbers in its "
-        "state: "
-        f"{entries}), {timesteps} timesteps of {lesson.task}, one example, in double precision."
+        f"state: {entries}), {timesteps} timesteps of {lesson.task}, one example, in double precision."
     )
-    worst = float(np.max(np.abs(np.log10(chain.norms[::-1]) - found.curve.summarised())))
+    with np.errstate(divide="ignore"):
+        worst = float(np.abs(difference(np.log10(chain.norms[::-1]), found.curve.summarised())).max())
     check = (
         "The last two columns are measured in two ways that share no code: as the product of the matrices, and "
-        "by "
-        f"the instrument behind gradlab probe. Their largest difference at any lag is {_tiny(worst)} decades."
+        f"by the instrument behind gradlab probe. Their largest difference at any lag is {tiny(worst)} decades."
     )
     return join(
         (
@@ -81,13 +81,6 @@ def _example(lesson: Lesson) -> Markup:
             command_block("example-command", found.command, "The reading of the instrument again"),
         )
     )
-
-
-def _tiny(value: float) -> str:
-    if value == 0:
-        return "0"
-    figure, _, exponent = f"{value:.0e}".partition("e")
-    return f"{figure} × {power_of_ten(int(exponent))}"
 
 
 def lags_shown(found: Example) -> list[int]:
@@ -227,6 +220,8 @@ def _small_factors(lesson: Lesson) -> str:
     if lesson.example is None:
         return ""
     ratio = factors(lesson.example)
+    if not np.isfinite(ratio).all():
+        return ""
     total = float(np.prod(ratio))
     written = [f"{value:#.3g}" for value in ratio]
     product = " × ".join(written if len(written) < 9 else [*written[:4], "…", written[-1]])
@@ -259,7 +254,9 @@ def _factor_chart(lesson: Lesson, shown: list[Position]) -> Markup:
         "factor of one timestep",
         height=300,
     )
-    means = "; ".join(f"{line.name}: {_mean_factor(one):.3g}" for line, one in zip(lines, shown, strict=True))
+    means = "; ".join(
+        f"{line.name}: {rounded(_mean_factor(one), 3)}" for line, one in zip(lines, shown, strict=True)
+    )
     label = f"Factor of each timestep by lag. Geometric mean over all of them: {means}."
     picture = chart("factor-chart", frame, lines, label, levels=[Level(1.0, "")])
     caption = (
@@ -276,7 +273,11 @@ def _mean_factor(position: Position) -> float:
 
 def _compound_words(position: Position) -> str:
     mean, lags = _mean_factor(position), len(position.curve.lags)
-    if not math.isfinite(mean) or mean == 0:
+    if lags < 2:
+        return "There is one timestep here, and nothing to compound."
+    if not math.isfinite(mean):
+        return "The gradient is not finite here, or zero already at lag 1, and has no factors to compound."
+    if mean == 0:
         return "Some factor is 0, and then everything before it is 0 as well."
     return (
         f"A factor that looks harmless compounds. For this cell the mean factor is {mean:.4g}, and "
@@ -291,7 +292,7 @@ def _compound_table(lesson: Lesson, shown: list[Position]) -> Markup:
     for one in shown:
         mean, curve = _mean_factor(one), relative(one)
         rows.append(
-            [place(lesson, one), f"{mean:.4g}", *(f"{signed(float(curve[count]))}" for count in timesteps)]
+            [place(lesson, one), rounded(mean, 4), *(f"{signed(float(curve[count]))}" for count in timesteps)]
         )
     columns = ["setting", "mean factor", *(str(count) for count in timesteps)]
     caption = "The gradient after 1, 2, 5 … timesteps, measured in decades: −1 is a tenth, −2 a hundredth"

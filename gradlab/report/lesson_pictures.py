@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gradlab.report.chart import Frame, Level, Line, chart, legend
+from gradlab.report.chart import NOISE, Frame, Level, Line, chart, legend, parted
+from gradlab.report.gaps import view
 from gradlab.report.html import Markup, table, tag
 from gradlab.report.lesson_words import signed
 
@@ -13,13 +14,22 @@ def decades_chart(
     name: str, lines: Sequence[Line], x_name: str, y_name: str, said: str, levels: Sequence[Level] = ()
 ) -> Markup:
     """Lines over lag or timestep with a frame that holds them all, a legend and a caption."""
-    values = np.concatenate([line.y[np.isfinite(line.y)] for line in lines] + [np.zeros(1)])
-    low, high = float(values.min()), float(values.max())
+    parts = parted(lines)
+    sure, unsure = (
+        np.concatenate([line.y for line in parts if (line.name == NOISE) == wanted] + [np.zeros(1)])
+        for wanted in (False, True)
+    )
+    low, high = view(sure, unsure)
     pad = 0.05 * max(high - low, 1.0)
     ends = max(float(line.x.max()) for line in lines)
     frame = Frame((0, ends), (round(low - pad, 1), round(high + pad, 1)), x_name, y_name, height=320)
     picture = chart(name, frame, lines, said, levels=levels)
-    return tag("figure", picture, legend([(line.name, line.look) for line in lines]), tag("figcaption", said))
+    return tag("figure", picture, legend(key(lines)), tag("figcaption", said))
+
+
+def key(lines: Sequence[Line]) -> list[tuple[str, str]]:
+    """Name and look of each line, and of the noise where there is any."""
+    return list(dict.fromkeys((line.name, line.look) for line in parted(lines)))
 
 
 def behind(lines: Sequence[Line], x_name: str, caption: str) -> Markup:

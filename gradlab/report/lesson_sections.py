@@ -1,5 +1,6 @@
 """Sections three and five: the equations of the cell, and lag against timestep, total against direct."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from gradlab.report.chart import Line
 from gradlab.report.html import Markup, command_block, section, tag
 from gradlab.report.lesson_equations import known
 from gradlab.report.lesson_pictures import behind, decades_chart
-from gradlab.report.lesson_words import power, relative, signed, theory
+from gradlab.report.lesson_words import noise, power, relative, signed, theory
 from gradlab.report.mathml import math as mathml
 from gradlab.runs.lesson import Lesson, Position, Sum
 
@@ -63,8 +64,8 @@ def _alone(lesson: Lesson) -> list[Markup]:
     beside = theory(lesson, silent)
     lags = full.curve.lags.astype(float)
     lines = [
-        Line("measured: the whole cell", lags, relative(full), "l0"),
-        Line("measured: recurrent weights set to 0", lags, relative(silent), "l3"),
+        Line("measured: the whole cell", lags, relative(full), "l0", noise(full)),
+        Line("measured: recurrent weights set to 0", lags, relative(silent), "l3", noise(silent)),
     ]
     if beside is not None:
         lines.append(Line(f"theory: {beside.name}", lags, beside.decades, "theory"))
@@ -74,7 +75,9 @@ def _alone(lesson: Lesson) -> list[Markup]:
         "weights are "
         "0 and only the direct path is left."
     )
-    if with_all > without + 0.5:
+    if not np.isfinite([with_all, without]).all():
+        more = "Where a curve is zero or not finite there is nothing to compare."
+    elif with_all > without + 0.5:
         more = "The direct path is not all: the recurrent weights carry more of the gradient than the gate."
     elif with_all < without - 0.5:
         more = "Here the recurrent weights take away from what the gate alone would carry."
@@ -102,10 +105,10 @@ def lag_section(lesson: Lesson) -> Markup:
     """The same curves by lag and by timestep; then the loss that hides what the last output needs."""
     row = lesson.chosen
     by_lag = [
-        Line(f"T = {one.length}", one.curve.lags.astype(float), one.curve.summarised(), f"l{index}")
+        Line(f"T = {one.length}", one.curve.lags.astype(float), one.curve.summarised(), f"l{index}", noise(one))
         for index, one in enumerate(row)
     ]
-    by_time = [Line(line.name, len(line.x) - line.x, line.y, line.look) for line in by_lag]
+    by_time = [line._replace(x=len(line.x) - line.x) for line in by_lag]
     words = (
         "The same curves can be drawn against the timestep t of the state. Then every length has its own "
         "picture, because "
@@ -166,9 +169,12 @@ def _sum(lesson: Lesson) -> list[Markup]:
         return [heading, tag("p", f"This cell could not be measured on it: {lesson.missing.get('sum', '')}.")]
     lags = found.total.lags.astype(float)
     lines = [
-        Line("total: the losses of all outputs", lags, found.total.summarised(), "l0"),
-        Line("direct: the next output alone", lags, found.direct.summarised(), "l2"),
-        Line("the loss of the last output alone", lags, found.single.summarised(), "l3"),
+        Line(name, lags, curve.summarised(), look, curve.is_noise())
+        for name, curve, look in (
+            ("total: the losses of all outputs", found.total, "l0"),
+            ("direct: the next output alone", found.direct, "l2"),
+            ("the loss of the last output alone", found.single, "l3"),
+        )
     ]
     one_loss = (
         f"The loss of {lesson.task} reads the last output alone. So the direct gradient, which comes from the "
@@ -205,7 +211,12 @@ def _sum_said(found: Sum) -> str:
 
 
 def _sum_lesson(found: Sum) -> str:
-    gap = float(found.total.summarised()[-1] - found.single.summarised()[-1])
+    total, single = (float(curve.summarised()[-1]) for curve in (found.total, found.single))
+    if math.isinf(single) and single < 0 and math.isfinite(total):
+        return "At the first state the gradient of the last loss alone is exactly zero, and the total is not."
+    if not (math.isfinite(total) and math.isfinite(single)):
+        return "Where a gradient is zero or not finite at the first state there is nothing to compare."
+    gap = total - single
     if gap > 0.3:
         return (
             f"At the first state the total is {power(gap)} times the gradient of the last loss alone. A total "

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from gradlab.gradient.curve import FLOAT32_FLOOR, STATE
-from gradlab.report.chart import Frame, Level, Line, axes, chart, legend
+from gradlab.report.chart import NOISE, Frame, Level, Line, axes, chart, legend, parted
 from gradlab.report.html import Markup, command_block, join, section, table, tag
 from gradlab.report.lesson_equations import knob_words, setting
-from gradlab.report.lesson_words import power, reading, relative, sentence, signed, theory
+from gradlab.report.lesson_words import noise, power, reading, relative, sentence, signed, theory
 from gradlab.runs.lesson import Lesson, Position
 
 DEEPEST = -60.0
@@ -22,7 +22,9 @@ def frames(lesson: Lesson) -> tuple[Frame, Frame]:
     """The frame that shows all positions, and the one that looks at the first decades."""
     lags = max(len(position.curve.lags) for row in lesson.positions for position in row)
     values = np.concatenate([relative(position) for row in lesson.positions for position in row])
-    finite = values[np.isfinite(values)] if np.isfinite(values).any() else np.zeros(1)
+    unsure = np.concatenate([noise(position) for row in lesson.positions for position in row])
+    finite = values[np.isfinite(values) & ~unsure]
+    finite = finite if len(finite) else np.zeros(1)
     low, high = max(DEEPEST, min(-1.0, float(finite.min()))), max(1.0, float(finite.max()))
     pad = 0.04 * (high - low)
     x = (0.0, float(max(lags, 2)))
@@ -57,7 +59,7 @@ def _for_script(lesson: Lesson, position: Position) -> dict[str, Any]:
         "said": sentence(lesson, position),
         "command": position.command,
         "reading": [value for _, value in reading(lesson, position)],
-        "lines": [_short(relative(position, leaf)) for leaf in leaves(lesson)],
+        "lines": [_short(line.y) for line in _measured(lesson, position)],
         "floor": next((round(level.y, 2) for level in _floor_level(position)), None),
         "theory": None if beside is None else _short(beside.decades),
     }
@@ -153,17 +155,32 @@ _LOOKS = {STATE: "l0", "h": "l1", "c": "l2"}
 
 def _lines(lesson: Lesson, position: Position) -> tuple[list[Line], list[tuple[str, str]]]:
     """What is drawn at a position, and the names of it; the theory first, below the rest."""
-    found, key = [], []
+    found = _measured(lesson, position)
+    names = {STATE: "measured: whole state", NOISE: NOISE}
+    key = list(dict.fromkeys((names.get(line.name, f"measured: {line.name} alone"), line.look) for line in found))
     lags = position.curve.lags.astype(float)
-    for index, leaf in enumerate(leaves(lesson)):
-        look = _LOOKS.get(leaf, f"l{1 + index % 6}")
-        found.append(Line(leaf, lags, relative(position, leaf), look))
-        key.append(("measured: whole state" if leaf == STATE else f"measured: {leaf} alone", look))
     beside = theory(lesson, position)
     if beside is not None:
         found.append(Line("theory", lags, beside.decades, "theory"))
         key.append((f"theory: {beside.name}", "theory"))
     return found, key
+
+
+def _measured(lesson: Lesson, position: Position) -> list[Line]:
+    """A line for each leaf; where any position of the lesson has rounding noise, one for that after each."""
+    noisy = any(noise(one, leaf).any() for row in lesson.positions for one in row for leaf in leaves(lesson))
+    found = []
+    for index, leaf in enumerate(leaves(lesson)):
+        unsure = noise(position, leaf)
+        line = Line(leaf, position.curve.lags.astype(float), relative(position, leaf), _look(leaf, index), unsure)
+        parts = parted([line])
+        empty = line._replace(name=NOISE, y=np.full(len(line.x), np.nan), look="noise")
+        found += [*parts, empty] if noisy and len(parts) == 1 else parts
+    return [line._replace(noise=None) for line in found]
+
+
+def _look(leaf: str, index: int) -> str:
+    return _LOOKS.get(leaf, f"l{1 + index % 6}")
 
 
 def _floor_level(position: Position) -> list[Level]:
@@ -192,7 +209,7 @@ def _few(highest: float) -> tuple[float, ...]:
 
 def _multiple(lesson: Lesson, row: tuple[Position, ...], frame: Frame, index: int) -> Markup:
     lines = [
-        Line("", one.curve.lags.astype(float), relative(one), f"l0 faint{at}")
+        Line("", one.curve.lags.astype(float), relative(one), f"l0 faint{at}", noise(one))
         for at, one in enumerate(reversed(row))
     ]
     spans = ", ".join(f"{signed(one.curve.span())} at T = {one.length}" for one in row)
@@ -211,7 +228,8 @@ def _multiple(lesson: Lesson, row: tuple[Position, ...], frame: Frame, index: in
     picture = chart(f"multiple-{index}", frame, lines, f"{name}: decades from lag 1 to lag T: {spans}")
     picture = Markup(picture.replace("</svg>", f"{join(dots)}</svg>"))
     last = row[-1].curve.summary()
-    said = f"{last.verdict.word}: {signed(last.span)} at T = {row[-1].length}"
+    unknown = last.verdict.word in ("cut", "noise", "non-finite")
+    said = last.verdict.word + ("" if unknown else f": {signed(last.span)} at T = {row[-1].length}")
     chosen = (
         tag("span", " (this cell)", class_="muted") if index == lesson.knob.chosen and lesson.knob.option else None
     )

@@ -1,17 +1,16 @@
 """Sections six and seven: what training does to a curve, and the floor of float32."""
 
-from typing import Any
-
 import numpy as np
 
 from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR, STATE
 from gradlab.report.chart import Level, Line
-from gradlab.report.findings import change, outcome, when
+from gradlab.report.findings import changes, when
 from gradlab.report.html import Markup, command_block, section, table, tag
 from gradlab.report.lesson_equations import setting
 from gradlab.report.lesson_pictures import behind, decades_chart
-from gradlab.report.lesson_words import power, signed
-from gradlab.report.records import ROLES, Record
+from gradlab.report.lesson_words import noise, power, signed
+from gradlab.report.outcomes import outcome
+from gradlab.report.records import ROLES, Record, lags_of, noise_lags, row_of, summarised
 from gradlab.runs.commands import command as again
 from gradlab.runs.lesson import Floor, Lesson
 
@@ -34,23 +33,18 @@ def training_section(lesson: Lesson, record: Record | None) -> Markup:
 
 def _trained(record: Record) -> list[Markup]:
     arrays = record.arrays()
-    typical, steps = (
-        arrays["task/state/q50" if _dead(arrays) else "task/state/typical"],
-        [int(at) for at in arrays["step"]],
-    )
     roles: dict[int, list[str]] = {}
     for role in ROLES:
         roles.setdefault(record.step(role), []).append(role)
-    lags = np.arange(1, typical.shape[1] + 1, dtype=float)
     lines = []
     for index, (step, names) in enumerate(sorted(roles.items())):
-        curve = typical[steps.index(step)]
+        row = row_of(arrays, step)
+        curve = summarised(arrays, row)[: lags_of(arrays, row)]
+        lags, unsure = np.arange(1.0, len(curve) + 1), noise_lags(arrays, row)[: len(curve)]
         with np.errstate(invalid="ignore"):
-            lines.append(Line(f"training step {step:,}: {', '.join(names)}", lags, curve - curve[0], f"l{index}"))
-    said = "; ".join(
-        f"{change(record.summary(role), record.findings(role))} {when([record], role)}"
-        for role in dict.fromkeys(ROLES)
-    )
+            beside = curve - curve[0]
+        lines.append(Line(f"training step {step:,}: {', '.join(names)}", lags, beside, f"l{index}", unsure))
+    said = "; ".join(f"{changes([record], role)} {when([record], role)}" for role in dict.fromkeys(ROLES))
     rows = []
     for line in record.log:
         state = line["curves"]["task"][STATE]
@@ -89,10 +83,6 @@ def _trained(record: Record) -> list[Markup]:
     ]
 
 
-def _dead(arrays: Any) -> bool:
-    return bool(np.any(arrays["task/state/dead"] > 0))
-
-
 _FLOOR_WORDS = (
     "Training computes in float32, whose smallest number is about 10⁻³⁸. A gradient below that is not small: it "
     "is 0, "
@@ -114,7 +104,7 @@ def floor_section(lesson: Lesson) -> Markup:
     leaf = "c" if "c" in found.seen else next(iter(found.seen))
     lags = found.position.curve.lags.astype(float)
     lines = [
-        Line("gradlab's instrument", lags, found.position.curve.rms(leaf), "l0"),
+        Line("gradlab's instrument", lags, found.position.curve.rms(leaf), "l0", noise(found.position, leaf)),
         Line("one training step in float32", lags, found.seen[leaf], "l3 wide"),
     ]
     levels = [Level(FLOAT32_FLOOR, "entries read 0 below"), Level(NAIVE_FLOOR, "squared norms read 0 below")]

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.gradient.curve import STATE
-from gradlab.gradient.summary import HalfLife, Summary
-from gradlab.report.findings import change
+from gradlab.gradient.summary import CUT, HalfLife, Summary
+from gradlab.report.findings import VERBS, change
 from gradlab.report.lesson_equations import Alone, alone, setting
 from gradlab.runs.lesson import Lesson, Position
 
@@ -35,6 +35,24 @@ def power(decades: float) -> str:
 def power_of_ten(exponent: int) -> str:
     """10⁻¹⁷ for -17."""
     return f"10{str(exponent).translate(_RAISED)}"
+
+
+def tiny(value: float) -> str:
+    """A small number with one figure: `5 × 10⁻¹⁷`.
+
+    Example:
+        >>> tiny(4.8e-17), tiny(0.0), tiny(float("nan"))
+        ('5 × 10⁻¹⁷', '0', 'not a number of')
+    """
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else "not a number of"
+    figure, _, exponent = f"{value:.0e}".partition("e")
+    return f"{figure} × {power_of_ten(int(exponent))}"
+
+
+def rounded(value: float, digits: int) -> str:
+    """A number with so many significant digits, or that it is not known."""
+    return f"{value:.{digits}g}" if math.isfinite(value) else "not known"
 
 
 def signed(value: float, digits: int = 1) -> str:
@@ -70,6 +88,11 @@ def slope(found: Summary) -> str:
     return f"{found.slope.value:+.3g} decades per timestep".replace("-", "−")
 
 
+def noise(position: Position, leaf: str = STATE) -> NDArray[np.bool_]:
+    """Where the value of a curve is rounding noise, by lag."""
+    return position.curve.is_noise(leaf)
+
+
 def relative(position: Position, leaf: str = STATE) -> Floats:
     """A curve by lag, in decades from lag 1 of the whole state."""
     level = position.curve.summarised(STATE)[0]
@@ -85,11 +108,15 @@ def place(lesson: Lesson, position: Position) -> str:
 def sentence(lesson: Lesson, position: Position) -> str:
     """One sentence on a position, with its verdict."""
     found = position.curve.summary()
-    said = change(found, [str(finding) for finding in position.curve.non_finite])
-    words = {"held": "it holds", "vanishing": "it vanishes", "exploding": "it explodes", "both": "it does both"}
-    verdict = words.get(found.verdict.word, "it is not finite")
-    where = place(lesson, position)
-    return f"{where[0].upper()}{where[1:]}: {said} on the way from lag 1 to lag {found.lags}; {verdict}."
+    curve = position.curve
+    said = change(found, [str(finding) for finding in curve.non_finite], curve.notes())
+    where, word = place(lesson, position), found.verdict.word
+    start = f"{where[0].upper()}{where[1:]}: {said}"
+    if word == "cut":
+        return f"{start}; {CUT.partition('; ')[2]}"
+    if word in ("non-finite", "noise"):
+        return f"{start}."
+    return f"{start} on the way from lag 1 to lag {found.lags}; it {VERBS[word]}."
 
 
 def theory(lesson: Lesson, position: Position) -> Alone | None:
@@ -101,11 +128,13 @@ def theory(lesson: Lesson, position: Position) -> Alone | None:
 def reading(lesson: Lesson, position: Position) -> list[tuple[str, str]]:
     """What stands beside the picture of a position: names and values."""
     found, beside = position.curve.summary(), theory(lesson, position)
+    zero = found.slope.zero_from
+    life = half_life(found.half_life) if zero is None else f"none: zero from lag {zero}"
     rows = [
         ("gradient at the first state, against lag 1", f"{power(found.span)} ({signed(found.span)} decades)"),
         ("verdict (3 decades)", found.verdict.word),
         ("slope", slope(found)),
-        ("half-life", half_life(found.half_life)),
+        ("half-life", life),
         ("horizon: lags until 3 decades are lost", str(found.horizon).replace(">=", "at least")),
         ("lags that plain float32 can see", str(found.float32_horizon).replace(">=", "at least")),
     ]

@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gradlab.errors import GradlabError
-from gradlab.report.figures import INK, LAG, Drawing, draw_line, look, save, themed, wrapped
+from gradlab.judge.statistics import difference
+from gradlab.report.figures import INK, LAG, Drawing, draw_line, look, themed, wrapped
+from gradlab.report.saving import save
 
 Floats = NDArray[np.float64]
 _WIDTH, _HEIGHT = 5.2, 6.0
@@ -72,8 +74,7 @@ def _draw_curves(ax: Axes, lags: NDArray[np.int64], pair: Pair) -> None:
 
 
 def _draw_shifts(ax: Axes, lags: NDArray[np.int64], pair: Pair) -> None:
-    with np.errstate(invalid="ignore"):
-        shifts = pair.after - pair.before
+    shifts = difference(pair.before, pair.after)  # no shift where both are zero
     draw_line(ax, lags, np.median(shifts, axis=0), look(1), label="now - baseline", band=_range(shifts))
     for sign in (-1, 1):
         ax.plot(lags, sign * pair.tolerance, color=INK, linewidth=0.9, linestyle=(0, (5, 2)))

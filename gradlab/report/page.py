@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 
 from gradlab.errors import GradlabError
 from gradlab.report.by_length import frame, rows
-from gradlab.report.figures import Drawing, save
+from gradlab.report.figures import Drawing
 from gradlab.report.framed import framed
 from gradlab.report.gallery import AGAINST_LENGTH, BOUNDS, drawings
 from gradlab.report.records import Record, read
+from gradlab.report.saving import save
 from gradlab.report.sections import (
     endings,
     environments,

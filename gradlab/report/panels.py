@@ -7,9 +7,11 @@ from itertools import chain
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from gradlab.report.figures import (
     LAG,
+    NOISE_LABEL,
     RELATIVE,
     Drawing,
     Floats,
@@ -21,9 +23,13 @@ from gradlab.report.figures import (
     themed,
     wrapped,
 )
-from gradlab.report.findings import at_steps, changes, overall, title, trail
-from gradlab.report.records import ROLES, Record, row_of, summarised
+from gradlab.report.findings import changes, counted, notes_of, overall, title, trail
+from gradlab.report.gaps import view, where
+from gradlab.report.outcomes import at_steps
+from gradlab.report.records import ROLES, Record, lags_of, noise_lags, row_of, summarised
 
+LEGEND = 6.6
+"""Inches of the names in a legend, at the size of titles."""
 VIEW = 60.0
 """Decades from lag 1 that axes show at least before a few lines that go further are cut."""
 _LOOKS = {"initial": look(0), "worst": Look(look(3).colour, look(1).dashes, "s"), "final": look(2)}
@@ -114,23 +120,44 @@ def _checkpoint(
     ax: Axes, group: Sequence[Record], role: str, curve: str, style: Look, words: str, notes: list[str]
 ) -> list[float]:
     """Draw one checkpoint of one setting, relative to lag 1; returns the level of each seed there."""
+    group = counted(group, role)
     arrays = [record.arrays() for record in group]
     rows = [row_of(each, record.step(role)) for each, record in zip(arrays, group, strict=True)]
-    lines = [summarised(each, row, curve) for each, row in zip(arrays, rows, strict=True)]
+    # Where sequences differ in length, what is drawn of several seeds are the lags that each of them has.
+    end = min(lags_of(each, row, curve) for each, row in zip(arrays, rows, strict=True))
+    lines = [summarised(each, row, curve)[:end] for each, row in zip(arrays, rows, strict=True)]
     bases = [float(line[0]) if math.isfinite(line[0]) else 0.0 for line in lines]
     relative = np.stack([line - base for line, base in zip(lines, bases, strict=True)])
-    if any(record.findings(role, curve) for record in group):
-        # A zero behind a forward pass that is not finite is no vanishing gradient.
-        relative = np.where(np.isneginf(relative), np.nan, relative)
+    noise = np.stack([noise_lags(each, row, curve)[:end] for each, row in zip(arrays, rows, strict=True)])
+    # A zero behind a forward pass that is not finite is no vanishing gradient.
+    bad = np.array([record.summary(role, curve).verdict.word == "non-finite" for record in group])
+    relative = np.where(bad[:, None] & np.isneginf(relative), np.nan, relative)
+    kept, said = _averaged(relative, bad)
     if len(group) > 1:
-        with np.errstate(invalid="ignore"):
-            middle, band = relative.mean(axis=0), (relative.min(axis=0), relative.max(axis=0))
+        middle, band = relative[kept].mean(axis=0), (relative[kept].min(axis=0), relative[kept].max(axis=0))
+        notes += [f"{words}: {said}"] if said else []
     else:
-        low, high = (arrays[0][f"{curve}/state/{name}"][rows[0]] - bases[0] for name in ("q10", "q90"))
+        low, high = (arrays[0][f"{curve}/state/{name}"][rows[0]][:end] - bases[0] for name in ("q10", "q90"))
         middle, band = relative[0], (low, high)
-    stop = draw_line(ax, np.arange(1, len(middle) + 1), middle, style, label=words, band=band)
+    unsure = np.asarray(noise[kept].any(axis=0))
+    label = wrapped(words, LEGEND)
+    stop = draw_line(ax, np.arange(1, len(middle) + 1), middle, style, label=label, band=band, noise=unsure)
     notes += [f"{words}: {stop}"] if stop else []
+    notes += [f"{words}: {note}" for note in notes_of(group, role, curve)]
     return bases
+
+
+def _averaged(relative: Floats, bad: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], str]:
+    """The seeds (S,) whose mean is drawn, and which others there are: not finite, or zero at some lag.
+
+    Seeds that are zero are drawn where there are no others.
+    """
+    zero = ~bad & np.isneginf(relative).any(axis=1)
+    whole = ~bad & ~zero
+    kept = whole if whole.any() else zero if zero.any() else bad
+    counts = ((zero, "zero at some lag"), (bad, "not finite"))
+    odd = [f"{flags.sum()} of {len(flags)} {word}" for flags, word in counts if (flags & ~kept).any()]
+    return kept, f"the mean leaves out {', '.join(odd)}" if odd else ""
 
 
 def _distinct(group: Sequence[Record]) -> list[list[str]]:
@@ -143,10 +170,13 @@ def _distinct(group: Sequence[Record]) -> list[list[str]]:
 
 def _views(axes: Sequence[Axes], levels: Sequence[list[float]]) -> list[str]:
     """One range for all panels, cut where a few would flatten the rest; floors where they are in view."""
-    heights = [line.get_ydata() for ax in axes for line in ax.get_lines()]
-    low = min(float(np.nanmin(each, initial=0.0)) for each in heights)
-    high = max(float(np.nanmax(each, initial=0.0)) for each in heights)
-    furthest = [float(np.nanmax(np.abs(each), initial=0.0)) for each in heights]
+    lines = [(line, line.get_label() == NOISE_LABEL) for ax in axes for line in ax.get_lines()]
+    sure, unsure = (
+        [np.asarray(line.get_ydata(), np.float64) for line, noise in lines if noise == wanted]
+        for wanted in (False, True)
+    )
+    low, high = view(np.concatenate([*sure, np.zeros(1)]), np.concatenate([*unsure, np.empty(0)]))
+    furthest = [float(np.nanmax(np.abs(each), initial=0.0)) for each in sure]
     cut = max(VIEW, 1.2 * float(np.median(furthest)))
     notes = []
     if max(-low, high) > 2 * cut:
@@ -177,26 +207,30 @@ def heat_figure(name: str, record: Record, label: str) -> Drawing:
     arrays = record.arrays()
     steps, rows = np.unique(arrays["step"], return_index=True)
     curves = np.stack([summarised(arrays, row) for row in rows])
+    noise = np.stack([noise_lags(arrays, int(row)) for row in rows])
+    there = np.arange(curves.shape[1]) < np.array([[lags_of(arrays, int(row))] for row in rows])
     with np.errstate(invalid="ignore"):
         values = curves - np.where(np.isfinite(curves[:, :1]), curves[:, :1], 0.0)
     heading = f"{title([record], label)} (seed {record.seed})"
     with themed():
         figure = Figure(figsize=(7.2, 1.8 + 0.27 * len(steps)), layout="constrained")
         ax = figure.subplots()
-        heat_map(ax, values, steps.tolist(), "decades from lag 1")
+        heat_map(ax, values, steps.tolist(), "decades from lag 1", noise)
         ax.set_title(wrapped(heading, 6.6), loc="left")
-    return Drawing(name, figure, heading, f"{heading}. {_lost(values, steps.tolist())}")
+    return Drawing(name, figure, heading, f"{heading}. {_lost(values, noise, there, steps.tolist())}")
 
 
-def _lost(values: Floats, steps: Sequence[int]) -> str:
-    """Caption of a map: its range, and what is grey."""
-    finite = np.isfinite(values)
+def _lost(values: Floats, noise: NDArray[np.bool_], there: NDArray[np.bool_], steps: Sequence[int]) -> str:
+    """Caption of a map: its range, and what is grey; `there` are the lags that a curve has."""
+    finite, lags = np.isfinite(values), np.arange(1, values.shape[1] + 1)
     text = "Each row is a checkpoint, each column a lag, colour is decades from lag 1"
-    if finite.any():
-        text += f", from {values[finite].min():.1f} to {values[finite].max():+.1f}"
-    grey = [
-        f"{step:,} from lag {int(np.argmin(row)) + 1}"
-        for step, row in zip(steps, finite, strict=True)
-        if not row.all()
-    ]
-    return f"{text}. Grey (zero or not finite): training step {', '.join(grey)}." if grey else f"{text}."
+    if (finite & ~noise).any():
+        shown = values[finite & ~noise]
+        text += f", from {shown.min():.1f} to {shown.max():+.1f}"
+    for name, flags in (
+        ("Grey (zero or not finite)", ~finite & ~noise & there),
+        ("Pale grey (rounding noise)", noise),
+    ):
+        rows = filter(None, (where(row, lags, f"{step:,}") for step, row in zip(steps, flags, strict=True)))
+        text += f". {name}: training step {', '.join(rows)}" if flags.any() else ""
+    return f"{text}."

@@ -1,5 +1,6 @@
 """Up to which length a setting does something, in words made from counts; knows no figure and no table."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from gradlab.gradient.summary import Word
@@ -9,13 +10,23 @@ from gradlab.report.records import Record
 
 BEYOND = 3
 """Lengths beyond the reach that are named at most."""
+WHOLE = "all of it (exactly zero)"
+PAST: dict[Word, str] = {
+    "held": "was held",
+    "vanishing": "vanished",
+    "exploding": "exploded",
+    "both": "both vanished and exploded",
+    "non-finite": "was not finite",
+    "cut": "was cut",
+    "noise": "was rounding noise",
+}
 
 
 def by_length(group: Sequence[Record], role: str = "initial") -> dict[int, list[Record]]:
-    """The measured runs of a setting by length, ascending; for the end only those that were trained."""
+    """The measured runs of a setting by length, ascending; after the initial one only those trained to an end."""
     found: dict[int, list[Record]] = {}
     for record in sorted(group, key=lambda record: (record.config["length"], record.seed)):
-        if record.marks and (role == "initial" or record.trained):
+        if record.marks and (role == "initial" or (record.trained and record.run.finished)):
             found.setdefault(int(record.config["length"]), []).append(record)
     return found
 
@@ -33,8 +44,8 @@ def held(group: Sequence[Record], role: str = "initial") -> dict[int, Share]:
 
 
 def word(record: Record, role: str = "initial") -> Word:
-    """The verdict on a checkpoint; what is not finite forward is `non-finite` too."""
-    return "non-finite" if record.findings(role) else record.summary(role).verdict.word
+    """The verdict on a checkpoint."""
+    return record.summary(role).verdict.word
 
 
 def furthest(counts: Mapping[int, Share]) -> int:
@@ -99,11 +110,22 @@ def briefly(counts: Mapping[int, Share], label: str) -> str:
     Example:
         >>> briefly({100: share(3, 3), 200: share(0, 3)}, "LSTM"), briefly({100: share(1, 3)}, "RNN")
         ('LSTM up to T = 100', 'RNN at none')
+        >>> briefly({100: share(2, 3), 200: share(3, 3)}, "GRU")
+        'GRU at T = 200, not at every shorter one'
     """
     reached = furthest(counts)
     if reached == max(counts):
         return f"{label} up to T = {reached:,}, the longest"
-    return f"{label} up to T = {reached:,}" if reached else f"{label} at none"
+    beyond = [f"T = {length:,}" for length in sorted(counts) if length > reached and every(counts[length])]
+    named = ", ".join(beyond[:BEYOND]) + (f" and {len(beyond) - BEYOND} more" if len(beyond) > BEYOND else "")
+    if reached:
+        return f"{label} up to T = {reached:,}{f' and again at {named}' if beyond else ''}"
+    return f"{label} at {named}, not at every shorter one" if beyond else f"{label} at none"
+
+
+def every(count: Share) -> bool:
+    """Whether all seeds did it."""
+    return count.count == count.of > 0
 
 
 def sentence(group: Sequence[Record], label: str) -> str:
@@ -137,23 +159,22 @@ def relation(records: Sequence[Record]) -> str:
         records: trained runs that came to an end; the answer is empty where there are none.
     """
     ended = [record for record in records if record.trained and record.run.finished and record.marks]
-    kinds: dict[str, list[Record]] = {}
+    kinds: dict[Word, list[Record]] = {}
     for record in ended:
         kinds.setdefault(word(record), []).append(record)
     if not ended:
         return ""
-    verbs = {"held": "was held", "vanishing": "vanished", "exploding": "exploded", "non-finite": "was not finite"}
-    parts = [
-        f"where it {verbs.get(kind, 'both vanished and exploded')}, {_solved(kinds[kind])}"
-        for kind in sorted(kinds, key=lambda kind: -len(kinds[kind]))
-    ]
+    commonest = sorted(kinds, key=lambda kind: -len(kinds[kind]))
+    parts = [f"where it {PAST[kind]}, {_solved(kinds[kind])}" for kind in commonest]
     text = f"By the gradient at initialisation: {'; '.join(parts)}"
-    falling = [record for record in ended if word(record) in ("held", "vanishing")]
+    falling = [record for record in ended if word(record) in ("held", "vanishing", "cut")]
     yes = [_lost(record) for record in falling if record.run.status == "solved"]
     no = [_lost(record) for record in falling if record.run.status != "solved"]
     if not yes or not no:
         return f"{text}."
-    return f"{text}. Solved runs lost up to {max(yes):.1f} decades there, unsolved ones from {min(no):.1f} on."
+    most = WHOLE if math.isinf(max(yes)) else f"{max(yes):.1f} decades"
+    least = WHOLE if math.isinf(min(no)) else f"from {min(no):.1f} on"
+    return f"{text}. Solved runs lost up to {most} there, unsolved ones {least}."
 
 
 def _lost(record: Record) -> float:

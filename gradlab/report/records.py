@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.errors import GradlabError
-from gradlab.gradient.curve import STATE
+from gradlab.gradient.curve import STATE, GradientCurve
 from gradlab.gradient.summary import Summary
+from gradlab.runs.labels import BUILT_IN, VERSIONS
+from gradlab.runs.labels import labels as setting_labels
 from gradlab.runs.store import Store, StoredRun
 
 Floats = NDArray[np.float64]
@@ -21,8 +23,7 @@ CURVES = ("task", "total", "direct")
 EVERY = 50
 """After so many runs progress is told."""
 _FIRST = ("task", "cell", "length", "hidden", "batch", "seed", "optimizer", "learning_rate", "clip", "steps")
-_ABOUT_FILES = ("store", "numerics", "cell_source")
-_BUILT_IN = ("rnn", "lstm", "gru")
+_ABOUT_FILES = ("store", *VERSIONS)
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,9 @@ class Record:
 
     @property
     def setting(self) -> dict[str, Any]:
-        """What was asked but for the seed; runs that share it are averaged over seeds."""
-        return {name: value for name, value in self.config.items() if name != "seed"}
+        """What was asked but for the seed, and by which code; runs that share it are averaged over seeds."""
+        asked = {name: value for name, value in self.config.items() if name != "seed"}
+        return asked | {name: self.run.config.get(name) for name in VERSIONS}
 
     @property
     def seed(self) -> int:
@@ -81,6 +83,10 @@ class Record:
     def findings(self, role: str, curve: str = "task") -> list[str]:
         """Where NaN or infinity begins at a checkpoint, as sentences."""
         return list(self.log[self.marks[role]]["curves"][curve].get("non_finite", []))
+
+    def notes(self, role: str, curve: str = "task") -> list[str]:
+        """What a reader of the numbers at a checkpoint must know about them, a sentence each."""
+        return list(self.log[self.marks[role]]["curves"][curve].get("notes", []))
 
 
 def read(
@@ -125,13 +131,9 @@ def _record(run: StoredRun) -> Record:
         return Record(run, [], {})
     if stored:
         return Record(run, log, {role: sorted(lines).index(int(stored[role]["step"])) for role in ROLES})
-    worst = max(range(len(log)), key=lambda index: _severity(log[index]))
+    verdicts = [Summary.from_dict(STATE, line["curves"]["task"][STATE]).verdict for line in log]
+    worst = max(range(len(log)), key=lambda index: verdicts[index].severity)
     return Record(run, log, {"initial": 0, "worst": worst, "final": len(log) - 1})
-
-
-def _severity(line: Mapping[str, Any]) -> float:
-    verdict = Summary.from_dict(STATE, line["curves"]["task"][STATE]).verdict
-    return np.inf if verdict.word == "non-finite" else abs(verdict.decades)
 
 
 def leaves_of(arrays: Mapping[str, np.ndarray], curve: str) -> list[str]:
@@ -156,6 +158,23 @@ def summarised(arrays: Mapping[str, np.ndarray], row: int, curve: str = "task", 
     return np.asarray(arrays[f"{at}/{statistic}"][row], np.float64)
 
 
+def lags_of(arrays: Mapping[str, np.ndarray], row: int, curve: str = "task") -> int:
+    """How many lags a curve has at a checkpoint: where sequences differ in length, others may have more."""
+    examples = arrays.get(f"{curve}/examples")
+    stored = arrays[f"{curve}/{STATE}/typical"].shape[1]
+    return stored if examples is None else int(np.sum(np.asarray(examples[row], np.float64) > 0))
+
+
+def noise_lags(
+    arrays: Mapping[str, np.ndarray], row: int, curve: str = "task", leaf: str = STATE
+) -> NDArray[np.bool_]:
+    """Whether the value at each lag (T,) of a stored curve is rounding noise."""
+    line = summarised(arrays, row, curve, leaf)
+    stored = arrays.get(f"{curve}/{leaf}/noise")
+    noise = {} if stored is None else {leaf: np.asarray(stored[row], np.float64)}
+    return GradientCurve.of({leaf: line[:, None]}, noise=noise).is_noise(leaf)
+
+
 def grouped(records: Iterable[Record], *, without: Sequence[str] = ()) -> list[list[Record]]:
     """Records by setting, the fields `without` left out too; seeds ascending, settings in order of their fields.
 
@@ -177,27 +196,13 @@ def _order(record: Record) -> tuple[Any, ...]:
     """Tasks, then probes after training, then built-in cells in their usual order, then lengths."""
     config = record.config
     name = str(config["cell"]).partition(":")[0]
-    rank = _BUILT_IN.index(name) if name in _BUILT_IN else len(_BUILT_IN)
+    rank = BUILT_IN.index(name) if name in BUILT_IN else len(BUILT_IN)
     return (config["task"], not record.trained, rank, config["cell"], config["length"], str(record.setting))
-
-
-def cell_label(cell: str) -> str:
-    """How a cell variant is written in titles.
-
-    Example:
-        >>> cell_label("lstm"), cell_label("rnn:gain=0.5"), cell_label("./my.py:MyCell:gain=2")
-        ('LSTM', 'RNN gain=0.5', 'MyCell gain=2')
-    """
-    name, *rest = cell.split(":")
-    if name in _BUILT_IN:
-        return " ".join([name.upper(), *rest])
-    return " ".join(rest if "/" in name or "." in name else [name, *rest]) or name
 
 
 def labels(groups: Sequence[Sequence[Record]], *, without: Sequence[str] = ()) -> list[str]:
     """A short name for each setting: its cell, and what tells it from the others with that cell."""
-    settings = [group[0].setting for group in groups]
-    return [_label(setting, settings, ("task", "cell", "length", *without)) for setting in settings]
+    return setting_labels([group[0].setting for group in groups], without=without)
 
 
 def named(groups: Sequence[Sequence[Record]], *, without: Sequence[str] = ()) -> list[str]:
@@ -209,22 +214,3 @@ def named(groups: Sequence[Sequence[Record]], *, without: Sequence[str] = ()) ->
         mine = [index for index, other in enumerate(places) if other == place]
         names |= dict(zip(mine, labels([groups[index] for index in mine], without=without), strict=True))
     return [names[index] for index in range(len(groups))]
-
-
-def _label(setting: Mapping[str, Any], settings: Sequence[Mapping[str, Any]], known: Sequence[str]) -> str:
-    rivals = [other for other in settings if all(other[name] == setting[name] for name in ("task", "cell"))]
-    alike = [other for other in rivals if bool(other["steps"]) == bool(setting["steps"])]
-    words = [cell_label(setting["cell"])]
-    if not setting["steps"] and len(alike) < len(rivals):
-        words.append("probe")
-    for name in setting:
-        against = rivals if name in ("hidden", "dtype") else alike
-        if name not in known and len({str(other.get(name)) for other in against}) > 1:
-            value = f"{setting[name]:g}" if isinstance(setting[name], float) else str(setting[name])
-            said = _origin(value) if name == "params" else f"{name.replace('_', ' ')} {value}"
-            words.append(f"{value} training steps" if name == "steps" else said)
-    return ", ".join(words)
-
-
-def _origin(params: str) -> str:
-    return "initial weights" if params == "none" else f"weights of {params}"

@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gradlab.gradient.summary import Summary
-from gradlab.judge.statistics import over_seeds, verdict_over_seeds
-from gradlab.report.findings import at_steps, ending, overall, statement
+from gradlab.judge.over_seeds import Seeds
+from gradlab.report.findings import overall, seeds_of, statement
+from gradlab.report.outcomes import at_steps, ending, solved_of
 from gradlab.report.records import ROLES, Record, grouped, named
-from gradlab.report.tables import half_life, markdown
+from gradlab.report.tables import markdown
 from gradlab.runs.commands import command
 from gradlab.runs.jsonable import number
 
@@ -92,8 +92,7 @@ def summary_rows(records: Sequence[Record]) -> list[list[str]]:
 
 def _rows(group: Sequence[Record], label: str) -> Iterable[list[str]]:
     config = group[0].config
-    solved = sum(record.run.status == "solved" for record in group)
-    share = f"{solved} of {len(group)}" if group[0].trained else "not trained"
+    share = solved_of(group) if group[0].trained else "not trained"
     cost = [_median(group, name) for name in ("training_steps", "wall_seconds")]
     roles: dict[tuple[int, ...], list[str]] = {}
     for role in ROLES if group[0].trained else ROLES[:1]:
@@ -113,41 +112,27 @@ def _median(group: Sequence[Record], name: str) -> str:
 
 
 def _numbers(group: Sequence[Record], role: str) -> list[str]:
-    read = [record.summary(role) for record in group]
-    found = [record.findings(role) for record in group]
-    if len(read) == 1:
-        one = read[0]
-        verdict = f"non-finite: {'; '.join(found[0])}" if found[0] else str(one.verdict)
+    found = seeds_of(group, role)
+    if len(group) == 1:
+        one, findings = found.summaries[0], group[0].findings(role)
+        word = one.verdict.word if findings and one.verdict.word == "non-finite" else one.verdict
+        verdict = ": ".join([str(word), *(["; ".join(findings)] if findings else [])])
         numbers = (f"{one.span:.1f}", one.slope, one.half_life, one.horizon, one.float32_horizon, verdict)
         return [str(number) for number in numbers]
-    words = ["non-finite" if bad else one.verdict.word for bad, one in zip(found, read, strict=True)]
-    return [
-        str(over_seeds(one.span for one in read)),
-        str(over_seeds(one.slope.value for one in read)),
-        _half_life(read),
-        _horizon(read, "horizon"),
-        _horizon(read, "float32_horizon"),
-        verdict_over_seeds(words),
-    ]
+    horizons = [str(found.horizon(name)) for name in ("horizon", "float32_horizon")]
+    return [str(found.span), str(found.slope), _half_life(found), *horizons, found.verdict]
 
 
-def _half_life(read: Sequence[Summary]) -> str:
+def _half_life(found: Seeds) -> str:
     """From the slope over seeds and its interval, where every seed's curve is exponential."""
-    bent = sum(math.isnan(one.half_life.value) for one in read)
-    if bent:
-        return f"not exponential in {bent} of {len(read)}"
-    mean = half_life(over_seeds(one.slope.value for one in read), read[0].lags)
-    interval = "" if math.isnan(mean.low) else f" [{mean.low:.3g}, {mean.high:.3g}]"
-    return f"{mean}{interval}"
-
-
-def _horizon(read: Sequence[Summary], name: str) -> str:
-    horizons = [getattr(one, name) for one in read]
-    mean = over_seeds(float(horizon.lag) for horizon in horizons)
-    reached = sum(horizon.reached for horizon in horizons)
-    if reached == len(horizons):
-        return str(horizons[0])
-    return f"{mean}; {reached} of {len(horizons)} reach T" if reached else str(mean)
+    if found.bent:
+        return f"not exponential in {found.bent} of {len(found.summaries)}"
+    mean = found.half_life
+    if mean is None:
+        return "none"
+    # A gradient that surely rises has no half-life, and so no interval of one.
+    known = not math.isnan(mean.low) and math.isfinite(min(mean.low, mean.high))
+    return f"{mean} [{mean.low:.3g}, {mean.high:.3g}]" if known else str(mean)
 
 
 def endings(records: Sequence[Record], skipped: Sequence[str]) -> str:
@@ -228,8 +213,13 @@ _HOW_TO_READ = """
 - **Lag k** is how many timesteps before the loss the state stands; lag T is the initial state.
 - A **decade** is a factor of ten. "4.4 decades lost" means that where the gradient's norm gets furthest from lag
   1 it is 10^4.4 times smaller than there.
-- **Vanishing** falls more than 3 decades below lag 1 anywhere, **exploding** rises as much, **held** does neither,
-  **non-finite** has a NaN or an infinity, forward or backward.
+- **Vanishing** falls more than 3 decades below lag 1 anywhere, **exploding** rises as much, **both** does both,
+  **held** does neither, **non-finite** has a NaN or an infinity, forward or backward; **cut** is exactly zero at
+  every lag.
+- **Rounding noise** is a value that other arithmetic gives otherwise: it is drawn dotted and grey, and is left out
+  of slope and verdict. Where the value at lag 1 is noise, so is the verdict.
+- Means over seeds leave out curves that are not finite and gradients that are exactly zero, and count them beside
+  the mean. Where some seeds fall and others rise, their range goes first.
 - **Horizon**: the largest lag before the gradient has dropped 3 decades; ">=" where it never does. **Half-life**:
   timesteps in which it halves, where it falls exponentially. **Span**: decades from lag 1 to lag T.
 - **Worst** is the checkpoint at which the curve gets furthest from lag 1 during training.

@@ -77,7 +77,7 @@ def presence(study: Study) -> str:
     """`48 of 54 runs are there: 40 solved, 8 trained. Not there: 4 missing, 2 failed.`"""
     total, there = len(study.sweep.runs), study.there
     ended = _counted([record.run.status for record in there])
-    text = f"{len(there)} of {total} runs are there: {ended}."
+    text = f"{len(there)} of {total} runs are there{f': {ended}' if there else ''}."
     if not study.absent:
         return text
     return f"**{text} Not there: {_counted(list(study.absent.values()))}.** What is said below leaves these out."

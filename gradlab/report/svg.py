@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from gradlab.report.figures import COLOURS, Drawing, darker, freeze, themed
+from gradlab.report.figures import COLOURS, Drawing, darker, themed
 from gradlab.report.html import Markup
+from gradlab.report.saving import freeze
 from gradlab.report.thin import thinned
 
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"

@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradlab.gradient.summary import HalfLife
-from gradlab.judge.statistics import Interval, over_seeds, verdict_over_seeds
+from gradlab.gradient.summary import SENTENCES
+from gradlab.judge.over_seeds import Interval, Seeds, half_life, over_seeds
+from gradlab.report.findings import counted
 from gradlab.report.records import CURVES, ROLES, Record, grouped, leaves_of, read
 from gradlab.runs.jsonable import number
 
 STATISTICS = ("typical", "q10", "q50", "q90", "rms", "dead")
-NUMBERS = ("span", "slope", "horizon", "float32_horizon")
-"""Numbers of a summary that are averaged over seeds."""
-REACHED = ("horizon_reached", "float32_horizon_reached")
+HORIZONS = ("horizon", "float32_horizon")
 _WORDS = ("statistic", "verdict")
 
 
@@ -97,7 +96,7 @@ def _summary_rows(record: Record) -> Iterator[dict[str, Any]]:
         for curve, leaves in line["curves"].items():
             findings = "; ".join(leaves.get("non_finite", [])) or "none"
             for leaf, stored in leaves.items():
-                if leaf != "non_finite":
+                if leaf not in SENTENCES:
                     yield at | {"curve": curve, "leaf": leaf} | _plain(stored) | {"non_finite": findings}
 
 
@@ -112,7 +111,8 @@ def _plain(stored: Mapping[str, Any]) -> dict[str, Any]:
 def seeds(records: Iterable[Record]) -> pd.DataFrame:
     """A row for each setting, checkpoint, curve and leaf: means over seeds, their intervals, and verdicts.
 
-    The ends of an interval are nan for fewer than 3 seeds.
+    The ends of an interval are nan for fewer than 3 finite seeds; `_zero` and `_not_finite` count the seeds that
+    a mean leaves out.
     """
     return pd.DataFrame([row for group in grouped(records) for row in _seed_rows(group)])
 
@@ -126,34 +126,22 @@ def _seed_rows(group: Sequence[Record]) -> Iterator[dict[str, Any]]:
         return
     first = measured[0].log[0]["curves"]
     for role in ROLES if group[0].trained else ROLES[:1]:
-        for curve, leaf in [(name, leaf) for name in first for leaf in first[name] if leaf != "non_finite"]:
-            stored = [record.log[record.marks[role]]["curves"][curve][leaf] for record in measured]
-            row = about | {"checkpoint": role, "curve": curve, "leaf": leaf}
-            row["verdict"] = verdict_over_seeds([each["verdict"] for each in stored])
-            for name in NUMBERS:
-                row |= _spread(name, over_seeds(number(each[name]) for each in stored))
-            exponential = [not math.isnan(number(each["half_life"])) for each in stored]
-            read = half_life(over_seeds(number(each["slope"]) for each in stored), stored[0]["lags"])
-            row |= {"half_life": read.value, "half_life_low": read.low, "half_life_high": read.high}
-            row["not_exponential"] = len(stored) - sum(exponential)
-            # A horizon that reaches T is only a lower bound, so a mean of horizons says how many of them do.
-            row |= {name: sum(each[name] for each in stored) for name in REACHED}
-            yield row
+        for curve, leaf in [(name, leaf) for name in first for leaf in first[name] if leaf not in SENTENCES]:
+            found = Seeds([each.summary(role, curve, leaf) for each in counted(measured, role)])
+            yield about | {"checkpoint": role, "curve": curve, "leaf": leaf} | _numbers(found)
 
 
-def half_life(slope: Interval, longest: int) -> HalfLife:
-    """log10(2) / -slope over seeds, with the interval of the slope; open-ended where that includes 0.
-
-    Args:
-        slope: over seeds, decades per timestep. longest: T, the longest lag that was measured.
-
-    Example:
-        >>> str(half_life(over_seeds([-0.3, -0.3, -0.3]), 50))
-        '1'
-    """
-    ends = (slope.mean, slope.low, slope.high)
-    value, low, high = (math.inf if end >= 0 else math.log10(2) / -end for end in ends)  # nan stays nan
-    return HalfLife(value, low, high, longest)
+def _numbers(found: Seeds) -> dict[str, Any]:
+    """The numbers of one leaf of one curve at one checkpoint, over its seeds."""
+    row: dict[str, Any] = {"verdict": found.verdict}
+    row |= _spread("span", found.span) | _spread("slope", found.slope)
+    for name in HORIZONS:
+        row |= _spread(name, found.horizon(name).mean)
+    read = found.half_life or half_life(over_seeds([]), found.summaries[0].lags)
+    row |= {"half_life": read.value, "half_life_low": read.low, "half_life_high": read.high}
+    row["not_exponential"] = found.bent
+    # A horizon that reaches T is only a lower bound, so a mean of horizons says how many of them do.
+    return row | {f"{name}_reached": found.horizon(name).reached for name in HORIZONS}
 
 
 def _spread(name: str, interval: Interval) -> dict[str, float]:
@@ -161,6 +149,7 @@ def _spread(name: str, interval: Interval) -> dict[str, float]:
         f"{name}_mean": interval.mean,
         f"{name}_low": interval.low,
         f"{name}_high": interval.high,
+        f"{name}_zero": interval.zero,
         f"{name}_not_finite": interval.not_finite,
     }
 

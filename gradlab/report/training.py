@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from gradlab.report.figures import INK, Drawing, Floats, Look, darker, look, themed, wrapped
-from gradlab.report.findings import at_steps, outcome
+from gradlab.report.outcomes import at_steps, outcome, unended
 from gradlab.report.records import Record
 
 HEADROOM = 10.0
@@ -60,12 +60,13 @@ def _lower(text: str) -> str:
 def _solved(groups: Sequence[Sequence[Record]]) -> str:
     """`solved by LSTM in 3 of 3 runs; not by RNN (0 of 3)`, in numbers alone where there are many settings."""
     records = [record for group in groups for record in group]
-    solved = sum(record.run.status == "solved" for record in records)
+    ended = [record for record in records if record.run.finished]
+    solved = sum(record.run.status == "solved" for record in ended)
     if len(groups) == 1:
         return _lower(outcome(groups[0]))
-    diverged = sum(record.run.status == "diverged" for record in records)
-    text = f"solved in {solved} of {len(records)} runs of {len(groups)} settings"
-    return f"{text}, {diverged} diverged" if diverged else text
+    diverged = sum(record.run.status == "diverged" for record in ended)
+    text = f"solved in {solved} of {len(ended)} runs of {len(groups)} settings"
+    return f"{text}{f', {diverged} diverged' if diverged else ''}{unended(records, ', ')}"
 
 
 class _Stop(NamedTuple):

@@ -10,10 +10,11 @@ from gradlab.report.answers import Answer, answers, behind, cards, grid, single
 from gradlab.report.by_length import rows, spoken
 from gradlab.report.costs import ABOUT, COSTS, cost_rows
 from gradlab.report.explore import bounds, choices
-from gradlab.report.findings import ending, statement
+from gradlab.report.findings import statement
 from gradlab.report.framed import Framed
 from gradlab.report.gallery import BOUNDS
 from gradlab.report.html import Markup, blocks, command_block, document, join, prose, section, table, tag
+from gradlab.report.outcomes import ending
 from gradlab.report.parts import choosing, folded, long_table, map_choice
 from gradlab.report.reach import sentence
 from gradlab.report.records import Record, grouped, named

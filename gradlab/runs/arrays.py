@@ -19,6 +19,7 @@ STATISTICS: dict[str, Callable[[GradientCurve, str], np.ndarray]] = {
     "q90": lambda curve, leaf: curve.quantile(0.9, leaf),
     "rms": lambda curve, leaf: curve.rms(leaf),
     "dead": lambda curve, leaf: curve.dead(leaf),
+    "noise": lambda curve, leaf: curve.noise.get(leaf, np.zeros(len(curve.lags))),
 }
 """What is stored of a curve, by lag, for every leaf."""
 
@@ -37,10 +38,19 @@ def curve_arrays(marks: Sequence[Checkpoint]) -> dict[str, np.ndarray]:
         for leaf in example.leaves:
             curves = [mark.observation.curves[name] for mark in marks]
             for statistic, compute in STATISTICS.items():
-                arrays[f"{name}/{leaf}/{statistic}"] = np.stack([compute(curve, leaf) for curve in curves])
+                arrays[f"{name}/{leaf}/{statistic}"] = _stacked([compute(curve, leaf) for curve in curves])
             saturated = [curve.saturated.get(leaf, 0) for curve in curves]
             arrays[f"{name}/{leaf}/saturated"] = np.array(saturated)
+        arrays[f"{name}/examples"] = _stacked([mark.observation.curves[name].examples for mark in marks])
     return arrays
+
+
+def _stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows by lag as one array; where a curve is shorter at one checkpoint than at another, NaN beyond its end."""
+    longest = max(len(row) for row in rows)
+    if all(len(row) == longest for row in rows):
+        return np.stack(rows)
+    return np.stack([np.pad(row.astype(float), (0, longest - len(row)), constant_values=np.nan) for row in rows])
 
 
 def trace_arrays(trace: Row, tests: Sequence[tuple[int, float]]) -> dict[str, np.ndarray]:

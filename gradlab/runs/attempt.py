@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -22,7 +23,9 @@ DONE = ("measured", "solved", "trained", "diverged")
 """Statuses of a run that need not be repeated."""
 
 REDO = "redo"
-"""A file of this name in a finished run says that the next attempt replaces it."""
+"""A file of this name in a finished run says that the next attempt that ends well replaces it.
+
+What did not end well in the meantime leaves its status and its order in there."""
 
 _FILES = ("config.json", "env.json", "log.jsonl", "curves.npz", "every.npz", "params.npz")
 
@@ -52,10 +55,17 @@ class Attempt:
     def finish(self, done: Mapping[str, Any]) -> Path:
         """Write `done.json` and give the run its name; returns where it now stands.
 
-        A finished run of the same config that is already there wins; anything else is replaced.
+        A finished run of the same config that is already there wins; anything else is replaced. One that is to be
+        done again stays until an attempt ends well.
         """
         digests = {name: _digest(self.path / name) for name in _FILES if (self.path / name).exists()}
         self.write_json("done.json", {**done, "digests": digests})
+        redo = self.target / REDO
+        if done["status"] not in DONE and redo.exists() and self._is_whole(self.target):
+            with suppress(OSError):  # it stays to be done again, only nobody can say why
+                redo.write_text(f"{done['status']} {done.get('order', '')}")
+            self.discard()
+            return self.target
         for _ in range(10):
             try:
                 os.rename(self.path, self.target)
@@ -87,8 +97,12 @@ class Attempt:
             shutil.rmtree(trash, ignore_errors=True)
 
     def _is_settled(self, path: Path) -> bool:
-        """Whether a directory holds this very run, finished."""
+        """Whether a directory holds this very run, finished and not to be done again."""
         return is_finished(path, read_json(self.path / "config.json") or {})
+
+    def _is_whole(self, path: Path) -> bool:
+        """Whether a directory holds this very run, finished."""
+        return is_whole(path, read_json(self.path / "config.json") or {})
 
     def _write(self, name: str, write: Callable[[IO[bytes]], Any]) -> None:
         write_whole(self.path / name, write)
@@ -135,9 +149,14 @@ def _sync(file: IO[Any]) -> None:
 
 
 def is_finished(path: Path, config: Mapping[str, Any]) -> bool:
+    """Whether a directory holds a finished run of this config that need not be done again."""
+    return not (path / REDO).exists() and is_whole(path, config)
+
+
+def is_whole(path: Path, config: Mapping[str, Any]) -> bool:
     """Whether a directory holds a finished run of this config, its files as `done.json` says they were."""
     done = read_json(path / "done.json") or {}
-    if done.get("status") not in DONE or (path / REDO).exists() or read_json(path / "config.json") != dict(config):
+    if done.get("status") not in DONE or read_json(path / "config.json") != dict(config):
         return False
     try:
         return all(_digest(path / name) == digest for name, digest in done.get("digests", {}).items())

@@ -4,8 +4,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gradlab.runs.labels import VERSIONS
+
 _PLACED = ("task", "cell", "length", "seed", "params")
-_ABOUT_FILES = ("store", "numerics", "cell_source")
+_ABOUT_FILES = ("store", *VERSIONS)
 _TRAINING = ("batch", "optimizer", "learning_rate", "clip", "steps", "stop", "measure")
 """Fields that a probe of trained weights does not ask for."""
 _FIRST = ("hidden", "batch", "optimizer", "learning_rate", "clip", "steps")

@@ -1,5 +1,6 @@
 """Many runs, here or on workers: what is done is not repeated, and no failure stops or hides another run."""
 
+import os
 import time
 import uuid
 from collections import Counter, deque
@@ -172,7 +173,10 @@ class Work:
             if stored and self.settings.rerun != "all":
                 self.earlier.append(stored)
                 self.end(Finished(spec, stored.status, None, fresh=False))
-            elif self.settings.rerun != "failed" or self.status_of(spec) == "failed":
+            elif self.settings.rerun != "failed" or "failed" in (
+                self.status_of(spec),
+                self.store.redone(spec.id)[0],
+            ):
                 todo.append(spec)
         return todo
 
@@ -234,6 +238,7 @@ class Work:
             self.invocation,
             self.tries[pack[0].id],
             self.settings.gpus,
+            os.getcwd(),
         )
 
     def settle(self, pack: Pack, reports: Sequence[Report], seconds: float) -> list[Pack]:

@@ -30,7 +30,8 @@ def environment(dtype: str, shards: int = 1, together: int = 1) -> dict[str, Any
 def versions() -> dict[str, str]:
     """Version of every package that matters."""
     found = {}
-    for package in _PACKAGES:
+    plugins = {entry.dist.name for entry in importlib.metadata.entry_points(group="jax_plugins") if entry.dist}
+    for package in (*_PACKAGES, *sorted(plugins)):  # what computes on a GPU comes as a plug-in of jax
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -46,6 +47,8 @@ def execution(dtype: str, shards: int = 1, together: int = 1) -> dict[str, Any]:
     """
     import jax
 
+    from gradlab.training.programs import product_precision
+
     device = jax.devices()[0]
     return {
         "platform": device.platform,
@@ -53,7 +56,7 @@ def execution(dtype: str, shards: int = 1, together: int = 1) -> dict[str, Any]:
         "cpu": _cpu(),
         "shards": shards,
         "dtype": dtype,
-        "matmul_precision": str(jax.config.jax_default_matmul_precision or "default"),  # type: ignore[attr-defined]
+        "matmul_precision": product_precision() or "default",
         "jaxlib": importlib.metadata.version("jaxlib"),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     } | ({"together": together} if together > 1 else {})

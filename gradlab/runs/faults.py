@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array, lax
 
 from gradlab.gradient import gradient_curve
+from gradlab.training.programs import product_precision
 
 
 class Finding(NamedTuple):
@@ -29,7 +30,7 @@ class Finding(NamedTuple):
 
 def check_all() -> list[Finding]:
     """Run every reproducer; a few seconds."""
-    return [wrong_sums(), norms_that_read_zero(), floor_free_curve(), quadratic_scan_output()]
+    return [wrong_sums(), rounded_products(), norms_that_read_zero(), floor_free_curve(), quadratic_scan_output()]
 
 
 def wrong_sums() -> Finding:
@@ -44,7 +45,8 @@ def wrong_sums() -> Finding:
     def squared_lengths(rows: Array) -> Array:
         return jax.vmap(lambda row: jnp.sum(jnp.square(identity @ row)))(rows)
 
-    got = np.asarray(squared_lengths(jnp.asarray(rows)), np.float64)
+    with jax.default_matmul_precision(product_precision()):
+        got = np.asarray(squared_lengths(jnp.asarray(rows)), np.float64)
     worst = float(np.max(np.abs(got - expected) / np.maximum(expected, 1.0)))
     return Finding(
         "sums of squares (jax#39103)",
@@ -53,6 +55,28 @@ def wrong_sums() -> Finding:
         worst > 1e-4,
         "install another jaxlib (0.10.2 is at fault), or set "
         "XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=-reduce",
+    )
+
+
+def rounded_products() -> Finding:
+    """A GPU rounds the factors of a float32 product to 11 bits unless it is asked for all of float32."""
+    left, right = np.random.default_rng(0).standard_normal((2, 256, 256), np.float32)
+    exact = left.astype(np.float64) @ right.astype(np.float64)
+    size = np.abs(left) @ np.abs(right)
+
+    def error(precision: str | None) -> float:
+        with jax.default_matmul_precision(precision):
+            got = jax.jit(jnp.matmul)(jnp.asarray(left), jnp.asarray(right))
+        return float(np.max(np.abs(np.asarray(got, np.float64) - exact) / size))
+
+    plain, full = error(None), error("highest")
+    return Finding(
+        "matrix products",
+        f"largest relative error {plain:.1g}, {full:.1g} where all of float32 is asked for",
+        max(plain, full) > 1e-5,
+        full > 1e-5,
+        "gradlab asks for all of float32, in training unless JAX_DEFAULT_MATMUL_PRECISION says otherwise; where a "
+        "device gives less even then, set JAX_PLATFORMS=cpu",
     )
 
 

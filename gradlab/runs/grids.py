@@ -1,7 +1,7 @@
 """The grid of a sweep: which field stands where in its file, and the specs that follow."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 MOST_RUNS = 100_000
 """A longer list is taken for a slip."""
-_DERIVED = ("cell_source",)
-"""Fields of a spec that follow from others."""
 
 
 class Axes(NamedTuple):
@@ -35,9 +33,9 @@ def table_of(path: Path | str, key: str, table: Mapping[str, Any]) -> dict[str, 
 
 
 def _fields() -> tuple[str, ...]:
-    from gradlab.runs.spec import RunSpec
+    from gradlab.runs.spec import DERIVED, RunSpec
 
-    return tuple(field.name for field in fields(RunSpec) if field.name not in _DERIVED)
+    return tuple(field.name for field in fields(RunSpec) if field.name not in DERIVED)
 
 
 def read_axes(path: Path | str, table: Mapping[str, Any], budget: dict[str, Any]) -> Axes:
@@ -107,18 +105,24 @@ def specs_of(path: Path | str, axes: Axes) -> list["RunSpec"]:
     """The base, then each varied value in its place, and each of these for every combination of the grid."""
     from gradlab.runs.spec import RunSpec
 
+    specs: dict[str, RunSpec] = {}
+    for point, varied in points_of(path, axes):
+        spec = RunSpec.from_dict(point)
+        if spec.id in specs:
+            beside = ", and in [[vary]] only what differs from the base" if varied else ""
+            raise GradlabError(f"{path} asks for {spec.id} twice: name each run once{beside}")
+        specs[spec.id] = spec
+    return list(specs.values())
+
+
+def points_of(path: Path | str, axes: Axes) -> Iterator[tuple[dict[str, Any], bool]]:
+    """The fields of each spec as they were written, in that order, and whether one of them is from `[[vary]]`."""
     changes = [{}, *({field: value} for field, values in axes.vary.items() for value in values)]
     count = len(changes)
     for values in axes.grid.values():
         count *= len(values)
     if count > MOST_RUNS:
         raise GradlabError(f"{path} asks for {count} runs: at most {MOST_RUNS} are taken")
-    specs: dict[str, RunSpec] = {}
     for change in changes:
         for point in itertools.product(*axes.grid.values()):
-            spec = RunSpec.from_dict(axes.base | change | dict(zip(axes.grid, point, strict=True)))
-            if spec.id in specs:
-                beside = ", and in [[vary]] only what differs from the base" if change else ""
-                raise GradlabError(f"{path} asks for {spec.id} twice: name each run once{beside}")
-            specs[spec.id] = spec
-    return list(specs.values())
+            yield axes.base | change | dict(zip(axes.grid, point, strict=True)), bool(change)

@@ -9,14 +9,26 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from gradlab.errors import GradlabError, nearest
+from gradlab.gradient.summary import Word
 from gradlab.runs.attempt import DONE
 from gradlab.runs.jsonable import number
 from gradlab.runs.store import StoredRun
 
-SPEC_TEXTS = ("task", "cell", "optimizer", "clip", "stop", "dtype", "measure", "params", "cell_source")
+SPEC_TEXTS = (
+    "task",
+    "cell",
+    "optimizer",
+    "clip",
+    "stop",
+    "dtype",
+    "measure",
+    "params",
+    "cell_source",
+    "task_source",
+)
 SPEC_NUMBERS = ("length", "hidden", "batch", "seed", "learning_rate", "steps", "measure_batch")
 RUN_NUMBERS = ("training_steps", "solved_at", "parameters", "loss", "wall_seconds", "train_seconds")
 CURVE_NUMBERS = ("span", "slope", "r2", "half_life", "horizon", "float32_horizon", "dead")
@@ -24,7 +36,7 @@ CURVE_NUMBERS = ("span", "slope", "r2", "half_life", "horizon", "float32_horizon
 
 _WORDS = {
     "status": (*DONE, "interrupted", "failed", "killed", "running"),
-    "verdict": ("vanishing", "exploding", "both", "held", "non-finite"),
+    "verdict": get_args(Word),
 }
 _EARLIER = ("initial", "worst")
 _TEXTS = ("id", "status", *SPEC_TEXTS, "verdict", *(f"{when}.verdict" for when in _EARLIER))

@@ -1,27 +1,26 @@
-"""How a lesson is measured: probes that share their programs, and examples small enough to read."""
+"""How a lesson is measured: the probes of its sliders, and examples small enough to read."""
 
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradlab.cells import CELLS, Params
+from gradlab.cells import CELLS
 from gradlab.errors import GradlabError
+from gradlab.gradient.adjoint import leaf_names, split
 from gradlab.gradient.chain import chain
 from gradlab.gradient.measure import gradient_curve
-from gradlab.runs.execute import run
 from gradlab.runs.knobs import with_options
 from gradlab.runs.lesson import Example, Floor, Knob, Lesson, Position, Sum, few_rows, middle_length
-from gradlab.runs.result import RunResult
+from gradlab.runs.positions import Prober, measured
 from gradlab.runs.spec import RunSpec
 from gradlab.tasks import Batch
 from gradlab.training.compiled import programs_for
-from gradlab.training.loop import Checkpoint, initial_params, train
+from gradlab.training.model import Model
 
 Tell = Callable[[str], None]
 
@@ -47,7 +46,7 @@ def measure_lesson(base: RunSpec, knob: Knob, lengths: Sequence[int], shards: in
         GradlabError: the cell fails.
     """
     family = _family(base)
-    prober = _Prober(base, bool(family))
+    prober = Prober(base, bool(family))
     positions = prober.grid(knob, lengths, tell)
     missing: dict[str, str] = {}
     alone = None
@@ -110,56 +109,6 @@ def _commands(base: RunSpec, knob: Knob, lengths: Sequence[int]) -> dict[str, st
     }
 
 
-class _Prober:
-    """Probes that share their compiled programs where a built-in cell is only started in another way."""
-
-    def __init__(self, base: RunSpec, shared: bool) -> None:
-        self.base, self.shared = base, shared
-        self.params = lru_cache(maxsize=None)(self._params)
-
-    def grid(self, knob: Knob, lengths: Sequence[int], tell: Tell) -> tuple[tuple[Position, ...], ...]:
-        """A position for each value and length; one length after the other, as each compiles anew."""
-        found: dict[tuple[int, int], Position] = {}
-        for at, length in enumerate(lengths):
-            for row, (value, cell) in enumerate(zip(knob.values, knob.cells, strict=True)):
-                tell(f"lesson: probe {len(found) + 1} of {len(knob.cells) * len(lengths)}, {cell}, T = {length}")
-                found[row, at] = self.probe(replace(self.base, cell=cell, length=length), value)
-        return tuple(tuple(found[row, at] for at in range(len(lengths))) for row in range(len(knob.cells)))
-
-    def probe(self, spec: RunSpec, value: str) -> Position:
-        """What `gradlab probe` measures of this spec."""
-        if not self.shared:
-            mark = measured(spec).checkpoints[0]
-        else:
-            with jax.enable_x64(spec.dtype == "float64"):
-                # How a built-in cell is started does not change its step, so the base cell's programs do for all.
-                events = train(self.base.model(), spec.plan(), self.params(spec.cell))
-                mark = next(event for event in events if isinstance(event, Checkpoint))
-        gates = {name: gate.mean for name, gate in mark.observation.gates.items()}
-        return Position(value, spec.length, spec.cell, spec.command(), mark.observation.curves["task"], gates)
-
-    def _params(self, cell: str) -> Params:
-        spec = replace(self.base, cell=cell)
-        with jax.enable_x64(spec.dtype == "float64"):
-            # Drawn without compiling, which would take longer than all probes of one length; of these schemes the
-            # bits are the same, because nothing is multiplied twice.
-            if "init=" in cell and "init=chrono" not in cell:
-                return initial_params(spec.model(), spec.plan())
-            return spec.model().init(jnp.uint32(spec.seed))
-
-
-def measured(spec: RunSpec, shards: int = 1) -> RunResult:
-    """A run that is not stored.
-
-    Raises:
-        GradlabError: it failed; the reason is in it.
-    """
-    result = run(spec, shards=shards)
-    if result.status == "failed":
-        raise GradlabError(f"cell `{spec.cell}` cannot be measured: {result.reason}", exit_code=1)
-    return result
-
-
 def _or_why(missing: dict[str, str], name: str, make: Callable[[], Any]) -> Any:
     """What `make` gives, or None with the reason kept: a cell of one's own need not fit every example."""
     try:
@@ -174,10 +123,12 @@ def _example(base: RunSpec) -> Example:
     length = max(SMALL_LENGTH, base.build_task().min_length)
     small: dict[str, Any] = {"length": length, "hidden": SMALL_HIDDEN, "measure_batch": 1, "dtype": "float64"}
     spec = replace(base, **small)
+    model = spec.model()
+    with jax.enable_x64(True):
+        _refuse_complex(model, spec.seed)
     result = measured(spec)
     assert result.outcome is not None
     curve, params = result.checkpoints[0].observation.curves["task"], result.outcome.params
-    model = spec.model()
     with jax.enable_x64(True):
         batch = _held_out(spec)
         try:
@@ -188,12 +139,31 @@ def _example(base: RunSpec) -> Example:
                 lambda outputs: model.read(params, outputs, batch),
                 model.task.task_curve(length),
             )
-        except (
-            TypeError,
-            ValueError,
-        ) as error:  # a state of one's own may be complex, or not differentiable forward
-            raise GradlabError(f"its Jacobians cannot be written out: {error}") from error
+        except (TypeError, ValueError) as error:
+            raise GradlabError(_unformed(error)) from error
     return Example(found, curve, SMALL_HIDDEN, spec.command())
+
+
+def _refuse_complex(model: Model, seed: int) -> None:
+    """The product is written out for real states alone."""
+    start = jax.eval_shape(lambda: model.cell.carry(model.init(seed)["cell"], 1))
+    names, _ = leaf_names(start)
+    leaves, _ = split(start)
+    found = [
+        name for name, leaf in zip(names, leaves, strict=True) if jnp.issubdtype(leaf.dtype, jnp.complexfloating)
+    ]
+    if found:
+        raise GradlabError(f"its state holds complex numbers ({', '.join(found)}), and this shows real matrices")
+
+
+def _unformed(error: Exception) -> str:
+    """Why Jacobians could not be formed, as the end of a sentence."""
+    if "custom_vjp" in str(error):
+        return (
+            "a part of its step has a backward pass of its own (jax.custom_vjp), and the matrices are formed by "
+            "differentiating forwards"
+        )
+    return f"its matrices could not be formed ({type(error).__name__}: {' '.join(str(error).split()).rstrip('.')})"
 
 
 def _sum(base: RunSpec) -> Sum:

@@ -108,7 +108,7 @@ class RunResult:
         if mark.step not in self._summaries:
             curves = {
                 name: {leaf: curve.summary(leaf).as_dict() for leaf in curve.leaves}
-                | {"non_finite": [str(finding) for finding in curve.non_finite]}
+                | {"non_finite": [str(finding) for finding in curve.non_finite], "notes": curve.all_notes()}
                 for name, curve in mark.observation.curves.items()
             }
             self._summaries[mark.step] = {"step": mark.step, "loss": mark.observation.loss, "curves": curves}
@@ -134,16 +134,12 @@ class RunResult:
 def key_checkpoints(checkpoints: list[Checkpoint]) -> dict[str, Checkpoint]:
     """The `initial`, the `worst` and the `final` checkpoint; empty where nothing was measured.
 
-    The worst is the one whose task curve gets furthest from its lag 1, or is not finite.
+    The worst is the one whose task curve gets furthest from its lag 1, or the first that is not finite.
     """
     if not checkpoints:
         return {}
-
-    def severity(mark: Checkpoint) -> float:
-        verdict = mark.observation.curves["task"].verdict()
-        return np.inf if verdict.word == "non-finite" else abs(verdict.decades)
-
-    return {"initial": checkpoints[0], "worst": max(checkpoints, key=severity), "final": checkpoints[-1]}
+    worst = max(checkpoints, key=lambda mark: mark.observation.curves["task"].verdict().severity)
+    return {"initial": checkpoints[0], "worst": worst, "final": checkpoints[-1]}
 
 
 def _diverged(outcome: Outcome | None) -> dict[str, Any] | None:

@@ -4,21 +4,32 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import PurePath
 from typing import Any, SupportsIndex
 
 from gradlab.cells import Cell
 from gradlab.errors import GradlabError, unknown
-from gradlab.runs.variants import cell_variant, optimizer_variant, parse_float, spell, task_variant
+from gradlab.runs.variants import (
+    Variant,
+    as_said,
+    cell_variant,
+    is_own,
+    optimizer_variant,
+    parse_float,
+    spell,
+    task_variant,
+)
 from gradlab.tasks import Task
+from gradlab.tasks.contract import check_length
 from gradlab.training.model import Model
 from gradlab.training.optimizers import Clip
 from gradlab.training.step import Plan
 
 STORE = 1
 """Version of the layout of a run directory."""
-NUMERICS = 2
+NUMERICS = 3
 """Raised when a change of code moves the numbers that an unchanged spec gives."""
 
 _CHOICES = {
@@ -32,6 +43,8 @@ _TRAINING = ("batch", "optimizer", "learning_rate", "clip", "stop", "measure")
 """Fields that say how to train, which a probe does not ask for."""
 _OF_PARAMS = ("hidden", "dtype", "seed")
 """Fields that a probe of trained weights takes from their run where they are not given."""
+DERIVED = ("cell_source", "task_source")
+"""Fields that follow from others: digests of the code of a cell and a task of one's own."""
 _LATER = {"omit": True}
 """Metadata of a field that was added later: at its default it is left out, so no existing run is renamed."""
 
@@ -83,6 +96,7 @@ class RunSpec:
     measure_batch: int = 64
     params: str | None = field(default=None, metadata=_LATER)
     cell_source: str | None = field(default=None, metadata=_LATER)
+    task_source: str | None = field(default=None, metadata=_LATER)
 
     def __post_init__(self) -> None:
         for name in _TEXTS:
@@ -98,10 +112,9 @@ class RunSpec:
         self._put(learning_rate=rate, clip=_clip_name(parse_clip(self.clip)))
         cell = cell_variant(self.cell)
         task = task_variant(self.task)
-        self._put(cell=cell.name, cell_source=cell.source, task=task.name)
+        self._put(cell=cell.name, cell_source=cell.source, task=task.name, task_source=task.source)
         self._put(optimizer=optimizer_variant(self.optimizer, rate).name)
-        if self.length < task.value.min_length:
-            raise GradlabError(f"length is {self.length}: {self.task} needs at least {task.value.min_length}")
+        check_length(task.value, self.length, self.task)
         if self.params is not None:
             _check_text("params", self.params)
         if self.params is not None and self.steps:
@@ -125,7 +138,7 @@ class RunSpec:
     def id(self) -> str:
         """`<task>-<cell>-T<length>-s<seed>-<hash8>`, made of [a-z0-9._=-] but for the T."""
         digest = hashlib.blake2b(json.dumps(self.config()).encode(), digest_size=4).hexdigest()
-        return f"{_safe(self.task)}-{_safe(self.cell)}-T{self.length}-s{self.seed}-{digest}"
+        return f"{part_of_name(self.task)}-{part_of_name(self.cell)}-T{self.length}-s{self.seed}-{digest}"
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -138,14 +151,23 @@ class RunSpec:
         Raises:
             GradlabError: the user's own source has changed since this spec was made, which names the run.
         """
-        cell = cell_variant(self.cell)
-        if cell.source != self.cell_source:
-            raise GradlabError(f"the source of {self.cell} changed while this run was waiting: run it again")
-        return cell.value
+        return _unchanged(cell_variant(self.cell), self.cell_source)
 
     def build_task(self) -> Task:
-        """The task."""
-        return task_variant(self.task).value
+        """The task.
+
+        Raises:
+            GradlabError: as `build_cell`.
+        """
+        return _unchanged(task_variant(self.task), self.task_source)
+
+    def has_changed_since(self, config: Mapping[str, Any]) -> str:
+        """The cell or task that this spec shares with a stored run but for an edit since; empty if none."""
+        for name, source in zip(("cell", "task"), DERIVED, strict=True):
+            if as_said(str(config[name])) == as_said(getattr(self, name)):
+                if config.get(source) != getattr(self, source):
+                    return str(getattr(self, name))
+        return ""
 
     def model(self) -> Model:
         """Cell, readout and task."""
@@ -169,7 +191,7 @@ class RunSpec:
 
     def command(self) -> str:
         """The command that runs this spec: what differs from the defaults, spelt out."""
-        values = {name: value for name, value in asdict(self).items() if name != "cell_source"}
+        values = {name: value for name, value in asdict(self).items() if name not in DERIVED}
         changed = {name for name, value in values.items() if value != getattr(RunSpec, name)}
         probe = self.steps == 0 and changed.isdisjoint(_TRAINING)
         if self.params is not None:
@@ -240,8 +262,25 @@ def _positive(name: str, value: Any) -> float:
     return number
 
 
-def _safe(variant: str) -> str:
-    """A variant as part of a file name; a user's cell goes by its own name, not by its path."""
+def _unchanged(variant: Variant, source: str | None) -> Any:
+    """The object of a variant, if its source is what it was when it named the run."""
+    if variant.source != source:
+        raise GradlabError(f"the source of {variant.name} changed while this run was waiting: run it again")
+    return variant.value
+
+
+def part_of_name(variant: str, *, origin: bool = True) -> str:
+    """A variant as part of a file name.
+
+    Args:
+        origin: of one's own, say the name of the file or module too.
+
+    Example:
+        >>> part_of_name("rnn:gain=0.5"), part_of_name("my.py:LSTM"), part_of_name("my.py:LSTM", origin=False)
+        ('rnn-gain=0.5', 'my.lstm', 'lstm')
+    """
     name, *rest = variant.split(":")
-    parts: Iterable[str] = rest if "." in name or "/" in name else [name, *rest]
-    return re.sub(r"[^a-z0-9._=-]+", "-", "-".join(parts).lower())[:80]
+    if is_own(name) and rest:
+        stem = PurePath(name).stem if name.endswith(".py") else name
+        name, rest = f"{stem}.{rest[0]}" if origin else rest[0], rest[1:]
+    return re.sub(r"[^a-z0-9._=-]+", "-", "-".join([name, *rest]).lower())[:80]

@@ -152,9 +152,17 @@ class Store:
         return self.begin(run_id, config)
 
     def reopen(self, run_id: str) -> None:
-        """Let the next attempt at a finished run replace it; until then it stays readable."""
+        """Let the next attempt at a finished run that ends well replace it; until then it stays readable."""
         with suppress(FileNotFoundError):  # there may be nothing to replace
-            (self.runs / run_id / REDO).touch()
+            (self.runs / run_id / REDO).write_text("")
+
+    def redone(self, run_id: str) -> tuple[str, str]:
+        """Status and order of the last attempt at a run that is to be done again, both empty where none ended."""
+        try:
+            status, _, order = (self.runs / run_id / REDO).read_text().partition(" ")
+        except OSError:
+            return "", ""
+        return status, order
 
     def peek(self, run_id: str) -> StoredRun | None:
         """The run of this id that has a name and a status, finished or not."""

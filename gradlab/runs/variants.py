@@ -4,22 +4,19 @@ A name is in a registry, or says where the user's own cell stands: `./mycell.py:
 `package.module:attribute`.
 """
 
-import hashlib
-import importlib
-import importlib.util
 import inspect
 import math
 import re
-import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from gradlab.cells import CELLS, Cell
 from gradlab.errors import GradlabError, unknown
+from gradlab.runs.sources import load, own_name, own_path
 from gradlab.tasks import TASKS, Task
+from gradlab.tasks.contract import check_task
 from gradlab.training.optimizers import OPTIMIZERS
 
 _BOOLS = {"true": True, "false": False}
@@ -78,7 +75,9 @@ def cell_variant(text: str) -> Variant:
 
 def task_variant(text: str) -> Variant:
     """A task with its canonical name."""
-    return _resolve(text, "task", TASKS)
+    variant = _resolve(text, "task", TASKS)
+    check_task(variant.value)
+    return variant
 
 
 @lru_cache(maxsize=64)
@@ -91,12 +90,12 @@ def _resolve(text: str, kind: str, registry: Mapping[str, Callable[..., Any]], *
     name, *rest = text.strip().split(":")
     if name in registry:
         return _build(kind, name, registry[name], rest, None, *given)
-    if kind == "optimizer" or not _is_own(name):
+    if kind == "optimizer" or not is_own(name):
         raise unknown(kind, name, registry)
     if not rest or "=" in rest[0]:
         raise GradlabError(f"{kind} `{text}` names a file or module: say what in it, as in `{name}:MyCell`")
-    path = f"{name}:{rest[0]}"
     factory, source = _load(kind, name, rest[0])
+    path = f"{own_name(name)}:{rest[0]}"
     if callable(factory) and (inspect.isclass(factory) or not hasattr(factory, "step")):
         return _build(kind, path, factory, rest[1:], source, *given)
     if rest[1:]:
@@ -104,25 +103,44 @@ def _resolve(text: str, kind: str, registry: Mapping[str, Callable[..., Any]], *
     return Variant(factory, path, source)
 
 
+def as_said(text: str) -> str:
+    """A variant as it was written, in one spelling, whatever the defaults of its options are.
+
+    Example:
+        >>> as_said(" lstm:gain=2.0:forget_bias=1e0"), as_said("./my.py:Cell:on=True")
+        ('lstm:forget_bias=1:gain=2', 'my.py:Cell:on=true')
+    """
+    name, *rest = text.strip().split(":")
+    head = [own_name(name), *rest[:1]] if is_own(name) else [name]
+    pairs = sorted(part.partition("=") for part in rest[len(head) - 1 :])
+    return ":".join([*head, *(f"{key}{equals}{_respelt(value)}" for key, equals, value in pairs)])
+
+
+def _respelt(text: str) -> str:
+    """A value in the spelling of its kind, as far as the text alone tells the kind."""
+    for kind in (int, float):
+        with suppress(ValueError, OverflowError):
+            value = kind(text)
+            return spell(value) if math.isfinite(value) else text
+    return text.lower() if text.lower() in _BOOLS else text
+
+
 def _is_from(module: Any, name: str, value: Any) -> bool:
     """Whether a module defines this itself and offers it."""
     return not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
 
 
-def _is_own(name: str) -> bool:
+def is_own(name: str) -> bool:
+    """Whether the first part of a variant names a file or module of the user's."""
     return name.endswith(".py") or "/" in name or "." in name
 
 
 def _load(kind: str, name: str, attribute: str) -> tuple[Any, str]:
-    """What stands under `attribute` in a file or module, and a digest of that source."""
+    """What stands under `attribute` in a file or module, and a digest of all its source."""
+    if name.endswith(".py") and not own_path(name).is_file():
+        raise GradlabError(f"{kind} file `{name}` does not exist: give a path to a Python file")
     try:
-        if name.endswith(".py"):
-            path = Path(name)
-            if not path.is_file():
-                raise GradlabError(f"{kind} file `{name}` does not exist: give a path to a Python file")
-            module = _module(path.resolve(), path.read_bytes())
-        else:
-            module = importlib.import_module(name)
+        module, source = load(name)
     except GradlabError:
         raise
     except ModuleNotFoundError as error:
@@ -134,21 +152,7 @@ def _load(kind: str, name: str, attribute: str) -> tuple[Any, str]:
     public = [found for found, value in vars(module).items() if _is_from(module, found, value)]
     if not hasattr(module, attribute):
         raise unknown(f"{kind} in {name}", attribute, public)
-    origin = getattr(module, "__file__", None)
-    source = Path(origin).read_bytes() if origin else b""
-    return getattr(module, attribute), hashlib.blake2b(source, digest_size=8).hexdigest()
-
-
-@lru_cache(maxsize=64)  # loaded again, its cells would be new objects, and everything compiled for them lost
-def _module(path: Path, source: bytes) -> ModuleType:
-    """The module of a user's file as it is now."""
-    name = "gradlab_own_" + hashlib.blake2b(str(path).encode(), digest_size=6).hexdigest()
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up while it is executed
-    spec.loader.exec_module(module)
-    return module
+    return getattr(module, attribute), source
 
 
 @lru_cache(maxsize=256)

@@ -16,6 +16,7 @@ from gradlab.errors import GradlabError
 from gradlab.runs.cache import use_cache
 from gradlab.runs.deadline import Deadline, OutOfTime
 from gradlab.runs.memory import keep_memory
+from gradlab.runs.sources import working_in
 from gradlab.runs.store import Store, StoredRun
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Order(NamedTuple):
         invocation: the command that asks; what stops it stops nothing else on a shared cluster.
         number: which try of the first run this is.
         gpus: those of this machine, of which each worker takes one.
+        folder: where the command that asks was typed, from which on the paths of own cells are read.
     """
 
     fields: tuple[dict[str, Any], ...]
@@ -54,6 +56,7 @@ class Order(NamedTuple):
     invocation: str
     number: int = 0
     gpus: tuple[str, ...] = ()
+    folder: str = ""
 
     @property
     def key(self) -> str:
@@ -96,13 +99,14 @@ def carry_out(order: Order) -> tuple[Report, ...]:
         worker.log_event(order.invocation, message)
 
     try:
-        specs = _specs_of(order)
-        if bitten(order):
-            return order.reports("failed", order.deadline.reason)
-        for run_id in order.run_ids:
-            tell({"id": run_id, "execution": _execution(specs)})
-        hears = [_Hearing(order, run_id, tell) for run_id in order.run_ids]
-        return perform(order, specs, hears, guard=_watchdog)
+        with working_in(order.folder):
+            specs = _specs_of(order)
+            if bitten(order):
+                return order.reports("failed", order.deadline.reason)
+            for run_id in order.run_ids:
+                tell({"id": run_id, "execution": _execution(specs)})
+            hears = [_Hearing(order, run_id, tell) for run_id in order.run_ids]
+            return perform(order, specs, hears, guard=_watchdog)
     except KeyboardInterrupt:
         return order.reports("interrupted")
     except GradlabError as error:
@@ -181,8 +185,9 @@ def bitten(order: Order) -> bool:
     """Whether a process ended itself over this very order, because its run hung."""
     if order.timeout is None:
         return False
-    stored = Store(order.root).peek(order.run_ids[0])
-    return stored is not None and stored.done.get("order") == order.key
+    store = Store(order.root)
+    stored = store.peek(order.run_ids[0])
+    return stored is not None and order.key in (stored.done.get("order"), store.redone(order.run_ids[0])[1])
 
 
 def halt(invocation: str, running: bool) -> None:

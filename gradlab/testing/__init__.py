@@ -34,6 +34,7 @@ def assert_curve(
     dtype: str = "float32",
     seeds: int = 8,
     bless: bool = False,
+    allow_zero: bool = False,
 ) -> None:
     """Fail unless the gradient curve of a cell is the one in a baseline, by `gradlab check`'s tolerances.
 
@@ -45,10 +46,11 @@ def assert_curve(
         steps: training steps before a second look; 0 for none. learning_rate: of Adam.
         dtype: float32 or float64. seeds: compared one by one.
         bless: write the baseline and pass.
+        allow_zero: let a gradient pass that is exactly zero at every lag.
 
     Raises:
-        AssertionError: the curve changed, cannot be compared, or had no baseline.
-        GradlabError: an argument is wrong.
+        AssertionError: the curve changed, cannot be compared, had no baseline, or is exactly zero at every lag.
+        GradlabError: an argument is wrong, or what was measured is not fit for a baseline.
 
     Example:
         >>> assert_curve("rnn", baseline="no/such/folder/rnn.txt", length=10)
@@ -58,9 +60,11 @@ def assert_curve(
     """
     __tracebackhide__ = True
     from gradlab.errors import GradlabError
+    from gradlab.gradient.summary import CUT
     from gradlab.judge.baseline import paths_of
     from gradlab.judge.bless import bless as bless_scenarios
     from gradlab.judge.check import check
+    from gradlab.judge.measure import zero_parts
     from gradlab.runs.cache import use_cache
     from gradlab.runs.spec import RunSpec
 
@@ -69,35 +73,38 @@ def assert_curve(
         raise GradlabError(f"baseline is `{baseline}`: give the path of a JSON file")
     fields = {"task": task, "length": length, "hidden": hidden, "batch": batch, "measure_batch": batch}
     fields |= {"steps": steps, "learning_rate": learning_rate, "dtype": dtype, "stop": "never"}
-    scenario = _scenario(cell, path.stem, RunSpec.from_dict(fields), seeds)
+    scenario = _scenario(cell, path.stem, RunSpec.from_dict(fields), fields, seeds)
     use_cache(clean=False)
     if bless or not paths_of(path.parent, path.stem)[0].exists():
-        bless_scenarios([scenario], path.parent, "blessed by a test")
+        bless_scenarios([scenario], path.parent, "blessed by a test", allow_zero=allow_zero)
         if not bless:
             raise AssertionError(f"no baseline yet: {path} was written now; look at it, commit it and run again")
         return
     (judged,) = check("test", [scenario], path.parent).judged
     if judged.worst.status != "unchanged":
         raise AssertionError(_failure(judged, path))
+    cut = [] if judged.now is None or allow_zero else zero_parts(judged.now)
+    if cut:
+        raise AssertionError(f"{path.stem} is {CUT} ({', '.join(cut)}); allow_zero=True lets it pass")
 
 
-def _scenario(cell: Any, name: str, spec: Any, seeds: int) -> "Scenario":
-    """The scenario of a cell that is an object or a variant."""
+def _scenario(cell: Any, name: str, spec: Any, said: dict[str, Any], seeds: int) -> "Scenario":
+    """The scenario of a cell that is an object or a variant; `said`: the other fields as they were given."""
     from gradlab.judge.suite import scenario_of
 
     if isinstance(cell, str):
-        return replace(scenario_of(replace(spec, cell=cell), paired=seeds), name=name)
+        asked = scenario_of(replace(spec, cell=cell), seeds, said=said | {"cell": cell}, name=name)
+        return replace(asked, former="")
     from gradlab.errors import GradlabError
     from gradlab.training.model import Model
 
     missing = [part for part in ("init", "carry", "step") if not callable(getattr(cell, part, None))]
     if missing:
         raise GradlabError(f"cell {cell!r} has no {', '.join(missing)}: a cell needs init, carry and step")
-    scenario = scenario_of(spec, paired=seeds)
+    scenario = replace(scenario_of(spec, seeds, said=said, name=name), former="")
     label = getattr(cell, "__name__", type(cell).__qualname__)
     return replace(
         scenario,
-        name=name,
         config=dict(scenario.config) | {"cell": label},
         build=lambda: (Model(cell, spec.build_task(), spec.hidden), spec.plan()),
     )
@@ -122,7 +129,7 @@ def _table(judged: "Judged") -> Sequence[str]:
     import numpy as np
 
     from gradlab.judge.compare import tolerance
-    from gradlab.judge.measure import difference
+    from gradlab.judge.statistics import difference
 
     worst, old, now = judged.worst, judged.baseline, judged.now
     if worst.lag is None or old is None or now is None or worst.part not in now.parts or worst.lag not in now.lags:

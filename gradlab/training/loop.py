@@ -6,6 +6,8 @@ at any time; it does no I/O.
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -15,9 +17,10 @@ from jax import Array
 
 from gradlab.cells import Params
 from gradlab.training.compiled import programs_for
+from gradlab.training.measuring import check_assumptions
 from gradlab.training.model import Model
 from gradlab.training.observe import Observation, Observer
-from gradlab.training.programs import Program, compile_together, wait_for
+from gradlab.training.programs import compile_together, wait_for
 from gradlab.training.spread import placed, splits
 from gradlab.training.step import BAD, TEST_EVERY, Plan, Row, State, start_state
 
@@ -128,7 +131,7 @@ def train_together(
     Raises:
         ValueError: the plans differ in more than that.
     """
-    if len({id(programs_for(model, plan)) for plan in plans}) > 1 or len({(p.steps, p.stop) for p in plans}) > 1:
+    if len({replace(plan, seed=0, learning_rate=1.0) for plan in plans}) > 1:
         raise ValueError("plans that are trained together differ in seed and learning rate alone")
     chunk = programs_for(model, plans[0]).chunks
     starts = [initial_params(model, plan) if own is None else own for plan, own in zip(plans, params, strict=True)]
@@ -175,7 +178,7 @@ class _Trainer:
         seed = jnp.uint32(plan.seed)
         programs = self.programs
         held_out = placed(programs.draw(seed), model.task, plan)
-        self.observer = Observer(held_out, programs.curves, programs.gates, programs.direct)
+        self.observer = Observer(held_out, programs.curves, programs.gates, programs.direct, programs.leaves)
         self.compile_seconds = 0.0
         self.measure_seconds = 0.0
         self.train_seconds = 0.0
@@ -186,6 +189,7 @@ class _Trainer:
         plan = self.plan
         state = start_state(plan, params)
         marks = sorted({0, plan.steps}) if plan.measure == "ends" else checkpoints(plan.steps)
+        check_assumptions(self.model, state.params, self.observer.batch)
         self.warm_up(state)
         yield self.look(state)
         looked = 0
@@ -216,13 +220,11 @@ class _Trainer:
         size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         flops = 6 * self.model.task.steps(self.plan.length) * self.plan.batch * size
         self.chunk_steps = max(1, min(TEST_EVERY, int(CHUNK_FLOPS / flops)))
-        calls: list[tuple[Program, tuple[Any, ...]]] = [
-            (program, (self.observed(state), self.observer.batch)) for program in self.observer.programs
-        ]
+        calls = self.observer.compilations(self.observed(state))
         if self.plan.steps:
-            calls.append((self.programs.test, _local((state.params, state.seed))))
+            calls.append(partial(self.programs.test.compiled, *_local((state.params, state.seed))))
         if self.plan.steps and self.alone:
-            calls.append((self.programs.chunk, (state, state.step)))
+            calls.append(partial(self.programs.chunk.compiled, state, state.step))
         self.compile_seconds = compile_together(*calls)
 
     def start_clock(self) -> None:
@@ -235,7 +237,7 @@ class _Trainer:
         """Measure the weights of a state."""
         started, compiled = time.perf_counter(), self.observer.compile_seconds
         observation = self.observer.observe(self.observed(state))
-        late = self.observer.compile_seconds - compiled  # the float64 programs, where float32 reads 0
+        late = self.observer.compile_seconds - compiled  # what few runs need: pulling back by magnitude
         self.compile_seconds += late
         self.measure_seconds += time.perf_counter() - started - late
         return Checkpoint(int(state.step), observation)

@@ -10,11 +10,24 @@ from jax import Array
 from gradlab.cells import Cell, Params
 from gradlab.cells.initializers import glorot
 from gradlab.errors import GradlabError
+from gradlab.gradient.assumptions import losses_meet, refuse
+from gradlab.gradient.shapes import (
+    drifting_leaves,
+    leaves_without_batch,
+    output_shape,
+    shapes_of,
+    step_of,
+    stepped,
+)
 from gradlab.tasks import Batch, Task
+from gradlab.tasks.contract import check_batch, check_length, name_of
 from gradlab.training.keys import stream
 from gradlab.training.taps import Slots
 from gradlab.training.unroll import unroll
 from gradlab.training.weights import as_arrays
+
+_EXAMPLES = 5
+"""Examples of which shapes are asked."""
 
 
 @dataclass(frozen=True)
@@ -48,59 +61,82 @@ class Model:
         return self.read(params, outputs, batch)
 
     def read(self, params: Params, outputs: Array, batch: Batch) -> Array:
-        """The loss (B,) from the outputs (T, B, Y) of the cell, or from the last of them.
-
-        Raises:
-            GradlabError: the task does not give one real loss for each example.
-        """
+        """The loss (B,) from the outputs (T, B, Y) of the cell, or from the last of them."""
         if self.task.readout == "last":
             outputs = outputs[-1:]
         readout = params["readout"]
-        losses = self.task.loss(outputs @ readout["w"] + readout["b"], batch)
-        if losses.shape != outputs.shape[1:2] or not jnp.issubdtype(losses.dtype, jnp.floating):
+        return self.task.loss(outputs @ readout["w"] + readout["b"], batch)
+
+    def check(self, length: int, examples: int) -> None:
+        """Refuse a cell or a task that cannot be trained and measured on sequences of a length.
+
+        Args:
+            examples: on which a task of one's own is tried, at least 2.
+
+        Raises:
+            GradlabError: what is wrong of the task's numbers, batch or losses, or of the cell's state or output.
+        """
+        check_length(self.task, length)
+        check_batch(self.task, length)
+        params = jax.eval_shape(self.init, 0)
+        self._check_state(params, length)
+        losses = [self._losses_of(params, size, length) for size in (_EXAMPLES, _EXAMPLES + 1)]
+        if [given.shape for given in losses] != [(_EXAMPLES,), (_EXAMPLES + 1,)]:
             raise GradlabError(
-                f"{type(self.task).__name__}.loss returns {losses.dtype} {losses.shape}: "
-                f"give one real loss for each example, {outputs.shape[1:2]}"
+                f"{name_of(self.task)}.loss has shape {losses[0].shape} for {_EXAMPLES} examples: give one loss "
+                f"for each example, shape ({_EXAMPLES},), and no mean over them"
             )
-        return losses
+        if not jnp.issubdtype(losses[0].dtype, jnp.floating):
+            raise GradlabError(f"{name_of(self.task)}.loss is of {losses[0].dtype}: give losses of floats")
+        if type(self.task).__module__.startswith("gradlab.tasks."):
+            return  # tests ask these once and for all
+        if reason := self._losses_meet(length, examples):
+            raise GradlabError(f"{name_of(self.task)}.loss: {reason}")
+
+    def _check_state(self, params: Params, length: int) -> None:
+        """Look at the cell's first step on inputs of the dtype that the task gives."""
+        carry, x_t = shapes_of(self.cell, params["cell"], _EXAMPLES), self._input_shape(_EXAMPLES, length)
+        refuse(*leaves_without_batch(self.cell, params["cell"], _EXAMPLES).values())
+        refuse(*drifting_leaves(self.cell, params["cell"], carry, x_t).values())
+        output_shape(self.cell, params["cell"], carry, x_t)
+
+    def _input_shape(self, examples: int, length: int) -> Any:
+        """The input of one timestep; of whole numbers where the task gives such."""
+        inputs = self._batch_shape(examples, length).inputs
+        return jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)
+
+    def _batch_shape(self, examples: int, length: int) -> Any:
+        return jax.eval_shape(lambda key: self.task.sample(key, examples, length), jax.random.key(0))
+
+    def _losses_of(self, params: Params, examples: int, length: int) -> Any:
+        """The shape and dtype of the losses."""
+        kept = 1 if self.task.readout == "last" else self.task.steps(length)
+        width, dtype = params["readout"]["w"].shape[0], jnp.result_type(float)
+        outputs = jax.ShapeDtypeStruct((kept, examples, width), dtype)
+        found = jax.eval_shape(self.read, params, outputs, self._batch_shape(examples, length))
+        return found if hasattr(found, "shape") else jax.ShapeDtypeStruct((), dtype)
+
+    def _losses_meet(self, length: int, examples: int) -> str | None:
+        """Whether the task's loss of one example reads others, on random answers to examples that it draws."""
+        kept = 1 if self.task.readout == "last" else self.task.steps(length)
+        outputs = jax.random.normal(stream(0, "answers"), (kept, examples, self.task.output_size))
+        # The examples that a run of seed 0 measures: a check draws no others, so that streams stay what they are.
+        key = stream(0, "measure")
+        return losses_meet(lambda y: self.task.loss(y, self.task.sample(key, examples, length)), outputs)
 
     def _output_width(self, cell: Params) -> int:
-        """Y, the size of one output of the cell; what a cell of one's own may get wrong in `step` is said here."""
-
-        def first(params: Params) -> tuple[Any, Any]:
-            carry = self.cell.carry(params, 1)
-            return carry, self.cell.step(params, carry, jnp.zeros((1, self.task.input_size)))
-
-        carry, found = jax.eval_shape(first, cell)
-        step = f"{type(self.cell).__name__}.step"
-        if not isinstance(found, tuple) or len(found) != 2:
-            raise GradlabError(f"{step} returns {_shapes(found)}: return the next state and the output")
-        state, output = found
-        if _shapes(state) != _shapes(carry):
+        """Y, the size of one output of the cell."""
+        carry, x_t = shapes_of(self.cell, cell, 1), self._input_shape(1, self.task.min_length)
+        shape = output_shape(self.cell, cell, carry, x_t)
+        if jnp.issubdtype(stepped(self.cell, cell, carry, x_t)[1].dtype, jnp.complexfloating):
             raise GradlabError(
-                f"{step} takes the state {_shapes(carry)} and returns {_shapes(state)}, with a batch of 1: "
-                "the next state must look like the one that `carry` makes"
+                f"{step_of(self.cell)} returns a complex output: return its real part, or both parts side by side"
             )
-        for (path, before), after in zip(
-            jax.tree_util.tree_leaves_with_path(carry), jax.tree.leaves(state), strict=True
-        ):
-            if before.dtype != after.dtype:
-                name = jax.tree_util.keystr(path, simple=True, separator=".") or "s"
-                raise GradlabError(
-                    f"leaf `{name}` of the state comes into {step} as {before.dtype} and leaves it as "
-                    f"{after.dtype}: keep one dtype, that of the parameters and inputs"
-                )
-        if len(getattr(output, "shape", ())) != 2:
+        if len(shape) != 2:
+            hint = "; y.reshape(len(y), -1) makes it so" if len(shape) > 2 else ""
             raise GradlabError(
-                f"{step} returns the output {_shapes(output)}, with a batch of 1: it must be (batch, size)"
+                f"{step_of(self.cell)} returns the output {shape}, with a batch of 1: it must be (batch, size)"
+                f"{hint}"
             )
-        if jnp.issubdtype(output.dtype, jnp.complexfloating):
-            raise GradlabError(
-                f"{step} returns a complex output: return its real part, or both parts side by side, as floats"
-            )
-        width: int = output.shape[-1]
-        return width
-
-
-def _shapes(tree: Any) -> str:
-    return str(jax.tree.map(lambda leaf: leaf.shape, tree))
+        refuse(*drifting_leaves(self.cell, cell, carry, x_t).values())
+        return shape[1]

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +12,13 @@ from jax import Array, lax
 
 from gradlab.cells import Carry, GatedCell, Params
 from gradlab.cells.base import pre_activation
-from gradlab.gradient.adjoint import Adjoint, adjoint
+from gradlab.gradient.convert import to_curve
 from gradlab.gradient.curve import GradientCurve
-from gradlab.gradient.measure import measured, to_curve
+from gradlab.gradient.passes import SAMPLE, Passes, Sample, measured, widened
 from gradlab.tasks import Batch
+from gradlab.training.measuring import curves_passes, direct_passes, memory_leaves
 from gradlab.training.model import Model
-from gradlab.training.programs import Program
+from gradlab.training.programs import Program, in_float64
 from gradlab.training.unroll import takes_fast_path
 
 SATURATION_MARGIN = 0.01
@@ -41,72 +43,62 @@ class Observation(NamedTuple):
 
 @dataclass(frozen=True)
 class Observer:
-    """Measures parameters on one fixed batch, with the programs of this file, compiled."""
+    """Measures parameters on one fixed batch, with the programs of this file, compiled.
+
+    Attributes:
+        leaves: of the state, those that count as memory.
+    """
 
     batch: Batch
-    curves: Program
+    curves: Passes[Program]
     gates: Program
-    direct: Program | None = None
+    direct: Passes[Program] | None
+    leaves: tuple[str, ...]
 
     @classmethod
     def of(cls, model: Model, length: int, batch: Batch) -> "Observer":
         """An observer of a model on `batch`, whose sequences have the task's `length`."""
-        direct = direct_program(model)
-        programs = Program(curves_program(model, length)), Program(gates_program(model))
-        return cls(batch, *programs, None if direct is None else Program(direct))
+        return cls(
+            batch,
+            curves_passes(model, length),
+            Program(gates_program(model)),
+            None if model.task.readout == "last" else direct_passes(model),
+            memory_leaves(model),
+        )
 
     def observe(self, params: Params) -> Observation:
         """Measure these parameters."""
-        curves = measured(self.curves, params, self.batch)
+        curves = measured(self.curves, params, self.batch, leaves=self.leaves)
         if self.direct is not None:
             # One step of the chain cannot underflow, so a zero is a zero: an output that the loss does not read.
-            curves["direct"] = to_curve(self.direct(params, self.batch))
+            curves["direct"] = to_curve(self.direct(params, self.batch)["direct"], self.leaves)
         gates = {name: Gate(*map(float, stats)) for name, stats in self.gates(params, self.batch).items()}
         return Observation(curves, float(np.mean(curves["task"].losses)), gates)
 
+    def compilations(self, params: Params) -> list[Callable[[], Any]]:
+        """What compiles everything that `observe` is sure to call, one program each."""
+        given = (params, self.batch)
+        first = [self.curves.one_group, self.gates, *(() if self.direct is None else (self.direct.one_group,))]
+        native = [partial(program.compiled, *given) for program in first]
+        return [*native, in_float64(lambda: self.curves.reverse.compiled(*self.sample_of(params)))]
+
+    def sample_of(self, params: Params) -> Any:
+        """What the float64 pass over some examples will be given, with zeros for gradients."""
+        count = min(SAMPLE, self.batch.inputs.shape[1])
+        results = jax.eval_shape(self.curves.one_group.function, params, self.batch)
+        g = {name: jnp.zeros((*found.g.shape[:-1], count)) for name, found in results.items()}
+        return jax.tree.map(widened, self.curves.part(Sample(np.arange(count), g), params, self.batch))
+
     @property
-    def programs(self) -> tuple[Program, ...]:
-        """What `observe` calls, each with the parameters and the batch."""
-        return (self.curves, self.gates) if self.direct is None else (self.curves, self.gates, self.direct)
+    def programs(self) -> list[Program]:
+        """Everything that `observe` may call."""
+        each = (self.curves,) if self.direct is None else (self.curves, self.direct)
+        return [self.gates, *(program for passes in each for program in passes.programs)]
 
     @property
     def compile_seconds(self) -> float:
         """Time spent compiling so far."""
         return sum(program.compile_seconds for program in self.programs)
-
-
-def curves_program(model: Model, length: int) -> Callable[[Params, Batch], dict[str, Adjoint]]:
-    """(params, batch) -> the adjoint of the `task` curve, and of the `total` one where it differs."""
-    at = model.task.task_curve(length)
-
-    def program(params: Params, batch: Batch) -> dict[str, Adjoint]:
-        def curve(at: int | None) -> Adjoint:
-            def loss(outputs: Array) -> Array:
-                return model.read(params, outputs, batch)
-
-            last = model.task.readout == "last"
-            return adjoint(model.cell, params["cell"], batch.inputs, loss, at=at, last=last)
-
-        return {"task": curve(at)} | ({} if at is None else {"total": curve(None)})
-
-    return program
-
-
-def direct_program(model: Model) -> Callable[[Params, Batch], Adjoint] | None:
-    """(params, batch) -> the first term of the adjoint alone; None where the loss reads the last output alone.
-
-    There it is the total at lag 1 and zero beyond.
-    """
-    if model.task.readout == "last":
-        return None
-
-    def program(params: Params, batch: Batch) -> Adjoint:
-        def loss(outputs: Array) -> Array:
-            return model.read(params, outputs, batch)
-
-        return adjoint(model.cell, params["cell"], batch.inputs, loss, kind="direct")
-
-    return program
 
 
 def gates_program(model: Model) -> Callable[[Params, Batch], dict[str, Array]]:

@@ -119,7 +119,7 @@ class Clip:
 
 
 def _unit(peak: Array) -> Array:
-    """What gradients of this largest entry are divided by: that, or as much as has a reciprocal: XLA takes it."""
+    """What gradients of this largest entry are divided by: that, or as much as has a normal reciprocal."""
     return jnp.where(peak > 0, jnp.minimum(peak, 1 / jnp.finfo(peak.dtype).tiny), 1.0)
 
 

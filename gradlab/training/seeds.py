@@ -4,7 +4,7 @@ The keys of every seed are threefry keys (`keys.py`), whose bits are fixed by th
 layout in which they are counted: neither follows a default of jax that may change.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import jax
@@ -14,13 +14,15 @@ from jax import Array, lax
 
 from gradlab.cells import Params
 from gradlab.gradient.adjoint import Adjoint
+from gradlab.gradient.convert import to_curve
 from gradlab.gradient.curve import GradientCurve
-from gradlab.gradient.measure import measured, to_curve
+from gradlab.gradient.passes import measured
+from gradlab.gradient.pullback import BY_MAGNITUDE, ONE_GROUP, Method
 from gradlab.tasks import Batch
 from gradlab.training.compiled import Programs, programs_for
 from gradlab.training.keys import stream
+from gradlab.training.measuring import check_assumptions, curves_program, memory_leaves
 from gradlab.training.model import Model
-from gradlab.training.observe import curves_program
 from gradlab.training.programs import wait_for
 from gradlab.training.step import TEST_EVERY, Plan, start_state
 from gradlab.training.twins import Twin
@@ -61,18 +63,19 @@ def see(model: Model, plan: Plan, seeds: Iterable[int], twin: Twin | None = None
         model = Model(model.cell, twin.task(model.task), model.hidden)
     with jax.threefry_partitionable(True):
         programs = programs_for(model, plan)
-        return [_see_one(programs, plan, jnp.uint32(seed), twin) for seed in seeds]
+        return [_see_one(model, programs, plan, jnp.uint32(seed), twin) for seed in seeds]
 
 
-def _see_one(programs: Programs, plan: Plan, seed: Array, twin: Twin | None) -> Seen:
+def _see_one(model: Model, programs: Programs, plan: Plan, seed: Array, twin: Twin | None) -> Seen:
     params, batch = programs.init(seed), programs.draw(seed)
     if twin is not None:
         params = twin.params(params)
 
     def look(params: Params) -> Look:
-        curve = measured(programs.curves, params, batch)["task"]
+        curve = measured(programs.curves, params, batch, leaves=programs.leaves)["task"]
         return Look(curve, float(np.mean(curve.losses)))
 
+    check_assumptions(model, params, batch)
     initial = look(params)
     if not plan.steps:
         return Seen(params, batch, initial, None)
@@ -85,14 +88,21 @@ def _see_one(programs: Programs, plan: Plan, seed: Array, twin: Twin | None) -> 
 
 def see_population(model: Model, plan: Plan, count: int) -> list[GradientCurve]:
     """The task curves of seeds 0..count-1 at initialisation, by one program."""
-    measure = curves_program(model, plan.length)
 
-    def one(seed: Array) -> Adjoint:
-        batch = model.task.sample(stream(seed, "measure"), plan.measure_batch, plan.length)
-        return measure(model.init(seed), batch)["task"]
+    def program(method: Method) -> Callable[[Array], Adjoint]:
+        measure = curves_program(model, plan.length, method)
+
+        def one(seed: Array) -> Adjoint:
+            batch = model.task.sample(stream(seed, "measure"), plan.measure_batch, plan.length)
+            return measure(model.init(seed), batch)["task"]
+
+        return jax.jit(lambda seeds: lax.map(one, seeds, batch_size=min(AT_ONCE, count)))
 
     with jax.threefry_partitionable(True):
         seeds = jnp.arange(count, dtype=jnp.uint32)
-        program = jax.jit(lambda seeds: lax.map(one, seeds, batch_size=min(AT_ONCE, count)))
-        results = jax.tree.map(np.asarray, wait_for(program(seeds)))
-    return [to_curve(jax.tree.map(lambda leaf, row=row: leaf[row], results)) for row in range(count)]
+        found = wait_for(program(ONE_GROUP)(seeds))
+        if bool(jnp.any(found.lossy)):
+            found = wait_for(program(BY_MAGNITUDE)(seeds))
+        results = jax.tree.map(np.asarray, found)
+    leaves = memory_leaves(model)
+    return [to_curve(jax.tree.map(lambda leaf, row=row: leaf[row], results), leaves) for row in range(count)]

@@ -10,6 +10,7 @@ Where the saved activations of all timesteps would pass a memory budget, segment
 (`gradient/segments.py`). Any other cell goes through a plain scan.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -270,7 +271,9 @@ def _segment_backward(
         more = _weight_gradients(cell, params, xs, h_tm1, d_z, d_r)
         return (d_s, jax.tree.map(jnp.add, d_params, more)), (d_z @ params["w_x"].T, seen)
 
-    length = max(1, STRETCH_BYTES // (pre_shape.size * pre_shape.dtype.itemsize))
+    # A GPU's time goes into launches, so there all weight gradients are one product at the end.
+    most = STRETCH_BYTES if jax.default_backend() == "cpu" else sys.maxsize
+    length = max(1, most // (pre_shape.size * pre_shape.dtype.itemsize))
     head, stretches = cut((inputs, residuals, d_outputs), min(length, len(inputs)))
     carried = (d_final, jax.tree.map(jnp.zeros_like, params))
     carried, rest = lax.scan(stretch, carried, stretches, reverse=True)

@@ -61,8 +61,9 @@
       for (const [role, values] of Object.entries(curves)) {
         if (want.when && role !== want.when) continue;
         const place = settings.indexOf(run.setting), roles = ["initial", "worst", "final"];
-        const base = values[0] ?? 0;
+        const base = values[0] ?? 0, odd = ((run.odd || {})[want.leaf] || {})[role] || {};
         found.push({
+          noise: new Set(odd.noise || []), odd: odd.said || "",
           run, role, values: values.map((value) => (value === null ? null : (value - base) / 100)),
           level: values.map((value) => (value === null ? null : value / 100)), base: base / 100,
           band: want.leaf === "state" && run.band ? run.band[role].map((edge) => edge.map((value) => (value === null ? null : (value - base) / 100))) : null,
@@ -80,14 +81,17 @@
     if (!lines.includes(chosen)) chosen = lines.find((line) => chosen && line.run === chosen.run && line.role === chosen.role) || null;
     const byTime = control("axis").value === "timestep";
     const steps = Math.max(1, ...lines.map((line) => line.run.timesteps));
-    const values = lines.flatMap((line) => line.values.filter((value) => value !== null));
-    let low = Math.min(-1, ...values), high = Math.max(0.2, ...values);
+    const among = (noisy) => lines.flatMap((line) => line.values.filter((value, i) => value !== null && line.noise.has(i) === noisy));
+    let low = Math.min(-1, ...among(false)), high = Math.max(0.2, ...among(false));
+    /* What rounding makes of a value may lie anywhere: it gets some room, and must not flatten what is a value. */
+    const beside = among(true), more = among(false).length ? Math.max(30, high - low) : Infinity;
+    [low, high] = [Math.max(low - more, Math.min(low, ...beside)), Math.min(high + more, Math.max(high, ...beside))];
     const room = 0.05 * (high - low); low -= room; high += room;
     /* Lag k is the state after timestep T - k. */
     const first = byTime ? 0 : 1, last = byTime ? steps - 1 : steps;
     const x = (lag) => LEFT + ((byTime ? steps - lag : lag) - first) / Math.max(1, last - first) * (WIDE - LEFT - RIGHT);
     const y = (value) => TOP + (high - value) / (high - low) * (HIGH - TOP - BOTTOM);
-    scale = { x, y, steps, byTime };
+    scale = { x, y, steps, byTime, low, high };
     const parts = [];
     for (const tick of ticks(low, high, 6)) {
       parts.push(make("line", { x1: LEFT, x2: WIDE - RIGHT, y1: y(tick), y2: y(tick), stroke: "var(--grid)" }));
@@ -104,6 +108,10 @@
     parts.push(make("text", { x: 14, y: (TOP + HIGH - BOTTOM) / 2, "text-anchor": "middle", transform: `rotate(-90 14 ${(TOP + HIGH - BOTTOM) / 2})` }, "decades from lag 1"));
     floors(parts, low, high, y);
     for (const line of lines) parts.push(...drawn(line, x, y));
+    if (lines.length && !among(false).length && !beside.length) {
+      const why = unique(lines.map((line) => line.odd)).filter(Boolean).join("; ");
+      parts.push(make("text", { x: (LEFT + WIDE - RIGHT) / 2, y: (TOP + HIGH - BOTTOM) / 2, "text-anchor": "middle" }, `Nothing to draw: ${why}`));
+    }
     parts.push(make("g", { "data-cross": "" }));
     chart.replaceChildren(...parts);
     describe();
@@ -134,17 +142,21 @@
     const parts = [], lags = line.run.lags;
     const few = lines.length <= 9;
     if (line.band && few) {
-      const edge = (values, order) => order.filter((i) => values[i] !== null && line.values[i] !== null).map((i) => `${x(lags[i]).toFixed(1)} ${y(values[i]).toFixed(1)}`);
+      const edge = (values, order) => order.filter((i) => values[i] !== null && line.values[i] !== null && !line.noise.has(i)).map((i) => `${x(lags[i]).toFixed(1)} ${y(values[i]).toFixed(1)}`);
       const all = [...lags.keys()], outline = [...edge(line.band[0], all), ...edge(line.band[1], all.slice().reverse())];
       parts.push(make("polygon", { points: outline.join(" "), fill: line.colour, "fill-opacity": 0.14 }));
     }
-    let path = "", pen = "M";
-    line.values.forEach((value, i) => {
-      if (value === null) { pen = "M"; return; }
-      path += `${pen}${x(lags[i]).toFixed(1)} ${y(value).toFixed(1)}`;
-      pen = "L";
-    });
-    parts.push(make("path", { d: path || "M0 0", fill: "none", stroke: line.colour, "stroke-width": few ? 2 : 1.3, "stroke-dasharray": line.dash }));
+    const path = (wanted) => {
+      let text = "", pen = "M";
+      line.values.forEach((value, i) => {
+        if (value === null || !wanted(i) || value < scale.low || value > scale.high) { pen = "M"; return; }
+        text += `${pen}${x(lags[i]).toFixed(1)} ${y(value).toFixed(1)}`;
+        pen = "L";
+      });
+      return text;
+    };
+    parts.push(make("path", { d: path((i) => !line.noise.has(i)) || "M0 0", fill: "none", stroke: line.colour, "stroke-width": few ? 2 : 1.3, "stroke-dasharray": line.dash }));
+    if (line.noise.size) parts.push(make("path", { d: path((i) => line.noise.has(i) || line.noise.has(i + 1)) || "M0 0", fill: "none", stroke: "var(--muted)", "stroke-width": 1.5, "stroke-dasharray": "1 2.5", "data-noise": "" }));
     for (const part of parts) part.dataset.line = lines.indexOf(line);
     return parts;
   }
@@ -157,7 +169,7 @@
       button.type = "button";
       const swatch = make("svg", { viewBox: "0 0 26 8", width: 26, height: 8, "aria-hidden": "true" });
       swatch.append(make("line", { x1: 1, x2: 25, y1: 4, y2: 4, stroke: line.colour, "stroke-width": 2.5, "stroke-dasharray": line.dash }));
-      button.append(swatch, ` ${line.run.setting}, seed ${line.run.seed}, ${line.role}`);
+      button.append(swatch, ` ${line.run.setting}, seed ${line.run.seed}, ${line.role}${line.odd ? ` (${line.odd})` : ""}`);
       button.setAttribute("aria-pressed", String(line === chosen));
       button.addEventListener("click", () => select(line === chosen ? null : line));
       return button;
@@ -184,7 +196,7 @@
     const lag = line.run.lags[index], value = line.values[index];
     const cross = chart.querySelector("[data-cross]");
     const where = scale.byTime ? `timestep ${grouped(scale.steps - lag)} (lag ${grouped(lag)})` : `lag ${grouped(lag)}`;
-    const said = value === null ? "zero or not finite" : `${minus(value, 2)} decades from lag 1 (log10 norm ${minus(line.level[index], 2)})`;
+    const said = value === null ? "zero or not finite" : `${minus(value, 2)} decades from lag 1 (log10 norm ${minus(line.level[index], 2)})${line.noise.has(index) ? ", rounding noise" : ""}`;
     readout.textContent = `${name(line)}: ${where}: ${said}`;
     cross.replaceChildren();
     if (value === null) return;
@@ -248,7 +260,7 @@
         const from = column ? (run.lags[column - 1] + run.lags[column]) / 2 : 0.5;
         const to = column + 1 < row.length ? (run.lags[column] + run.lags[column + 1]) / 2 : run.timesteps + 0.5;
         const cell = make("rect", { x: 90 + (from - 0.5) * wide, y: index * tall, width: (to - from) * wide + 0.3, height: tall, "shape-rendering": "crispEdges", fill: value === null ? "var(--rule)" : colour((value - low) / (high - low)) });
-        cell.dataset.said = `training step ${grouped(run.steps[index])}, lag ${grouped(run.lags[column])}: ${value === null ? "zero or not finite" : `${minus(value, 2)} decades from lag 1`}`;
+        cell.dataset.said = `training step ${grouped(run.steps[index])}, lag ${grouped(run.lags[column])}: ${value === null ? "zero, not finite or rounding noise" : `${minus(value, 2)} decades from lag 1`}`;
         parts.push(cell);
       });
     });
@@ -258,7 +270,8 @@
     }
     parts.push(make("text", { x: 90, y: bottom + 34 }, "training step by lag (timesteps before the loss)"));
     box.setAttribute("viewBox", `0 0 ${WIDE} ${bottom + 42}`);
-    const text = `${run.setting}, T = ${grouped(run.T)}, seed ${run.seed}: from ${minus(low, 1)} (dark) to ${minus(high, 1)} (bright) decades from lag 1`;
+    const where = `${run.setting}, T = ${grouped(run.T)}, seed ${run.seed}`;
+    const text = !values.length ? `${where}: every value is zero, not finite or rounding noise` : `${where}: from ${minus(low, 1)} (dark) to ${minus(high, 1)} (bright) decades from lag 1`;
     box.setAttribute("aria-label", text);
     box.replaceChildren(...parts);
     said.textContent = text;

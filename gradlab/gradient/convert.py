@@ -1,0 +1,96 @@
+"""From the scaled norms of an adjoint pass to a `GradientCurve`: logarithms, findings, and where lags begin."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jax import Array
+
+from gradlab.gradient.adjoint import Adjoint
+from gradlab.gradient.curve import Floats, GradientCurve
+from gradlab.gradient.pullback import ScaledNorm
+from gradlab.gradient.summary import Kind as FindingKind
+from gradlab.gradient.summary import NonFinite
+
+_LOG10_2 = np.log10(2.0)
+
+
+def to_curve(result: Adjoint, leaves: Sequence[str] | None = None) -> GradientCurve:
+    """A `GradientCurve` from the scaled norms of an adjoint pass, of all leaves or of those that count."""
+    found = {name: log10(norm) for name, norm in result.norms.items()}
+    dtype = min((norm.dtype for norm, _ in result.norms.values()), key=lambda dtype: dtype.itemsize)
+    findings = (*_forward_findings(result), *_backward_findings(found))
+    losses = np.asarray(result.loss, np.float64)
+    counted = {name: values for name, values in found.items() if leaves is None or name in leaves}
+    counted, lengths = _from_last_read(counted, np.asarray(result.last_read, np.int64))
+    return GradientCurve.of(
+        counted,
+        dtype=dtype.name,
+        lengths=lengths,
+        non_finite=findings,
+        losses=losses,
+    )
+
+
+def log10(norm: ScaledNorm) -> Floats:
+    """log10 (norm · 2^exponent) in float64."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log10(np.asarray(norm.norm, np.float64)) + np.asarray(norm.exponent) * _LOG10_2)
+
+
+def _from_last_read(
+    leaves: dict[str, np.ndarray], last_read: np.ndarray
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """Rows by lag from the end of each sequence as rows by lag from the last output that its loss reads.
+
+    The lags before are zero by construction. How many lags each example has is None where all have all.
+    """
+    timesteps = len(next(iter(leaves.values())))
+    if (last_read == timesteps).all():
+        return leaves, None
+    rows = np.arange(last_read.max())[:, None] + (timesteps - last_read)[None, :]
+    absent = rows >= timesteps
+    return {
+        name: np.where(absent, np.nan, np.take_along_axis(values, np.minimum(rows, timesteps - 1), axis=0))
+        for name, values in leaves.items()
+    }, last_read
+
+
+def _forward_findings(result: Adjoint) -> list[NonFinite]:
+    """For each quantity of the forward pass that is not finite, the smallest t where that is so.
+
+    What comes after the last output that an example's loss reads has no part in its curve.
+    """
+    timesteps = len(result.finite_outputs)
+    after = np.arange(1, timesteps + 1)[:, None] > np.asarray(result.last_read)[None, :]
+    findings: list[NonFinite] = []
+
+    def look(where: str, finite: Array, kind: FindingKind) -> None:
+        flags = np.asarray(finite) | after
+        if not flags.all():
+            findings.append(_first(where, flags, kind))
+
+    for name, finite in result.finite_states.items():
+        look(name, finite, "state")
+    look("output", result.finite_outputs, "output")
+    losses = np.isfinite(np.asarray(result.loss))
+    if not losses.all():
+        findings.append(NonFinite("loss", timesteps, int((~losses).sum()), "loss"))
+    return findings
+
+
+def _first(where: str, finite: np.ndarray, kind: FindingKind) -> NonFinite:
+    """The finding for flags (T, B) that are not all true."""
+    return NonFinite(where, int(np.argmin(finite.all(axis=1))) + 1, int((~finite).any(axis=0).sum()), kind)
+
+
+def _backward_findings(leaves: dict[str, np.ndarray]) -> list[NonFinite]:
+    """For each leaf, the largest t whose entering state has a gradient that is not finite."""
+    findings = []
+    for name, values in leaves.items():
+        bad = np.isnan(values) | np.isposinf(values)
+        if bad.any():
+            lag = int(np.argmax(bad.any(axis=1))) + 1
+            findings.append(
+                NonFinite(f"gradient {name}", len(values) - lag + 1, int(bad.any(axis=0).sum()), "gradient")
+            )
+    return findings

@@ -1,0 +1,230 @@
+"""What several seeds say together: the one place that averages over seeds. Knows no jax.
+
+A run whose curve is not finite has no number that means anything: it is left out of every mean and counted beside
+it. A gradient that is exactly zero has no finite span or slope, and is counted as what it is. Fewer than three
+finite seeds give a mean and no interval.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gradlab.gradient.summary import HalfLife, Summary, Word
+
+FEWEST = 3
+"""Finite seeds from which on a mean has an interval."""
+NOTHING = 0.05
+"""Decades that are written as 0.0."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds and its interval; the ends are nan for fewer than `FEWEST` finite seeds.
+
+    Attributes:
+        mean: over the finite values; nan where there is none.
+        low, high: the 95 % interval of the mean by Student's t.
+        count: how many seeds. zero: how many of them are -inf, a gradient that is exactly zero.
+        not_finite: how many are nan or inf. missing: how many have no such number.
+    """
+
+    mean: float
+    low: float
+    high: float
+    count: int
+    zero: int = 0
+    not_finite: int = 0
+    missing: int = 0
+
+    @property
+    def finite(self) -> int:
+        """How many seeds the mean is of."""
+        return self.count - self.zero - self.not_finite - self.missing
+
+    @property
+    def left_out(self) -> str:
+        """The seeds that the mean is not of: `1 of 5 zero, 2 of 5 not finite`."""
+        counts = ((self.zero, "zero"), (self.not_finite, "not finite"), (self.missing, "with none"))
+        return ", ".join(f"{number} of {self.count} {word}" for number, word in counts if number)
+
+    def __str__(self) -> str:
+        left_out = f" ({self.left_out})" if self.left_out and self.missing < self.count else ""
+        if not self.finite:
+            return f"none{left_out}"
+        if math.isnan(self.low):
+            return f"{self.mean:.3g}{left_out}"
+        return f"{self.mean:.3g} [{self.low:.3g}, {self.high:.3g}]{left_out}"
+
+
+def over_seeds(values: Iterable[float | None], confidence: float = 0.95) -> Interval:
+    """The mean of one number over seeds with its t interval.
+
+    Args:
+        values: one value for each seed, None where a seed has no such number; those that are not finite are
+            counted, and say so.
+        confidence: of the interval.
+
+    Example:
+        >>> str(over_seeds([1.0, 2.0, 3.0]))
+        '2 [-0.484, 4.48]'
+        >>> str(over_seeds([1.0, 2.0, -math.inf]))
+        '1.5 (1 of 3 zero)'
+
+    Source: Student (1908), "The probable error of a mean", https://doi.org/10.1093/biomet/6.1.1
+    """
+    given = list(values)
+    there = np.array([value for value in given if value is not None], float)
+    finite = there[np.isfinite(there)]
+    zero = int(np.isneginf(there).sum())
+    left_out = (len(given), zero, len(there) - len(finite) - zero, len(given) - len(there))
+    if len(finite) == 0:
+        return Interval(math.nan, math.nan, math.nan, *left_out)
+    mean = float(finite.mean())
+    if len(finite) < FEWEST:
+        return Interval(mean, math.nan, math.nan, *left_out)
+    from scipy import stats  # a second of import that most commands do not need
+
+    half = float(stats.t.ppf(0.5 + confidence / 2, len(finite) - 1) * finite.std(ddof=1) / math.sqrt(len(finite)))
+    return Interval(mean, mean - half, mean + half, *left_out)
+
+
+def verdict_over_seeds(words: Sequence[str]) -> str:
+    """`vanishing in 5 of 8`: the commonest verdicts and how many seeds gave them.
+
+    Example:
+        >>> verdict_over_seeds(["held", "vanishing", "vanishing"])
+        'vanishing in 2 of 3, held in 1 of 3'
+    """
+    counts = Counter(words).most_common()
+    if len(counts) == 1:
+        return counts[0][0] if len(words) == 1 else f"{counts[0][0]} in {len(words)} of {len(words)}"
+    return ", ".join(f"{word} in {count} of {len(words)}" for word, count in counts)
+
+
+def half_life(slope: Interval, longest: int) -> HalfLife:
+    """log10(2) / -slope over seeds, with the interval of the slope; open-ended where that includes 0.
+
+    Args:
+        slope: over seeds, decades per timestep. longest: T, the longest lag that was measured.
+
+    Example:
+        >>> str(half_life(over_seeds([-0.3, -0.3, -0.3]), 50))
+        '1'
+    """
+    ends = (slope.mean, slope.low, slope.high)
+    value, low, high = (math.inf if end >= 0 else math.log10(2) / -end for end in ends)  # nan stays nan
+    return HalfLife(value, low, high, longest)
+
+
+class Reach(NamedTuple):
+    """A mean of horizons, which is only a lower bound where some of them reach T.
+
+    Attributes:
+        mean: over the finite seeds. reached: in how many of them the horizon is T or more. longest: T.
+    """
+
+    mean: Interval
+    reached: int
+    longest: int
+
+    def __str__(self) -> str:
+        if self.reached == self.mean.count:
+            return f">= {self.longest}"
+        return f"{self.mean}; {self.reached} of {self.mean.count} reach T" if self.reached else str(self.mean)
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """One leaf of one curve at one checkpoint in several runs that differ in nothing but their seed.
+
+    Attributes:
+        summaries: of each seed, at least one.
+
+    Example:
+        >>> from gradlab.gradient import GradientCurve
+        >>> both = Seeds([GradientCurve.of({"h": [[0.0], [end]]}).summary() for end in (-5.0, 6.0)])
+        >>> str(both.span), both.verdict, both.disagree
+        ('0.5', 'vanishing in 1 of 2, exploding in 1 of 2', True)
+    """
+
+    summaries: Sequence[Summary]
+
+    @classmethod
+    def stored(cls, leaf: str, each: Iterable[Mapping[str, Any]]) -> "Seeds":
+        """From the stored numbers of each seed."""
+        return cls([Summary.from_dict(leaf, one) for one in each])
+
+    @property
+    def words(self) -> list[Word]:
+        """The verdict of each seed."""
+        return [one.verdict.word for one in self.summaries]
+
+    @property
+    def verdict(self) -> str:
+        """How many seeds gave which verdict."""
+        return verdict_over_seeds(self.words)
+
+    @property
+    def finite(self) -> list[Summary]:
+        """The seeds whose curve has numbers: it is finite, as exact zeros are, and no noise."""
+        return [one for one in self.summaries if one.verdict.word not in ("non-finite", "noise")]
+
+    def mean(self, number: Callable[[Summary], float]) -> Interval:
+        """The mean of a number over the seeds whose curve is finite; what is nan or noise there is no number."""
+
+        def of(one: Summary) -> float | None:
+            if one.verdict.word == "non-finite":
+                return math.inf
+            value = number(one)
+            return None if one.verdict.word == "noise" or math.isnan(value) else value
+
+        return over_seeds(map(of, self.summaries))
+
+    @property
+    def span(self) -> Interval:
+        """Decades from lag 1 to lag T."""
+        return self.mean(lambda one: one.span)
+
+    @property
+    def slope(self) -> Interval:
+        """Decades per timestep."""
+        return self.mean(lambda one: one.slope.value)
+
+    @property
+    def furthest(self) -> Interval:
+        """Decades that the curve gets from its lag 1, in the direction in which it gets furthest."""
+        return self.mean(lambda one: one.verdict.decades)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The smallest and the largest finite value of `furthest`; nan where there is none."""
+        decades = [one.verdict.decades for one in self.finite if math.isfinite(one.verdict.decades)]
+        return (min(decades), max(decades)) if decades else (math.nan, math.nan)
+
+    @property
+    def disagree(self) -> bool:
+        """Whether the gradient of one seed falls and that of another rises, so that a mean would hide both."""
+        low, high = self.range
+        return low <= -NOTHING and high >= NOTHING
+
+    @property
+    def bent(self) -> int:
+        """In how many of the finite seeds the curve is not exponential."""
+        return sum(math.isnan(one.half_life.value) for one in self.finite)
+
+    @property
+    def half_life(self) -> HalfLife | None:
+        """From the slope; None unless the curve of every finite seed is exponential."""
+        if self.bent or not self.finite:
+            return None
+        return half_life(self.slope, self.finite[0].lags)
+
+    def horizon(self, name: str = "horizon") -> Reach:
+        """The mean of `horizon` or `float32_horizon`."""
+        found = [getattr(one, name) for one in self.finite]
+        mean = self.mean(lambda one: float(getattr(one, name).lag))
+        return Reach(mean, sum(one.reached for one in found), self.summaries[0].lags)

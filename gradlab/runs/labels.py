@@ -1,0 +1,111 @@
+"""How settings are called: by the cell, and what tells one from the others. Knows no jax."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+BUILT_IN = ("rnn", "lstm", "gru")
+VERSIONS = ("numerics", "cell_source", "task_source")
+"""Fields that say by which code a run was made; two runs that differ in them are no two seeds of one setting."""
+_OF_ALL = ("hidden", "dtype")
+"""Fields that tell probes from trained runs too; others have no effect on a probe."""
+
+
+def cell_label(cell: str, parts: int = 1) -> str:
+    """How a cell variant is written in titles; one of the user's own with its file or module.
+
+    Args:
+        parts: how much of a path is given, from its end on.
+
+    Example:
+        >>> cell_label("lstm"), cell_label("rnn:gain=0.5"), cell_label("cells/my.py:LSTM:gain=2")
+        ('LSTM', 'RNN gain=0.5', 'my.py:LSTM gain=2')
+    """
+    name, *rest = cell.split(":")
+    if name in BUILT_IN or not rest:
+        return " ".join([name.upper() if name in BUILT_IN else name, *rest])
+    if name.endswith(".py"):
+        name = str(PurePosixPath(*PurePosixPath(name).parts[-parts:]))
+    return " ".join([f"{name}:{rest[0]}", *rest[1:]])
+
+
+def cell_labels(cells: Iterable[str]) -> dict[str, str]:
+    """A name for each of several variants, no two alike: of the paths of own cells as much as it takes.
+
+    Example:
+        >>> cell_labels(["a/my.py:Cell", "b/my.py:Cell", "my.py:Other"])
+        {'a/my.py:Cell': 'a/my.py:Cell', 'b/my.py:Cell': 'b/my.py:Cell', 'my.py:Other': 'my.py:Other'}
+    """
+    found = {cell: cell_label(cell) for cell in cells}
+    deepest = max((len(PurePosixPath(cell.split(":")[0]).parts) for cell in found), default=0)
+    for parts in range(2, deepest + 1):
+        count = Counter(found.values())
+        found = {cell: name if count[name] == 1 else cell_label(cell, parts) for cell, name in found.items()}
+    count = Counter(found.values())
+    return {cell: name if count[name] == 1 else cell for cell, name in found.items()}
+
+
+def varying(settings: Sequence[Mapping[str, Any]], *, without: Sequence[str] = ()) -> list[str]:
+    """The fields that are not the same in all settings.
+
+    Example:
+        >>> varying([{"cell": "rnn", "clip": "none"}, {"cell": "rnn", "clip": "norm:1"}])
+        ['clip']
+    """
+    names = dict.fromkeys(name for setting in settings for name in setting)
+    return [name for name in names if name not in without and len({str(each.get(name)) for each in settings}) > 1]
+
+
+def labels(settings: Sequence[Mapping[str, Any]], *, without: Sequence[str] = ()) -> list[str]:
+    """A short name for each setting of one task and length: its cell, and what tells it from others of that cell.
+
+    Args:
+        settings: what was asked but for the seed. without: fields that are told elsewhere.
+
+    Example:
+        >>> labels([{"cell": "rnn", "task": "adding", "steps": 9, "clip": clip} for clip in ("none", "norm:1")])
+        ['RNN, clip none', 'RNN, clip norm:1']
+    """
+    names = cell_labels(setting["cell"] for setting in settings)
+    known = ("task", "cell", "length", *without)
+    return [", ".join([names[each["cell"]], *_apart(each, settings, known)]) for each in settings]
+
+
+def said(name: str, value: Any) -> str:
+    """A field with its value, in words.
+
+    Example:
+        >>> said("steps", 100), said("learning_rate", 0.01), said("cell_source", "0123456789abcdef")
+        ('100 training steps', 'learning rate 0.01', 'source 01234567')
+    """
+    text = plain(value)
+    if name == "params":
+        return "initial weights" if text == "none" else f"weights of {text}"
+    if name in ("cell_source", "task_source"):
+        return f"{'source' if name == 'cell_source' else 'source of the task'} {text[:8]}"
+    return f"{text} training steps" if name == "steps" else f"{name.replace('_', ' ')} {text}"
+
+
+def plain(value: Any) -> str:
+    """The value of a field as a table has it: numbers that differ never look alike.
+
+    Example:
+        >>> plain(0.010), plain(0.0100000001), plain("norm:1")
+        ('0.01', '0.0100000001', 'norm:1')
+    """
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        return f"{value:g}"
+    return str(value)
+
+
+def _apart(setting: Mapping[str, Any], settings: Sequence[Mapping[str, Any]], known: Sequence[str]) -> list[str]:
+    """What tells a setting from the others of its task and cell."""
+    rivals = [other for other in settings if all(other[name] == setting[name] for name in ("task", "cell"))]
+    alike = [other for other in rivals if bool(other["steps"]) == bool(setting["steps"])]
+    words = ["probe"] if not setting["steps"] and len(alike) < len(rivals) else []
+    there, of_all = varying(alike, without=known), varying(rivals, without=known)
+    for name in setting:
+        if name in (of_all if name in _OF_ALL else there):
+            words.append(said(name, setting[name]))
+    return words

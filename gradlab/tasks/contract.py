@@ -1,0 +1,154 @@
+"""Whether an object keeps the contract of a task (`base.py`): asked before anything is measured on it."""
+
+import math
+import numbers
+from collections.abc import Callable
+from typing import Any, SupportsIndex
+
+import jax
+
+from gradlab.errors import GradlabError, unknown
+
+_SIZES = ("input_size", "output_size", "min_length")
+_FUNCTIONS = ("steps", "sample", "loss", "chance", "solved", "task_curve")
+_READOUTS = ("last", "all")
+_EXAMPLES = 5
+"""Examples of which shapes are asked; a second question with one more shows which axis they are."""
+
+
+def check_task(task: Any) -> None:
+    """Refuse an object that lacks a member of a task, or has one of the wrong kind.
+
+    Raises:
+        GradlabError: all that is missing, or the first size or readout that is none.
+
+    Example:
+        >>> class Mine:
+        ...     input_size, output_size, min_length = 2, 1, 3
+        >>> check_task(Mine())
+        Traceback (most recent call last):
+            ...
+        gradlab.errors.GradlabError: task `Mine` has no readout, steps, sample, loss, chance, solved, task_curve: \
+a task needs input_size, output_size, min_length, readout and the functions steps, sample, loss, chance, solved, \
+task_curve (docs/own-task.md)
+    """
+    name = name_of(task)
+    values = (*_SIZES, "readout")
+    missing = [member for member in values if not hasattr(task, member)]
+    missing += [member for member in _FUNCTIONS if not callable(getattr(task, member, None))]
+    if missing:
+        raise GradlabError(
+            f"task `{name}` has no {', '.join(missing)}: a task needs {', '.join(values)} and the functions "
+            f"{', '.join(_FUNCTIONS)} (docs/own-task.md)"
+        )
+    for size in _SIZES:
+        if not _is_whole(getattr(task, size)):
+            raise GradlabError(
+                f"{size} of task `{name}` is {getattr(task, size)!r}: give a whole number of at least 1"
+            )
+    if task.readout not in _READOUTS:
+        raise unknown(f"readout of task {name}", str(task.readout), _READOUTS)
+
+
+def check_length(task: Any, length: int, called: str = "the task") -> None:
+    """Refuse a task whose numbers for sequences of a length are none.
+
+    Args:
+        called: the name that a person gave it.
+
+    Raises:
+        GradlabError: the length is too short; or the first of steps, chance, solved and task_curve that fails or
+            does not give what it should.
+    """
+    name = name_of(task)
+    if length < task.min_length:
+        raise GradlabError(f"length is {length}: {called} needs at least {task.min_length}")
+    steps = _asked(task, "steps", length)
+    if not _is_whole(steps):
+        raise GradlabError(f"{name}.steps({length}) is {steps!r}: give a whole number of timesteps, at least 1")
+    found = {}
+    for member in ("chance", "solved"):
+        value = _asked(task, member, length)
+        if not isinstance(value, numbers.Real | jax.Array) or not _is_finite(value):
+            raise GradlabError(f"{name}.{member}({length}) is {value!r}: give a loss, a finite number")
+        found[member] = float(value)
+    if found["solved"] > found["chance"]:
+        raise GradlabError(
+            f"{name}.solved({length}) is {found['solved']:g}, above `chance`, {found['chance']:g}: the loss of an "
+            "answer that remembers nothing must not count as solved"
+        )
+    at = _asked(task, "task_curve", length)
+    if at is None:
+        return
+    if not _is_whole(at) or at > steps:
+        raise GradlabError(f"{name}.task_curve({length}) is {at!r}: give None or a timestep, 1..{steps}")
+    if task.readout == "last" and at != steps:
+        raise GradlabError(
+            f"{name}.task_curve({length}) is {at}, but its readout is `last`: give None, or readout `all`"
+        )
+
+
+def check_batch(task: Any, length: int) -> None:
+    """Refuse a task whose `sample` gives no batch of sequences of a length; nothing is computed.
+
+    Raises:
+        GradlabError: what it gives cannot be traced, is no `Batch`, or has other axes.
+    """
+    name = name_of(task)
+    one, more = (_sampled(task, size, length) for size in (_EXAMPLES, _EXAMPLES + 1))
+    wanted = (task.steps(length), _EXAMPLES, task.input_size)
+    if one.inputs.shape != wanted:
+        raise GradlabError(
+            f"{name}.sample of {_EXAMPLES} examples of length {length} gives inputs {one.inputs.shape}: give "
+            f"{wanted}, that is (timesteps, batch, input_size)"
+        )
+    for few, many in zip(jax.tree.leaves(one), jax.tree.leaves(more), strict=True):
+        if few.ndim != many.ndim or sum(a != b for a, b in zip(few.shape, many.shape, strict=True)) != 1:
+            raise GradlabError(
+                f"{name}.sample gives targets {few.shape} of {_EXAMPLES} examples and {many.shape} of "
+                f"{_EXAMPLES + 1}: give every array one axis for the examples"
+            )
+
+
+def name_of(task: Any) -> str:
+    """What an error calls a task."""
+    return str(getattr(task, "__name__", type(task).__name__))
+
+
+def _sampled(task: Any, batch_size: int, length: int) -> Any:
+    name = name_of(task)
+    try:
+        batch: Any = jax.eval_shape(lambda key: task.sample(key, batch_size, length), jax.random.key(0))
+    except jax.errors.JAXTypeError as error:
+        raise GradlabError(
+            f"{name}.sample reads numbers that are not known before the program runs ({type(error).__name__}): "
+            "draw with jax.random from the key, and compute with jax.numpy"
+        ) from error
+    if not {"inputs", "targets"} <= {*getattr(batch, "_fields", ())}:
+        kind = "an array" if hasattr(batch, "shape") else f"a {type(batch).__name__}"
+        raise GradlabError(f"{name}.sample gives {kind}: give a gradlab.Batch(inputs, targets)")
+    if not hasattr(batch.inputs, "shape"):
+        raise GradlabError(f"{name}.sample gives inputs that are a {type(batch.inputs).__name__}: give one array")
+    return batch
+
+
+def _asked(task: Any, member: str, length: int) -> Any:
+    function: Callable[[int], Any] = getattr(task, member)
+    try:
+        return function(length)
+    except GradlabError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise GradlabError(f"{name_of(task)}.{member}({length}) fails: {reason}") from error
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, SupportsIndex) and not isinstance(value, bool) and value.__index__() >= 1
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except TypeError:
+        return False
