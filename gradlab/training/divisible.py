@@ -1,14 +1,7 @@
-<<<<<<< HEAD
-"""Whether a batch may be split: whether an example has the same state, output and loss in a part as in the whole.
-
-Not where examples meet in a step, as by batch statistics, nor where what is drawn in a step depends on how many
-there are, as a mask for the whole batch. Split over devices, it is another network for each number of them.
-=======
 """Whether a batch may be split: whether an example has in a part of it the state, output and loss as in all of it.
 
 Not where examples meet in a step, as by batch statistics, nor where what is drawn in a step depends on how many
 there are, as a mask for the whole batch. Split over devices, that would be another network for each number.
->>>>>>> main
 """
 
 from collections.abc import Callable
