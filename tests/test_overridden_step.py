@@ -10,7 +10,7 @@ import pytest
 from jax import lax
 
 from gradlab.cells import CELLS
-from gradlab.cells.base import gated_step, is_built_in, is_gated
+from gradlab.cells.base import gated_step, is_built_in, is_gated, pre_activation
 from gradlab.cells.gru import GRU
 from gradlab.cells.lstm import LSTM
 from gradlab.cells.rnn import RNN
@@ -124,6 +124,24 @@ class OneBias(LSTM):
         return super().init(key, input_size, hidden_size) | {"b": jnp.zeros(1)}
 
 
+def weighted(factors):
+    """A jitted product with a constant, which a trace shows as an array within a function."""
+    return staticmethod(jax.jit(lambda h_t: h_t * factors))
+
+
+class Weighed(RNN):
+    """The same operations on another constant."""
+
+    one, other = weighted(np.arange(5.0)), weighted(np.array([0.0, 1.0, 3.0, 3.0, 4.0]))
+
+    def gates(self, pre_t, carry):
+        return {"h": self.one(jnp.tanh(pre_t))}
+
+    def step(self, params, carry, x_t):
+        h_t = self.other(jnp.tanh(pre_activation(self, params, carry, x_t)))
+        return {"h": h_t}, h_t
+
+
 class Nothing(LSTM):
     """A subclass that overrides nothing."""
 
@@ -185,6 +203,7 @@ SLOW = {
     "half detached": HalfDetached(*LSTM_OF),
     "tied": Tied(*LSTM_OF),
     "one bias": OneBias(*LSTM_OF),
+    "weighed": Weighed("tanh", CELLS["rnn"]().scheme),
 }
 FAST = {
     "nothing": Nothing(*LSTM_OF),
