@@ -156,6 +156,15 @@ def test_gradient_curve_inside_jit_says_what_to_do():
             transformed(inputs)
 
 
+def test_arguments_of_another_kind_are_arrays_or_one_line():
+    curve = gradient_curve(halving(), None, [[[0.0]], [[0.0]]], lambda y: y[-1].sum(axis=-1))
+    np.testing.assert_allclose(curve.typical(), -np.log10(2) * np.arange(1, 3), atol=1e-6)
+    with pytest.raises(GradlabError, match=r"loss has shape \(\): give one loss for each example"):
+        gradient_curve(halving(), None, jnp.zeros((2, 1, 1)), lambda y: 1.0)
+    with pytest.raises(GradlabError, match=r"`Diagonal` is a class: give an object of it"):
+        gradient_curve(Diagonal, None, jnp.zeros((2, 1, 1)), last)
+
+
 def test_a_gradient_that_overflows_float32_and_one_below_it_have_no_range():
     a = {"u": jnp.array([0.05]), "v": jnp.array([30.0])}
     curve = gradient_curve(Diagonal(), a, jnp.zeros((999, 1, 1)), last)

@@ -70,6 +70,10 @@ ChanceArray = changed(chance=lambda n: jnp.ones(3))
 SolvedInf = changed(solved=lambda n: np.inf)
 SolvedText = changed(solved=lambda n: "0.01")
 SolvedHigh = changed(solved=lambda n: 0.5)
+Another = changed(loss=lambda outputs, batch: outputs[2, :, 0])
+def third(outputs):
+    return jnp.take_along_axis(outputs[..., 0], jnp.full((1, outputs.shape[1]), 2), 0)[0]
+AnotherTaken = changed(loss=lambda outputs, batch: third(outputs))
 CurveBeyond = changed(readout="all", task_curve=lambda n: n + 1)
 CurveZero = changed(readout="all", task_curve=lambda n: 0)
 CurveFloat = changed(readout="all", task_curve=lambda n: n / 2)
@@ -101,6 +105,8 @@ WRONG = {
     "SizeText": "input_size of task `Bad` is '2': give a whole number of at least 1",
     "SizeZero": "output_size of task `Bad` is 0: give a whole number of at least 1",
     "SizeFloat": "min_length of task `Bad` is 3.0: give a whole number of at least 1",
+    "Another": "Bad.loss reads an output that it is not given: with readout = 'last' it gets the last alone",
+    "AnotherTaken": "Bad.loss reads an output that it is not given: with readout = 'last' it gets the last alone",
     "Readout": "unknown readout of task Bad `first`: known are all, last",
     "StepsFloat": "Bad.steps(4) is 4.0: give a whole number of timesteps, at least 1",
     "StepsZero": "Bad.steps(4) is 0: give a whole number of timesteps, at least 1",

@@ -61,8 +61,11 @@ def gradient_curve(
         >>> round(curve.span(), 3)  # 399 timesteps of a halving, log10(2) decades each
         -120.111
     """
+    if isinstance(cell, type):
+        raise GradlabError(f"`{cell.__name__}` is a class: give an object of it, `{cell.__name__}(...)`")
     _refuse_tracers(params, inputs, carry)
-    params, inputs, carry = jax.tree.map(_as_array, (params, inputs, carry))
+    params, carry = jax.tree.map(_as_array, (params, carry))
+    inputs = inputs if hasattr(inputs, "dtype") else jnp.asarray(inputs)
     _check(inputs, kind, at)
     start = jax.tree.map(_as_array, cell.carry(params, inputs.shape[1])) if carry is None else carry
     check_own_cell(cell, params, inputs, start)
@@ -130,7 +133,7 @@ def _checked(loss: Loss) -> Loss:
     """The loss, refused unless it gives one number for each example."""
 
     def checked(outputs: Array) -> Array:
-        losses = loss(outputs)
+        losses = jnp.asarray(loss(outputs))
         if losses.shape != outputs.shape[1:2]:
             raise GradlabError(
                 f"loss has shape {losses.shape}: give one loss for each example, shape {outputs.shape[1:2]}"

@@ -146,7 +146,7 @@ def endings(records: Sequence[Record], skipped: Sequence[str]) -> str:
     return "\n".join([*lines[:ENDINGS], *more])
 
 
-NOT_REPEATED = "A finished run is not repeated; give another --results folder to make it again."
+NOT_REPEATED = "A finished run is not repeated; --rerun makes it again."
 
 
 def commands(records: Sequence[Record]) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from gradlab.cells import Cell, Params
@@ -92,6 +93,11 @@ class Model:
             return  # tests ask these once and for all
         if reason := self._losses_meet(length, examples):
             raise GradlabError(f"{name_of(self.task)}.loss: {reason}")
+        if self.task.readout == "last" and self._reads_another_output(length, examples):
+            raise GradlabError(
+                f"{name_of(self.task)}.loss reads an output that it is not given: with readout = 'last' it gets "
+                "the last alone, (1, B, O); give readout = 'all' to read others"
+            )
 
     def _check_state(self, params: Params, length: int) -> None:
         """Look at the cell's first step on inputs of the dtype that the task gives."""
@@ -123,6 +129,21 @@ class Model:
         # The examples that a run of seed 0 measures: a check draws no others, so that streams stay what they are.
         key = stream(0, "measure")
         return losses_meet(lambda y: self.task.loss(y, self.task.sample(key, examples, length)), outputs)
+
+    def _reads_another_output(self, length: int, examples: int) -> bool:
+        """Whether the loss of the last output alone fails, where that of all outputs is a number."""
+        batch = self.task.sample(stream(0, "measure"), examples, length)
+        shape = (self.task.steps(length), examples, self.task.output_size)
+        outputs = np.random.RandomState(0).standard_normal(shape).astype(jnp.result_type(float))
+        loss: Any = self.task.loss
+        try:
+            # Of arrays of NumPy, because those of jax take an index beyond their end for the last.
+            alone, among = (np.asarray(loss(given, batch)) for given in (outputs[-1:], outputs))
+        except IndexError:
+            return True
+        except Exception:  # a loss may be written for arrays of jax alone, which are tried elsewhere
+            return False
+        return bool(np.isnan(alone).all() and np.isfinite(among).all())
 
     def _output_width(self, cell: Params) -> int:
         """Y, the size of one output of the cell."""
