@@ -170,17 +170,25 @@ with mock.patch("gradlab.cli.devices.cores", lambda: 2):
 """
 
 
-@pytest.mark.parametrize(("name", "shards"), [("Centred", 1), ("Plain", 2)])
+@pytest.mark.parametrize(("name", "shards"), [("Masked", 1), ("Plain", 2)])
 def test_the_command_says_on_how_many_devices_it_computes(name, shards, tmp_path):
     words = ["run", "adding", "--cell", f"{__file__}:{name}", "--len", "5", "--hidden", "4", "--steps", "2"]
     words += ["--batch", "4", "--measure-batch", "2", "--measure", "ends", "--results", str(tmp_path)]
     done = subprocess.run([sys.executable, "-c", COMMAND, *words], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    line = "not split over 2 devices: the examples of a batch depend on each other"
+    line = "not split over 2 devices: a part of a batch does not give what the whole gives"
     assert (line in done.stderr) == (shards == 1)
     assert f"{shards} shard" in done.stderr
     (env,) = Path(tmp_path).glob("runs/*/env.json")
     assert json.loads(env.read_text())["execution"]["shards"] == shards
+
+
+def test_what_cannot_run_is_not_said_to_depend(tmp_path):
+    words = ["run", "adding", "--cell", f"{__file__}:Heads", "--len", "5", "--hidden", "4", "--steps", "2"]
+    words += ["--batch", "4", "--results", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-c", COMMAND, *words], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and "Heads.step returns the output" in done.stderr.splitlines()[-1]
+    assert "not split" not in done.stderr
 
 
 # ---------------------------------------------------------------- what a model asks of cell and task

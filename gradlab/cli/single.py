@@ -43,7 +43,9 @@ class Single:
             devices = devices_for(self.spec.batch) if self.spec.steps > 0 else 1
             shards = usable_shards(self.spec, devices)
             if shards < devices and not self.quiet:
-                self.screen.note(f"not split over {devices} devices: the examples of a batch depend on each other")
+                self.screen.note(
+                    f"not split over {devices} devices: a part of a batch does not give what the whole gives"
+                )
             with self.screen.progress() as progress, Interrupts() as interrupts:
                 try:
                     observe = self._begin(progress, interrupts, shards)

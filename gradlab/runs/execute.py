@@ -72,7 +72,9 @@ def usable_shards(spec: RunSpec, shards: int) -> int:
         with _arithmetic(spec.dtype):
             model, plan = spec.model(), spec.plan(shards)
             return shards if is_divisible(model, plan, partial(initial_params, model, plan)) else 1
-    except Exception:  # what is wrong with a cell of one's own, its run will say
+    except GradlabError:  # its run will say so and do nothing
+        return shards
+    except Exception:  # whatever else is wrong with a cell of one's own, its run will say
         return 1
 
 
