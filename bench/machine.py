@@ -6,6 +6,8 @@ import platform
 import re
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from bench.fleet import ROOT
@@ -22,9 +24,16 @@ def heading(command: str) -> dict[str, str]:
         "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores, {_memory_gb():.0f} GB",
         "load before": f"{load} (averages over 1, 5 and 15 minutes)",
         "python": platform.python_version(),
-        "libraries": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES),
+        "libraries": ", ".join(f"{name} {version}" for name, version in _versions()),
         "commit": _commit(),
     }
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    """Of the libraries that are installed: a section without peers needs none of them."""
+    for name in LIBRARIES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            yield name, importlib.metadata.version(name)
 
 
 def _processor() -> str:
