@@ -89,8 +89,9 @@ def test_of_a_path_as_much_as_it_takes(cells, expected):
     assert list(cell_labels(cells).values()) == expected
 
 
-def test_an_own_cell_is_never_taken_for_the_built_in_one(project, typed):
+def test_an_own_cell_is_never_taken_for_the_built_in_one(project, typed, monkeypatch):
     """`lstm.py:LSTM`, the one in a folder, and gradlab's: in ids, tables, labels and the page."""
+    monkeypatch.setenv("COLUMNS", "160")  # a narrow terminal folds names
     cells = "lstm,lstm.py:LSTM,sub/lstm.py:LSTM"
     words = ["probe", "adding", "--cell", cells, "--len", "4", "--hidden", "2", "--measure-batch", "2"]
     code, out, err = typed(*words, "--results", "results", "--jobs", "1")
@@ -131,7 +132,8 @@ def test_two_numerics_of_a_run_are_two_settings(tmp_path):
     ]
 
 
-def test_the_tables_of_a_grid_show_what_varies(typed):
+def test_the_tables_of_a_grid_show_what_varies(typed, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")  # a narrow terminal folds names
     words = ["run", "adding", "--cell", "rnn:gain=1.5", "--len", "3", "--hidden", "2", "--batch", "2"]
     words += ["--measure-batch", "2", "--steps", "1", "--seed", "0,1", "--clip", "none,norm:1"]
     words += ["--jobs", "1", "--results", "results"]

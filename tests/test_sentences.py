@@ -372,7 +372,8 @@ def test_no_such_number_is_not_called_not_finite():
     assert str(one.slope) == "none" and str(one.span) == "0 [0, 0]"
 
 
-def test_the_terminal_tells_cut_zero_and_noise(probed, capsys):
+def test_the_terminal_tells_cut_zero_and_noise(probed, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # a narrow one folds words
     records = {}
     for record in read(probed, print):
         records.setdefault(record.config["cell"], []).append(record)

@@ -1,6 +1,19 @@
 """Faults that real projects shipped or could ship; each moves a curve."""
 
-from bench.gate.patches import ADJOINT, GRU, INIT, LSTM, MODEL, OPT, RNN, STEP, UNROLL, Patch, one
+from bench.gate.patches import (
+    GRU,
+    INIT,
+    LSTM,
+    MODEL,
+    OPT,
+    PULLBACK,
+    RNN,
+    SCALED,
+    STEP,
+    UNROLL,
+    Patch,
+    one,
+)
 
 FAULTS = (
     one("forget bias dropped", "the bias of 1 is lost", LSTM, "zeros + self.forget_bias, zeros", "zeros, zeros"),
@@ -127,16 +140,16 @@ FAULTS = (
     one(
         "lag off by one",
         "the curve is read a timestep late",
-        ADJOINT,
-        "for leaf in adjoint_tm1]",
-        "for leaf in adjoint_t]",
+        PULLBACK,
+        "[ScaledNorm(scaled.norm(mantissa), exponent) for mantissa in mantissas]",
+        "[ScaledNorm(scaled.norm(leaf), adjoint.exponent) for leaf in adjoint.leaves]",
     ),
     one(
         "largest entry called a norm",
         "of each example",
-        ADJOINT,
-        "jnp.sqrt(jnp.sum(square, axis=tuple(range(1, mantissa.ndim))))",
-        "jnp.sqrt(jnp.max(square, axis=tuple(range(1, mantissa.ndim))))",
+        SCALED,
+        "jnp.sqrt(jnp.sum(square.astype(wide)",
+        "jnp.sqrt(jnp.max(square.astype(wide)",
     ),
     one(
         "one leaf of the state left out",

@@ -40,7 +40,8 @@ def one(name: str, story: str, file: str, old: str, new: str) -> Patch:
 
 RNN, LSTM, GRU = "cells/rnn.py", "cells/lstm.py", "cells/gru.py"
 INIT, STEP, MODEL = "cells/initializers.py", "training/step.py", "training/model.py"
-OPT, UNROLL, ADJOINT = "training/optimizers.py", "training/unroll.py", "gradient/adjoint.py"
+OPT, UNROLL = "training/optimizers.py", "training/unroll.py"
+PULLBACK, SCALED = "gradient/pullback.py", "gradient/scaled.py"
 
 HARMLESS = (
     one(
