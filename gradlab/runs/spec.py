@@ -77,7 +77,7 @@ class RunSpec:
     Example:
         >>> spec = RunSpec(task="adding", cell="lstm:forget_bias=1.0", length=50, seed=3)
         >>> spec.cell, spec.id
-        ('lstm', 'adding-lstm-T50-s3-837e2b19')
+        ('lstm', 'adding-lstm-T50-s3-4019fda6')
     """
 
     task: str = "adding"
