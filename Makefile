@@ -31,7 +31,7 @@ test: setup
 
 # kill -9 at 20 random moments, resumed each time; a few minutes.
 torture: setup
-	$(BIN)/python tests/torture.py
+	$(BIN)/python tests/support/torture.py
 
 lint: setup
 	$(BIN)/ruff check .

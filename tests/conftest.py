@@ -7,8 +7,8 @@ import pytest
 from gradlab.cli.app import main
 from gradlab.runs.cache import use_cache
 
-# Tests are imported by path, so their own folder has to be named for `import oracles`.
-sys.path.insert(0, str(Path(__file__).parent))
+# Tests are imported by path, so the folder of what they share has to be named for `import oracles`.
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 
 @pytest.fixture

@@ -488,7 +488,7 @@ import jax
 jax.config.update("jax_platforms", "cpu")  # of which there are as many as are asked for
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_enable_x64", True)
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/../support"]
 import test_training as here
 clip = here.Clip("norm", 0.1)
 for shards in (1, 2):
@@ -518,7 +518,7 @@ import json, sys
 import jax
 jax.config.update("jax_platforms", "cpu")  # of which there are as many as are asked for
 jax.config.update("jax_num_cpu_devices", 2)
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/../support"]
 import test_training as here
 # Five examples cannot be split over two devices.
 for cell, measure_batch in ((here.Flat(), 6), (here.Flat(), 5), (here.get_cell("lstm"), 6)):

@@ -13,7 +13,7 @@ import pytest
 
 import gradlab
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "gradlab"
 ROOMS = ("errors", "tasks", "cells", "gradient", "training", "runs", "judge", "report", "cli")
 SCIENCE = ("tasks", "cells", "gradient", "training")

@@ -16,7 +16,7 @@ from bench.gate.variations import repeats
 from gradlab.cli.verdicts import sentence
 from gradlab.judge.compare import Finding
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_there_is_enough_of_everything():

@@ -8,39 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from synthetic import CONFIG, falling, put
+from studies import LENGTHS, sweep_of, trained
+from synthetic import falling, put
 
 from gradlab.errors import GradlabError
 from gradlab.judge.statistics import share
 from gradlab.report import against, by_length, gallery, lengths, reach, study
 from gradlab.report.page import write_report
 from gradlab.report.records import grouped, read
-from gradlab.runs.store import Store
-from gradlab.runs.sweeps import StoredSweep
 
 matplotlib.use("Agg")
-LENGTHS = (20, 40, 80)
-
-
-def trained(root, solves, *, lost=0.05, cells=("lstm",), seeds=3):
-    """Runs at three lengths; `solves(cell, length, seed)`, and `lost` decades per timestep before training."""
-    for cell in cells:
-        for length in LENGTHS:
-            for seed in range(seeds):
-                status = "solved" if solves(cell, length, seed) else "trained"
-                curves = [falling(decades, length) for decades in (lost * length, lost * length, 0.5)]
-                put(root, curves, status=status, cell=cell, length=length, seed=seed)
-
-
-def sweep_of(root, *, absent=(), name="adding_length", **more):
-    """The sweep that asked for every run of a folder, and for some that are not there."""
-    runs = [{"id": run.id, "config": run.config} for run in Store(root).scan()]
-    runs += [
-        {"id": f"adding-gru-T20-s{seed}", "config": CONFIG | {"cell": "gru", "seed": seed}} for seed in absent
-    ]
-    given = {"title": "Which cell remembers?", "question": "To which T?", "source": None, "minutes": None}
-    given |= {"file": f"experiments/{name}.toml", "overrides": (), "made": "2026-01-01T00:00:00+00:00"}
-    return StoredSweep(name=name, runs=tuple(runs), **given | more)
 
 
 @pytest.mark.parametrize("count, of", [(0, 1), (0, 3), (1, 3), (3, 3), (7, 20), (20, 20)])

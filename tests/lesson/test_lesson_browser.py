@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 from browsing import Opened, browser, needs_browser
+from lessons import LENGTHS, small
 from synthetic import falling, put
-from test_lesson import LENGTHS, small
 
 from gradlab.report import lesson_words
 from gradlab.report.lesson import lesson_page

@@ -12,7 +12,7 @@ from gradlab.judge.suite import suite_names
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.sweeps import load_sweep, shard, store_sweep, stored_sweep, sweep_names
 
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
 @pytest.fixture

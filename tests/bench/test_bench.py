@@ -23,7 +23,7 @@ from gradlab.tasks.adding import adding
 from gradlab.training.model import Model
 from gradlab.training.taps import empty_slots, log10_rms, together
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LSTM = Case("lstm", 200, 32, 20)
 GRU = Case("gru", 200, 128, 128)
 

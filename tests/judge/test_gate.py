@@ -29,7 +29,7 @@ from gradlab.judge.measure import Measurement, Part, measure, sketch
 from gradlab.judge.statistics import difference
 from gradlab.judge.suite import Scenario, load_suite, log_spaced, suite_names
 
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 LAGS = [1, 2, 4, 8]
 SEEDS = 5
 

@@ -11,8 +11,8 @@ import matplotlib
 import numpy as np
 import pytest
 from scipy import stats
+from studies import EVIL, sweep_of, trained
 from synthetic import falling, put
-from test_lengths import sweep_of, trained
 
 from gradlab.errors import GradlabError
 from gradlab.gradient.curve import GradientCurve
@@ -28,7 +28,6 @@ from gradlab.runs.commands import command
 from gradlab.runs.store import Store
 
 matplotlib.use("Agg")
-EVIL = "<img src=x onerror=window.hacked=1></script><script>window.hacked=1</script>"
 
 
 class Page(HTMLParser):

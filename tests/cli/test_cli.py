@@ -258,7 +258,7 @@ def test_the_fields_of_a_run(typed, results):
 
 
 def test_documented_fields_are_those_that_are_printed(typed, results):
-    text = (Path(__file__).parents[1] / "docs" / "json.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
     (record,) = json.loads(typed("show", SPEC.id, "--results", results, "--json")[1])["runs"]
     leaf = record["summary"]["final"]["curves"]["task"]["state"]
     for name in [*record, *record["losses"], *leaf]:

@@ -10,7 +10,7 @@ from gating import write_cell, write_suite
 
 from gradlab.cli.app import main
 
-PAGE = (Path(__file__).parents[1] / "docs" / "ci.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "ci.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", PAGE, re.DOTALL)
 WORKFLOWS = [text for kind, text in BLOCKS if kind == "yaml"]
 LINE = re.compile(r"^\s*- (?:run: )?((?:gradlab|python) .*)$", re.MULTILINE)
@@ -62,7 +62,7 @@ def test_the_commands_of_a_workflow_run(inside, text):
 def test_the_gate_pins_the_versions_of_the_baselines_and_the_other_job_does_not(text):
     import json
 
-    folder = Path(__file__).parents[1] / "results" / "baselines" / "ci"
+    folder = Path(__file__).parents[2] / "results" / "baselines" / "ci"
     versions = {
         json.loads(path.read_text())["environment"]["jax"]
         for path in folder.glob("*.json")

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 
+import faulty
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,9 +60,7 @@ def test_data_are_those_of_the_algorithm_whatever_jax_defaults_to(partitionable)
     mantissa = ((high ^ low) >> np.uint32(9)) | np.uint32(0x3F800000)
     expected = mantissa.view(np.float32) - np.float32(1)
     with jax.threefry_partitionable(partitionable):
-        (seen,) = see(
-            Model(Faulty(), Recall(), 3), plan_of(task=f"{__file__.replace('test_twins', 'faulty')}:Recall"), [5]
-        )
+        (seen,) = see(Model(Faulty(), Recall(), 3), plan_of(task=f"{faulty.__file__}:Recall"), [5])
     assert np.asarray(seen.batch.inputs).ravel().tolist() == expected.tolist()
 
 

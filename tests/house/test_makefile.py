@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-MAKEFILE = Path(__file__).parents[1] / "Makefile"
+MAKEFILE = Path(__file__).parents[2] / "Makefile"
 
 
 def test_results_are_removed_by_their_own_target_alone(tmp_path):

@@ -6,9 +6,8 @@ import time
 import matplotlib
 import pytest
 from browsing import Opened, browser, needs_browser
+from studies import EVIL, sweep_of
 from synthetic import falling, put
-from test_lengths import sweep_of
-from test_web import EVIL
 
 import gradlab
 from gradlab.report.page import write_page

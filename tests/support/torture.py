@@ -1,4 +1,4 @@
-"""kill -9 at random moments, then resume: `python tests/torture.py [KILLS] [SEED]`.
+"""kill -9 at random moments, then resume: `python tests/support/torture.py [KILLS] [SEED]`.
 
 Half of the kills take the whole process group, half the parent alone, after which no worker may live for 5
 seconds. Half wait for a new checkpoint line before they strike. In the end the ids of all runs and the arrays of

@@ -208,7 +208,7 @@ import json, sys
 import jax
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_enable_x64", True)
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/../support"]
 import test_complex_training as here
 for shards in (1, 2):
     rows, params = here.trained(here.One(), shards=shards, clip=here.Clip("norm", 0.1))

@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 import jax
 import numpy as np
 import pytest
+from lessons import HIDDEN, LENGTHS, quiet, small
 from synthetic import falling, put
 
 from gradlab.cli.app import main
@@ -34,19 +35,7 @@ from gradlab.runs.probing import measure_lesson
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 
-LENGTHS = (4, 8)
-HIDDEN = 4
 pytestmark = pytest.mark.usefixtures("compiled_once")
-
-
-def quiet(text):
-    pass
-
-
-def small(cell="lstm", task="adding", lengths=LENGTHS, knob=None):
-    base = RunSpec(task=task, cell=cell, hidden=HIDDEN, steps=0)
-    found = measure_lesson(base, knob or knob_of(base.cell), lengths, 1, quiet)
-    return replace(found, commands={**found.commands, "lesson": f"gradlab lesson {task} --cell {cell}"})
 
 
 @pytest.fixture(scope="module")

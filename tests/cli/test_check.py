@@ -254,7 +254,7 @@ def test_rows_speak_of_chaos_and_of_what_is_not_finite():
 
 
 def test_without_suite_all_of_the_folder_are_checked(tmp_path, monkeypatch, capsys):
-    shutil.copytree(Path(__file__).parents[1] / "experiments", tmp_path / "experiments")
+    shutil.copytree(Path(__file__).parents[2] / "experiments", tmp_path / "experiments")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("gradlab.judge.check.measure", lambda scenario: pytest.fail("there is no baseline"))
     assert main(["check"]) == 3
