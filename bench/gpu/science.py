@@ -1,6 +1,5 @@
 """The tests of cells, gradient and training on the device that jax finds, spread over processes."""
 
-import ast
 import importlib.util
 import os
 import re
@@ -20,12 +19,8 @@ from bench.fleet import ROOT
 from bench.gpu.record import Record
 from bench.gpu.scale import Scale
 
-ROOMS = ("gradlab.tasks", "gradlab.cells", "gradlab.gradient", "gradlab.training")
-OTHERS = ("gradlab.cli", "gradlab.judge", "bench")
-"""A test of these is no science test, whatever else it imports."""
-DATA = "gradlab.gradient.curve"
-"""Numbers that were measured, without anything that measures: it makes no file a science test."""
-FIRST = ("test_instrument", "test_cells", "test_closed_forms", "test_unroll", "test_taps", "test_precision")
+ROOMS = ("tasks", "cells", "gradient", "training")
+FIRST = ("test_adjoint", "test_cells", "test_closed_forms", "test_unroll", "test_taps", "test_precision")
 VARIABLES = {
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -48,7 +43,7 @@ def run(record: Record, scale: Scale, folder: Path, seconds: float) -> None:
     tests = science_files()[: scale.tests]
     record.put("science", files=[path.name for path in tests])
     words = [str(path.relative_to(ROOT)) for path in tests]
-    rooms = [name.replace(".", "/") for name in ROOMS] if scale.tests is None else []
+    rooms = [f"gradlab/{name}" for name in ROOMS] if scale.tests is None else []
     found = passed(words + rooms, folder / "junit.xml", scale.jobs, {}, seconds)
     record.put("science", first=found)
     left = until - time.monotonic()
@@ -58,20 +53,9 @@ def run(record: Record, scale: Scale, folder: Path, seconds: float) -> None:
 
 
 def science_files() -> list[Path]:
-    """Test files that import a science room and nothing above training but what runs it."""
-    chosen = []
-    for path in sorted((ROOT / "tests").glob("test_*.py")):
-        names = set(_imported(path))
-        science = {name for name in names if name.startswith(ROOMS) and name != DATA}
-        if science and not any(name.startswith(OTHERS) for name in names):
-            chosen.append(path)
+    """The test files of the science rooms, those first that say the most."""
+    chosen = [path for room in ROOMS for path in sorted((ROOT / "tests" / room).glob("test_*.py"))]
     return sorted(chosen, key=lambda path: FIRST.index(path.stem) if path.stem in FIRST else len(FIRST))
-
-
-def _imported(path: Path) -> Sequence[str]:
-    tree = ast.parse(path.read_text())
-    froms = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    return froms + [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
 
 
 def passed(words: Sequence[str], junit: Path, jobs: int, more: dict[str, str], seconds: float) -> dict[str, Any]:

@@ -167,3 +167,13 @@ def test_nobody_is_told_to_install_a_stranger():
             r"(?:pip|pipx|uv|uvx)\b[^\n]*\b(?:install|add|run)\s+[^\n]*\bgradlab(?![\w-])", page.read_text()
         )
         assert not found, f"{page.name}: {found.group()}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: path.stem)
+def test_no_test_imports_from_a_test(path):
+    shared = {file.stem for file in (ROOT / "tests" / "support").glob("*.py")}
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for name in names:
+            assert name in shared or not name.startswith(("test_", "tests")), f"{path.name} imports {name}"

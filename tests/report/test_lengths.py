@@ -16,6 +16,7 @@ from gradlab.judge.statistics import share
 from gradlab.report import against, by_length, gallery, lengths, reach, study
 from gradlab.report.page import write_report
 from gradlab.report.records import grouped, read
+from gradlab.runs.sweeps import StoredSweep
 
 matplotlib.use("Agg")
 
