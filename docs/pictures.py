@@ -13,7 +13,7 @@ from rich.console import Console
 
 from gradlab.cli.console import Screen
 from gradlab.cli.single import Single
-from gradlab.report.page import write_report
+from gradlab.report.page.write import write_report
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from gradlab.errors import GradlabError as GradlabError
     from gradlab.gradient import GradientCurve as GradientCurve
     from gradlab.gradient import gradient_curve as gradient_curve
-    from gradlab.report.figures import plot as plot
-    from gradlab.report.tables import load as load
+    from gradlab.report.data.tables import load as load
+    from gradlab.report.figures.drawing import plot as plot
     from gradlab.runs.execute import run as run
     from gradlab.runs.result import RunResult as RunResult
     from gradlab.runs.spec import RunSpec as RunSpec
@@ -35,8 +35,8 @@ _HOME = {
     "get_cell": "gradlab.runs.variants",
     "get_task": "gradlab.runs.variants",
     "gradient_curve": "gradlab.gradient",
-    "load": "gradlab.report.tables",
-    "plot": "gradlab.report.figures",
+    "load": "gradlab.report.data.tables",
+    "plot": "gradlab.report.figures.drawing",
     "run": "gradlab.runs.execute",
 }
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from gradlab.report.gaps import gap, noise_words, view
+from gradlab.report.data.gaps import gap, noise_words, view
 
 MARKS = "o+*x#@"
 NOISE = "."

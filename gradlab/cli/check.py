@@ -211,7 +211,7 @@ def overlay(judged: "Judged", name: str, folder: Path) -> list[Path]:
     before, now = judged.baseline, judged.now
     if before is None or now is None or before.measurement.lags != now.lags:
         return []
-    from gradlab.report.overlay import Pair, draw_overlay  # draws, so it takes a second to import
+    from gradlab.report.figures.overlay import Pair, draw_overlay  # draws, so it takes a second to import
 
     lags = {finding.part: finding.lag for finding in judged.findings if finding.status == "regressed"}
     columns = {

@@ -20,7 +20,7 @@ from gradlab.runs.store import Store, StoredRun
 from gradlab.runs.values import read_values
 
 if TYPE_CHECKING:
-    from gradlab.report.records import Record
+    from gradlab.report.data.records import Record
     from gradlab.runs.lesson import Lesson
     from gradlab.runs.spec import RunSpec
 
@@ -58,7 +58,7 @@ def lesson(
 
     gradlab lesson adding --cell rnn --vary gain=0.8,0.9,1,1.1 --len 50,100,200 -o lesson.html
     """
-    from gradlab.report.lesson import lesson_numbers, lesson_page, write_lesson
+    from gradlab.lesson.page import lesson_numbers, lesson_page, write_lesson
 
     screen, store = Screen(), options.open_store(results)
     target = _target(output)
@@ -94,7 +94,7 @@ def _target(output: Path | None) -> Path:
 
 def _record(store: Store, name: str) -> "Record":
     """A trained run as the report reads it."""
-    from gradlab.report.records import read
+    from gradlab.report.data.records import read
 
     found: StoredRun = store.find(name, trained=True)
     records = read(store.root, lambda message: None, [found.id])

@@ -9,8 +9,8 @@ from gradlab.cli.console import Screen
 from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR
 from gradlab.gradient.summary import SENTENCES, Summary, Verdict
 from gradlab.judge.over_seeds import Seeds, over_seeds
-from gradlab.report.findings import together
-from gradlab.report.records import lags_of, noise_lags, row_of, summarised
+from gradlab.report.data.records import lags_of, noise_lags, row_of, summarised
+from gradlab.report.text.findings import together
 from gradlab.runs.attempt import DONE
 from gradlab.runs.jsonable import jsonable, number
 from gradlab.runs.labels import VERSIONS, plain, said, varying

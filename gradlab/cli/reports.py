@@ -71,7 +71,7 @@ def report(
 
 def _formats(asked: str | None, *, alone: bool) -> tuple[str, ...]:
     """What `--format` names; a page alone is HTML."""
-    from gradlab.report.page import FORMATS
+    from gradlab.report.page.write import FORMATS
 
     names = (
         [name.strip() for name in asked.split(",")] if asked is not None else list(("html",) if alone else FORMATS)
@@ -93,7 +93,7 @@ def _written(
     formats: tuple[str, ...],
     progress: Callable[[str], None],
 ) -> list[Path]:
-    from gradlab.report.page import write_page, write_report
+    from gradlab.report.page.write import write_page, write_report
     from gradlab.runs.sweeps import stored_sweep
 
     asked = None if sweep is None else stored_sweep(store.root, sweep)
@@ -106,7 +106,7 @@ def _written(
 def _compared(
     store: "Store", screen: Screen, names: tuple[str, str], output: Path | None, progress: Callable[[str], None]
 ) -> Path:
-    from gradlab.report.compare import side, write_comparison
+    from gradlab.report.page.compare import side, write_comparison
 
     sides = [side(store, name, screen.warn) for name in names]
     target = output or store.root / "report" / "compare.html"

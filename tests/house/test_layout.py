@@ -15,7 +15,7 @@ import gradlab
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "gradlab"
-ROOMS = ("errors", "tasks", "cells", "gradient", "training", "runs", "judge", "report", "cli")
+ROOMS = ("errors", "tasks", "cells", "gradient", "training", "runs", "judge", "report", "lesson", "cli")
 SCIENCE = ("tasks", "cells", "gradient", "training")
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -152,7 +152,7 @@ def test_click_is_not_imported():
 
 
 @pytest.mark.parametrize(
-    "owner, library", [("gradlab.cli.console", "rich"), ("gradlab.report.figures", "seaborn")]
+    "owner, library", [("gradlab.cli.console", "rich"), ("gradlab.report.figures.drawing", "seaborn")]
 )
 def test_one_file_knows_the_library(library, owner):
     users = {module for module in MODULES for other in imports(module) if other.split(".")[0] == library}

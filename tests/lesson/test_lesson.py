@@ -19,15 +19,15 @@ from gradlab.cli.app import main
 from gradlab.errors import GradlabError
 from gradlab.gradient.chain import chain
 from gradlab.gradient.curve import GradientCurve
-from gradlab.report import lesson_words
-from gradlab.report.chart import Frame, path, ticks
-from gradlab.report.lesson import lesson_page, write_lesson
-from gradlab.report.lesson_chain import factors, timestep_factors
-from gradlab.report.lesson_equations import alone, known
-from gradlab.report.lesson_questions import questions
-from gradlab.report.lesson_slider import frames, slider_data
-from gradlab.report.mathml import math as mathml
-from gradlab.report.records import read
+from gradlab.lesson import words as lesson_words
+from gradlab.lesson.chain import factors, timestep_factors
+from gradlab.lesson.equations import alone, known
+from gradlab.lesson.page import lesson_page, write_lesson
+from gradlab.lesson.questions import questions
+from gradlab.lesson.slider import frames, slider_data
+from gradlab.report.data.records import read
+from gradlab.report.figures.chart import Frame, path, ticks
+from gradlab.report.page.mathml import math as mathml
 from gradlab.runs.execute import run
 from gradlab.runs.knobs import knob_of, turned_by_hand, with_options
 from gradlab.runs.lesson import Knob, Position

@@ -8,10 +8,10 @@ from browsing import Opened, browser, needs_browser
 from lessons import LENGTHS, small
 from synthetic import falling, put
 
-from gradlab.report import lesson_words
-from gradlab.report.lesson import lesson_page
-from gradlab.report.lesson_questions import questions
-from gradlab.report.records import read
+from gradlab.lesson import words as lesson_words
+from gradlab.lesson.page import lesson_page
+from gradlab.lesson.questions import questions
+from gradlab.report.data.records import read
 from gradlab.runs.knobs import turned_by_hand
 
 pytestmark = [needs_browser(), pytest.mark.usefixtures("compiled_once")]

@@ -10,8 +10,8 @@ from studies import EVIL, sweep_of
 from synthetic import falling, put
 
 import gradlab
-from gradlab.report.page import write_page
-from gradlab.report.records import read, summarised
+from gradlab.report.data.records import read, summarised
+from gradlab.report.page.write import write_page
 from gradlab.runs.commands import command
 
 matplotlib.use("Agg")

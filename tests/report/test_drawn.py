@@ -11,10 +11,14 @@ from synthetic import put
 import gradlab
 from gradlab.cli.chart import chart
 from gradlab.gradient.curve import GradientCurve
-from gradlab.report import explore, figures, gaps, leaves, overlay, panels
-from gradlab.report.chart import Line, parted
-from gradlab.report.page import write_report
-from gradlab.report.records import grouped, lags_of, noise_lags, read
+from gradlab.report.data import gaps
+from gradlab.report.data.records import grouped, lags_of, noise_lags, read
+from gradlab.report.figures import curves as panels
+from gradlab.report.figures import drawing as figures
+from gradlab.report.figures import explorer_data as explore
+from gradlab.report.figures import leaves, overlay
+from gradlab.report.figures.chart import Line, parted
+from gradlab.report.page.write import write_report
 
 matplotlib.use("Agg")
 AXIS = np.arange(1, LAGS + 1)

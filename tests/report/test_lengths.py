@@ -13,9 +13,12 @@ from synthetic import falling, put
 
 from gradlab.errors import GradlabError
 from gradlab.judge.statistics import share
-from gradlab.report import against, by_length, gallery, lengths, reach, study
-from gradlab.report.page import write_report
-from gradlab.report.records import grouped, read
+from gradlab.report.data import by_length, study
+from gradlab.report.data.records import grouped, read
+from gradlab.report.figures import gallery, lengths
+from gradlab.report.figures import length_axes as against
+from gradlab.report.page.write import write_report
+from gradlab.report.text import length_limit as reach
 from gradlab.runs.sweeps import StoredSweep
 
 matplotlib.use("Agg")

@@ -17,9 +17,13 @@ from synthetic import CONFIG, falling, put
 import gradlab
 from gradlab.errors import GradlabError
 from gradlab.gradient.curve import GradientCurve
-from gradlab.report import figures, findings, gallery, panels, sections, tables, training
-from gradlab.report.page import write_report
-from gradlab.report.records import grouped, labels, read, summarised
+from gradlab.report.data import tables
+from gradlab.report.data.records import grouped, labels, read, summarised
+from gradlab.report.figures import curves as panels
+from gradlab.report.figures import drawing as figures
+from gradlab.report.figures import gallery, training
+from gradlab.report.page.write import write_report
+from gradlab.report.text import findings, sections
 from gradlab.runs.labels import cell_label
 
 matplotlib.use("Agg")
@@ -384,7 +388,7 @@ def test_labels_tell_settings_apart(tmp_path):
 def test_neither_load_nor_the_report_needs_jax(tmp_path):
     put(tmp_path, [falling(1.0)] * 3)
     code = (
-        "import sys, gradlab; from pathlib import Path; from gradlab.report.page import write_report;"
+        "import sys, gradlab; from pathlib import Path; from gradlab.report.page.write import write_report;"
         f"root = Path({str(tmp_path)!r}); gradlab.load(root); write_report(root, print); gradlab.plot;"
         "assert not [name for name in sys.modules if name.split('.')[0] in ('jax', 'jaxlib')]"
     )

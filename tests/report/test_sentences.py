@@ -18,20 +18,12 @@ from gradlab.gradient.curve import GradientCurve
 from gradlab.gradient.summary import Verdict, Word
 from gradlab.judge.over_seeds import Seeds
 from gradlab.judge.statistics import rank_correlation, share
-from gradlab.report import (
-    answers,
-    by_length,
-    findings,
-    foretell,
-    lengths,
-    outcomes,
-    reach,
-    sections,
-    study,
-    tables,
-    training,
-)
-from gradlab.report.records import Record, grouped, read
+from gradlab.report.data import by_length, outcomes, study, tables
+from gradlab.report.data.records import Record, grouped, read
+from gradlab.report.figures import lengths, training
+from gradlab.report.text import answers, findings, sections
+from gradlab.report.text import length_limit as reach
+from gradlab.report.text import prediction as foretell
 from gradlab.runs.store import StoredRun
 
 VERDICTS = "vanish|explod|hold|held"

@@ -17,13 +17,18 @@ from synthetic import falling, put
 from gradlab.errors import GradlabError
 from gradlab.gradient.curve import GradientCurve
 from gradlab.judge.statistics import rank_correlation, share
-from gradlab.report import answers, explore, foretell, html, leaves, study, thin
-from gradlab.report.compare import side, write_comparison
-from gradlab.report.framed import framed
-from gradlab.report.page import FORMATS, write_page, write_report
-from gradlab.report.panels import lag_figure
-from gradlab.report.reading import panels_of
-from gradlab.report.records import read, summarised
+from gradlab.report.data import study
+from gradlab.report.data.records import read, summarised
+from gradlab.report.figures import explorer_data as explore
+from gradlab.report.figures import leaves, thin
+from gradlab.report.figures.curves import lag_figure
+from gradlab.report.figures.embed import framed
+from gradlab.report.figures.tooltips import panels_of
+from gradlab.report.page import html
+from gradlab.report.page.compare import side, write_comparison
+from gradlab.report.page.write import FORMATS, write_page, write_report
+from gradlab.report.text import answers
+from gradlab.report.text import prediction as foretell
 from gradlab.runs.commands import command
 from gradlab.runs.store import Store
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from synthetic import falling, put
 
-from gradlab.report.page import write_report
-from gradlab.report.records import grouped, labels, named, read
+from gradlab.report.data.records import grouped, labels, named, read
+from gradlab.report.page.write import write_report
 from gradlab.runs.commands import command
 from gradlab.runs.labels import cell_labels, said, varying
 from gradlab.runs.labels import labels as setting_labels

@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from gradlab.gradient.curve import GradientCurve
-from gradlab.report.records import ROLES
+from gradlab.report.data.records import ROLES
 from gradlab.runs.arrays import curve_arrays
 from gradlab.runs.result import RunResult
 from gradlab.runs.spec import NUMERICS, STORE

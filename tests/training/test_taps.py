@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from gradlab import gradient_curve
-from gradlab.report.page import write_report
+from gradlab.report.page.write import write_report
 from gradlab.runs.arrays import seen_summary
 from gradlab.runs.execute import run
 from gradlab.runs.spec import RunSpec

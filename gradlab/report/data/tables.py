@@ -1,0 +1,189 @@
+"""Tables of what is in a results folder: curves, summaries, and what several seeds say together."""
+
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gradlab.gradient.summary import SENTENCES
+from gradlab.judge.over_seeds import Interval, Seeds, half_life, over_seeds
+from gradlab.report.data.records import CURVES, ROLES, Record, grouped, leaves_of, read
+from gradlab.report.text.findings import counted
+from gradlab.runs.jsonable import number
+
+STATISTICS = ("typical", "q10", "q50", "q90", "rms", "dead")
+HORIZONS = ("horizon", "float32_horizon")
+_WORDS = ("statistic", "verdict")
+
+
+def load(results: Path | str = "results") -> pd.DataFrame:
+    """The curves of every run as one tidy table: a row for each run, training step, curve, leaf and lag.
+
+    Args:
+        results: a results folder.
+
+    Returns:
+        Columns: the fields of the run's spec, `run`, `status`, `training_step`, `curve` (task or total),
+        `leaf`, `lag` (timesteps), `typical`, `q10`, `q50`, `q90`, `rms` (log10 norms; -inf is a zero) and
+        `dead` (share of examples whose gradient is zero). Runs without curves yet have no rows. A corrupt run
+        is skipped with one warning.
+
+    Raises:
+        GradlabError: a run was written by a newer gradlab.
+
+    Example:
+        >>> import tempfile
+        >>> load(tempfile.mkdtemp())[["cell", "lag", "typical"]].empty
+        True
+    """
+    frames = list(curve_frames(read(results, lambda message: warnings.warn(message, stacklevel=3))))
+    if frames:
+        return pd.concat(frames, ignore_index=True)
+    names = ("task", "cell", "length", "hidden", "seed", "run", "status", "training_step", "curve", "leaf", "lag")
+    return pd.DataFrame(columns=[*names, *STATISTICS])
+
+
+def curve_frames(records: Iterable[Record]) -> Iterator[pd.DataFrame]:
+    """The rows of each run that has curves, one run after the other."""
+    for record in records:
+        arrays = record.arrays()
+        parts = [_curve(arrays, curve, leaf) for curve in CURVES for leaf in leaves_of(arrays, curve)]
+        if parts:
+            frame = pd.concat(parts, ignore_index=True)
+            about = record.config | {"run": record.run.id, "status": record.run.status}
+            yield pd.DataFrame({name: [value] * len(frame) for name, value in about.items()}).join(frame)
+
+
+def _curve(arrays: Mapping[str, np.ndarray], curve: str, leaf: str) -> pd.DataFrame:
+    steps, rows = np.unique(arrays["step"], return_index=True)
+    lags = arrays[f"{curve}/{leaf}/typical"].shape[1]
+    columns: dict[str, Any] = {
+        "training_step": np.repeat(steps, lags),
+        "curve": curve,
+        "leaf": leaf,
+        "lag": np.tile(np.arange(1, lags + 1), len(steps)),
+    }
+    return pd.DataFrame(columns | {name: arrays[f"{curve}/{leaf}/{name}"][rows].ravel() for name in STATISTICS})
+
+
+def summaries(records: Iterable[Record]) -> pd.DataFrame:
+    """A row for each run, checkpoint, curve and leaf with every number of the summary.
+
+    A run that was not measured yet has one row that holds its status alone.
+    """
+    return pd.DataFrame([row for record in records for row in _summary_rows(record)])
+
+
+def _summary_rows(record: Record) -> Iterator[dict[str, Any]]:
+    done = record.run.done
+    about = record.config | {
+        "run": record.run.id,
+        "status": record.run.status,
+        "solved_at": number(done.get("solved_at")),
+        "training_steps": number(done.get("training_steps")),
+        "seconds": number(done.get("wall_seconds")),
+    }
+    if not record.log:
+        yield about | {"training_step": math.nan, "curve": "none", "leaf": "none"}
+    for index, line in enumerate(record.log):
+        at = about | {"training_step": line["step"]}
+        at |= {role: record.marks[role] == index for role in ROLES}
+        at["loss"] = number(line["loss"])
+        for curve, leaves in line["curves"].items():
+            findings = "; ".join(leaves.get("non_finite", [])) or "none"
+            for leaf, stored in leaves.items():
+                if leaf not in SENTENCES:
+                    yield at | {"curve": curve, "leaf": leaf} | _plain(stored) | {"non_finite": findings}
+
+
+def _plain(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Stored numbers as numbers; a lag that does not apply is nan."""
+    return {
+        name: value if name in _WORDS or isinstance(value, bool) else number(value)
+        for name, value in stored.items()
+    }
+
+
+def seeds(records: Iterable[Record]) -> pd.DataFrame:
+    """A row for each setting, checkpoint, curve and leaf: means over seeds, their intervals, and verdicts.
+
+    The ends of an interval are nan for fewer than 3 finite seeds; `_zero` and `_not_finite` count the seeds that
+    a mean leaves out.
+    """
+    return pd.DataFrame([row for group in grouped(records) for row in _seed_rows(group)])
+
+
+def _seed_rows(group: Sequence[Record]) -> Iterator[dict[str, Any]]:
+    measured = [record for record in group if record.marks]
+    solved = [number(record.run.done["solved_at"]) for record in group if record.run.status == "solved"]
+    about = group[0].setting | {"seeds": len(measured), "runs": len(group), "solved": len(solved)}
+    about |= _spread("solved_at", over_seeds(solved))
+    if not measured:
+        return
+    first = measured[0].log[0]["curves"]
+    for role in ROLES if group[0].trained else ROLES[:1]:
+        for curve, leaf in [(name, leaf) for name in first for leaf in first[name] if leaf not in SENTENCES]:
+            found = Seeds([each.summary(role, curve, leaf) for each in counted(measured, role)])
+            yield about | {"checkpoint": role, "curve": curve, "leaf": leaf} | _numbers(found)
+
+
+def _numbers(found: Seeds) -> dict[str, Any]:
+    """The numbers of one leaf of one curve at one checkpoint, over its seeds."""
+    row: dict[str, Any] = {"verdict": found.verdict}
+    row |= _spread("span", found.span) | _spread("slope", found.slope)
+    for name in HORIZONS:
+        row |= _spread(name, found.horizon(name).mean)
+    read = found.half_life or half_life(over_seeds([]), found.summaries[0].lags)
+    row |= {"half_life": read.value, "half_life_low": read.low, "half_life_high": read.high}
+    row["not_exponential"] = found.bent
+    # A horizon that reaches T is only a lower bound, so a mean of horizons says how many of them do.
+    return row | {f"{name}_reached": found.horizon(name).reached for name in HORIZONS}
+
+
+def _spread(name: str, interval: Interval) -> dict[str, float]:
+    return {
+        f"{name}_mean": interval.mean,
+        f"{name}_low": interval.low,
+        f"{name}_high": interval.high,
+        f"{name}_zero": interval.zero,
+        f"{name}_not_finite": interval.not_finite,
+    }
+
+
+def write_csv(path: Path, frames: Iterable[pd.DataFrame], *, digits: int = 9) -> None:
+    """Write frames with the same columns below each other: significant digits, `nan`, `inf` and `-inf` spelt."""
+    columns: list[str] | None = None
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        for frame in frames:
+            ordered = frame if columns is None else frame.reindex(columns=columns)
+            ordered.to_csv(
+                file,
+                index=False,
+                header=columns is None,
+                float_format=f"%.{digits}g",
+                na_rep="nan",
+                lineterminator="\n",
+            )
+            columns = list(frame.columns) if columns is None else columns
+
+
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> str:
+    """A Markdown table.
+
+    Args:
+        columns: headings. rows: cells. right: the columns that are aligned to the right.
+
+    Example:
+        >>> print(markdown(["cell", "span"], [["lstm", "-4.4"]], right=["span"]))
+        | cell | span |
+        |---|---:|
+        | lstm | -4.4 |
+    """
+    rule = ["---:" if name in set(right) else "---" for name in columns]
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (columns, *rows)]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])

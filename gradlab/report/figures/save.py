@@ -1,0 +1,27 @@
+"""How a figure is laid out for good and written to files."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from gradlab.report.figures.drawing import Drawing, themed
+
+
+def save(drawing: Drawing, folder: Path) -> list[Path]:
+    """Write a figure as SVG, the same bytes from the same numbers, and as PNG."""
+    paths = [folder / f"{drawing.name}.{suffix}" for suffix in ("svg", "png")]
+    with themed():
+        freeze(drawing.figure)
+        drawing.figure.savefig(paths[0], metadata={"Date": None})
+        drawing.figure.savefig(paths[1])
+    return paths
+
+
+def freeze(figure: Figure) -> None:
+    """Lay a figure out once and round: the solver of the layout differs in its last bits from call to call."""
+    for _ in range(2):  # what stands beside axes at a share of their width moves when these are made narrower
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for ax in figure.axes:
+        ax.set_position(tuple(np.round(ax.get_position(original=True).bounds, 5)))

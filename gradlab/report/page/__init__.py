@@ -1,0 +1,1 @@
+"""The pages: what goes on them, the templates, and the files that are written."""

@@ -1,0 +1,257 @@
+"""Sentences that state what runs found, made from their numbers. Knows no figure and no table."""
+
+import math
+import re
+from collections.abc import Sequence
+
+from gradlab.gradient.summary import CUT, Summary, Word
+from gradlab.judge.over_seeds import NOTHING, Seeds, verdict_over_seeds
+from gradlab.report.data.outcomes import at_steps, bad_step, outcome, unended
+from gradlab.report.data.records import ROLES, Record
+
+VERBS: dict[Word, str] = {
+    "vanishing": "vanishes",
+    "exploding": "explodes",
+    "both": "both vanishes and explodes",
+    "held": "holds",
+    "non-finite": "is not finite",
+    "cut": "is cut",
+    "noise": "is rounding noise",
+}
+CHAOTIC = "one trajectory of a chaotic network"
+"""How the note on a trajectory begins that rounding moves."""
+_LOST_OR_GAINED = re.compile(r"(\d+\.\d(?: \[[^\]]*\])?)( decades (?:lost|gained))")
+
+
+def change(summary: Summary, findings: Sequence[str] = (), notes: Sequence[str] = ()) -> str:
+    """How far a curve gets from its lag 1, in words.
+
+    Args:
+        summary: the numbers of the curve.
+        findings: where NaN or infinity begins; beside a curve that is finite they are named after it, as are lags
+            whose value is rounding noise.
+        notes: what else a reader must know; of these it says whether the trajectory is chaotic.
+
+    Example:
+        >>> from gradlab.gradient import GradientCurve
+        >>> change(GradientCurve.of({"h": [[0.0], [-2.0], [-4.4]]}).summary())
+        '4.4 decades lost'
+        >>> change(GradientCurve.of({"h": [[0.0], [3.5], [1.0]]}).summary())
+        '3.5 decades gained by lag 2'
+    """
+    verdict = summary.verdict
+    if verdict.word == "non-finite":
+        first = f" ({findings[0].replace(' is not finite', '')})" if findings else f", first at lag {verdict.lag}"
+        return f"not finite{first}"
+    if verdict.word == "noise":
+        return f"rounding noise, ± {verdict.decades:.1f} decades at lag {verdict.lag}"
+    beside = [*findings, *([f"rounding noise from lag {summary.noise_from}"] if summary.noise_from else [])]
+    beside += [note for note in notes if note.startswith(CHAOTIC)]
+    return _moved(summary) + (f" ({'; '.join(beside)})" if beside else "")
+
+
+def _moved(summary: Summary) -> str:
+    """How far a finite curve gets, and for a verdict of both what it does elsewhere."""
+    decades, lag = summary.verdict.decades, summary.verdict.lag
+    if summary.verdict.word == "cut":
+        return "cut, exactly zero at every lag"
+    if decades == -math.inf:
+        zero = summary.slope.zero_from
+        text = f"zero at lag {lag}" if zero is None else f"zero from lag {zero}"
+        unit = " decades"
+    elif abs(decades) < NOTHING:
+        return "nothing lost"
+    else:
+        text = f"{abs(decades):.1f} decades {_direction(decades)}{'' if lag == summary.lags else f' by lag {lag}'}"
+        unit = ""
+    elsewhere = f", and more than 3{unit} {_direction(-decades)} elsewhere"
+    return text + (elsewhere if summary.verdict.word == "both" else "")
+
+
+def _direction(decades: float) -> str:
+    return "lost" if decades < 0 else "gained"
+
+
+def counted(group: Sequence[Record], role: str) -> list[Record]:
+    """The runs of a setting that count at a checkpoint: after the initial one those that came to an end."""
+    ended = [record for record in group if record.run.finished]
+    return list(group) if role == "initial" or not ended else ended
+
+
+def seeds_of(group: Sequence[Record], role: str, curve: str = "task") -> Seeds:
+    """The numbers of the whole state in the runs that count at a checkpoint."""
+    return Seeds([record.summary(role, curve) for record in counted(group, role)])
+
+
+def changes(group: Sequence[Record], role: str, curve: str = "task") -> str:
+    """`change` of one run, or the mean over seeds with its interval from 3 finite seeds on.
+
+    Where one seed falls and another rises a mean alone would hide both, so their range goes first. Seeds that the
+    mean leaves out are counted beside it.
+    """
+    runs, found = counted(group, role), seeds_of(group, role, curve)
+    if len(runs) == 1:
+        return change(found.summaries[0], runs[0].findings(role, curve), runs[0].notes(role, curve))
+    odd = _beside(found, [bool(record.findings(role, curve)) for record in runs])
+    chaotic = sum(any(note.startswith(CHAOTIC) for note in record.notes(role, curve)) for record in runs)
+    odd += [f"{CHAOTIC} in {chaotic} of {len(runs)}"] if chaotic else []
+    mean = found.furthest
+    if not mean.finite:
+        return ", ".join(odd)
+    low, high = found.range
+    if found.disagree:
+        ends = "" if math.isnan(mean.low) else f" [{mean.low:+.1f}, {mean.high:+.1f}]"
+        return f"{low:+.1f} to {high:+.1f} decades ({', '.join([f'mean {mean.mean:+.1f}{ends}', *odd])})"
+    sign = -1 if mean.mean < 0 else 1
+    ends = "" if math.isnan(mean.low) else f" [{_ends(sign, mean.low, mean.high)}]"
+    text = f"{abs(mean.mean):.1f}{ends} decades {_direction(mean.mean)}"
+    text = "nothing lost" if max(-low, high) < NOTHING else text
+    return f"{text} ({', '.join(odd)})" if odd else text
+
+
+def _beside(found: Seeds, findings: Sequence[bool]) -> list[str]:
+    """What a mean over seeds does not say, each with the number of seeds in which it is so."""
+    words, count = found.words, len(found.words)
+    zero = sum(one.verdict.decades == -math.inf for one in found.summaries) - words.count("cut")
+    both = sum(word == "both" for word in words)
+    beside = sum(had and word != "non-finite" for had, word in zip(findings, words, strict=True))
+    counts = (
+        (zero, "zero at some lag"),
+        (words.count("cut"), "cut, exactly zero at every lag,"),
+        (words.count("noise"), "rounding noise"),
+        (sum(one.noise_from is not None for one in found.finite), "rounding noise at some lags"),
+        (both, "more than 3 decades both lost and gained"),
+        (words.count("non-finite"), "not finite"),
+        (beside, "NaN or infinity beside the curve"),
+    )
+    return [f"{what} in {many} of {count}" for many, what in counts if many]
+
+
+def _ends(sign: int, low: float, high: float) -> str:
+    first, last = sorted((sign * low, sign * high))
+    return f"{first:.1f}, {last:.1f}".replace("-0.0", "0.0")
+
+
+def notes_of(group: Sequence[Record], role: str, curve: str = "task") -> list[str]:
+    """What a reader must know about the numbers of a checkpoint."""
+    return together([record.notes(role, curve) for record in counted(group, role)], "seeds")
+
+
+def together(said: Sequence[Sequence[str]], of: str) -> list[str]:
+    """The notes of several runs, those that differ in numbers alone once with how many there are of them.
+
+    Example:
+        >>> together([["noise from lag 8"], ["noise from lag 9"], []], "seeds")
+        ['noise from lag 8 (so or like it in 2 of 3 seeds)']
+    """
+    found: dict[str, list[str]] = {}
+    for note in (note for notes in said for note in dict.fromkeys(notes)):
+        found.setdefault(re.sub(r"[\d.]+(e[+-]?\d+)?", "#", note), []).append(note)
+    if len(said) < 2:
+        return [notes[0] for notes in found.values()]
+    alike = {kind: "so" if len(set(notes)) == 1 else "so or like it" for kind, notes in found.items()}
+    return [f"{notes[0]} ({alike[kind]} in {len(notes)} of {len(said)} {of})" for kind, notes in found.items()]
+
+
+def trail(group: Sequence[Record], curve: str = "task") -> str:
+    """`4.4 decades lost at initialisation, 13.1 at worst (training step 10), 0.8 when solved`."""
+    if not group[0].trained:
+        origin = group[0].config["params"]
+        return (
+            f"{changes(group, 'initial', curve)} {'at initialisation' if origin == 'none' else 'at these weights'}"
+        )
+    steps = {role: [record.step(role) for record in counted(group, "final")] for role in ROLES}
+    said = {role: changes(group, role, curve) for role in ROLES}
+    parts = [f"{said['initial']} at initialisation{', the worst' * (steps['worst'] == steps['initial'])}"]
+    last = when(group, "final")
+    if steps["worst"] == steps["final"] != steps["initial"]:
+        parts.append(f"{said['final']} at worst and {last}")
+    else:
+        parts += [f"{said['worst']} {when(group, 'worst')}"] if steps["worst"] != steps["initial"] else []
+        parts += [f"{said['final']} {last}"] if steps["final"] != steps["initial"] else []
+    return ", ".join(_short(parts))
+
+
+def _short(parts: Sequence[str]) -> list[str]:
+    """The parts, `decades lost` said where it begins to hold and not again."""
+    kept, said = [], ""
+    for part in parts:
+        found = _LOST_OR_GAINED.match(part)
+        kept.append(part.replace(found[2], "", 1) if found and said == found[2] else part)
+        said = found[2] if found else said
+    return kept
+
+
+def when(group: Sequence[Record], role: str) -> str:
+    """`at initialisation`, `at worst (training step 10)`, `when solved`."""
+    runs = counted(group, role)
+    steps = at_steps([record.step(role) for record in runs])
+    if role == "initial":
+        return "at initialisation"
+    if role == "worst":
+        return f"at worst ({steps})"
+    statuses = {record.run.status for record in runs}
+    if statuses == {"solved"}:
+        return "when solved"
+    if statuses == {"trained"}:
+        return f"at the end (not solved, {steps})"
+    if statuses == {"diverged"}:
+        return f"before it diverged at {at_steps([bad_step(record) for record in runs])}"
+    return f"at the end ({verdict_over_seeds([record.run.status for record in runs])}, {steps})"
+
+
+def title(group: Sequence[Record], label: str, curve: str = "task") -> str:
+    """The title of a panel: `LSTM, T = 200: 4.4 decades lost at initialisation, ...`."""
+    several = f", {len(group)} seeds{unended(group, ' (', ')')}" if len(group) > 1 else ""
+    return f"{label}, T = {group[0].config['length']}{several}: {trail(group, curve)}"
+
+
+def statement(group: Sequence[Record], label: str) -> str:
+    """One plain sentence on a setting: verdict, numbers, and whether the task was solved."""
+    config = group[0].config
+    name = f"**{label} on {config['task']}, T = {config['length']}**"
+    origin = config["params"]
+    start = "at initialisation" if origin == "none" else f"with the final weights of {origin}"
+    first = f"the gradient {_clause(group, 'initial')} {start}"
+    if not group[0].trained:
+        return f"{name}: {first}. Not trained{_seeds(group)}."
+    worst = f"{changes(group, 'worst')} {when(group, 'worst')}"
+    last = f"at the end it {_clause(group, 'final')}"
+    return f"{name}: {first}; {worst}; {last}. {outcome(group)}{_seeds(group)}."
+
+
+def _clause(group: Sequence[Record], role: str) -> str:
+    """`vanishes (4.4 decades lost)`, or `vanishes in 5 of 8, holds in 3 of 8 seeds (...)`."""
+    found = seeds_of(group, role).words
+    if set(found) == {"non-finite"}:
+        return f"is {changes(group, role)}"
+    words, cut = [VERBS[word] for word in found], "" if set(found) != {"cut"} else f"; {CUT.partition('; ')[2]}"
+    seeds = "" if len(words) == 1 else " seeds"
+    return f"{verdict_over_seeds(words)}{seeds} ({changes(group, role)}{cut})"
+
+
+def _seeds(group: Sequence[Record]) -> str:
+    """What the numbers of a statement are of."""
+    if len(group) == 1:
+        return f" (seed {group[0].seed})"
+    finite = {seeds_of(group, role).furthest.finite for role in (ROLES if group[0].trained else ROLES[:1])}
+    if finite == {len(group)}:
+        interval = "mean and 95 % interval over" if len(group) > 2 else "mean over"
+        return f" ({interval} {len(group)} seeds)"
+    return f" ({len(group)} seeds; means are over those with a finite number, with a 95 % interval from 3 on)"
+
+
+def overall(records: Sequence[Record]) -> str:
+    """`vanishing in 4 of 5 runs before training; held in 5 of 5 runs at the end of training`."""
+
+    def count(role: str, some: Sequence[Record]) -> str:
+        words = Seeds([each.summary(role) for each in some]).verdict
+        return f"{words}{' runs' if len(some) > 1 else ''}"
+
+    fresh = [record for record in records if record.config["params"] == "none"]
+    trained = [record for record in records if record.trained and record.run.finished]
+    borrowed = [record for record in records if record not in fresh]
+    parts = [f"{count('initial', fresh)} before training"] if fresh else []
+    parts += [f"{count('final', trained)} at the end of training"] if trained else []
+    parts += [f"{count('initial', borrowed)} with the final weights of another run"] if borrowed else []
+    return "; ".join(parts) or "nothing was measured"
