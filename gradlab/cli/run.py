@@ -9,11 +9,12 @@ from gradlab.cli import options
 from gradlab.cli.batch import Batch
 from gradlab.cli.console import Screen
 from gradlab.cli.devices import shares
-from gradlab.cli.lists import grid
 from gradlab.cli.options import Many
 from gradlab.cli.present import Record, as_json, failure_of, record_of, show_grid
 from gradlab.cli.single import Single, folder_option
+from gradlab.runs.grids import specs_of_options
 from gradlab.runs.jsonable import dumps
+from gradlab.runs.spec import FIELDS
 from gradlab.runs.store import Store
 
 if TYPE_CHECKING:
@@ -26,34 +27,15 @@ def register(app: typer.Typer) -> None:
     app.command("probe")(probe)
 
 
+@options.with_fields("run")
 def run(
-    task: options.Task,
-    cell: options.Cell = None,
-    length: options.Length = None,
-    seed: options.Seed = None,
-    hidden: options.Hidden = None,
-    batch: Annotated[Many, typer.Option("--batch", help="Examples in a training step (default: 32).")] = None,
-    steps: Annotated[Many, typer.Option("--steps", help="Training steps at most (default: 5000).")] = None,
-    stop: Annotated[Many, typer.Option("--stop", help="solved or never (default: solved).")] = None,
-    optimizer: Annotated[
-        Many, typer.Option("--optimizer", help="adam, rmsprop, sgd, or rmsprop:decay=0.99 (default: adam).")
-    ] = None,
-    learning_rate: Annotated[Many, typer.Option("--learning-rate", help="Positive (default: 0.01).")] = None,
-    clip: Annotated[Many, typer.Option("--clip", help="norm:1, value:1 or none (default: norm:1).")] = None,
-    dtype: options.Dtype = None,
-    measure: Annotated[
-        Many,
-        typer.Option(
-            "--measure", help="checkpoints, ends or every, that is each training step (default: checkpoints)."
-        ),
-    ] = None,
-    measure_batch: options.MeasureBatch = None,
     jobs: options.Jobs = None,
     together: options.Together = None,
     rerun: options.Rerun = False,
     results: options.Results = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    **fields: Many,
 ) -> int:
     """Train one or several runs, measure their gradients, store and show them; lists make a grid.
 
@@ -61,46 +43,18 @@ def run(
 
     gradlab run copy --len 50,100 --cell rnn,lstm,gru --seed 0-2
     """
-    specs = grid(
-        {
-            "task": [task],
-            "cell": cell,
-            "length": length,
-            "hidden": hidden,
-            "batch": batch,
-            "optimizer": optimizer,
-            "learning_rate": learning_rate,
-            "clip": clip,
-            "steps": steps,
-            "stop": stop,
-            "dtype": dtype,
-            "measure": measure,
-            "measure_batch": measure_batch,
-            "seed": seed,
-        }
-    )
+    specs = specs_of_options(fields)
     return carry_out(options.open_store(results), specs, jobs, together, rerun=rerun, json=json, quiet=quiet)
 
 
+@options.with_fields("probe")
 def probe(
-    task: options.Task,
-    cell: options.Cell = None,
-    length: options.Length = None,
-    seed: options.Seed = None,
-    hidden: options.Hidden = None,
-    dtype: options.Dtype = None,
-    measure_batch: options.MeasureBatch = None,
-    params: Annotated[
-        str | None,
-        typer.Option(
-            "--params", help="Measure the final weights of this run, whose settings are then the defaults."
-        ),
-    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs at a time.")] = 1,
     rerun: options.Rerun = False,
     results: options.Results = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    **fields: Many,
 ) -> int:
     """Measure gradients without training, in seconds; `--params RUN` measures a run's trained weights.
 
@@ -109,15 +63,16 @@ def probe(
     gradlab probe adding --params adding-lstm-T200-s0 --len 2000
     """
     store = options.open_store(results)
-    fields = {"cell": cell, "length": length, "hidden": hidden, "dtype": dtype, "seed": seed}
     fixed: dict[str, Any] = {"steps": 0}
-    if params is not None:
-        source = store.find(params, trained=True)
+    name = fields.pop("params")
+    source = None if name is None else store.find(str(name), trained=True)
+    if source is not None:
         fixed["params"] = source.id
-        for name, given in fields.items():
-            fields[name] = given if given is not None else [str(source.config[name])]
-    specs = grid({"task": [task], **fields, "measure_batch": measure_batch}, **fixed)
-    if params is not None and (changed := specs[0].has_changed_since(source.config)):
+        for field, given in fields.items():
+            if given is None and FIELDS[field].of_weights:
+                fields[field] = [str(source.config[field])]
+    specs = specs_of_options(fields, **fixed)
+    if source is not None and (changed := specs[0].has_changed_since(source.config)):
         Screen().warn(
             f"{source.id} was trained before the source of {changed} changed: its weights, the code of now"
         )
