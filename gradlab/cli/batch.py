@@ -10,7 +10,7 @@ from gradlab.runs.cache import use_cache
 from gradlab.runs.store import Store, StoredRun
 
 if TYPE_CHECKING:
-    from gradlab.runs.engine import Finished, Settings
+    from gradlab.runs.jobs import Finished, Settings
     from gradlab.runs.spec import RunSpec
 
 
@@ -38,7 +38,7 @@ class Batch:
 
         tell_related(self.screen, self.store.check(self.screen.warn), self.specs)
         use_cache()
-        with self.screen.progress() as progress, Interrupts(raising=self.settings.here) as interrupts:
+        with self.screen.progress() as progress, Interrupts(raising=self.settings.local) as interrupts:
             live = Live(self.screen, progress, interrupts, self.store, self.specs, quiet=self.quiet, each=each)
             self.outcomes = live.outcomes
             run_all(self.specs, self.store, self.settings, live)

@@ -18,7 +18,7 @@ def doctor(json: options.Json = False) -> int:
     gradlab doctor
     """
     from gradlab.runs.environment import execution, versions
-    from gradlab.runs.faults import check_all
+    from gradlab.runs.selftest import check_all
 
     screen = Screen()
     where, found, findings = execution("float32"), versions(), check_all()

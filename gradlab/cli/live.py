@@ -10,7 +10,7 @@ from gradlab.cli.present import headline, record_of
 from gradlab.runs.store import Store
 
 if TYPE_CHECKING:
-    from gradlab.runs.engine import Finished
+    from gradlab.runs.jobs import Finished
     from gradlab.runs.spec import RunSpec
     from gradlab.training.loop import Event
 

@@ -100,7 +100,7 @@ def carry_out(
     if len(specs) == 1:
         return Single(screen, store, specs[0], rerun=rerun, json=json, quiet=quiet).carry_out()
     from gradlab.cli.app import INTERRUPTED
-    from gradlab.runs.engine import Settings
+    from gradlab.runs.jobs import Settings
 
     settings = Settings(**shares(jobs, together), rerun="all" if rerun else None)
     batch = Batch(screen, store, specs, settings, quiet=quiet)

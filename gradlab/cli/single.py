@@ -15,7 +15,7 @@ from gradlab.runs.jsonable import dumps
 from gradlab.runs.store import Store
 
 if TYPE_CHECKING:
-    from gradlab.runs.execute import Observe
+    from gradlab.runs.execute import OnEvent
     from gradlab.runs.spec import RunSpec
     from gradlab.training.loop import Event
 
@@ -60,7 +60,7 @@ class Single:
                 return self._show_failure(found.reason or "")
         return self._show(fresh=there is None or self.rerun)
 
-    def _begin(self, progress: Progress, interrupts: Interrupts, shards: int) -> "Observe":
+    def _begin(self, progress: Progress, interrupts: Interrupts, shards: int) -> "OnEvent":
         if self.quiet:
             return lambda event: interrupts.check()
         for line in header(self.spec, shards):

@@ -21,7 +21,7 @@ from gradlab.runs.jsonable import dumps
 from gradlab.runs.store import Store
 
 if TYPE_CHECKING:
-    from gradlab.runs.engine import Settings
+    from gradlab.runs.jobs import Settings
     from gradlab.runs.spec import RunSpec
     from gradlab.runs.sweeps import Sweep
 
@@ -126,7 +126,7 @@ def _settings(
     scheduler: str | None,
     slurm: str | None,
 ) -> "Settings":
-    from gradlab.runs.engine import Settings
+    from gradlab.runs.jobs import Settings
 
     if timeout is not None and not 0 < timeout < float("inf"):
         raise GradlabError(f"--timeout is {timeout}: give a positive number of seconds")

@@ -139,7 +139,7 @@ def _by_path(batch: "Batch") -> dict[str, Any]:
 
 
 def _collect(seen: Sequence["Seen"], axes: Mapping[str, int]) -> Measurement:
-    from gradlab.runs.arrays import flatten_params
+    from gradlab.runs.result import flatten_params
 
     lags = log_spaced(len(seen[0].initial.curve.lags), LAGS)
     parts = {"initial": _part([one.initial for one in seen], lags)}

@@ -63,7 +63,7 @@ class Attempt:
         redo = self.target / REDO
         if done["status"] not in DONE and redo.exists() and self._is_whole(self.target):
             with suppress(OSError):  # it stays to be done again, only nobody can say why
-                redo.write_text(f"{done['status']} {done.get('order', '')}")
+                redo.write_text(f"{done['status']} {done.get('job', '')}")
             self.discard()
             return self.target
         for _ in range(10):

@@ -6,8 +6,7 @@ import numpy as np
 
 from gradlab.gradient.curve import GradientCurve
 from gradlab.report.data.records import ROLES
-from gradlab.runs.arrays import curve_arrays
-from gradlab.runs.result import RunResult
+from gradlab.runs.result import RunResult, curve_arrays
 from gradlab.runs.spec import NUMERICS, STORE
 from gradlab.runs.store import Store
 from gradlab.training.loop import Checkpoint

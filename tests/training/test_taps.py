@@ -8,8 +8,8 @@ from jax import lax
 
 from gradlab import gradient_curve
 from gradlab.report.page.write import write_report
-from gradlab.runs.arrays import seen_summary
 from gradlab.runs.execute import run
+from gradlab.runs.result import seen_summary
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 from gradlab.runs.variants import get_cell, get_task

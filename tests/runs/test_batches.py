@@ -11,7 +11,8 @@ from sweeping import BASE, CELL, Heard, arrays_of, finish, lines_of, pid_of, sta
 
 from gradlab.cli import devices
 from gradlab.errors import GradlabError
-from gradlab.runs.engine import Settings, packs, run_all
+from gradlab.runs.engine import batches, run_all
+from gradlab.runs.jobs import Settings
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 
@@ -29,14 +30,14 @@ def ends(specs, folder, listener=None, **settings):
     return {end.spec.seed: (end.status, end.reason) for end in outcomes}
 
 
-def test_what_is_packed():
+def test_which_runs_make_a_batch():
     specs = [replace(SPEC, length=length, seed=seed) for seed in range(3) for length in (4, 5)]
-    assert packs(specs, 1) == [(spec,) for spec in specs]
-    two, one = [[spec.seed for spec in pack] for pack in packs(specs, 2)][:2]
-    assert (two, one) == ([0, 1], [2]) and len(packs(specs, 2)) == 4
-    assert [len({spec.length for spec in pack}) for pack in packs(specs, 64)] == [1, 1]
-    assert len(packs([SPEC, replace(SPEC, learning_rate=0.5)], 2)) == 1
-    assert len(packs([SPEC, replace(SPEC, steps=7)], 2)) == 2
+    assert batches(specs, 1) == [(spec,) for spec in specs]
+    two, one = [[spec.seed for spec in batch] for batch in batches(specs, 2)][:2]
+    assert (two, one) == ([0, 1], [2]) and len(batches(specs, 2)) == 4
+    assert [len({spec.length for spec in batch}) for batch in batches(specs, 64)] == [1, 1]
+    assert len(batches([SPEC, replace(SPEC, learning_rate=0.5)], 2)) == 1
+    assert len(batches([SPEC, replace(SPEC, steps=7)], 2)) == 2
 
 
 def test_runs_in_a_pack_are_those_of_each_alone(tmp_path):
