@@ -13,7 +13,7 @@ from gradlab.report.data.records import lags_of, noise_lags, row_of, summarised
 from gradlab.report.text.findings import together
 from gradlab.runs.attempt import DONE
 from gradlab.runs.jsonable import jsonable, number
-from gradlab.runs.labels import plain, said, varying
+from gradlab.runs.labels import describe, format_value, varying
 from gradlab.runs.listing import SPEC_NUMBERS
 from gradlab.runs.spec import VERSIONS
 from gradlab.runs.store import StoredRun
@@ -191,7 +191,12 @@ def _varying(records: Sequence[Record]) -> list[str]:
 def _grid_rows(record: Record, fields: Sequence[str]) -> list[list[str]]:
     """A row for each leaf of a run, or one that has only its status."""
     spec, marks = record["spec"], record.get("summary")
-    start = [spec["cell"], f"{spec['length']}", *(plain(spec.get(name)) for name in fields), f"{spec['seed']}"]
+    start = [
+        spec["cell"],
+        f"{spec['length']}",
+        *(format_value(spec.get(name)) for name in fields),
+        f"{spec['seed']}",
+    ]
     if not marks:
         return [[*start, *["-"] * 7, record["status"]]]
     leaves = marks["final"]["curves"]["task"]
@@ -211,7 +216,7 @@ def show_seeds(screen: Screen, records: Sequence[Record]) -> None:
         for when in ("initial", "worst", "final") if row["trained"] else ("initial",):
             numbers = row[when]
             name = f"{row['cell']} {row['length']}"
-            name = ", ".join([name, *(said(field, row[field]) for field in fields)])
+            name = ", ".join([name, *(describe(field, row[field]) for field in fields)])
             shown.append(
                 [name, when, str(numbers["span"]), str(numbers["slope"]), numbers["verdict"], solved, steps]
             )

@@ -10,7 +10,7 @@ from gradlab.cli.console import Screen, counted
 from gradlab.errors import GradlabError
 from gradlab.runs.jsonable import dumps
 from gradlab.runs.listing import chosen, condition
-from gradlab.runs.removal import Remains, clear_trash, remains, remove, selected
+from gradlab.runs.removal import Removable, clear_trash, removable, remove, select_removable
 from gradlab.runs.store import Store
 
 
@@ -53,14 +53,14 @@ def rm(
     screen.note(f"removed: {total}")
 
 
-def _wanted(screen: Screen, store: Store, names: Sequence[str], where: Sequence[str]) -> list[Remains]:
+def _wanted(screen: Screen, store: Store, names: Sequence[str], where: Sequence[str]) -> list[Removable]:
     """Runs that are named, or of those named (else of all) the ones that every condition fits."""
     asked = [condition(text) for text in where]
-    status = dict(selected(store, name) for name in names)
+    status = dict(select_removable(store, name) for name in names)
     if asked:
         fitting = chosen(store.each(screen.warn, status or None), asked)
         status = {run.id: run.status for run in fitting}
-    found = remains(store, status)
+    found = removable(store, status)
     if len(found) < len(status):
         screen.warn(f"{len(status) - len(found)} of {len(status)} runs are running and stay")
     return found

@@ -170,7 +170,7 @@ def _command(file: str, overrides: Sequence[str], given: dict[str, Any]) -> str:
 
 def _list(screen: Screen, store: Store, asked: "Sweep", specs: Sequence["RunSpec"], *, json: bool) -> int:
     """Every run and whether it is to be done."""
-    there = {run.id: run for run in store.scan(screen.warn, [spec.id for spec in specs])}
+    there = {run.id: run for run in store.each(screen.warn, [spec.id for spec in specs])}
     rows = []
     for spec in specs:
         run = there.get(spec.id)

@@ -65,11 +65,11 @@ class Scenario:
 
     def in_its_words(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The config of a baseline, its variants spelt as they are here where they mean the same."""
-        from gradlab.runs.variants import as_said
+        from gradlab.runs.variants import respelled
 
         found = dict(config)
         for name in _VARIANTS:
-            if name in found and as_said(str(found[name])) in (self.config.get(name), self.means.get(name)):
+            if name in found and respelled(str(found[name])) in (self.config.get(name), self.means.get(name)):
                 found[name] = self.config[name]
         return found
 
@@ -133,11 +133,11 @@ def scenario_of(
         said: the fields as they were written; those of the spec where None.
         name: of its baseline; made of what was written where there is none.
     """
-    from gradlab.runs.variants import as_said
+    from gradlab.runs.variants import respelled
 
     asked = spec.config()
     said = asked if said is None else said
-    texts = {field: as_said(str(said[field])) for field in _VARIANTS if field in said}
+    texts = {field: respelled(str(said[field])) for field in _VARIANTS if field in said}
     config = {field: texts.get(field, asked[field]) for field in _FIELDS if field in asked}
     named = {field: config[field] if field in said else unsaid for field, unsaid in _NAMED.items()}
     made = "{task}-{cell}-T{length}-H{hidden}-{dtype}".format(

@@ -1,6 +1,7 @@
-"""The grid of a sweep: which field stands where in its file, and the specs that follow."""
+"""Grids of runs: the axes in a sweep's file or in the options of a command, and the specs that follow."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,11 +10,11 @@ from gradlab.errors import GradlabError, unknown
 from gradlab.runs.spec import FIELDS, SETTABLE, RunSpec
 
 MOST_RUNS = 100_000
-"""A longer list is taken for a slip."""
+"""A longer list is taken for a mistake."""
 
 
 class Axes(NamedTuple):
-    """The fields of a sweep: fixed ones, those of the grid, those that are varied alone."""
+    """The fields of a sweep: fixed ones, those of the grid, those that are varied one at a time."""
 
     base: dict[str, Any]
     grid: dict[str, list[Any]]
@@ -21,7 +22,7 @@ class Axes(NamedTuple):
 
 
 def table_of(path: Path | str, key: str, table: Mapping[str, Any]) -> dict[str, Any]:
-    """A table of the file, empty where there is none."""
+    """A table of the file, empty if there is none."""
     value = table.get(key, {})
     if not isinstance(value, dict):
         raise GradlabError(f"{key} in {path} is {value!r}: give a table, [{key}]")
@@ -29,7 +30,7 @@ def table_of(path: Path | str, key: str, table: Mapping[str, Any]) -> dict[str, 
 
 
 def read_axes(path: Path | str, table: Mapping[str, Any], budget: dict[str, Any]) -> Axes:
-    """The three kinds of fields, each field in one place only."""
+    """The axes of a sweep's file; each field may be in one table only."""
     base, grid = table_of(path, "base", table), table_of(path, "grid", table)
     tables = table.get("vary", [])
     if not isinstance(tables, list) or not all(isinstance(entry, dict) for entry in tables):
@@ -66,7 +67,7 @@ def _check_list(path: Path | str, place: str, field: str, value: Any) -> None:
 
 
 def override(axes: Axes, overrides: Sequence[str]) -> Axes:
-    """The axes after `--set`: one value goes to the base, several to the grid, or to where the list stood."""
+    """The axes after `--set`: one value goes to the base, several to the grid, or to the list they replace."""
     base, grid, vary = dict(axes.base), dict(axes.grid), dict(axes.vary)
     seen: set[str] = set()
     for text in overrides:
@@ -128,11 +129,9 @@ def specs_of_options(given: Mapping[str, Sequence[str] | str | None], **fixed: A
 
 
 def points_of(path: Path | str, axes: Axes) -> Iterator[tuple[dict[str, Any], bool]]:
-    """The fields of each spec as they were written, in that order, and whether one of them is from `[[vary]]`."""
+    """The fields of each spec as written, and whether one of them is from `[[vary]]`."""
     changes = [{}, *({field: value} for field, values in axes.vary.items() for value in values)]
-    count = len(changes)
-    for values in axes.grid.values():
-        count *= len(values)
+    count = len(changes) * math.prod(map(len, axes.grid.values()))
     if count > MOST_RUNS:
         raise GradlabError(f"{path} asks for {count} runs: at most {MOST_RUNS} are taken")
     for change in changes:

@@ -1,7 +1,4 @@
-"""Which of the stored runs are wanted, and in what order: conditions such as `cell=lstm` or `length>=200`.
-
-Knows no jax: looking at runs has to be quick.
-"""
+"""Fields of stored runs: values, conditions such as `cell=lstm` or `length>=200`, and order. Loads no jax."""
 
 import fnmatch
 import math
@@ -22,7 +19,7 @@ SPEC_TEXTS = tuple(name for name, each in SPEC_FIELDS.items() if each.kind is st
 SPEC_NUMBERS = tuple(name for name, each in SPEC_FIELDS.items() if each.kind is not str)
 RUN_NUMBERS = ("training_steps", "solved_at", "parameters", "loss", "wall_seconds", "train_seconds")
 CURVE_NUMBERS = ("span", "slope", "r2", "half_life", "horizon", "float32_horizon", "dead")
-"""Of the state's task curve at the last checkpoint; `initial.span` and `worst.span` are those of the others."""
+"""Of the state's task curve at the last checkpoint; `initial.span` and `worst.span` are of the other ones."""
 
 _WORDS = {
     "status": (*DONE, "interrupted", "failed", "killed", "running"),
@@ -50,10 +47,10 @@ _ORDERS: dict[str, Callable[[float, float], bool]] = {
 
 
 def field_name(text: str) -> str:
-    """The field that a user means.
+    """The field of a name as typed.
 
     Raises:
-        GradlabError: there is no such field; the nearest is named.
+        GradlabError: there is no such field; the nearest is suggested.
 
     Example:
         >>> field_name("learning-rate"), field_name("len"), field_name("final.span")
@@ -68,11 +65,7 @@ def field_name(text: str) -> str:
 
 
 def value(run: StoredRun, name: str) -> Any:
-    """What a run has in a field: a text, a number, or None where that does not apply or is not there yet.
-
-    Args:
-        run: a stored run. name: one of `FIELDS`.
-    """
+    """The value of one of `FIELDS`: a text, a number, or None if it does not apply or is not known yet."""
     if name in ("id", "status"):
         return getattr(run, name)
     if name in SPEC_FIELDS:
@@ -89,26 +82,20 @@ def value(run: StoredRun, name: str) -> Any:
 
 
 def _plain(stored: Any) -> Any:
-    """A stored number that is not finite as a number; verdicts stay words."""
+    """A stored non-finite number as a number; verdicts stay texts."""
     return number(stored) if stored in ("inf", "-inf", "nan") else stored
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One thing that is asked of a run.
-
-    Attributes:
-        field: one of `FIELDS`.
-        sign: `=`, `!=`, `<`, `<=`, `>` or `>=`.
-        values: what to compare with; with `=` any of several, with `!=` none of them.
-    """
+    """A condition on one of `FIELDS`; with several values, `=` accepts any of them and `!=` none."""
 
     field: str
     sign: str
     values: tuple[str, ...]
 
     def holds(self, run: StoredRun) -> bool:
-        """Whether a run is so; what a run does not have is no number and equals only `none`."""
+        """Whether it is true of a run; a missing value equals only `none`."""
         found = value(run, self.field)
         if self.sign in _ORDERS:
             return found is not None and _ORDERS[self.sign](float(found), float(self.values[0]))
@@ -118,14 +105,14 @@ class Condition:
         if found is None or wanted == "none":
             return (found in (None, "none")) and wanted == "none"
         if self.field in _TEXTS:
-            # Only a star is special: the brackets of a pattern stand in the paths of users' cells.
+            # Only a star is special: paths of custom cells may contain brackets.
             return fnmatch.fnmatchcase(str(found), wanted.replace("[", "[[]").replace("?", "[?]"))
         both = float(found), float(wanted)
         return both[0] == both[1] or all(map(math.isnan, both))
 
 
 def condition(text: str) -> Condition:
-    """The condition that a user wrote.
+    """The condition in a text.
 
     Raises:
         GradlabError: it has no sign, names an unknown field or status, or compares a text by size.
@@ -165,12 +152,12 @@ def _check_number(text: str, given: str, sign: str) -> None:
 
 
 def chosen(runs: Iterable[StoredRun], conditions: Sequence[Condition]) -> Iterable[StoredRun]:
-    """The runs of which every condition holds."""
+    """The runs for which every condition is true."""
     return (run for run in runs if all(each.holds(run) for each in conditions))
 
 
 def position(found: Any) -> tuple[bool, Any]:
-    """Where a value stands in an order; whatever is missing or not a number comes last.
+    """Sort key of a value; missing values and NaN come last.
 
     Example:
         >>> sorted([3.0, None, float("-inf"), float("nan")], key=position)[:2]

@@ -174,10 +174,10 @@ class RunSpec:
 
     def has_changed_since(self, config: Mapping[str, Any]) -> str:
         """The custom cell or task that this spec shares with a stored run but for an edit since; empty if none."""
-        from gradlab.runs.variants import as_said
+        from gradlab.runs.variants import respelled
 
         for name, source in (("cell", "cell_source"), ("task", "task_source")):
-            if as_said(str(config[name])) == as_said(getattr(self, name)):
+            if respelled(str(config[name])) == respelled(getattr(self, name)):
                 if config.get(source) != getattr(self, source):
                     return str(getattr(self, name))
         return ""

@@ -1,7 +1,6 @@
-"""From `name:option=value:option=value` to an object, and back to the one spelling that names a run.
+"""Variants: from `name:option=value:option=value` to an object, and to the canonical spelling that names a run.
 
-A name is in a registry, or says where the user's own cell stands: `./mycell.py:MyCell:gain=1.2` or
-`package.module:attribute`.
+A name is registered, or says where custom code is: `./mycell.py:MyCell:gain=1.2` or `package.module:attribute`.
 """
 
 import inspect
@@ -24,7 +23,7 @@ _BOOLS = {"true": True, "false": False}
 
 
 class Variant(NamedTuple):
-    """An object, the one spelling of its name and options, and a digest of its source if it is the user's."""
+    """An object, its canonical name, and a digest of its source if it is custom."""
 
     value: Any
     name: str
@@ -32,7 +31,7 @@ class Variant(NamedTuple):
 
 
 def get_cell(text: str) -> Cell:
-    """The cell that a variant names.
+    """The cell of a variant.
 
     Args:
         text: `name:option=value`, `./file.py:Name:option=value` or `package.module:name:option=value`.
@@ -48,7 +47,7 @@ def get_cell(text: str) -> Cell:
 
 
 def get_task(text: str) -> Task:
-    """The task that a variant names.
+    """The task of a variant.
 
     Raises:
         GradlabError: an unknown task or option, or a value out of range.
@@ -83,7 +82,7 @@ def task_variant(text: str) -> Variant:
 
 @lru_cache(maxsize=64)
 def optimizer_variant(text: str, learning_rate: float) -> Variant:
-    """An optimiser with its canonical name; the same object for the same words, so that programs can be shared."""
+    """An optimiser with its canonical name; cached, so that runs share compiled programs."""
     return _resolve(text, "optimizer", OPTIMIZERS, learning_rate)
 
 
@@ -134,11 +133,11 @@ def _resolve(text: str, kind: str, registry: Mapping[str, Callable[..., Any]], *
     return Variant(factory, path, source)
 
 
-def as_said(text: str) -> str:
-    """A variant as it was written, in one spelling, whatever the defaults of its options are.
+def respelled(text: str) -> str:
+    """A variant in one spelling, keeping options that are at their default.
 
     Example:
-        >>> as_said(" lstm:gain=2.0:forget_bias=1e0"), as_said("./my.py:Cell:on=True")
+        >>> respelled(" lstm:gain=2.0:forget_bias=1e0"), respelled("./my.py:Cell:on=True")
         ('lstm:forget_bias=1:gain=2', 'my.py:Cell:on=true')
     """
     name, *rest = text.strip().split(":")
@@ -148,7 +147,7 @@ def as_said(text: str) -> str:
 
 
 def _respelt(text: str) -> str:
-    """A value in the spelling of its kind, as far as the text alone tells the kind."""
+    """A value in one spelling, its type guessed from the text."""
     for kind in (int, float):
         with suppress(ValueError, OverflowError):
             value = kind(text)
@@ -157,12 +156,12 @@ def _respelt(text: str) -> str:
 
 
 def _is_from(module: Any, name: str, value: Any) -> bool:
-    """Whether a module defines this itself and offers it."""
+    """Whether a name of a module is public and defined there."""
     return not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
 
 
 def _load(kind: str, name: str, attribute: str) -> tuple[Any, str]:
-    """What stands under `attribute` in a file or module, and a digest of all its source."""
+    """An attribute of a file or module, and a digest of all its source."""
     if name.endswith(".py") and not own_path(name).is_file():
         raise GradlabError(f"{kind} file `{name}` does not exist: give a path to a Python file")
     try:
@@ -171,7 +170,7 @@ def _load(kind: str, name: str, attribute: str) -> tuple[Any, str]:
         raise
     except ModuleNotFoundError as error:
         raise GradlabError(f"{kind} module `{name}` cannot be imported: {error}") from error
-    except (Exception, SystemExit) as error:  # whatever the user's file raises is the user's to mend
+    except (Exception, SystemExit) as error:  # a user's file may raise anything
         raise GradlabError(
             f"{kind} `{name}` failed while it was loaded: {type(error).__name__}: {error}"
         ) from error
@@ -183,7 +182,7 @@ def _load(kind: str, name: str, attribute: str) -> tuple[Any, str]:
 
 @lru_cache(maxsize=256)
 def _made(factory: Callable[..., Any], options: tuple[tuple[str, Any], ...]) -> Any:
-    """A user's object, the same one for the same options, so that runs that share it share what is compiled."""
+    """A custom object, cached by its options, so that runs share compiled programs."""
     return factory(**dict(options))
 
 
@@ -228,7 +227,7 @@ def _signature(kind: str, name: str, factory: Callable[..., Any]) -> inspect.Sig
 
 
 def _convert(what: str, text: str, parameter: inspect.Parameter) -> Any:
-    """An option's text as the type that its signature, or else its default, asks for."""
+    """The text of an option in the type of its annotation, or else of its default."""
     asked: Any = parameter.annotation
     if asked is parameter.empty and parameter.default is not parameter.empty:
         asked = type(parameter.default)

@@ -646,7 +646,7 @@ def test_ctrl_c_inside_a_chunk(start, own, tmp_path):
         assert time.monotonic() - pressed < 10
         assert (process.returncode, out) == (130, "") and "Traceback" not in err
         assert not re.search(r"\x1b\[[\d;]*[^\d;m]", err), "colour may be forced, lines that move may not"
-        (stored,) = Store(folder).scan(pytest.fail)
+        (stored,) = list(Store(folder).each(pytest.fail))
         assert stored.status == "interrupted" and len(stored.log()) >= 7
         assert stored.done["training_steps"] >= 50 and stored.arrays()["task/state/typical"].shape[0] >= 7
         assert [path.name for path in (folder / "runs").iterdir()] == [stored.id]
@@ -674,7 +674,7 @@ def test_kill_9_at_any_moment(start, finished, typed, own, tmp_path, monkeypatch
         after_a_checkpoint += any(b"\n" in path.read_bytes() for path in logs)
     assert after_a_checkpoint >= 2, "at least half"
 
-    killed = Store(folder).scan(pytest.fail)
+    killed = list(Store(folder).each(pytest.fail))
     assert len(killed) >= after_a_checkpoint and {stored.status for stored in killed} == {"killed"}
     assert sum(bool(stored.log()) for stored in killed) == after_a_checkpoint
     monkeypatch.setenv("GRADLAB_RESULTS", str(folder))
@@ -760,7 +760,7 @@ def test_a_run_ends_well_though_nobody_listens(start, own, tmp_path):
     with os.fdopen(write) as left:
         process = start(words, tmp_path, stdout=left, stderr=left)
     assert process.wait(timeout=120) == 0
-    assert [stored.status for stored in Store(tmp_path).scan(pytest.fail)] == ["trained"]
+    assert [stored.status for stored in Store(tmp_path).each(pytest.fail)] == ["trained"]
 
 
 @pytest.mark.parametrize("limit, name", [(100, "config.json"), (9000, "curves.npz")])

@@ -116,7 +116,7 @@ def pid_of(attempt):
 
 def arrays_of(folder):
     """Of every finished run, the bytes of each array of its curves."""
-    runs = Store(folder).scan()
+    runs = list(Store(folder).each())
     return {
         run.id: {
             name: (array.dtype, array.shape, np.ascontiguousarray(array).tobytes())
@@ -129,4 +129,4 @@ def arrays_of(folder):
 
 def statuses(folder):
     """The status of every run by its id."""
-    return {run.id: run.status for run in Store(folder).scan()}
+    return {run.id: run.status for run in Store(folder).each()}

@@ -105,7 +105,7 @@ def test_recording_changes_nothing_of_the_training():
 
 def test_norms_are_stored_apart_from_the_curves(tmp_path):
     result = run(spec_of(length=9, steps=60), tmp_path)
-    (stored,) = Store(tmp_path).scan()
+    (stored,) = list(Store(tmp_path).each())
     every = stored.arrays("every.npz")
     assert sorted(every) == ["c", "h"]
     np.testing.assert_array_equal(every["c"], result.trace.seen["c"])
