@@ -94,21 +94,18 @@ def batches(specs: Sequence[RunSpec], together: int) -> list[SpecBatch]:
 
 def _run_locally(tracker: JobTracker, todo: Sequence[RunSpec]) -> None:
     """One batch after the other in this process."""
-    from gradlab.runs.execute import usable_shards
-
-    devices = tracker.settings.devices
-    if devices is None:
+    shards = tracker.settings.shards
+    if shards is None:
         use_one_core()
     waiting = deque(batches(todo, tracker.settings.together))
     while waiting and not tracker.stopped:
         batch = waiting.popleft()
-        shards = 1 if devices is None else usable_shards(batch[0], devices)
-        tracker.compare(execution(batch[0].dtype, shards))
+        tracker.compare(execution(batch[0].dtype, shards or 1))
         for spec in batch:
             tracker.listener.begun(spec)
         started = time.monotonic()
         on_events = [partial(tracker.listener.reached, spec) for spec in batch]
-        reports = perform(tracker.job(batch), batch, on_events, shards=shards, strict=devices is not None)
+        reports = perform(tracker.job(batch), batch, on_events, shards=shards)
         waiting.extendleft(reversed(tracker.settle(batch, reports, time.monotonic() - started)))
 
 

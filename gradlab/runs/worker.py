@@ -73,16 +73,14 @@ def perform(
     on_events: Sequence[OnEvent],
     *,
     guard: Callable[[JobBatch, Sequence[RunSpec], Deadline], AbstractContextManager[None]] | None = None,
-    shards: int = 1,
-    strict: bool = False,
+    shards: int | None = None,
 ) -> tuple[RunReport, ...]:
     """Compute the runs of a job that are not finished, and store why they failed if they do.
 
     Args:
         on_events: called with the events of each run.
         guard: what stops runs that hang past their deadline; by default an exception in the main thread.
-        shards: devices that each batch is split over.
-        strict: raise the GradlabError of a run instead of storing it.
+        shards: of a single run, devices that its batches are split over; its GradlabError is then raised.
 
     Raises:
         KeyboardInterrupt: they were stopped, and are stored as interrupted.
@@ -104,10 +102,10 @@ def perform(
     if new:
         try:
             with guard(job, new, deadline) if guard else deadline.alarm():
-                results = run_together(new, store.root, observers, shards=shards)
+                results = run_together(new, store.root, observers, shards=shards or 1)
             reports |= {end.spec.id: RunReport(end.spec.id, end.status, end.reason) for end in results}
         except (GradlabError, OutOfTime, SystemExit) as error:
-            if strict and isinstance(error, GradlabError):
+            if shards is not None and isinstance(error, GradlabError):
                 raise
             reason = f"it called sys.exit({error})" if isinstance(error, SystemExit) else str(error)
             for spec in new:
