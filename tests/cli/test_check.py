@@ -15,7 +15,7 @@ from gating import write_cell, write_suite
 from gradlab.cli import annotations, verdicts
 from gradlab.cli.app import main
 from gradlab.cli.junit import write_junit
-from gradlab.judge.check import Judged, Verdict
+from gradlab.judge.check import ScenarioResult, SuiteResult
 from gradlab.judge.compare import Finding
 
 NASTY = "<a & b> \"c\" 'd' \x00\x1b[31m ]]> \u2028 é \ud800 %0A::error::"
@@ -167,10 +167,10 @@ def test_json_says_the_same(typed, project, tmp_path):
 
 def verdict_of(*statuses, label="s"):
     judged = [
-        Judged(f"{label}{i}", [Finding(f"{label}{i}", "initial", status, f"says {label}", 3, 0.1 * i, 1e-4, "A")])
+        ScenarioResult(f"{label}{i}", [Finding(f"{label}{i}", "initial", status, f"says {label}", 3, 0.1 * i, 1e-4, "A")])
         for i, status in enumerate(statuses)
     ]
-    return Verdict(label, Path("base:lines,%"), judged, [])
+    return SuiteResult(label, Path("base:lines,%"), judged, [])
 
 
 def test_junit_is_read_by_a_standard_parser_whatever_the_labels(tmp_path):
@@ -237,7 +237,7 @@ def test_the_first_line_counts_scenarios_that_share_its_verdict():
 
 def test_the_first_line_says_how_what_is_unchanged_was_compared():
     def of(*findings):
-        return verdicts.headline([Verdict("ci", Path(), [Judged(one.scenario, [one]) for one in findings], [])])
+        return verdicts.headline([SuiteResult("ci", Path(), [ScenarioResult(one.scenario, [one]) for one in findings], [])])
 
     one = Finding("a", "initial", "unchanged", "", 3, 1e-6, 1e-4, "A", largest=0.02)
     many = Finding("b", "initial", "unchanged", "", 3, 0.1, 0.3, "B")
@@ -248,7 +248,7 @@ def test_the_first_line_says_how_what_is_unchanged_was_compared():
 
 def test_rows_speak_of_chaos_and_of_what_is_not_finite():
     finding = Finding("s", "trained", "regressed", "m", 3, np.nan, 0.5, "A", chaotic=(4, 5))
-    row = verdicts.cells(verdicts.Row("suite", Judged("s", [finding]), finding))
+    row = verdicts.cells(verdicts.Row("suite", ScenarioResult("s", [finding]), finding))
     assert row[:6] == ("regressed", "s", "after training", "nan", "3", "0.5")
     assert row[-1] == "m; 2 chaotic lags from 4 on not compared"
 
