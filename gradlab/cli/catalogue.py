@@ -45,7 +45,7 @@ def _list(kind: str, registry: Mapping[str, Callable[..., Any]], json: bool, exa
 
 
 def _describe(factory: Callable[..., Any]) -> dict[str, Any]:
-    from gradlab.runs.variants import spell
+    from gradlab.runs.fields import spell
 
     summary = (inspect.getdoc(factory) or "").splitlines()[0]
     options_ = [

@@ -10,7 +10,6 @@ from gradlab.cli.console import Screen
 from gradlab.cli.present import as_json, record_of, show_run
 from gradlab.cli.remove import rm
 from gradlab.errors import GradlabError
-from gradlab.runs.commands import command
 from gradlab.runs.jsonable import dumps
 from gradlab.runs.listing import (
     CURVE_NUMBERS,
@@ -23,6 +22,7 @@ from gradlab.runs.listing import (
     position,
     value,
 )
+from gradlab.runs.spec import command
 from gradlab.runs.store import StoredRun
 
 _COLUMNS = ("run", "status", "training steps", "span at start", "span at end")

@@ -13,8 +13,9 @@ from gradlab.report.data.records import lags_of, noise_lags, row_of, summarised
 from gradlab.report.text.findings import together
 from gradlab.runs.attempt import DONE
 from gradlab.runs.jsonable import jsonable, number
-from gradlab.runs.labels import VERSIONS, plain, said, varying
+from gradlab.runs.labels import plain, said, varying
 from gradlab.runs.listing import SPEC_NUMBERS
+from gradlab.runs.spec import VERSIONS
 from gradlab.runs.store import StoredRun
 
 Record = Mapping[str, Any]

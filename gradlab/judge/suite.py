@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from gradlab.errors import GradlabError, nearest, unknown
 from gradlab.runs.grids import Axes, points_of, read_axes, specs_of, table_of
+from gradlab.runs.spec import FIELDS as SPEC_FIELDS
+from gradlab.runs.spec import part_of_name
 from gradlab.runs.sweeps import checked_name, read_toml, title_of
 
 if TYPE_CHECKING:
@@ -27,10 +29,9 @@ if TYPE_CHECKING:
 
 FOLDER = Path("experiments")
 SEEDS = {"paired": 8, "population": 128}
-_FIELDS = ("task", "cell", "length", "hidden", "batch", "measure_batch", "optimizer", "learning_rate", "clip")
-_ALL_FIELDS = (*_FIELDS, "steps", "dtype")
+_FIELDS = tuple(name for name, each in SPEC_FIELDS.items() if each.in_suite)
 _KEYS = ("title", "question", "base", "seeds", "scenario")
-_VARIANTS = ("task", "cell", "optimizer")
+_VARIANTS = tuple(name for name, each in SPEC_FIELDS.items() if each.variant)
 _NAMED = {"task": "adding", "cell": "lstm", "length": 200, "hidden": 64, "dtype": "float32"}
 """The fields in a name, with their value in it if the suite leaves them to the code."""
 FEWEST = {"paired": 3, "population": 8}
@@ -116,7 +117,7 @@ def suite_names(folder: Path = FOLDER) -> list[str]:
 
 
 def scenario_of(
-    spec: "RunSpec",
+    spec: RunSpec,
     paired: int = SEEDS["paired"],
     population: int = SEEDS["population"],
     stated: Mapping[str, Any] | None = None,
@@ -129,13 +130,12 @@ def scenario_of(
         stated: the fields as they were written; by default those of the spec.
         name: of its baseline; by default made of the stated fields.
     """
-    from gradlab.runs.spec import part_of_name
     from gradlab.runs.variants import as_said
 
     asked = spec.config()
     stated = asked if stated is None else stated
     texts = {field: as_said(str(stated[field])) for field in _VARIANTS if field in stated}
-    config = {field: texts.get(field, asked[field]) for field in _ALL_FIELDS}
+    config = {field: texts.get(field, asked[field]) for field in _FIELDS if field in asked}
     named = _NAMED | {field: config[field] for field in _NAMED if field in stated}
     parts = {field: part_of_name(str(named[field])) for field in ("task", "cell")}
     name = name or "{task}-{cell}-T{length}-H{hidden}-{dtype}".format(**named | parts)
@@ -194,8 +194,8 @@ def _scenarios(path: Path, table: Mapping[str, Any], seeds: Mapping[str, int]) -
 def _axes(path: Path, base: Mapping[str, Any], entry: Mapping[str, Any]) -> Axes:
     """The fields of one table of scenarios over those of the base, its lists as a grid."""
     for key in (*base, *entry):
-        if key not in _ALL_FIELDS:
-            raise unknown(f"field of a scenario in {path}", key, _ALL_FIELDS)
+        if key not in _FIELDS:
+            raise unknown(f"field of a scenario in {path}", key, _FIELDS)
     lists = {key: value for key, value in entry.items() if isinstance(value, list)}
     one = {key: value for key, value in {**base, **entry}.items() if key not in lists}
     axes = read_axes(path, {"base": one, "grid": lists}, {})

@@ -11,8 +11,8 @@ from gradlab.report.data.records import ROLES, Record, lags_of, noise_lags, row_
 from gradlab.report.figures.chart import Level, Line
 from gradlab.report.page.html import Markup, command_block, section, table, tag
 from gradlab.report.text.findings import changes, when
-from gradlab.runs.commands import command as again
 from gradlab.runs.lesson import Floor, Lesson
+from gradlab.runs.spec import command as again
 
 
 def training_section(lesson: Lesson, record: Record | None) -> Markup:

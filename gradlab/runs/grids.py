@@ -2,15 +2,11 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from gradlab.errors import GradlabError, unknown
-from gradlab.runs.values import read_values
-
-if TYPE_CHECKING:
-    from gradlab.runs.spec import RunSpec
+from gradlab.runs.spec import FIELDS, SETTABLE, RunSpec
 
 MOST_RUNS = 100_000
 """A longer list is taken for a slip."""
@@ -32,12 +28,6 @@ def table_of(path: Path | str, key: str, table: Mapping[str, Any]) -> dict[str, 
     return dict(value)
 
 
-def _fields() -> tuple[str, ...]:
-    from gradlab.runs.spec import DERIVED, RunSpec
-
-    return tuple(field.name for field in fields(RunSpec) if field.name not in DERIVED)
-
-
 def read_axes(path: Path | str, table: Mapping[str, Any], budget: dict[str, Any]) -> Axes:
     """The three kinds of fields, each field in one place only."""
     base, grid = table_of(path, "base", table), table_of(path, "grid", table)
@@ -46,12 +36,11 @@ def read_axes(path: Path | str, table: Mapping[str, Any], budget: dict[str, Any]
         raise GradlabError(f"vary in {path} is {tables!r}: give tables, [[vary]]")
     places: dict[str, str] = {}
     vary: dict[str, list[Any]] = {}
-    known = _fields()
     groups = [("[base]", base), ("[budget]", budget), ("[grid]", grid), *(("[[vary]]", t) for t in tables)]
     for place, entries in groups:
         for field, value in entries.items():
-            if field not in known:
-                raise unknown(f"field in {place} of {path}", field, known)
+            if field not in SETTABLE:
+                raise unknown(f"field in {place} of {path}", field, SETTABLE)
             if place in ("[grid]", "[[vary]]"):
                 _check_list(path, place, field, value)
             elif isinstance(value, list | dict):
@@ -79,17 +68,17 @@ def _check_list(path: Path | str, place: str, field: str, value: Any) -> None:
 def override(axes: Axes, overrides: Sequence[str]) -> Axes:
     """The axes after `--set`: one value goes to the base, several to the grid, or to where the list stood."""
     base, grid, vary = dict(axes.base), dict(axes.grid), dict(axes.vary)
-    known, seen = _fields(), set()
+    seen: set[str] = set()
     for text in overrides:
         field, equals, given = text.partition("=")
         if not equals:
             raise GradlabError(f"--set `{text}`: write field=value, as in --set length=100,200")
-        if field not in known:
-            raise unknown("field in --set", field, known)
+        if field not in SETTABLE:
+            raise unknown("field in --set", field, SETTABLE)
         if field in seen:
             raise GradlabError(f"--set {field} is given twice: give it once, with commas between the values")
         seen.add(field)
-        values = read_values(field, f"--set {field}", [given])
+        values = FIELDS[field].parse(f"--set {field}", [given])
         _check_list("the command", "--set", field, values)
         if field in vary:
             vary[field] = values
@@ -101,10 +90,15 @@ def override(axes: Axes, overrides: Sequence[str]) -> Axes:
     return Axes(base, grid, vary)
 
 
-def specs_of(path: Path | str, axes: Axes) -> list["RunSpec"]:
-    """The base, then each varied value in its place, and each of these for every combination of the grid."""
-    from gradlab.runs.spec import RunSpec
+def specs_of(path: Path | str, axes: Axes) -> list[RunSpec]:
+    """The base, then each varied value in its place, and each of these for every combination of the grid.
 
+    Args:
+        path: what a message about these axes begins with.
+
+    Raises:
+        GradlabError: a value that is wrong, or the same run twice.
+    """
     specs: dict[str, RunSpec] = {}
     for point, varied in points_of(path, axes):
         spec = RunSpec.from_dict(point)
@@ -113,6 +107,24 @@ def specs_of(path: Path | str, axes: Axes) -> list["RunSpec"]:
             raise GradlabError(f"{path} asks for {spec.id} twice: name each run once{beside}")
         specs[spec.id] = spec
     return list(specs.values())
+
+
+def specs_of_options(given: Mapping[str, Sequence[str] | str | None], **fixed: Any) -> list[RunSpec]:
+    """The specs of the options of a command: every combination of the values in them.
+
+    Args:
+        given: texts by field, as typed; None means the default.
+        fixed: values of other fields.
+
+    Raises:
+        GradlabError: a value that is wrong, or the same run twice.
+    """
+    grid = {
+        name: FIELDS[name].parse(FIELDS[name].option, [texts] if isinstance(texts, str) else texts)
+        for name, texts in given.items()
+        if texts is not None
+    }
+    return specs_of("the command", Axes(fixed, grid, {}))
 
 
 def points_of(path: Path | str, axes: Axes) -> Iterator[tuple[dict[str, Any], bool]]:

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from gradlab.runs.spec import FIELDS
+
 BUILT_IN = ("rnn", "lstm", "gru")
-VERSIONS = ("numerics", "cell_source", "task_source")
-"""Fields that say by which code a run was made; two runs that differ in them are no two seeds of one setting."""
 _OF_ALL = ("hidden", "dtype")
 """Fields that tell probes from trained runs too; others have no effect on a probe."""
 
@@ -53,7 +53,7 @@ def varying(settings: Sequence[Mapping[str, Any]], *, without: Sequence[str] = (
         >>> varying([{"cell": "rnn", "clip": "none"}, {"cell": "rnn", "clip": "norm:1"}])
         ['clip']
     """
-    names = dict.fromkeys(name for setting in settings for name in setting)
+    names = dict.fromkeys((*FIELDS, *(name for setting in settings for name in setting)))
     return [name for name in names if name not in without and len({str(each.get(name)) for each in settings}) > 1]
 
 

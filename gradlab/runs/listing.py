@@ -15,21 +15,11 @@ from gradlab.errors import GradlabError, nearest
 from gradlab.gradient.summary import Word
 from gradlab.runs.attempt import DONE
 from gradlab.runs.jsonable import number
+from gradlab.runs.spec import FIELDS as SPEC_FIELDS
 from gradlab.runs.store import StoredRun
 
-SPEC_TEXTS = (
-    "task",
-    "cell",
-    "optimizer",
-    "clip",
-    "stop",
-    "dtype",
-    "measure",
-    "params",
-    "cell_source",
-    "task_source",
-)
-SPEC_NUMBERS = ("length", "hidden", "batch", "seed", "learning_rate", "steps", "measure_batch")
+SPEC_TEXTS = tuple(name for name, each in SPEC_FIELDS.items() if each.kind is str)
+SPEC_NUMBERS = tuple(name for name, each in SPEC_FIELDS.items() if each.kind is not str)
 RUN_NUMBERS = ("training_steps", "solved_at", "parameters", "loss", "wall_seconds", "train_seconds")
 CURVE_NUMBERS = ("span", "slope", "r2", "half_life", "horizon", "float32_horizon", "dead")
 """Of the state's task curve at the last checkpoint; `initial.span` and `worst.span` are those of the others."""
@@ -49,6 +39,7 @@ FIELDS = (
 )
 """Every name that a condition or an order may use."""
 
+_OPTIONS = {each.option.lstrip("-").replace("-", "_"): name for name, each in SPEC_FIELDS.items()}
 _CONDITION = re.compile(r"\s*([^=<>!\s]+)\s*(<=|>=|!=|==|=|<|>)(.*)")
 _ORDERS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -69,7 +60,7 @@ def field_name(text: str) -> str:
         ('learning_rate', 'length', 'span')
     """
     name = text.strip().lower().replace("-", "_").removeprefix("final.")
-    name = "length" if name == "len" else name
+    name = _OPTIONS.get(name, name)
     if name not in FIELDS:
         hint = nearest(name, FIELDS) or f": there are {', '.join(FIELDS)}"
         raise GradlabError(f"runs have no field `{text.strip()}`{hint}")
@@ -84,8 +75,8 @@ def value(run: StoredRun, name: str) -> Any:
     """
     if name in ("id", "status"):
         return getattr(run, name)
-    if name in SPEC_TEXTS or name in SPEC_NUMBERS:
-        return run.config.get(name)
+    if name in SPEC_FIELDS:
+        return run.config.get(name, SPEC_FIELDS[name].default)
     try:
         if name == "loss":
             return _plain(run.done["losses"]["final"])

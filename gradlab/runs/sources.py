@@ -36,6 +36,11 @@ _imported: dict[str, tuple[ModuleType, bytes]] = {}
 """By the name of a module of the user's own: the module, and the source that it was imported with."""
 
 
+def is_own(name: str) -> bool:
+    """Whether the first part of a variant names a file or module of the user's, not a registered name."""
+    return name.endswith(".py") or "/" in name or "." in name
+
+
 def own_name(name: str) -> str:
     """The one spelling of a file: from the working directory on where it lies below it, else from the root.
 

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 from gradlab.cells import CELLS, Cell
 from gradlab.errors import GradlabError, unknown
-from gradlab.runs.sources import load, own_name, own_path
+from gradlab.runs.fields import parse_float, parse_int, spell
+from gradlab.runs.sources import is_own, load, own_name, own_path
 from gradlab.tasks import TASKS, Task
 from gradlab.tasks.contract import check_task
-from gradlab.training.optimizers import OPTIMIZERS
+from gradlab.training.optimizers import OPTIMIZERS, Clip
 
 _BOOLS = {"true": True, "false": False}
 
@@ -86,6 +87,36 @@ def optimizer_variant(text: str, learning_rate: float) -> Variant:
     return _resolve(text, "optimizer", OPTIMIZERS, learning_rate)
 
 
+def parse_clip(text: str) -> Clip:
+    """`norm:1`, `value:0.5`, `none`, or a bare number, which means the norm.
+
+    Example:
+        >>> parse_clip("2").kind, parse_clip("value:0.5").limit
+        ('norm', 0.5)
+    """
+    kind, colon, limit = str(text).partition(":")
+    if not colon and kind != "none":
+        kind, limit = ("norm", kind) if _is_number(kind) else (kind, "1")
+    if kind == "none" and not limit:
+        return Clip("none")
+    if kind not in ("norm", "value"):
+        raise unknown("clip", kind, ("norm", "value", "none"))
+    return Clip(kind, parse_float("clip limit", limit))  # type: ignore[arg-type]
+
+
+def clip_name(clip: Clip) -> str:
+    """The one spelling of a clip."""
+    return "none" if clip.kind == "none" else f"{clip.kind}:{spell(clip.limit)}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _resolve(text: str, kind: str, registry: Mapping[str, Callable[..., Any]], *given: Any) -> Variant:
     name, *rest = text.strip().split(":")
     if name in registry:
@@ -128,11 +159,6 @@ def _respelt(text: str) -> str:
 def _is_from(module: Any, name: str, value: Any) -> bool:
     """Whether a module defines this itself and offers it."""
     return not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
-
-
-def is_own(name: str) -> bool:
-    """Whether the first part of a variant names a file or module of the user's."""
-    return name.endswith(".py") or "/" in name or "." in name
 
 
 def _load(kind: str, name: str, attribute: str) -> tuple[Any, str]:
@@ -216,34 +242,3 @@ def _convert(what: str, text: str, parameter: inspect.Parameter) -> Any:
     if "int" in wanted:
         return parse_int(what, text)
     return text
-
-
-def parse_float(what: str, text: str) -> float:
-    """A finite number, or an error that names what it was for."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise GradlabError(f"{what} is `{text}`: give a finite number")
-    return value
-
-
-def parse_int(what: str, text: str) -> int:
-    """A whole number, or an error that names what it was for."""
-    try:
-        return int(text)
-    except ValueError:
-        raise GradlabError(f"{what} is `{text}`: give a whole number") from None
-
-
-def spell(value: Any) -> str:
-    """One spelling for each value: 3.0 and 3 are the same.
-
-    Example:
-        >>> spell(3.0), spell(0.1), spell(True), spell("relu")
-        ('3', '0.1', 'true', 'relu')
-    """
-    if isinstance(value, bool):
-        return str(value).lower()
-    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

@@ -23,9 +23,9 @@ import gradlab
 from gradlab.cli import inspect as inspect_commands
 from gradlab.cli.app import main
 from gradlab.cli.interrupts import Interrupts
-from gradlab.cli.lists import grid
 from gradlab.errors import GradlabError
 from gradlab.runs.execute import run
+from gradlab.runs.grids import specs_of_options
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 from gradlab.tasks import TASKS
@@ -304,17 +304,19 @@ def test_a_grid_ends_in_one_table_over_seeds(typed, own, tmp_path):
 
 
 def test_lists_ranges_and_repeated_options():
-    specs = grid({"task": ["adding"], "cell": ["rnn", "lstm,gru"], "length": ["10,20"], "seed": ["0-2,7", "9"]})
+    specs = specs_of_options(
+        {"task": ["adding"], "cell": ["rnn", "lstm,gru"], "length": ["10,20"], "seed": ["0-2,7", "9"]}
+    )
     asked = [(spec.cell, spec.length, spec.seed) for spec in specs]
     assert asked == [(c, t, s) for c in ("rnn", "lstm", "gru") for t in (10, 20) for s in (0, 1, 2, 7, 9)]
-    (spec,) = grid({"task": ["adding"], "cell": None, "learning_rate": ["1e-3"]}, steps=0)
+    (spec,) = specs_of_options({"task": ["adding"], "cell": None, "learning_rate": ["1e-3"]}, steps=0)
     assert (spec.cell, spec.learning_rate, spec.steps) == ("lstm", 0.001, 0)
 
 
 @pytest.mark.parametrize("seeds", ["1,1", "0-2,2", "1,01"])
 def test_the_same_run_twice_is_a_mistake(seeds):
     with pytest.raises(GradlabError, match="twice"):
-        grid({"task": ["adding"], "seed": [seeds]})
+        specs_of_options({"task": ["adding"], "seed": [seeds]})
 
 
 def test_the_results_folder(typed, own, tmp_path, monkeypatch):

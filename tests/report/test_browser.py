@@ -12,7 +12,7 @@ from synthetic import falling, put
 import gradlab
 from gradlab.report.data.records import read, summarised
 from gradlab.report.page.write import write_page
-from gradlab.runs.commands import command
+from gradlab.runs.spec import command
 
 matplotlib.use("Agg")
 pytestmark = needs_browser()

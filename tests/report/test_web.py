@@ -29,7 +29,7 @@ from gradlab.report.page.compare import side, write_comparison
 from gradlab.report.page.write import FORMATS, write_page, write_report
 from gradlab.report.text import answers
 from gradlab.report.text import prediction as foretell
-from gradlab.runs.commands import command
+from gradlab.runs.spec import command
 from gradlab.runs.store import Store
 
 matplotlib.use("Agg")

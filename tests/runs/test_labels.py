@@ -11,10 +11,9 @@ from synthetic import falling, put
 
 from gradlab.report.data.records import grouped, labels, named, read
 from gradlab.report.page.write import write_report
-from gradlab.runs.commands import command
 from gradlab.runs.labels import cell_labels, said, varying
 from gradlab.runs.labels import labels as setting_labels
-from gradlab.runs.spec import RunSpec
+from gradlab.runs.spec import RunSpec, command
 from gradlab.runs.store import Store
 
 OWN = """

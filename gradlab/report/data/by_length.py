@@ -13,7 +13,7 @@ from gradlab.report.data.tables import markdown
 from gradlab.report.text.findings import seeds_of
 from gradlab.report.text.length_limit import by_length, solved
 from gradlab.runs.jsonable import number
-from gradlab.runs.labels import VERSIONS
+from gradlab.runs.spec import VERSIONS
 
 ROWS = 80
 _CONSTANT = ("task", "cell", "length")

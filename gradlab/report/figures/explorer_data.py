@@ -20,7 +20,7 @@ from gradlab.report.data.records import (
     row_of,
     summarised,
 )
-from gradlab.runs.commands import command
+from gradlab.runs.spec import command
 
 NUMBERS = 240_000
 """Numbers that the page holds for choosing, about 1.2 MB; more runs have fewer lags each."""

@@ -11,8 +11,8 @@ from gradlab.report.data.outcomes import at_steps, ending, solved_of
 from gradlab.report.data.records import ROLES, Record, grouped, named
 from gradlab.report.data.tables import markdown
 from gradlab.report.text.findings import overall, seeds_of, statement
-from gradlab.runs.commands import command
 from gradlab.runs.jsonable import number
+from gradlab.runs.spec import command
 
 STATEMENTS = 12
 ROWS = 60
