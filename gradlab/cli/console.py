@@ -68,7 +68,8 @@ class Screen:
 
     def prose(self, text: str, style: str = "") -> None:
         """A sentence below a table or plot, wrapped to the width of the terminal."""
-        self.out.print(Text(text, style=style))
+        wraps = self.out.is_terminal or "COLUMNS" in os.environ
+        self.out.print(Text(text, style=style), soft_wrap=not wraps)
 
     def raw(self, text: str) -> None:
         """Text for another program, unchanged."""

@@ -27,7 +27,7 @@ class RunsView:
         interrupts: the presses of Ctrl-C.
         specs: all runs of the command.
         quiet: show nothing.
-        detailed: show every checkpoint of the only run.
+        shards: of the only run, which is then shown in detail; None for several.
         each: report each run that is already done; otherwise they are counted in one line.
     """
 
@@ -40,15 +40,16 @@ class RunsView:
         specs: Sequence[RunSpec],
         *,
         quiet: bool,
-        detailed: bool,
+        shards: int | None,
         each: bool,
     ) -> None:
         self.screen, self.progress, self.interrupts, self.store = screen, progress, interrupts, store
-        self.quiet, self.detailed, self.each = quiet, detailed, each
-        self.total = len(specs)
+        self.quiet, self.shards, self.each = quiet, shards, each
+        self.detailed, self.total = shards is not None, len(specs)
+        self.outcomes: list[Finished] = []
         self.forecast = Forecast(specs)
         self.running: dict[str, tuple[RunSpec, float, int]] = {}
-        self.failed = self.skipped = self.finished = 0
+        self.failed = self.skipped = 0
         self.slowest: tuple[float, str] | None = None
         self._drawn = 0.0
         self._acknowledged = False
@@ -66,7 +67,11 @@ class RunsView:
         """A run begins."""
         self.report_skipped()
         self.running[spec.id] = (spec, time.monotonic(), 0)
-        self._draw(now=True)
+        if self.shards is None:
+            self._draw(now=True)
+        elif not self.quiet:
+            for line in _header(spec, self.shards):
+                self.screen.note(line)
 
     def reached(self, spec: RunSpec, event: "Event | int") -> None:
         """A run is at a training step."""
@@ -85,7 +90,7 @@ class RunsView:
 
     def ended(self, finished: "Finished") -> None:
         """A run ended, or was already done."""
-        self.finished += 1
+        self.outcomes.append(finished)
         self.running.pop(finished.spec.id, None)
         self.failed += finished.status == "failed"
         self.forecast.take(finished)
@@ -110,7 +115,7 @@ class RunsView:
     def _report(self, finished: "Finished") -> None:
         """The line of a run that ended; on a terminal with several runs only failures have one."""
         run_id, path = finished.spec.id, self.store.runs / finished.spec.id
-        place = run_id if self.detailed else f"[{self.finished}/{self.total}] {run_id}"
+        place = run_id if self.detailed else f"[{len(self.outcomes)}/{self.total}] {run_id}"
         if finished.status == "failed":
             style = "bold red" if self.screen.live else ""
             self.screen.note(f"{place} failed: {finished.reason} ({path}/)", style)
@@ -144,7 +149,7 @@ class RunsView:
         """Counts, the time left and the slowest run, then a line per running run."""
         left = self.forecast.seconds_left({name: run[1] for name, run in self.running.items()})
         words = [
-            f"{self.finished} of {self.total} done",
+            f"{len(self.outcomes)} of {self.total} done",
             f"{len(self.running)} running",
             f"{self.failed} failed",
             "estimating time left" if left is None else f"about {clock(left)} left",
@@ -161,7 +166,7 @@ class RunsView:
         return [" · ".join(words), *shown, *more]
 
 
-def header(spec: RunSpec, shards: int) -> list[str]:
+def _header(spec: RunSpec, shards: int) -> list[str]:
     """All resolved settings of a run, in a few lines."""
     from gradlab.runs.environment import execution
 
@@ -187,9 +192,7 @@ def header(spec: RunSpec, shards: int) -> list[str]:
 
 def _checkpoint_line(event: "Checkpoint") -> str:
     curve, loss = event.observation.curves["task"], event.observation.loss
-    return (
-        f"training step {event.step:>6}  loss {loss:.4g}  span {curve.span():.1f} decades  {curve.verdict()}"
-    )
+    return f"training step {event.step:>6}  loss {loss:.4g}  span {curve.span():.1f} decades  {curve.verdict()}"
 
 
 def _chunk_line(spec: RunSpec, event: "Chunk", elapsed: float) -> str:
@@ -203,7 +206,7 @@ def _chunk_line(spec: RunSpec, event: "Chunk", elapsed: float) -> str:
 
 
 class Forecast:
-    """Estimates the time left from the runs that ended: the mean time per timestep of their cell, or of all cells."""
+    """Estimates the time left by the mean time per timestep of the runs that ended, of their cell or of all."""
 
     def __init__(self, specs: Sequence[RunSpec]) -> None:
         self._left = {spec.id: spec for spec in specs}

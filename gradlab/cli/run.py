@@ -124,7 +124,7 @@ def _settings(jobs: int | None, together: int | None, rerun: bool) -> "Settings"
 
 
 def _settings_of_one(screen: Screen, spec: RunSpec, rerun: bool, quiet: bool) -> "Settings":
-    """The settings of a single run, whose batches are split over all cores if that does not change what they mean."""
+    """The settings of a single run, whose batches are split over all cores if examples are independent."""
     from gradlab.runs.devices import devices_for
     from gradlab.runs.engine import Settings
     from gradlab.runs.execute import usable_shards
@@ -141,7 +141,7 @@ def _show(session: Session) -> None:
     if len(records) == 1:
         run = store.peek(records[0]["id"])
         if run is None or "losses" not in records[0]:  # it failed and left the stored run as it was
-            screen.note("the stored run stays")
+            screen.note(f"{records[0]['id']} failed: {records[0]['reason']}; the stored run stays")
             return
         show_run(screen, records[0], run.arrays() if records[0].get("summary") else None)
         written = f"{run.path}/ ({', '.join(sorted(path.name for path in run.path.iterdir()))})"

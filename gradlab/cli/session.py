@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradlab.cli.console import Screen
 from gradlab.cli.interrupts import Interrupts
-from gradlab.cli.live import RunsView, header
+from gradlab.cli.live import RunsView
 from gradlab.cli.present import Record, failure_of, record_of
 from gradlab.runs.cache import use_cache
 from gradlab.runs.spec import RunSpec
@@ -49,7 +49,6 @@ class Session:
         screen, settings = self.screen, self.settings
         note_related(screen, self.store.check(screen.warn), self.specs)
         use_cache()
-        alone = settings.shards is not None
         with screen.progress() as progress, Interrupts(raising=settings.here) as interrupts:
             view = RunsView(
                 screen,
@@ -58,10 +57,11 @@ class Session:
                 self.store,
                 self.specs,
                 quiet=self.quiet,
-                detailed=alone,
+                shards=settings.shards,
                 each=self.each,
             )
-            run_all(self.specs, self.store, settings, view, self.outcomes)
+            self.outcomes = view.outcomes
+            run_all(self.specs, self.store, settings, view)
             view.report_skipped()
 
     @property
@@ -72,7 +72,7 @@ class Session:
     def records(self) -> list[Record]:
         """Every run as stored, or what is known of one that failed and was not stored: a full disk, or a rerun."""
         reasons = {end.spec.id: end.reason for end in self.failed}
-        found = []
+        found: list[Record] = []
         for spec in self.specs:
             run, reason = self.store.peek(spec.id), reasons.get(spec.id)
             if run is None or (reason is not None and run.status != "failed"):

@@ -76,9 +76,12 @@ def write_baseline(folder: Path, name: str, baseline: Baseline) -> list[Path]:
     }
     paths = paths_of(folder, name)
     for path, value in zip(paths, (_as_dict(baseline), population), strict=True):
-        text = _lines(value).encode()
-        write_whole(path, lambda file, text=text: file.write(text))
+        _write(path, _lines(value).encode())
     return list(paths)
+
+
+def _write(path: Path, text: bytes) -> None:
+    write_whole(path, lambda file: file.write(text))
 
 
 def read_baseline(folder: Path, name: str) -> Baseline | None:

@@ -15,6 +15,7 @@ from gradlab.judge.baseline import (
     stored_name,
 )
 from gradlab.judge.compare import (
+    PART_NAMES,
     Finding,
     Samples,
     changed_arrays,
@@ -22,8 +23,9 @@ from gradlab.judge.compare import (
     compare_samples,
     environment_changes,
     judge_samples,
+    tolerance,
 )
-from gradlab.judge.measure import Measurement, measure, measure_population
+from gradlab.judge.measure import Floats, Measurement, measure, measure_population
 from gradlab.judge.suite import Scenario
 
 OnProgress = Callable[[str], None]
@@ -48,6 +50,18 @@ class ScenarioResult:
     def worst(self) -> Finding:
         """The finding that decides."""
         return min(self.findings, key=lambda finding: finding.severity)
+
+    def overlay(self) -> dict[str, tuple[Floats, Floats, Floats, int | None]]:
+        """Curves of the baseline, of now, the tolerance and the lag of a regression, by part; empty if unknown."""
+        before, now = self.baseline, self.now
+        if before is None or now is None or before.measurement.lags != now.lags:
+            return {}
+        lags = {finding.part: finding.lag for finding in self.findings if finding.status == "regressed"}
+        old, noise = before.measurement.parts, before.noise
+        return {
+            PART_NAMES[part]: (old[part].curves, new.curves, tolerance(noise[part]), lags.get(part))
+            for part, new in now.parts.items()
+        }
 
 
 @dataclass

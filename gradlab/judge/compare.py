@@ -261,7 +261,8 @@ def _judged(one: Samples, p: float) -> Finding:
         text = f"on average within {MARGIN} decades at every lag, {band} at lag {lag}; {zero}{one.reason}"
         return replace(finding, message=text)
     needed = seeds_to_decide(found, MARGIN)
-    text = f"{shift:+.2g} decades on average at lag {lag}, {band}: about {needed} seeds would decide; {zero}{one.reason}"
+    decides = f"about {needed} seeds would decide"
+    text = f"{shift:+.2g} decades on average at lag {lag}, {band}: {decides}; {zero}{one.reason}"
     return replace(finding, status="inconclusive", message=text, seeds_needed=needed)
 
 

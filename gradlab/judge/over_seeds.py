@@ -1,7 +1,7 @@
 """Statistics over seeds: the only module that averages over seeds. Imports no jax.
 
-Runs with a non-finite curve are left out of every mean and counted beside it. A gradient that is exactly zero has no
-finite span or slope and is counted as zero. Fewer than three finite seeds give a mean without an interval.
+Runs with a non-finite curve are left out of every mean and counted beside it. A gradient that is exactly zero has
+no finite span or slope and is counted as zero. Fewer than three finite seeds give a mean without an interval.
 """
 
 import math

@@ -6,7 +6,7 @@
     [[scenario]]        fields of RunSpec; of lists, every combination is a scenario; `name`: of its baseline
 
 A scenario is named by what the suite states, so that no default of the code can rename it.
-Imports no jax until a file is loaded.
+Importing it loads no jax.
 """
 
 import math
@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Any
 from gradlab.errors import GradlabError, nearest, unknown
 from gradlab.runs.grids import Axes, points_of, read_axes, specs_of, table_of
 from gradlab.runs.spec import FIELDS as SPEC_FIELDS
-from gradlab.runs.spec import part_of_name
+from gradlab.runs.spec import RunSpec, part_of_name
 from gradlab.runs.sweeps import checked_name, read_toml, title_of
 
 if TYPE_CHECKING:
-    from gradlab.runs.spec import RunSpec
     from gradlab.training.model import Model
     from gradlab.training.step import Plan
 

@@ -34,6 +34,8 @@ class Settings:
         retries: how often a failed run is tried again.
         fail_fast: begin no run after the first failure.
         rerun: `failed` does the failed ones alone, `all` does finished ones again.
+        shards: of a single run that takes all cores: devices that its batches are split over. Its errors are
+            raised instead of stored.
         scheduler: address or file of a Dask cluster to use.
         slurm: keys of a Slurm cluster to start.
     """
@@ -45,6 +47,7 @@ class Settings:
     retries: int = 0
     fail_fast: bool = False
     rerun: Literal["failed", "all"] | None = None
+    shards: int | None = None
     scheduler: str | None = None
     slurm: Mapping[str, Any] | None = None
 
@@ -182,16 +185,18 @@ class Work:
 
     def do_here(self, todo: Sequence[RunSpec]) -> None:
         """One pack after the other in this process."""
-        use_one_core()
+        shards = self.settings.shards
+        if shards is None:
+            use_one_core()
         waiting = deque(packs(todo, self.settings.together))
         while waiting and not self.stopped:
             pack = waiting.popleft()
-            self.compare(execution(pack[0].dtype))
+            self.compare(execution(pack[0].dtype, shards or 1))
             for spec in pack:
                 self.listener.begun(spec)
             started = time.monotonic()
             hears = [partial(self.listener.reached, spec) for spec in pack]
-            reports = perform(self.order(pack), pack, hears, guard=_alarm)
+            reports = perform(self.order(pack), pack, hears, guard=_alarm, shards=shards)
             waiting.extendleft(reversed(self.settle(pack, reports, time.monotonic() - started)))
 
     def do_on_workers(self, todo: Sequence[RunSpec]) -> None:

@@ -79,7 +79,11 @@ def usable_shards(spec: RunSpec, shards: int) -> int:
 
 
 def run_together(
-    specs: Sequence[RunSpec], results: Path | str | None = None, observe: Sequence[Observe | None] | None = None
+    specs: Sequence[RunSpec],
+    results: Path | str | None = None,
+    observe: Sequence[Observe | None] | None = None,
+    *,
+    shards: int = 1,
 ) -> list[RunResult]:
     """Runs that differ in seed and learning rate alone as one batched program: for a GPU, whose time they share.
 
@@ -89,6 +93,7 @@ def run_together(
         specs: what to do, at least one.
         results: a results folder; nothing is stored where it is None.
         observe: for each spec, hears of every event of its run.
+        shards: devices that the batches of a single run are split over.
 
     Raises:
         ValueError: the specs differ in more than seed and learning rate.
@@ -103,7 +108,7 @@ def run_together(
         raise ValueError("specs that are run together differ in seed and learning rate alone")
     hears = observe or [None] * len(specs)
     jobs = [_Job.begin(spec, results, hear) for spec, hear in zip(specs, hears, strict=True)]
-    _carry_out(jobs, shards=1)
+    _carry_out(jobs, shards)
     return [job.result for job in jobs]
 
 

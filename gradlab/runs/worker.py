@@ -118,14 +118,17 @@ def perform(
     specs: Sequence["RunSpec"],
     hears: Sequence[Callable[["Event"], None]],
     guard: Callable[[Order, Sequence["RunSpec"], Deadline], AbstractContextManager[None]],
+    shards: int | None = None,
 ) -> tuple[Report, ...]:
     """Do the runs that are not done, and store how they failed if they do.
 
     Args:
         hears: for each run, hears its events.
         guard: what stops them where one hangs past its deadline.
+        shards: devices that the batches of a single run are split over; its errors are then raised.
 
     Raises:
+        GradlabError: with `shards`, what stopped the run.
         KeyboardInterrupt: they were stopped, and are stored as interrupted.
     """
     from gradlab.runs.execute import run_together
@@ -145,9 +148,11 @@ def perform(
     if todo:
         try:
             with guard(order, todo, deadline):
-                results = run_together(todo, store.root, observers)
+                results = run_together(todo, store.root, observers, shards=shards or 1)
             reports |= {end.spec.id: Report(end.spec.id, end.status, end.reason) for end in results}
         except (GradlabError, OutOfTime, SystemExit) as error:
+            if shards is not None and isinstance(error, GradlabError):
+                raise
             told = isinstance(error, GradlabError | OutOfTime)
             reason = str(error) if told else f"it called sys.exit({error})"
             for spec in todo:
