@@ -13,7 +13,7 @@ from bench.case import CLIP_NORM, LEARNING_RATE, Case, Weights, initial_weights,
 from bench.problem import Problem, errors
 from bench.reference import SEED
 from gradlab.cells import CELLS
-from gradlab.cli.devices import devices_for
+from gradlab.runs.devices import devices_for
 from gradlab.tasks.adding import adding
 from gradlab.training.model import Model
 from gradlab.training.optimizers import Clip, adam

@@ -10,10 +10,10 @@ import typer
 
 from gradlab.cli import options
 from gradlab.cli.console import Screen
-from gradlab.cli.devices import devices_for
-from gradlab.cli.single import folder_option
+from gradlab.cli.session import folder_option
 from gradlab.errors import GradlabError
 from gradlab.runs.cache import use_cache
+from gradlab.runs.devices import devices_for
 from gradlab.runs.fields import spell
 from gradlab.runs.jsonable import dumps
 from gradlab.runs.spec import FIELDS, RunSpec, command

@@ -1,33 +1,34 @@
-"""How a list of runs looks while it goes on: a few lines redrawn on a terminal, a line for each run elsewhere."""
+"""Progress of runs: lines redrawn on a terminal, and one line per checkpoint or run elsewhere."""
 
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gradlab.cli.console import Progress, Screen
+from gradlab.cli.console import Progress, Screen, counted
 from gradlab.cli.interrupts import Interrupts
 from gradlab.cli.present import headline, record_of
+from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 
 if TYPE_CHECKING:
     from gradlab.runs.jobs import Finished
-    from gradlab.runs.spec import RunSpec
-    from gradlab.training.loop import Event
+    from gradlab.training.loop import Checkpoint, Chunk, Event
 
 REDRAW_SECONDS = 0.1
 _SHOWN = 16
-"""Running runs that have a line; more are counted."""
+"""Most running runs with a line of their own; more are counted."""
 
 
-class Live:
-    """Hears the runs of one command, keeps how they ended and shows how far they are.
+class RunsView:
+    """The listener of the engine that shows how far runs are.
 
     Args:
         progress: the lines that are redrawn.
         interrupts: the presses of Ctrl-C.
-        specs: every run of the command.
+        specs: all runs of the command.
         quiet: show nothing.
-        each: tell of each run that is there already; else they are counted in one line.
+        shards: of the only run, which is then shown in detail; None for several.
+        each: report each run that is already done; otherwise they are counted in one line.
     """
 
     def __init__(
@@ -36,50 +37,59 @@ class Live:
         progress: Progress,
         interrupts: Interrupts,
         store: Store,
-        specs: Sequence["RunSpec"],
+        specs: Sequence[RunSpec],
         *,
         quiet: bool,
+        shards: int | None,
         each: bool,
     ) -> None:
         self.screen, self.progress, self.interrupts, self.store = screen, progress, interrupts, store
-        self.quiet, self.each = quiet, each
-        self.total = len(specs)
+        self.quiet, self.shards, self.each = quiet, shards, each
+        self.detailed, self.total = shards is not None, len(specs)
+        self.outcomes: list[Finished] = []
         self.forecast = Forecast(specs)
         self.running: dict[str, tuple[RunSpec, float, int]] = {}
         self.failed = self.skipped = 0
         self.slowest: tuple[float, str] | None = None
-        self.outcomes: list[Finished] = []
         self._drawn = 0.0
-        self._answered = False
+        self._acknowledged = False
 
     def presses(self) -> int:
-        """How often Ctrl-C was pressed; the first time is answered."""
-        if self.interrupts.presses and not self._answered:
-            self._answered = True
+        """How often Ctrl-C was pressed; the first press is acknowledged."""
+        if self.interrupts.presses and not self._acknowledged:
+            self._acknowledged = True
             self.screen.note(
                 "stopping: runs under way end what they are computing, some seconds; Ctrl-C again does not wait"
             )
         return self.interrupts.presses
 
-    def begun(self, spec: "RunSpec") -> None:
+    def begun(self, spec: RunSpec) -> None:
         """A run begins."""
-        self.tell_skipped()
+        self.report_skipped()
         self.running[spec.id] = (spec, time.monotonic(), 0)
-        self._draw(now=True)
+        if self.shards is None:
+            self._draw(now=True)
+        elif not self.quiet:
+            for line in _header(spec, self.shards):
+                self.screen.note(line)
 
-    def reached(self, spec: "RunSpec", event: "Event | int") -> None:
+    def reached(self, spec: RunSpec, event: "Event | int") -> None:
         """A run is at a training step."""
         self.interrupts.check()
+        step = event if isinstance(event, int) else event.step
         _, started, _ = self.running.get(spec.id, (spec, time.monotonic(), 0))
-        self.running[spec.id] = (spec, started, event if isinstance(event, int) else event.step)
-        self._draw()
+        self.running[spec.id] = (spec, started, step)
+        if self.detailed and not isinstance(event, int):
+            self._show_event(spec, event)
+        else:
+            self._draw()
 
     def tick(self) -> None:
-        """A moment passed."""
+        """Called regularly while other processes work."""
         self._draw()
 
     def ended(self, finished: "Finished") -> None:
-        """A run ended, or was there already."""
+        """A run ended, or was already done."""
         self.outcomes.append(finished)
         self.running.pop(finished.spec.id, None)
         self.failed += finished.status == "failed"
@@ -88,34 +98,46 @@ class Live:
             self.slowest = max(self.slowest or (0.0, ""), (finished.seconds, finished.spec.id))
         else:
             self.skipped += 1
-        self._tell(finished)
+        if not self.quiet and (finished.fresh or self.each):
+            self._report(finished)
         self._draw(now=True)
 
     def warn(self, text: str) -> None:
-        """Something is odd."""
+        """Show a warning."""
         self.screen.warn(text)
 
-    def tell_skipped(self) -> None:
-        """Say once how many runs need not be done."""
+    def report_skipped(self) -> None:
+        """Report once how many runs are already done."""
         if self.skipped and not self.each and not self.quiet:
             self.screen.note(f"{self.skipped} of {self.total} runs are done already")
-        self.skipped, self.each = 0, True  # what another command finishes meanwhile is told one by one
+        self.skipped, self.each = 0, True  # runs that another command finishes meanwhile are reported one by one
 
-    def _tell(self, finished: "Finished") -> None:
-        """The line of a run that ended; on a terminal only of one that failed, for the others are counted."""
-        if self.quiet or (not finished.fresh and not self.each):
-            return
-        place = f"[{len(self.outcomes)}/{self.total}] {finished.spec.id}"
-        path = self.store.runs / finished.spec.id
+    def _report(self, finished: "Finished") -> None:
+        """The line of a run that ended; on a terminal with several runs only failures have one."""
+        run_id, path = finished.spec.id, self.store.runs / finished.spec.id
+        place = run_id if self.detailed else f"[{len(self.outcomes)}/{self.total}] {run_id}"
         if finished.status == "failed":
-            self.screen.note(
-                f"{place} failed: {finished.reason} ({path}/)", "bold red" if self.screen.live else ""
-            )
+            style = "bold red" if self.screen.live else ""
+            self.screen.note(f"{place} failed: {finished.reason} ({path}/)", style)
         elif not finished.fresh:
-            self.screen.note(f"{place}: already {finished.status}, read from {path}")
-        elif not self.screen.live:
-            said = headline(record_of(self.store.find(finished.spec.id)))
-            self.screen.note(f"{place}: {said} ({finished.seconds:.1f} s)")
+            again = "; --rerun does it again" if self.detailed else ""
+            self.screen.note(f"{place}: already {finished.status}, read from {path}{again}")
+        elif self.detailed or not self.screen.live:
+            text = headline(record_of(self.store.find(run_id)))
+            self.screen.note(f"{place}: {text} ({finished.seconds:.1f} s)")
+
+    def _show_event(self, spec: RunSpec, event: "Event") -> None:
+        """A plain line for a checkpoint, the live line for a chunk of training steps."""
+        from gradlab.training.loop import Checkpoint, Chunk
+
+        if isinstance(event, Checkpoint) and not event.step:  # compilation is no part of the training rate
+            self.running[spec.id] = (spec, time.monotonic(), 0)
+        if self.quiet:
+            return
+        if isinstance(event, Checkpoint) and spec.steps:
+            self.screen.note(_checkpoint_line(event))
+        elif isinstance(event, Chunk):
+            self.progress.show(_chunk_line(spec, event, time.monotonic() - self.running[spec.id][1]))
 
     def _draw(self, *, now: bool = False) -> None:
         if self.quiet or not self.screen.live or (not now and time.monotonic() < self._drawn + REDRAW_SECONDS):
@@ -124,38 +146,74 @@ class Live:
         self.progress.show("\n".join(self.lines()))
 
     def lines(self) -> list[str]:
-        """What is shown: counts, the time that is left, the slowest run, then a line for each running one."""
+        """Counts, the time left and the slowest run, then a line per running run."""
+        left = self.forecast.seconds_left({name: run[1] for name, run in self.running.items()})
         words = [
             f"{len(self.outcomes)} of {self.total} done",
             f"{len(self.running)} running",
             f"{self.failed} failed",
+            "estimating time left" if left is None else f"about {clock(left)} left",
         ]
-        left = self.forecast.seconds_left({name: run[1] for name, run in self.running.items()})
-        words.append("time left unknown yet" if left is None else f"about {clock(left)} left")
         if self.slowest:
             words.append(f"slowest {self.slowest[1]} {clock(self.slowest[0])}")
-        rows = [(spec.id, spec, started, step) for spec, started, step in self.running.values()]
-        width = max((len(row[0]) for row in rows), default=0)
+        rows = list(self.running.values())
+        width = max((len(spec.id) for spec, _, _ in rows), default=0)
         shown = []
-        for name, spec, started, step in rows[:_SHOWN]:
+        for spec, started, step in rows[:_SHOWN]:
             at = f"training step {step:>6} of at most {spec.steps}" if spec.steps else "measuring"
-            shown.append(f"  {name:<{width}}  {at}  {clock(time.monotonic() - started)}")
+            shown.append(f"  {spec.id:<{width}}  {at}  {clock(time.monotonic() - started)}")
         more = [f"  and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
         return [" · ".join(words), *shown, *more]
 
 
+def _header(spec: RunSpec, shards: int) -> list[str]:
+    """All resolved settings of a run, in a few lines."""
+    from gradlab.runs.environment import execution
+
+    task = spec.build_task()
+    where = execution(spec.dtype, shards)
+    lines = [
+        f"{spec.id}",
+        f"  task {spec.task}, length {spec.length} ({task.steps(spec.length)} timesteps), chance "
+        f"{task.chance(spec.length):.4g}, solved at {task.solved(spec.length):.4g}",
+        f"  cell {spec.cell}, hidden {spec.hidden}, {spec.dtype}, seed {spec.seed}, "
+        f"curves on {spec.measure_batch} held-out examples",
+    ]
+    if spec.params:
+        lines.append(f"  weights: final ones of {spec.params}")
+    if spec.steps:
+        lines.append(
+            f"  {spec.optimizer}, learning rate {spec.learning_rate:g}, clip {spec.clip}, batch {spec.batch}, "
+            f"at most {spec.steps} training steps, stop {spec.stop}, measure {spec.measure}"
+        )
+    lines.append(f"  on {where['device']} ({where['cpu']}), {counted(shards, 'shard')}, jaxlib {where['jaxlib']}")
+    return lines
+
+
+def _checkpoint_line(event: "Checkpoint") -> str:
+    curve, loss = event.observation.curves["task"], event.observation.loss
+    return f"training step {event.step:>6}  loss {loss:.4g}  span {curve.span():.1f} decades  {curve.verdict()}"
+
+
+def _chunk_line(spec: RunSpec, event: "Chunk", elapsed: float) -> str:
+    chance = spec.build_task().chance(spec.length)
+    rate = event.step / elapsed if elapsed > 0 else 0.0
+    left = (spec.steps - event.step) / rate if rate else 0.0
+    return (
+        f"training step {event.step} of at most {spec.steps}  loss {float(event.rows.loss.mean()):.4g} "
+        f"(chance {chance:.4g})  {rate:.0f} training steps/s  at most {clock(left)} left"
+    )
+
+
 class Forecast:
-    """How long the runs that are left will take, from those that ended.
+    """Estimates the time left by the mean time per timestep of the runs that ended, of their cell or of all."""
 
-    A run is taken to need the mean time for a timestep of the ended runs of its cell, or else of all of them.
-    """
-
-    def __init__(self, specs: Sequence["RunSpec"]) -> None:
+    def __init__(self, specs: Sequence[RunSpec]) -> None:
         self._left = {spec.id: spec for spec in specs}
         self._seen: dict[str, tuple[float, float]] = {}
 
     def take(self, finished: "Finished") -> None:
-        """A run ended."""
+        """Account for a run that ended."""
         from gradlab.runs.engine import cost
 
         spec = self._left.pop(finished.spec.id, finished.spec)
@@ -185,7 +243,7 @@ class Forecast:
 
 
 def clock(seconds: float) -> str:
-    """A time as one reads it: `12 s`, `14 min`, `3.2 h`."""
+    """A duration for people: `12 s`, `14 min`, `3.2 h`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -6,19 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gradlab.cli import options
-from gradlab.cli.batch import Batch
 from gradlab.cli.console import Screen
-from gradlab.cli.devices import shares
 from gradlab.cli.options import Many
-from gradlab.cli.present import Record, as_json, failure_of, record_of, show_grid
-from gradlab.cli.single import Single, folder_option
+from gradlab.cli.present import as_json, show_grid, show_run
+from gradlab.cli.session import Session, folder_option
 from gradlab.runs.grids import specs_of_options
 from gradlab.runs.jsonable import dumps
-from gradlab.runs.spec import FIELDS
+from gradlab.runs.spec import FIELDS, RunSpec
 from gradlab.runs.store import Store
 
 if TYPE_CHECKING:
-    from gradlab.runs.spec import RunSpec
+    from gradlab.runs.jobs import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -74,66 +72,86 @@ def probe(
     specs = specs_of_options(fields, **fixed)
     if source is not None and (changed := specs[0].has_changed_since(source.config)):
         Screen().warn(
-            f"{source.id} was trained before the source of {changed} changed: its weights, the code of now"
+            f"{source.id} was trained before the source of {changed} changed: its weights, the present code"
         )
     return carry_out(store, specs, jobs, together=1, rerun=rerun, json=json, quiet=quiet)
 
 
 def carry_out(
     store: Store,
-    specs: Sequence["RunSpec"],
+    specs: Sequence[RunSpec],
     jobs: int | None,
     together: int | None,
     *,
     rerun: bool,
     json: bool,
     quiet: bool,
+    screen: Screen | None = None,
 ) -> int:
     """Do the runs of a command, show them and return the exit code.
 
     Args:
         jobs: processes; a single run takes all cores, those of a grid one each, for equal bits.
         together: runs of equal shape in one program.
-        rerun: do those too that are stored.
+        rerun: do stored runs again.
     """
-    screen = Screen()
-    if len(specs) == 1:
-        return Single(screen, store, specs[0], rerun=rerun, json=json, quiet=quiet).carry_out()
-    from gradlab.cli.app import INTERRUPTED
+    screen = screen or Screen()
+    alone = specs[0] if len(specs) == 1 else None
+    settings = _settings_of_one(screen, alone, rerun, quiet) if alone else _settings(jobs, together, rerun)
+    session = Session(screen, store, specs, settings, quiet)
+    try:
+        session.carry_out()
+    except KeyboardInterrupt:
+        screen.note(f"interrupted; {session.kept()}")
+        done = len(session.outcomes) - len(session.failed)
+        rest = "this run again" if alone else "the rest"
+        screen.note(f"done {done} of {len(specs)}; the same command does {rest}")
+        if alone:
+            screen.note(f"this run alone: {alone.command()}{folder_option(store)}")
+        raise
+    if json:
+        screen.raw(dumps(as_json(session.records()), indent=1))
+    else:
+        _show(session)
+    return 1 if session.failed else 0
+
+
+def _settings(jobs: int | None, together: int | None, rerun: bool) -> "Settings":
+    from gradlab.runs.devices import parallelism
     from gradlab.runs.jobs import Settings
 
-    settings = Settings(**shares(jobs, together), rerun="all" if rerun else None)
-    batch = Batch(screen, store, specs, settings, quiet=quiet)
-    try:
-        batch.carry_out(each=True)
-    except KeyboardInterrupt:
-        screen.note("interrupted; what was measured so far is kept")
-        done = len(batch.outcomes) - len(batch.failed)
-        screen.note(f"done {done} of {len(specs)}; the same command does the rest")
-        return INTERRUPTED
-    _show(screen, store, batch, json=json)
-    return 1 if batch.failed else 0
+    return Settings(**parallelism(jobs, together), rerun="all" if rerun else None)
 
 
-def _show(screen: Screen, store: Store, batch: Batch, *, json: bool) -> None:
-    reasons = {end.spec.id: end.reason for end in batch.failed}
-    records = [_record(store, spec, reasons.get(spec.id)) for spec in batch.specs]
-    if json:
-        screen.raw(dumps(as_json(records), indent=1))
-        return
-    show_grid(screen, records)
-    batch.show_failures()
+def _settings_of_one(screen: Screen, spec: RunSpec, rerun: bool, quiet: bool) -> "Settings":
+    """The settings of a single run, whose batches are split over all cores if examples are independent."""
+    from gradlab.runs.devices import devices_for
+    from gradlab.runs.execute import usable_shards
+    from gradlab.runs.jobs import Settings
+
+    devices = devices_for(spec.batch) if spec.steps > 0 else 1
+    shards = usable_shards(spec, devices)
+    if shards < devices and not quiet:
+        screen.note(f"not split over {devices} devices: a part of a batch does not give what the whole gives")
+    return Settings(shards=shards, rerun="all" if rerun else None)
+
+
+def _show(session: Session) -> None:
+    screen, store, records = session.screen, session.store, session.records()
+    if len(records) == 1:
+        run = store.peek(records[0]["id"])
+        if run is None or "losses" not in records[0]:  # it failed and left the stored run as it was
+            screen.note(f"{records[0]['id']} failed: {records[0]['reason']}; the stored run stays")
+            return
+        show_run(screen, records[0], run.arrays() if records[0].get("summary") else None)
+        written = f"{run.path}/ ({', '.join(sorted(path.name for path in run.path.iterdir()))})"
+    else:
+        show_grid(screen, records)
+        session.show_failures()
+        written = f"{len(records)} runs in {store.runs}/"
     screen.line()
-    screen.line(f"written: {len(records)} runs in {store.runs}/")
-    if batch.failed:
+    screen.line(f"written: {written}")
+    if session.failed and len(records) > 1:
         screen.line("try again: the same command does those that failed")
-    command = f"gradlab show {batch.failed[0].spec.id}" if batch.failed else "gradlab report"
+    command = f"gradlab show {session.failed[0].spec.id}" if session.failed else "gradlab report"
     screen.line(f"next: {command}{folder_option(store)}")
-
-
-def _record(store: Store, spec: "RunSpec", reason: str | None) -> Record:
-    """A run as it is stored, or what is known of one that failed and was not: a full disk, or a rerun."""
-    run = store.peek(spec.id)
-    if run is None or (reason is not None and run.status != "failed"):
-        return failure_of(spec.id, spec.config(), reason)
-    return record_of(run)

@@ -35,8 +35,8 @@ class Settings:
     Args:
         jobs: processes; 1 is this one, more are workers.
         together: runs of equal shape that a process trains as one program, for a GPU.
-        shards: of a single run in this process, devices that its batches are split over; it then uses all cores, and
-            its GradlabError is raised. None for one core each, so that runs have equal bits.
+        shards: of a single run in this process, devices that its batches are split over; it then uses all cores,
+            and its GradlabError is raised. None for one core each, so that runs have equal bits.
         gpus: of this machine, as CUDA_VISIBLE_DEVICES names them; each worker takes one.
         timeout: seconds for each run.
         retries: how often a failed run is tried again.

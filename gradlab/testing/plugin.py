@@ -1,4 +1,4 @@
-"""The pytest plugin: a fixture and an option, and nothing at all until a test asks for the fixture."""
+"""The pytest plugin: a fixture and an option; inert until a test uses the fixture."""
 
 import re
 from collections.abc import Callable

@@ -9,8 +9,8 @@ import pytest
 from faulty import OWN_GPU
 from sweeping import BASE, CELL, Heard, arrays_of, finish, lines_of, pid_of, start, statuses, wait_for, write_toml
 
-from gradlab.cli import devices
 from gradlab.errors import GradlabError
+from gradlab.runs import devices
 from gradlab.runs.engine import batches, run_all
 from gradlab.runs.jobs import Settings
 from gradlab.runs.spec import RunSpec
@@ -118,11 +118,11 @@ def test_each_worker_takes_a_gpu(tmp_path, cache, monkeypatch):
 
 def test_without_a_gpu_there_are_cores(monkeypatch):
     expected = {"jobs": devices.cores(), "together": 1, "gpus": ()}
-    assert devices.shares(None, None) == expected
-    assert devices.shares(3, 5) == {"jobs": 3, "together": 5, "gpus": ()}
+    assert devices.parallelism(None, None) == expected
+    assert devices.parallelism(3, 5) == {"jobs": 3, "together": 5, "gpus": ()}
     # With a plug-in installed jax is asked, and finds none here.
     monkeypatch.setattr(devices, "entry_points", lambda group: [group])
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
-    assert devices.shares(None, None) == expected
+    assert devices.parallelism(None, None) == expected
     monkeypatch.setattr(devices, "gpus", lambda: ("0", "1"))
-    assert devices.shares(None, None) == {"jobs": 2, "together": 64, "gpus": ("0", "1")}
+    assert devices.parallelism(None, None) == {"jobs": 2, "together": 64, "gpus": ("0", "1")}

@@ -105,7 +105,7 @@ def test_what_a_terminal_shows(tmp_path, cache):
     text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", seen.decode())
     assert process.returncode == 1 and "3 runs: 2 trained, 1 failed" in out
     for words in (
-        r"0 of 3 done · [12] running · 0 failed · time left unknown yet",
+        r"0 of 3 done · [12] running · 0 failed · estimating time left",
         r"2 of 3 done · 1 running · 1 fail",
     ):
         assert re.search(words, text), text

@@ -165,7 +165,7 @@ COMMAND = """
 import sys
 from unittest import mock
 from gradlab.cli.app import main
-with mock.patch("gradlab.cli.devices.cores", lambda: 2):
+with mock.patch("gradlab.runs.devices.cores", lambda: 2):
     sys.exit(main(sys.argv[1:]))
 """
 

@@ -1,4 +1,4 @@
-"""`gradlab cells` and `gradlab tasks`: what there is, read from the registries themselves."""
+"""`gradlab cells` and `gradlab tasks`, read from their registries, and `gradlab doctor`."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -8,6 +8,7 @@ import typer
 
 from gradlab.cli import options
 from gradlab.cli.console import Screen
+from gradlab.runs.fields import spell
 from gradlab.runs.jsonable import dumps
 
 
@@ -15,6 +16,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command("cells")(cells)
     app.command("tasks")(tasks)
+    app.command("doctor")(doctor)
 
 
 def cells(json: options.Json = False) -> None:
@@ -45,10 +47,8 @@ def _list(kind: str, registry: Mapping[str, Callable[..., Any]], json: bool, exa
 
 
 def _describe(factory: Callable[..., Any]) -> dict[str, Any]:
-    from gradlab.runs.fields import spell
-
     summary = (inspect.getdoc(factory) or "").splitlines()[0]
-    options_ = [
+    described = [
         {
             "name": parameter.name,
             "default": "none" if parameter.default is None else spell(parameter.default),
@@ -56,4 +56,34 @@ def _describe(factory: Callable[..., Any]) -> dict[str, Any]:
         }
         for parameter in inspect.signature(factory).parameters.values()
     ]
-    return {"summary": summary, "options": options_}
+    return {"summary": summary, "options": described}
+
+
+def doctor(json: options.Json = False) -> int:
+    """Check versions and devices, and reproduce known faults of XLA and JAX here and now.
+
+    gradlab doctor
+    """
+    from gradlab.runs.environment import execution, versions
+    from gradlab.runs.selftest import check_all
+
+    screen = Screen()
+    where, found, findings = execution("float32"), versions(), check_all()
+    bad = [finding for finding in findings if finding.harmful]
+    if json:
+        checks = [finding._asdict() for finding in findings]
+        screen.raw(dumps({"versions": found, "execution": where, "checks": checks, "ok": not bad}, indent=1))
+        return int(bool(bad))
+    screen.line(", ".join(f"{package} {version}" for package, version in found.items()))
+    screen.line(f"{where['platform']} {where['device']}: {where['cpu']}; XLA_FLAGS={where['xla_flags'] or 'none'}")
+    screen.line()
+    for finding in findings:
+        mark = "FAULT" if finding.harmful else "known" if finding.reproduced else "ok"
+        screen.line(f"{mark:<6} {finding.name}: {finding.seen}", "bold red" if finding.harmful else "")
+        if finding.reproduced:
+            screen.line(f"       {finding.advice}")
+    screen.line()
+    screen.line("this machine is not fit to measure on: see above" if bad else "fit to measure on")
+    if not bad:
+        screen.line("next: gradlab run adding --len 200 --cell lstm")
+    return int(bool(bad))
