@@ -145,10 +145,7 @@ def local(jobs: int, invocation: str) -> Iterator[WorkerPool]:
 
 @contextmanager
 def remote(scheduler: str, invocation: str) -> Iterator[WorkerPool]:
-    """A running cluster.
-
-    Args:
-        scheduler: its address, or the file that it wrote about itself.
+    """A running cluster, by the address of its scheduler or the file that the scheduler wrote.
 
     Raises:
         GradlabError: it cannot be reached.
@@ -169,10 +166,7 @@ def remote(scheduler: str, invocation: str) -> Iterator[WorkerPool]:
 
 @contextmanager
 def slurm(settings: Mapping[str, Any], jobs: int, invocation: str) -> Iterator[WorkerPool]:
-    """Workers that Slurm starts, `jobs` of them, each as one Slurm job.
-
-    Args:
-        settings: keys of `dask_jobqueue.SLURMCluster`.
+    """Workers that Slurm starts as `jobs` jobs; `settings` are keys of `dask_jobqueue.SLURMCluster`.
 
     Raises:
         GradlabError: dask-jobqueue is not installed, a key is unknown, or Slurm refuses.

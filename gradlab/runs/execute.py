@@ -33,9 +33,8 @@ def run(
     """Train and measure as a spec says.
 
     Args:
-        spec: what to do.
         results: a results folder; nothing is stored if None.
-        on_event: called with every event of the training loop as it happens.
+        on_event: called with every event of the training loop.
         shards: devices that each batch is split over, if it can be (`usable_shards`); equal bits depend on it.
 
     Raises:
@@ -55,13 +54,9 @@ def run(
     return run_together([spec], results, [on_event], shards=usable_shards(spec, shards))[0]
 
 
-@lru_cache(maxsize=64)  # asked for the header of a run, and by the run
+@lru_cache(maxsize=64)
 def usable_shards(spec: RunSpec, shards: int) -> int:
-    """The devices that the batches of a run are split over: 1 if examples of a batch depend on each other.
-
-    Args:
-        shards: as many as there could be.
-    """
+    """How many of `shards` devices the batches of a run can be split over: 1 if examples depend on each other."""
     if shards == 1:
         return 1
     try:
@@ -86,10 +81,7 @@ def run_together(
     Each is stored as by `run`, and its numbers are those of `run` but for rounding.
 
     Args:
-        specs: what to do, at least one.
-        results: a results folder; nothing is stored if None.
-        on_event: for each spec, called with every event of its run.
-        shards: of a single spec, devices that each batch is split over.
+        results: as of `run`. on_event: for each spec. shards: of a single spec.
 
     Raises:
         ValueError: the specs differ in more than seed and learning rate.
@@ -222,7 +214,6 @@ def _reason(error: Exception) -> str:
 
 
 def _precision(dtype: str) -> AbstractContextManager[None]:
-    """The arithmetic of a dtype."""
     return jax.enable_x64(dtype == "float64")
 
 

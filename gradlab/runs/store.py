@@ -174,11 +174,10 @@ class Store:
     def each(
         self, warn: Callable[[str], None] = lambda message: None, names: Iterable[str] | None = None
     ) -> Iterator[StoredRun]:
-        """Every run, by name, one at a time, so that thousands need not be in memory together.
+        """Every run, or those of `names` that exist, one at a time, so that thousands need not fit in memory.
 
         Args:
-            warn: called once for each directory that is skipped as corrupt.
-            names: ids of the only runs to read; those that do not exist are left out.
+            warn: called for each directory that is skipped as corrupt.
 
         Raises:
             GradlabError: a run was written by a newer gradlab.
@@ -206,11 +205,10 @@ class Store:
         return settled, attempts
 
     def find(self, name: str, *, trained: bool = False) -> StoredRun:
-        """The run of this id, or the only one whose id begins with it or ends with it.
+        """The run of this id, or the only one whose id begins or ends with it.
 
         Args:
-            name: an id, or enough of its beginning or end.
-            trained: consider runs that have parameters, and of several those that were trained.
+            trained: consider only runs that have parameters, and of several those that were trained.
 
         Raises:
             GradlabError: none or several match.
