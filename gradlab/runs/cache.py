@@ -19,11 +19,7 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 def use_cache(*, clean: bool = True) -> None:
-    """Let jax cache compiled programs; `GRADLAB_CACHE` is `off` or the folder, jax's own setting takes precedence.
-
-    Args:
-        clean: delete torn and old entries first.
-    """
+    """Let jax cache compiled programs; `GRADLAB_CACHE` is `off` or the folder, after jax's own setting."""
     setting = os.environ.get("GRADLAB_CACHE", "")
     if setting.lower() == "off" or "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return

@@ -130,12 +130,7 @@ class Dispatcher:
         self.deaths: Counter[str] = Counter()
 
     def run(self) -> None:
-        """Until every run ended, or with `fail_fast` those that had begun when one failed.
-
-        Raises:
-            GradlabError: the scheduler was lost.
-            KeyboardInterrupt: Ctrl-C, and the runs that had begun were asked to stop.
-        """
+        """Until every run ended, or with `fail_fast` those that had begun when one failed."""
         listener = self.tracker.listener
         while not listener.presses():
             while self.waiting and len(self.submitted) < self.pool.size():

@@ -40,11 +40,7 @@ def versions() -> dict[str, str]:
 
 
 def execution(dtype: str, shards: int = 1, together: int = 1) -> dict[str, Any]:
-    """Platform, device, shards, arithmetic and compiler: equal bits are promised where all of these agree.
-
-    Args:
-        together: runs that one program trained together; included if more than one.
-    """
+    """Platform, device, shards, arithmetic and compiler: equal bits are promised where all of these agree."""
     import jax
 
     from gradlab.training.programs import product_precision
@@ -77,14 +73,10 @@ def _git() -> dict[str, Any] | None:
     """The commit of the working directory and whether it has changes, None outside a repository."""
 
     def output_of(*words: str) -> str:
-        return subprocess.run(
-            ["git", *words], capture_output=True, text=True, timeout=5, check=True
-        ).stdout.strip()
+        done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=5, check=True)
+        return done.stdout.strip()
 
     try:
-        return {
-            "commit": output_of("rev-parse", "HEAD").strip(),
-            "dirty": bool(output_of("status", "--porcelain")),
-        }
+        return {"commit": output_of("rev-parse", "HEAD"), "dirty": bool(output_of("status", "--porcelain"))}
     except (OSError, subprocess.SubprocessError):
         return None

@@ -186,11 +186,7 @@ def _train(runs: Sequence[_ActiveRun], shards: int) -> None:
 
 
 def trained_params(spec: RunSpec, source: StoredRun) -> Params:
-    """The final parameters of a stored run, in the shape that a spec's model has.
-
-    Raises:
-        GradlabError: the run has no parameters, or they are of another model.
-    """
+    """The final parameters of a stored run, in the shape that a spec's model has."""
     params = unflatten_params(source.arrays("params.npz"), lambda: spec.model().init(spec.seed))
     if params is None:
         raise GradlabError(
