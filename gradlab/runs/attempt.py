@@ -133,7 +133,7 @@ def _sync(file: IO[Any]) -> None:
 
 
 def is_finished(path: Path, config: Mapping[str, Any], *, even_redo: bool = False) -> bool:
-    """Whether a directory holds an intact finished run of this config that is not marked `REDO` (or `even_redo`)."""
+    """Whether a directory holds an intact finished run of this config, not marked `REDO` unless `even_redo`."""
     done = read_json(path / "done.json") or {}
     if done.get("status") not in DONE or read_json(path / "config.json") != dict(config):
         return False

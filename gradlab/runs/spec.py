@@ -28,6 +28,7 @@ NUMERICS = 3
 _MEASURED = ("run", "probe")
 _ALL = ("run", "probe", "lesson")
 _DTYPES = ("float32", "float64")
+_TASKS = "adding, copy, or a variant such as copy:symbols=5"
 _CELLS = "rnn, lstm, gru, a variant such as lstm:forget_bias=3, or FILE.py:Name"
 _LENGTHS = "Length of the sequences as the task counts it; a list 50,100 or a range 2-5"
 _MEASURE = (
@@ -191,16 +192,15 @@ def command(config: Mapping[str, Any], seeds: Sequence[int] = (), *, defaults: b
         'gradlab run adding --cell gru --len 50 --steps 100 --seed 0-1'
     """
     values = {name: config[name] for name in SETTABLE if config.get(name) is not None}
-    weights = values.get("params", "none") != "none"
-    if not weights:
-        values.pop("params", None)
+    weights = values.pop("params", "none")
     changed = {name for name, value in values.items() if value != FIELDS[name].default}
     training = {name for name, each in SETTABLE.items() if each.of_training}
     untrained = not values["steps"] and changed.isdisjoint(training - {"steps"})
-    probe = weights or (untrained and not defaults)
-    words = ["gradlab", "probe" if probe else "run", values["task"]]
+    trained = weights != "none"
+    probe = trained or (untrained and not defaults)
+    words = ["gradlab", "probe" if probe else "run", values["task"], *(["--params", weights] if trained else [])]
     for name, value in values.items():
-        needed = defaults or name in changed or name in ("cell", "length") or (weights and FIELDS[name].of_weights)
+        needed = defaults or name in changed or name in ("cell", "length") or (trained and FIELDS[name].of_weights)
         if name != "task" and needed and not (probe and name in training):
             listed = seed_list(seeds or [value]) if name == "seed" else spell(value)
             words += [FIELDS[name].option, listed]

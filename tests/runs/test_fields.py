@@ -70,7 +70,7 @@ def found(tmp_path_factory):
     root = tmp_path_factory.mktemp("copy")
     shutil.copytree(PACKAGE, root / "gradlab", ignore=shutil.ignore_patterns("__pycache__"))
     path = root / "gradlab" / "runs" / "spec.py"
-    before, middle, after = path.read_text().partition("    params: str | None = spec_field(\n")
+    before, middle, after = path.read_text().partition("    params: str | None")
     path.write_text(before + LINE + middle + after)
     env = os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu", "COLUMNS": "300"}
     done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=root, env=env, capture_output=True, text=True)
