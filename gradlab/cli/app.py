@@ -30,8 +30,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, sweep, reports, lesson, check, inspect, info):
-    module.register(app)
+for command in (
+    *(run.run, run.probe, sweep.sweep, reports.report, lesson.lesson, check.check, check.bless),
+    *(inspect.ls, inspect.show, inspect.rm, info.cells, info.tasks, info.doctor),
+):
+    app.command()(command)
 
 
 def _version(wanted: bool) -> None:
@@ -58,8 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _set_up()
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        words = sweep.with_rerun_value(given)
-        return int(app(args=words, prog_name="gradlab", standalone_mode=False) or 0)
+        return int(app(args=sweep.with_rerun_value(given), prog_name="gradlab", standalone_mode=False) or 0)
     except GradlabError as error:
         Screen().error(str(error))
         return error.exit_code
@@ -71,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Screen().note(message())
             return 2
         if message is not None:  # a usage error of typer, whose own class has no public name in all versions
-            Screen().error(f"{_one_line(message())}; `{_command(given)} --help` lists what there is")
+            text = " ".join(message().split()).rstrip(".?")
+            Screen().error(f"{text}; `{_command(given)} --help` lists what there is")
             return 2
         traceback.print_exc()
         Screen().error("this is a bug in gradlab: please report the lines above with the command that you typed")
@@ -90,10 +93,6 @@ def _command(given: Sequence[str]) -> str:
     """`gradlab run` if that is the command, else `gradlab`."""
     known = {command.name for command in app.registered_commands}
     return " ".join(["gradlab", *(word for word in map(str, given[:1]) if word in known)])
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split()).rstrip(".?")
 
 
 def _set_up() -> None:

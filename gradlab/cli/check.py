@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gradlab.cli import options
-from gradlab.cli.console import Screen
+from gradlab.cli.console import Progress, Screen
 from gradlab.cli.options import Many
 from gradlab.errors import GradlabError
-from gradlab.runs.jsonable import dumps
 from gradlab.runs.store import Store
 
 if TYPE_CHECKING:
@@ -23,12 +22,6 @@ Baselines = Annotated[
 DEFAULT = Path("results/baselines")
 MOST_OVERLAYS = 4
 """Most figures of a check; each takes a second to draw."""
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    app.command("check")(check)
-    app.command("bless")(bless)
 
 
 def check(
@@ -59,10 +52,9 @@ def check(
     from gradlab.judge.suite import load_suite
     from gradlab.runs.cache import use_cache
 
-    asked = [load_suite(name) for name in _names(suites)]
+    screen, asked = Screen(), [load_suite(name) for name in _names(suites)]
     use_cache()
-    screen = Screen()
-    with screen.progress() as live:
+    with Progress(screen) as live:
         found = [check_suite(one.name, one.scenarios, baseline / one.name, live.show) for one in asked]
     for result, one in zip(found, asked, strict=True):
         result.argument = one.argument
@@ -74,7 +66,7 @@ def check(
     overlays = _overlays(found)
     _warn_of_orphans(screen, found)
     if json:
-        screen.raw(dumps(verdicts.as_json(found, code, [str(path) for path in overlays]), indent=1))
+        screen.json(verdicts.as_json(found, code, [str(path) for path in overlays]))
     else:
         screen.line(verdicts.headline(found), "bold red" if code == 1 else "bold")
         for change in verdicts.environment_lines(found):
@@ -115,11 +107,10 @@ def bless(
     from gradlab.judge.suite import load_suite
     from gradlab.runs.cache import use_cache
 
-    asked = [load_suite(name) for name in suites]
+    screen, asked = Screen(), [load_suite(name) for name in suites]
     use_cache()
-    screen = Screen()
     changes, written = [], []
-    with screen.progress() as live:
+    with Progress(screen) as live:
         for one in asked:
             folder = baseline / one.name
             done = bless_suite(
@@ -132,7 +123,7 @@ def bless(
     if json:
         value = verdicts.as_json(changes, 0, [])
         del value["accept"], value["exit_code"], value["overlays"]
-        screen.raw(dumps(value | {"written": [str(path) for path in written]}, indent=1))
+        screen.json(value | {"written": [str(path) for path in written]})
         return 0
     screen.line("against the previous baselines:")
     _table(screen, changes)

@@ -4,11 +4,13 @@ import os
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import IO
+from typing import IO, Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
+
+from gradlab.runs.jsonable import dumps
 
 VERDICT_STYLE = {
     "vanishing": "bold red",
@@ -79,6 +81,10 @@ class Screen:
         except BrokenPipeError:
             self.out.on_broken_pipe()
 
+    def json(self, value: Any) -> None:
+        """The object of `--json`."""
+        self.raw(dumps(value, indent=1))
+
     def note(self, text: str, style: str = "") -> None:
         """One message on stderr, never wrapped."""
         self.err.print(Text(text, style=style), soft_wrap=True)
@@ -129,10 +135,6 @@ class Screen:
         else:
             self.raw("\n".join(line.plain for line in lines))
 
-    def progress(self) -> "Progress":
-        """Lines that are redrawn on a terminal; nothing elsewhere."""
-        return Progress(self)
-
 
 def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], fold: Sequence[str], room: int) -> list[int]:
     """Widths that fit the room if possible: headings wrap first, then cells at spaces, then inside words."""
@@ -143,7 +145,7 @@ def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], fold: Sequenc
     if sum(widths) + len(widths) - 1 > room:
         widths = [max(body, word) for body, word in zip(bodies, words, strict=True)]
     for whole_words in (True, False):
-        for at in [columns.index(name) for name in fold]:
+        for at in [columns.index(name) for name in fold if name in columns]:
             least = max(words[at], _longest_word(cells[at]) if whole_words else 0)
             excess = sum(widths) + len(widths) - 1 - room
             widths[at] = max(min(widths[at], least), widths[at] - max(excess, 0))
@@ -159,7 +161,7 @@ def _wrapped(cell: str, width: int) -> list[str]:
 
 
 class Progress:
-    """The live lines of a command, on stderr."""
+    """Lines on stderr that are redrawn on a terminal; nothing elsewhere."""
 
     def __init__(self, screen: Screen) -> None:
         self._live = Live(console=screen.err, transient=True, auto_refresh=False) if screen.live else None

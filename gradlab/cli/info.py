@@ -4,19 +4,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import typer
-
 from gradlab.cli import options
 from gradlab.cli.console import Screen
 from gradlab.runs.fields import spell
-from gradlab.runs.jsonable import dumps
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    app.command("cells")(cells)
-    app.command("tasks")(tasks)
-    app.command("doctor")(doctor)
 
 
 def cells(json: options.Json = False) -> None:
@@ -37,7 +27,7 @@ def _list(kind: str, registry: Mapping[str, Callable[..., Any]], json: bool, exa
     screen = Screen()
     entries = {name: _describe(factory) for name, factory in registry.items()}
     if json:
-        screen.raw(dumps({kind: entries}, indent=1))
+        screen.json({kind: entries})
         return
     for name, entry in entries.items():
         screen.line(f"{name}: {entry['summary']}")
@@ -72,7 +62,7 @@ def doctor(json: options.Json = False) -> int:
     bad = [finding for finding in findings if finding.harmful]
     if json:
         checks = [finding._asdict() for finding in findings]
-        screen.raw(dumps({"versions": found, "execution": where, "checks": checks, "ok": not bad}, indent=1))
+        screen.json({"versions": found, "execution": where, "checks": checks, "ok": not bad})
         return int(bool(bad))
     screen.line(", ".join(f"{package} {version}" for package, version in found.items()))
     screen.line(f"{where['platform']} {where['device']}: {where['cpu']}; XLA_FLAGS={where['xla_flags'] or 'none'}")

@@ -31,13 +31,6 @@ _SHOWN = ("id", "status", "training_steps", "initial.span", "span")
 _IN_JSON = (*RUN_NUMBERS, *CURVE_NUMBERS, "verdict")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    app.command("ls")(ls)
-    app.command("show")(show)
-    app.command("rm")(rm)
-
-
 def ls(
     where: options.Where = None,
     sort: Annotated[
@@ -90,7 +83,7 @@ def show(
     found = store.find(run)
     record = record_of(found)
     if json:
-        screen.raw(dumps(as_json([record]), indent=1))
+        screen.json(as_json([record]))
         return
     again = command(found.config)
     if not found.done:
@@ -138,7 +131,7 @@ def rm(
             {"id": one.id, "status": one.status, "bytes": one.size, "paths": [str(path) for path in one.paths]}
             for one in found
         ]
-        screen.raw(dumps({"runs": listed, "removed": yes}, indent=1))
+        screen.json({"runs": listed, "removed": yes})
     else:
         screen.table(("run", "status", "size"), [[one.id, one.status, _bytes(one.size)] for one in found])
     total = f"{counted(len(found), 'run')}, {_bytes(sum(one.size for one in found))}"

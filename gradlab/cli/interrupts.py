@@ -1,8 +1,4 @@
-"""Ctrl-C that cannot get lost.
-
-Python drops exceptions that are raised in a finaliser (`__del__`), KeyboardInterrupt among them. Each press is
-therefore counted, and raised again at the next event of a run.
-"""
+"""Ctrl-C that Python cannot lose in a finaliser: presses are counted, and raised at the next event of a run."""
 
 import signal
 import sys

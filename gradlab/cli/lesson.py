@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gradlab.cli import options
-from gradlab.cli.console import Screen
+from gradlab.cli.console import Progress, Screen
 from gradlab.cli.session import folder_option
 from gradlab.errors import GradlabError
 from gradlab.runs.cache import use_cache
 from gradlab.runs.devices import devices_for
 from gradlab.runs.fields import spell
-from gradlab.runs.jsonable import dumps
 from gradlab.runs.spec import FIELDS, RunSpec, command
 from gradlab.runs.store import Store, StoredRun
 
@@ -26,11 +25,6 @@ if TYPE_CHECKING:
 PAGE = "lesson.html"
 _OF_RUN = [name for name, each in FIELDS.items() if "probe" in each.commands and name not in ("length", "params")]
 """Fields that a lesson takes from its run where they are not given."""
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command("lesson")(lesson)
 
 
 @options.with_fields("lesson")
@@ -75,7 +69,7 @@ def lesson(
     if open_page:
         webbrowser.open(target.resolve().as_uri())
     if json:
-        screen.raw(dumps({"page": str(target), **lesson_numbers(found)}, indent=1))
+        screen.json({"page": str(target), **lesson_numbers(found)})
         return
     screen.line(f"written: {target} ({target.stat().st_size / 1e3:,.0f} kB)")
     then = "" if record else f", or see what training does: {found.commands['train']}"
@@ -131,7 +125,7 @@ def _measure(
     knob = knob_of(base.cell) if vary is None else turned_by_hand(base.cell, vary)
     use_cache()
     shards = devices_for(base.batch)
-    with screen.progress() as live:
+    with Progress(screen) as live:
         return measure_lesson(base, knob, lengths, shards, (lambda text: None) if quiet else live.show)
 
 

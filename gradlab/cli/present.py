@@ -42,9 +42,8 @@ def failure_of(run_id: str, config: Mapping[str, Any], reason: str | None) -> di
 def headline(record: Record) -> str:
     """One line: status, training steps, and loss against chance."""
     status, losses = record["status"], record["losses"]
-    kind, loss = (
-        ("test loss", losses["test"]) if losses["test"] is not None else ("held-out loss", losses["final"])
-    )
+    tested = losses["test"] is not None
+    kind, loss = ("test loss", losses["test"]) if tested else ("held-out loss", losses["final"])
     words = {
         "solved": f"solved at training step {record['solved_at']}",
         "trained": f"not solved within {record['training_steps']} training steps",
@@ -70,9 +69,12 @@ def show_run(screen: Screen, record: Record, arrays: Mapping[str, Any] | None) -
         _summary_table(screen, marks)
         _notes(screen, marks)
     for leaf, seen in (record.get("every") or {}).items():
+        span = number(seen["span"])
+        depth = "where it is zero" if span == -math.inf else "not finite or zero at lag 1 already"
+        depth = f"{span:+.1f} decades from lag 1" if math.isfinite(span) else depth
         screen.prose(
-            f"every training step, {leaf}: lag T lowest at training step {seen['training_step']}, "
-            f"{_depth(number(seen['span']))}; read 0 in {seen['zero']} training steps"
+            f"every training step, {leaf}: lag T lowest at training step {seen['training_step']}, {depth}; "
+            f"read 0 in {seen['zero']} training steps"
         )
     if arrays is not None and marks:
         screen.line()
@@ -82,18 +84,10 @@ def show_run(screen: Screen, record: Record, arrays: Mapping[str, Any] | None) -
             screen.line(line)
 
 
-def _depth(span: float) -> str:
-    if math.isfinite(span):
-        return f"{span:+.1f} decades from lag 1"
-    return "where it is zero" if span == -math.inf else "not finite or zero at lag 1 already"
-
-
 def _summary_table(screen: Screen, marks: Mapping[str, Any]) -> None:
     rows = []
     measured = {name for mark in marks.values() for name in mark["curves"]}
-    for curve in (
-        name for name in ("task", "total") if name in measured
-    ):  # `direct` is in the report and the JSON
+    for curve in [name for name in ("task", "total") if name in measured]:  # the report has `direct` too
         for at, mark in _distinct(marks).items():
             leaves = mark["curves"][curve]
             for leaf in leaf_rows(leaves):
@@ -182,12 +176,7 @@ def _varying(records: Sequence[Record]) -> list[str]:
 def _grid_rows(record: Record, fields: Sequence[str]) -> list[list[str]]:
     """A row for each leaf of a run, or one with nothing but its status."""
     spec, marks = record["spec"], record.get("summary")
-    start = [
-        spec["cell"],
-        f"{spec['length']}",
-        *(format_value(spec.get(name)) for name in fields),
-        f"{spec['seed']}",
-    ]
+    start = [format_value(spec.get(name)) for name in ("cell", "length", *fields, "seed")]
     if not marks:
         return [[*start, *["-"] * 7, record["status"]]]
     leaves = marks["final"]["curves"]["task"]
@@ -229,10 +218,7 @@ def seed_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
 def _seed_row(group: Sequence[Record], fields: Sequence[str]) -> dict[str, Any]:
     spec, ended = group[0]["spec"], [record for record in group if record["status"] in DONE]
     row: dict[str, Any] = {
-        "task": spec["task"],
-        "cell": spec["cell"],
-        "length": spec["length"],
-        **{name: spec.get(name) for name in fields},
+        **{name: spec.get(name) for name in ("task", "cell", "length", *fields)},
         "seeds": len(group),
         "ended": len(ended),
         "trained": spec["steps"] > 0,

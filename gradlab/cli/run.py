@@ -1,7 +1,7 @@
 """`gradlab run` and `gradlab probe`: train and measure, or measure alone."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -10,19 +10,11 @@ from gradlab.cli.console import Screen
 from gradlab.cli.options import Many
 from gradlab.cli.present import as_json, show_grid, show_run
 from gradlab.cli.session import Session, folder_option
+from gradlab.runs.devices import devices_for, parallelism
 from gradlab.runs.grids import specs_of_options
-from gradlab.runs.jsonable import dumps
+from gradlab.runs.jobs import Settings
 from gradlab.runs.spec import FIELDS, RunSpec
 from gradlab.runs.store import Store
-
-if TYPE_CHECKING:
-    from gradlab.runs.jobs import Settings
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    app.command("run")(run)
-    app.command("probe")(probe)
 
 
 @options.with_fields("run")
@@ -96,9 +88,13 @@ def carry_out(
         rerun: do stored runs again.
     """
     screen = screen or Screen()
+    again: Any = "all" if rerun else None
     alone = specs[0] if len(specs) == 1 else None
-    settings = _settings_of_one(screen, alone, rerun, quiet) if alone else _settings(jobs, together, rerun)
-    session = Session(screen, store, specs, settings, quiet)
+    if alone is None:
+        settings = Settings(**parallelism(jobs, together), rerun=again)
+    else:
+        settings = Settings(shards=_shards(screen, alone, quiet), rerun=again)
+    session = Session(screen, store, specs, settings, quiet=quiet)
     try:
         session.carry_out()
     except KeyboardInterrupt:
@@ -110,40 +106,31 @@ def carry_out(
             screen.note(f"this run alone: {alone.command()}{folder_option(store)}")
         raise
     if json:
-        screen.raw(dumps(as_json(session.records()), indent=1))
+        screen.json(as_json(session.records()))
     else:
         _show(session)
     return 1 if session.failed else 0
 
 
-def _settings(jobs: int | None, together: int | None, rerun: bool) -> "Settings":
-    from gradlab.runs.devices import parallelism
-    from gradlab.runs.jobs import Settings
-
-    return Settings(**parallelism(jobs, together), rerun="all" if rerun else None)
-
-
-def _settings_of_one(screen: Screen, spec: RunSpec, rerun: bool, quiet: bool) -> "Settings":
-    """The settings of a single run, whose batches are split over all cores if examples are independent."""
-    from gradlab.runs.devices import devices_for
+def _shards(screen: Screen, spec: RunSpec, quiet: bool) -> int:
+    """The devices that the batches of a single run are split over: all cores, if examples are independent."""
     from gradlab.runs.execute import usable_shards
-    from gradlab.runs.jobs import Settings
 
     devices = devices_for(spec.batch) if spec.steps > 0 else 1
     shards = usable_shards(spec, devices)
     if shards < devices and not quiet:
         screen.note(f"not split over {devices} devices: a part of a batch does not give what the whole gives")
-    return Settings(shards=shards, rerun="all" if rerun else None)
+    return shards
 
 
 def _show(session: Session) -> None:
     screen, store, records = session.screen, session.store, session.records()
     if len(records) == 1:
-        run = store.peek(records[0]["id"])
-        if run is None or "losses" not in records[0]:  # it failed and left the stored run as it was
-            screen.note(f"{records[0]['id']} failed: {records[0]['reason']}; the stored run stays")
+        record, run = records[0], store.peek(records[0]["id"])
+        if run is None or "losses" not in record:  # it failed, and was not stored
+            screen.note(f"{record['id']} failed: {record['reason']}; the stored run stays")
             return
-        show_run(screen, records[0], run.arrays() if records[0].get("summary") else None)
+        show_run(screen, record, run.arrays() if record.get("summary") else None)
         written = f"{run.path}/ ({', '.join(sorted(path.name for path in run.path.iterdir()))})"
     else:
         show_grid(screen, records)

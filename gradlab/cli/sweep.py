@@ -2,11 +2,10 @@
 
 import re
 import shlex
-import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -16,20 +15,12 @@ from gradlab.cli.options import Many
 from gradlab.cli.session import Session, folder_option
 from gradlab.errors import GradlabError, unknown
 from gradlab.runs.devices import parallelism
-from gradlab.runs.jsonable import dumps
+from gradlab.runs.jobs import Settings
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
-
-if TYPE_CHECKING:
-    from gradlab.runs.jobs import Settings
-    from gradlab.runs.sweeps import Sweep
+from gradlab.runs.sweeps import Sweep, load_sweep, read_toml, shard, store_sweep
 
 RERUNS = ("failed", "all")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command("sweep")(sweep)
 
 
 def sweep(
@@ -69,36 +60,54 @@ def sweep(
 
     gradlab sweep experiments/adding_length.toml --set length=100,200 --dry-run
     """
-    from gradlab.runs.sweeps import load_sweep, shard, store_sweep
-
     screen, store = Screen(), options.open_store(results)
     asked = load_sweep(file, set_ or (), name)
     specs = shard(asked.specs, *_shard(part)) if part is not None else list(asked.specs)
-    if rerun is not None and rerun not in RERUNS:
-        raise unknown("--rerun", rerun, RERUNS)
+    again: Any = rerun
+    if again not in (None, *RERUNS):
+        raise unknown("--rerun", again, RERUNS)
     if dry_run:
         _list(screen, store, asked, specs, json=json)
         return 0
-    execution = {"--jobs": jobs, "--together": together, "--timeout": timeout, "--scheduler": scheduler}
-    execution |= {"--slurm": slurm, "--shard": part, "--retries": retries or None}
-    settings = _settings(asked, jobs, together, timeout, retries, fail_fast, rerun, scheduler, slurm)
-    command = _command(file, set_ or (), execution | {"--results": results, "--name": name})
-    if not quiet:
-        of_shard = "" if len(specs) == len(asked.specs) else f", {len(specs)} of them in this shard"
-        screen.note(f"{asked.name}: {len(asked.specs)} runs{of_shard}. {asked.title}")
-    path = store_sweep(store.root, asked)
-    session = Session(screen, store, specs, settings, quiet, each=False)
+    _check_workers(jobs, timeout, scheduler, slurm)
+    settings = Settings(
+        **parallelism(jobs, together),
+        timeout=timeout if timeout is not None or asked.minutes is None else asked.minutes * 60,
+        retries=retries,
+        fail_fast=fail_fast,
+        rerun=again,
+        scheduler=scheduler,
+        slurm=None if slurm is None else read_toml(slurm, "--slurm"),
+    )
+    given: dict[str, Any] = {"--jobs": jobs, "--together": together, "--shard": part, "--timeout": timeout}
+    given |= {"--retries": retries or None, "--results": results, "--name": name, "--scheduler": scheduler}
+    command = _command(file, set_ or (), given | {"--slurm": slurm})
+    session = Session(screen, store, specs, settings, quiet=quiet, each=False)
+    return _carry_out(session, asked, command, json=json)
+
+
+def _carry_out(session: Session, asked: Sweep, command: str, *, json: bool) -> int:
+    """Do the runs, show how they ended and return the exit code; `command` resumes the sweep."""
+    screen, total = session.screen, len(asked.specs)
+    if not session.quiet:
+        of_shard = "" if len(session.specs) == total else f", {len(session.specs)} of them in this shard"
+        screen.note(f"{asked.name}: {total} runs{of_shard}. {asked.title}")
+    path = store_sweep(session.store.root, asked)
     try:
         session.carry_out()
     except KeyboardInterrupt:
-        kept = session.kept() if rerun == "all" else "begun runs are kept as interrupted"
-        screen.note(f"interrupted: {_counts(session)}; {kept}")
+        screen.note(f"interrupted: {_counts(session)}; {session.kept()}")
         screen.note(f"go on: {command}")
         raise
     if json:
-        screen.raw(dumps(_as_json(session, asked.name, path), indent=1))
+        screen.json(_as_json(session, asked.name, path))
     else:
-        _show(session, asked.name, path, command)
+        session.show_failures()
+        screen.line(_counts(session))
+        screen.line(f"written: {session.store.runs}/, listed in {path}")
+        if session.failed:
+            screen.line(f"try again: {command} --rerun failed")
+        screen.line(f"next: gradlab report --sweep {asked.name}{folder_option(session.store)}")
     return 1 if session.failed else 0
 
 
@@ -124,19 +133,7 @@ def _shard(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _settings(
-    asked: "Sweep",
-    jobs: int | None,
-    together: int | None,
-    timeout: float | None,
-    retries: int,
-    fail_fast: bool,
-    rerun: Any,
-    scheduler: str | None,
-    slurm: str | None,
-) -> "Settings":
-    from gradlab.runs.jobs import Settings
-
+def _check_workers(jobs: int | None, timeout: float | None, scheduler: str | None, slurm: str | None) -> None:
     if timeout is not None and not 0 < timeout < float("inf"):
         raise GradlabError(f"--timeout is {timeout}: give a positive number of seconds")
     if scheduler is not None and slurm is not None:
@@ -145,24 +142,6 @@ def _settings(
         raise GradlabError("--jobs with --scheduler: that cluster has the workers that it has, leave out --jobs")
     if slurm is not None and jobs is None:
         raise GradlabError("--slurm needs --jobs N: how many Slurm jobs to start")
-    return Settings(
-        **parallelism(jobs, together),
-        timeout=timeout if timeout is not None or asked.minutes is None else asked.minutes * 60,
-        retries=retries,
-        fail_fast=fail_fast,
-        rerun=rerun,
-        scheduler=scheduler,
-        slurm=None if slurm is None else _toml(slurm),
-    )
-
-
-def _toml(path: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise GradlabError(f"--slurm file `{path}` cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise GradlabError(f"--slurm file `{path}` is not TOML: {error}") from error
 
 
 def _command(file: str, overrides: Sequence[str], given: dict[str, Any]) -> str:
@@ -176,7 +155,7 @@ def _command(file: str, overrides: Sequence[str], given: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _list(screen: Screen, store: Store, asked: "Sweep", specs: Sequence[RunSpec], *, json: bool) -> None:
+def _list(screen: Screen, store: Store, asked: Sweep, specs: Sequence[RunSpec], *, json: bool) -> None:
     """Every run and whether it is to be done."""
     stored = {run.id: run for run in store.each(screen.warn, [spec.id for spec in specs])}
     rows = []
@@ -188,7 +167,7 @@ def _list(screen: Screen, store: Store, asked: "Sweep", specs: Sequence[RunSpec]
         rows.append((spec.id, state, status))
     if json:
         runs = [{"id": name, "state": state, "status": status or None} for name, state, status in rows]
-        screen.raw(dumps({"sweep": asked.name, "runs": runs}, indent=1))
+        screen.json({"sweep": asked.name, "runs": runs})
         return
     screen.table(("run", "state", "status"), rows)
     counts = Counter(state for _, state, _ in rows)
@@ -202,16 +181,6 @@ def _counts(session: Session) -> str:
     missing = len(session.specs) - len(session.outcomes)
     left = f", {missing} not done" if missing else ""
     return f"{counted(len(session.specs), 'run')}: {ended or '0 done'}{left}"
-
-
-def _show(session: Session, name: str, path: Path, command: str) -> None:
-    screen = session.screen
-    session.show_failures()
-    screen.line(_counts(session))
-    screen.line(f"written: {session.store.runs}/, listed in {path}")
-    if session.failed:
-        screen.line(f"try again: {command} --rerun failed")
-    screen.line(f"next: gradlab report --sweep {name}{folder_option(session.store)}")
 
 
 def _as_json(session: Session, name: str, path: Path) -> dict[str, Any]:
