@@ -134,10 +134,10 @@ class _Ticker:
             self.started = time.perf_counter()
         if not self.spec.steps:
             return
-        curve = event.observation.curves["task"]
+        curve = event.metrics.curves["task"]
         verdict = curve.verdict()
         self.screen.note(
-            f"training step {event.step:>6}  loss {event.observation.loss:.4g}  span {curve.span():.1f} decades  "
+            f"training step {event.step:>6}  loss {event.metrics.loss:.4g}  span {curve.span():.1f} decades  "
             f"{verdict}"
         )
 

@@ -15,7 +15,7 @@ from gradlab.judge.suite import Scenario, log_spaced
 if TYPE_CHECKING:
     from gradlab.tasks import Batch
     from gradlab.training.model import Model
-    from gradlab.training.seeds import Look, Seen
+    from gradlab.training.seeds import CurveMeasurement, SeedMeasurement
     from gradlab.training.step import Plan
 
 Floats = NDArray[np.float64]
@@ -73,42 +73,42 @@ class Measurement:
 
 def measure(scenario: Scenario) -> Measurement:
     """Measure every paired seed of a scenario."""
-    from gradlab.training.seeds import see
+    from gradlab.training.seeds import measure_seeds
 
     with _arithmetic(scenario):
         model, plan = scenario.build()
-        return _collect(see(model, plan, range(scenario.paired)), _axes(model, plan))
+        return _collect(measure_seeds(model, plan, range(scenario.paired)), _axes(model, plan))
 
 
 def measure_noise(scenario: Scenario, found: Measurement) -> tuple[str, dict[str, Floats]]:
-    """What rounding does to the curves of a scenario: the largest difference to its twins, by part and lag.
+    """What rounding does to the curves of a scenario: the largest difference to its replicas, by part and lag.
 
     Returns:
-        What the twins are, and for each part decades (K,).
+        What is perturbed, and for each part decades (K,).
     """
-    from gradlab.training.seeds import see
-    from gradlab.training.twins import twins
+    from gradlab.training.perturbation import perturbations
+    from gradlab.training.seeds import measure_seeds
 
     with _arithmetic(scenario):
         model, plan = scenario.build()
-        pairs = twins(model, plan.length)
-        others = [see(model, plan, range(scenario.paired), twin) for twin in pairs]
+        replicas = perturbations(model, plan.length)
+        others = [measure_seeds(model, plan, range(scenario.paired), replica) for replica in replicas]
         axes = _axes(model, plan)
     noise = {name: np.zeros(len(found.lags)) for name in found.parts}
     for seen in others:
         for name, part in _collect(seen, axes).parts.items():
             apart = np.abs(difference(found.parts[name].curves, part.curves))
             noise[name] = np.maximum(noise[name], apart.max(axis=0))
-    return pairs[0].name, noise
+    return replicas[0].name, noise
 
 
 def measure_population(scenario: Scenario, lags: Sequence[int]) -> Floats:
     """The initial curves of the scenario's population at some lags, (N, K)."""
-    from gradlab.training.seeds import see_population
+    from gradlab.training.seeds import measure_population
 
     with _arithmetic(scenario):
         model, plan = scenario.build()
-        curves = see_population(model, plan, scenario.population)
+        curves = measure_population(model, plan, scenario.population)
     return np.array([curve.summarised() for curve in curves])[:, np.asarray(lags) - 1]
 
 
@@ -138,7 +138,7 @@ def _by_path(batch: "Batch") -> dict[str, Any]:
     return {keystr(path, simple=True, separator="/"): leaf for path, leaf in tree_leaves_with_path(batch)}
 
 
-def _collect(seen: Sequence["Seen"], axes: Mapping[str, int]) -> Measurement:
+def _collect(seen: Sequence["SeedMeasurement"], axes: Mapping[str, int]) -> Measurement:
     from gradlab.runs.arrays import flatten_params
 
     lags = log_spaced(len(seen[0].initial.curve.lags), LAGS)
@@ -159,7 +159,7 @@ def _collect(seen: Sequence["Seen"], axes: Mapping[str, int]) -> Measurement:
     )
 
 
-def _part(looks: Sequence["Look"], lags: Sequence[int]) -> Part:
+def _part(looks: Sequence["CurveMeasurement"], lags: Sequence[int]) -> Part:
     curves = np.array([look.curve.summarised() for look in looks])[:, np.asarray(lags) - 1]
     horizons = np.array([look.curve.float32_horizon().lag for look in looks])
     return Part(curves, horizons, np.array([look.loss for look in looks]))

@@ -31,17 +31,17 @@ def curve_arrays(marks: Sequence[Checkpoint]) -> dict[str, np.ndarray]:
         marks: at least one checkpoint.
     """
     arrays = {"step": np.array([mark.step for mark in marks])}
-    first = marks[0].observation
+    first = marks[0].metrics
     for name in first.gates:
-        arrays[f"gate/{name}"] = np.array([mark.observation.gates[name] for mark in marks])
+        arrays[f"gate/{name}"] = np.array([mark.metrics.gates[name] for mark in marks])
     for name, example in first.curves.items():
         for leaf in example.leaves:
-            curves = [mark.observation.curves[name] for mark in marks]
+            curves = [mark.metrics.curves[name] for mark in marks]
             for statistic, compute in STATISTICS.items():
                 arrays[f"{name}/{leaf}/{statistic}"] = _stacked([compute(curve, leaf) for curve in curves])
             saturated = [curve.saturated.get(leaf, 0) for curve in curves]
             arrays[f"{name}/{leaf}/saturated"] = np.array(saturated)
-        arrays[f"{name}/examples"] = _stacked([mark.observation.curves[name].examples for mark in marks])
+        arrays[f"{name}/examples"] = _stacked([mark.metrics.curves[name].examples for mark in marks])
     return arrays
 
 
@@ -55,16 +55,16 @@ def _stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
 
 def trace_arrays(trace: Row, tests: Sequence[tuple[int, float]]) -> dict[str, np.ndarray]:
     """Loss, log10 gradient norm and clipped share of every training step, and the tests of solving."""
-    rows = {f"trace/{name}": row for name, row in trace._asdict().items() if name != "seen"}
+    rows = {f"trace/{name}": row for name, row in trace._asdict().items() if name != "norms"}
     return rows | {
         "test/step": np.array([step for step, _ in tests], int),
         "test/loss": np.array([loss for _, loss in tests], float),
     }
 
 
-def seen_summary(seen: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
+def norms_summary(norms: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
     """Of each leaf, the training step at which lag T was lowest against lag 1, and how often it read zero."""
-    return {leaf: _deepest(np.asarray(rows, np.float64)) for leaf, rows in seen.items() if len(rows)} or None
+    return {leaf: _deepest(np.asarray(rows, np.float64)) for leaf, rows in norms.items() if len(rows)} or None
 
 
 def _deepest(rows: np.ndarray) -> dict[str, Any]:

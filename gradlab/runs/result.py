@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from gradlab.gradient.curve import GradientCurve
-from gradlab.runs.arrays import seen_summary
+from gradlab.runs.arrays import norms_summary
 from gradlab.runs.spec import RunSpec
 from gradlab.training.loop import Checkpoint, Chunk, Event, Outcome
 from gradlab.training.step import Row
@@ -54,7 +54,7 @@ class RunResult:
 
     def curve(self, when: str = "final", name: str = "task") -> GradientCurve:
         """The `task` or `total` curve at the `initial`, `worst` or `final` checkpoint."""
-        curves = key_checkpoints(self.checkpoints)[when].observation.curves
+        curves = key_checkpoints(self.checkpoints)[when].metrics.curves
         return curves.get(name, curves["task"])
 
     def as_dict(self) -> dict[str, Any]:
@@ -72,8 +72,8 @@ class RunResult:
             "solved_at": outcome.solved_at if outcome else None,
             "diverged": _diverged(outcome),
             "losses": {
-                "initial": marks["initial"].observation.loss if marks else None,
-                "final": marks["final"].observation.loss if marks else None,
+                "initial": marks["initial"].metrics.loss if marks else None,
+                "final": marks["final"].metrics.loss if marks else None,
                 "test": outcome.test_loss if outcome else None,
                 "train": float(losses[-50:].mean()) if len(losses) else None,
                 "chance": task.chance(self.spec.length),
@@ -86,7 +86,7 @@ class RunResult:
             "train_seconds": outcome.train_seconds if outcome else None,
             "wall_seconds": self.wall_seconds,
             "training_bytes": outcome.training_bytes if outcome else None,
-            "every": seen_summary(self.trace.seen),
+            "every": norms_summary(self.trace.norms),
             "summary": {when: self.summary(mark) for when, mark in marks.items()},
             "checkpoints": [self.log_line(mark) for mark in self.checkpoints],
             "path": str(self.path) if self.path else None,
@@ -109,9 +109,9 @@ class RunResult:
             curves = {
                 name: {leaf: curve.summary(leaf).as_dict() for leaf in curve.leaves}
                 | {"non_finite": [str(finding) for finding in curve.non_finite], "notes": curve.all_notes()}
-                for name, curve in mark.observation.curves.items()
+                for name, curve in mark.metrics.curves.items()
             }
-            self._summaries[mark.step] = {"step": mark.step, "loss": mark.observation.loss, "curves": curves}
+            self._summaries[mark.step] = {"step": mark.step, "loss": mark.metrics.loss, "curves": curves}
         return self._summaries[mark.step]
 
     def log_line(self, mark: Checkpoint) -> dict[str, Any]:
@@ -120,10 +120,10 @@ class RunResult:
         trace = self.trace
         clipped = trace.clipped[previous : mark.step]
         last = trace.log10_grad_norm[: mark.step][-1:]
-        gates = mark.observation.gates
+        gates = mark.metrics.gates
         return {
             "step": mark.step,
-            "loss": mark.observation.loss,
+            "loss": mark.metrics.loss,
             "log10_grad_norm": float(last[0]) if len(last) else None,
             "clipped": float(clipped.mean()) if len(clipped) else None,
             "gates": {name: gate._asdict() for name, gate in gates.items()},
@@ -138,7 +138,7 @@ def key_checkpoints(checkpoints: list[Checkpoint]) -> dict[str, Checkpoint]:
     """
     if not checkpoints:
         return {}
-    worst = max(checkpoints, key=lambda mark: mark.observation.curves["task"].verdict().severity)
+    worst = max(checkpoints, key=lambda mark: mark.metrics.curves["task"].verdict().severity)
     return {"initial": checkpoints[0], "worst": worst, "final": checkpoints[-1]}
 
 

@@ -110,6 +110,11 @@ def check_batch(task: Any, length: int) -> None:
             )
 
 
+def is_custom_task(task: Any) -> bool:
+    """Whether a task is not of this package, whose own tasks its tests check."""
+    return not type(task).__module__.startswith("gradlab.tasks.")
+
+
 def name_of(task: Any) -> str:
     """What an error calls a task."""
     return str(getattr(task, "__name__", type(task).__name__))
