@@ -28,8 +28,10 @@ FAULTS = (
         "recurrent matrix transposed",
         "in the step that is measured; training has its own path",
         RNN,
-        "return gated_step(self, params, carry, x_t)",
-        'return gated_step(self, params | {"w_h": params["w_h"].T}, carry, x_t)',
+        "    def gates(self,",
+        "    def step(self, params, carry, x_t):\n"
+        '        return super().step(params | {"w_h": params["w_h"].T}, carry, x_t)\n\n'
+        "    def gates(self,",
     ),
     Patch(
         "input and forget gate swapped",

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from gradlab.cells import Carry, Cell, Params
-from gradlab.gradient.pullback import ONE_GROUP, Method, ScaledNorm
+from gradlab.gradient.pullback import ONE_GROUP, Method, ScaledNorm, silenced
 from gradlab.gradient.segments import MEMORY_BUDGET, cut, join, segment_length
 from gradlab.gradient.state import check_state, leaf_names, split
 
@@ -78,13 +78,7 @@ def adjoint(
     """The scaled norm of dL_b/dsₜ at every lag, for each leaf and example; pure JAX, may be jitted.
 
     Args:
-        cell: anything with `step(params, carry, x_t)`.
-        params: the cell's parameters.
-        inputs: (T, B, I).
-        loss: maps the outputs (T, B, O) of the cell to the loss (B,) of each example.
-        carry: s₀; the cell's own initial state where None.
-        kind: `total` for λ, `direct` for its first term alone.
-        at: start the adjoint from the output of this timestep alone (1..T); lags are then 1..at.
+        cell, params, inputs, loss, carry, kind, at: as in `gradient_curve`.
         last: the loss reads the last output alone and is given that, (1, B, O): no other is kept.
         budget: bytes of states above which segments are recomputed.
         method: how entries of different magnitude are pulled back.
@@ -237,7 +231,7 @@ def _timestep(
     """
     s_tm1, x_t, t, g_t = row
     if at is not None:
-        g_t = method.silent(source, jnp.equal(t, at))
+        g_t = silenced(source, jnp.equal(t, at))
     floats, rebuild = split(s_tm1)
 
     def floats_step(floats: list[Array]) -> tuple[list[Array], Array]:

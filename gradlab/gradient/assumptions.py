@@ -30,7 +30,6 @@ from gradlab.gradient.state import (
 )
 from gradlab.gradient.trial import (
     UNOPTIMISED,
-    Cotangent,
     Trial,
     first_difference,
     gaussian,
@@ -108,12 +107,14 @@ def gradients_meet(at: Trial) -> str | None:
     count = len(at.examples)
     for tried in (at, at.moved(rng, np.full(count, True))):
         for members in halves(count):
-            if name := _others_reached(tried, tried.cotangents(rng), members):
-                return (
-                    f"examples meet in {step_of(at.cell)}: the gradient of one example reaches `{name}` of "
-                    "another (batch statistics?), so that no example has a curve of its own: measure with frozen "
-                    "statistics (inference mode), or normalise within each example"
-                )
+            found = tried.pull([masked(leaf, members) for leaf in tried.cotangents(rng)])
+            for name, leaf in found.items():
+                if is_reached(leaf[~members]):
+                    return (
+                        f"examples meet in {step_of(at.cell)}: the gradient of one example reaches `{name}` of "
+                        "another (batch statistics?), so that no example has a curve of its own: measure with "
+                        "frozen statistics (inference mode), or normalise within each example"
+                    )
     return None
 
 
@@ -197,38 +198,11 @@ def halves(examples: int) -> list[np.ndarray]:
 
 def _along_path(cell: Cell, params: Params, inputs: Array, carry: Carry) -> list[Trial]:
     """A cell at its initial state and at one some timesteps later."""
-    first = trial(cell, params, carry, inputs[0])
-    if first is None:
-        return []
-    last = first
+    first = last = trial(cell, params, carry, inputs[0])
     for x_t in np.asarray(inputs[1:PATH]):
         s_t, _ = last.step()
         last = last.at(s_t, rows_of(x_t, first.examples))
     return [first] if last is first else [first, last]
-
-
-def _others_reached(at: Trial, cotangent: Cotangent, members: np.ndarray) -> str:
-    """The first leaf in which a gradient of the members alone reaches other examples; "" if none."""
-    own = [
-        masked(leaf, members) if row else np.zeros_like(leaf)
-        for leaf, row in zip(cotangent, [*at.floats, True], strict=True)
-    ]
-    shared = [name for name, row in zip(at.names, at.floats, strict=True) if not row]
-
-    def outsider(found: dict[str, np.ndarray]) -> str:
-        reached = (name for name, leaf in found.items() if name not in shared and is_reached(leaf[~members]))
-        return next(reached, "")
-
-    found = at.pull(own)
-    name = outsider(found)
-    if name or not any(is_reached(found[name]) for name in shared):
-        return name
-    # Through a leaf without a batch axis examples meet one timestep earlier, so its gradient is pulled back again.
-    again = [
-        found[name].astype(leaf.dtype) if name in shared else np.zeros_like(leaf)
-        for name, leaf in zip([*at.names, None], own, strict=True)
-    ]
-    return outsider(at.pull(again))
 
 
 def _bent(at: Trial, what: str, name: str) -> str:

@@ -40,7 +40,7 @@ class Trial(NamedTuple):
         precision: the coarsest rounding of any number in it, and the exponent of the smallest one that is kept.
         carry, x_t: numpy arrays, and random keys.
         results: the shapes of the float leaves of sₜ and of yₜ.
-        batched: for each leaf of the state, whether it has a row for each example; floats: of the float leaves.
+        batched: for each leaf of the state, whether it has a row for each example.
         names: of the float leaves.
         examples: their indices in the batch.
     """
@@ -53,7 +53,6 @@ class Trial(NamedTuple):
     x_t: Any
     results: list[Any]
     batched: list[bool]
-    floats: list[bool]
     names: list[str]
     examples: list[int]
 
@@ -94,12 +93,10 @@ class Trial(NamedTuple):
         return self.program(self.params, self.carry, self.x_t, cotangent[:-1], cotangent[-1])
 
 
-def trial(cell: Cell, params: Params, carry: Carry, x_t: Any) -> Trial | None:
-    """A cell at this state, cut to a few examples or, of one, made two; None where no leaf is of floats."""
+def trial(cell: Cell, params: Params, carry: Carry, x_t: Any) -> Trial:
+    """A cell at this state, cut to a few examples or, of one, made two; every float leaf has a row for each."""
     carry, size = as_arrays(carry), len(x_t)
     batched = has_batch_axis(cell, params, carry, size)
-    if not leaf_names(carry)[0] or not any(batched):
-        return None
     few = list(range(min(size, EXAMPLES))) if size > 1 else [0, 0]
     try:
         found = _of_rows(cell, params, carry, x_t, batched, few)
@@ -121,9 +118,7 @@ def _of_rows(cell: Cell, params: Params, carry: Carry, x_t: Any, batched: list[b
     program = _programs.get(key, lambda: traced.lower().compile(UNOPTIMISED))
     formats = [_FORMATS.get(dtype, _EIGHT_BITS) for dtype in set(_DTYPE.findall(str(traced.jaxpr)))]
     precision = max((eps for eps, _ in formats), default=0.0), max((least for _, least in formats), default=0)
-    floats = [row for leaf, row in zip(leaves, batched, strict=True) if is_float(leaf)]
-    names, _ = leaf_names(carry)
-    return Trial(cell, program, precision, params, few, inputs, results, batched, floats, names, rows)
+    return Trial(cell, program, precision, params, few, inputs, results, batched, leaf_names(carry)[0], rows)
 
 
 def _step_and_pullback(cell: Cell) -> Any:

@@ -21,7 +21,7 @@ from gradlab.tasks import Batch, Task
 from gradlab.tasks.contract import is_custom_task
 from gradlab.training.keys import stream
 from gradlab.training.model import Model
-from gradlab.training.step import AXIS, Plan, batch_axes, mesh_of
+from gradlab.training.step import AXIS, Plan, axis_that_differs, batch_axes, mesh_of
 
 Measure = Callable[[Params, Batch], Any]
 
@@ -62,11 +62,8 @@ def examples_step_alone(cell: Cell, params: Params, inputs: Any, size: int) -> b
             lambda params: cell.step(params, cell.carry(params, batch), inputs[0, -batch:]), params
         )
 
-    def axis(whole: Any, part: Any) -> int:
-        return next((i for i, (n, m) in enumerate(zip(whole.shape, part.shape, strict=True)) if n != m), -1)
-
     batch = inputs.shape[1]
-    axes = jax.tree.map(axis, shapes(batch), shapes(size))
+    axes = jax.tree.map(axis_that_differs, shapes(batch), shapes(size))
     state = cell.carry(params, batch)
     for x_t in inputs:
         whole = step(params, state, x_t)

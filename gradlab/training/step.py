@@ -123,8 +123,8 @@ def chunk_program(model: Model, plan: Plan) -> Callable[[State, Array], tuple[St
 
     if plan.shards == 1:
         return chunk
-    everywhere = PartitionSpec()
-    return jax.shard_map(chunk, mesh=mesh_of(plan), in_specs=everywhere, out_specs=everywhere, check_vma=False)
+    replicated = PartitionSpec()
+    return jax.shard_map(chunk, mesh=mesh_of(plan), in_specs=replicated, out_specs=replicated, check_vma=False)
 
 
 def test_program(model: Model, plan: Plan) -> Callable[[Params, Array], Array]:
@@ -133,9 +133,8 @@ def test_program(model: Model, plan: Plan) -> Callable[[Params, Array], Array]:
     def test(params: Params, seed: Array) -> Array:
         # A batch at a time, so that memory stays that of a training batch or so.
         def one(key: Array) -> Array:
-            return jnp.mean(
-                model.losses(params, model.task.sample(key, TEST_EXAMPLES // TEST_BATCHES, plan.length))
-            )
+            batch = model.task.sample(key, TEST_EXAMPLES // TEST_BATCHES, plan.length)
+            return jnp.mean(model.losses(params, batch))
 
         return jnp.mean(lax.map(one, jax.random.split(stream(seed, "test"), TEST_BATCHES)))
 
@@ -210,14 +209,16 @@ def _own_part(task: Task, plan: Plan, batch: Batch) -> Batch:
 
 def batch_axes(task: Task, batch_size: int, length: int) -> Batch:
     """For every array of a batch, the axis whose size is the batch."""
+    one, more = (
+        jax.eval_shape(lambda key, size=size: task.sample(key, size, length), jax.random.key(0))
+        for size in (batch_size, batch_size + 1)
+    )
+    return jax.tree.map(axis_that_differs, one, more)
 
-    def shapes(batch_size: int) -> Batch:
-        return jax.eval_shape(lambda key: task.sample(key, batch_size, length), jax.random.key(0))
 
-    def axis(one: Any, other: Any) -> int:
-        return next(i for i, sizes in enumerate(zip(one.shape, other.shape, strict=True)) if sizes[0] != sizes[1])
-
-    return jax.tree.map(axis, shapes(batch_size), shapes(batch_size + 1))
+def axis_that_differs(one: Any, other: Any) -> int:
+    """The first axis whose sizes differ; -1 if none does."""
+    return next((i for i, (n, m) in enumerate(zip(one.shape, other.shape, strict=True)) if n != m), -1)
 
 
 def _any_lost(before: Any, after: Any) -> Array:
