@@ -143,8 +143,8 @@ FAULTS = (
         "lag off by one",
         "the curve is read a timestep late",
         PULLBACK,
-        "[ScaledNorm(scaled.norm(mantissa), exponent) for mantissa in mantissas]",
-        "[ScaledNorm(scaled.norm(leaf), adjoint.exponent) for leaf in adjoint.leaves]",
+        "[Scaled(scaled.norm(mantissa), exponent) for mantissa in mantissas]",
+        "[Scaled(scaled.norm(leaf), adjoint.exponent) for leaf in adjoint.leaves]",
     ),
     one(
         "largest entry called a norm",

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from gradlab.cells import Carry, Cell, Params
-from gradlab.gradient.pullback import ONE_GROUP, Method, ScaledNorm, silenced
+from gradlab.gradient.pullback import ONE_GROUP, Method, silenced
+from gradlab.gradient.scaled import Scaled
 from gradlab.gradient.segments import MEMORY_BUDGET, cut, join, segment_length
 from gradlab.gradient.state import check_state, leaf_names, split
 
@@ -36,7 +37,7 @@ class Reverse(NamedTuple):
         lossy: (T, B), where the arithmetic may have lost an entry; never by `BY_MAGNITUDE`.
     """
 
-    norms: dict[str, ScaledNorm]
+    norms: dict[str, Scaled]
     lossy: Array
 
 
@@ -53,7 +54,7 @@ class Adjoint(NamedTuple):
         g: dL_b/dyₜ of the outputs that the adjoint starts from, (T, O, B), or (1, O, B) where that is one output.
     """
 
-    norms: dict[str, ScaledNorm]
+    norms: dict[str, Scaled]
     lossy: Array
     last_read: Array
     loss: Array
@@ -224,7 +225,7 @@ def _reverse(
 
 def _timestep(
     path: _Path, method: Method, source: Any, at: int | None, adjoint_t: Any, row: tuple[Carry, Array, Array, Any]
-) -> tuple[Any, tuple[list[ScaledNorm], Array]]:
+) -> tuple[Any, tuple[list[Scaled], Array]]:
     """λₜ₋₁ = (∂yₜ/∂sₜ₋₁)ᵀ gₜ + (∂sₜ/∂sₜ₋₁)ᵀ λₜ, the norm of each of its leaves, and whether it may be lossy.
 
     gₜ comes with the row, or is `source` at timestep `at` and zero at any other.

@@ -6,7 +6,7 @@ import numpy as np
 
 from gradlab.gradient.adjoint import Adjoint
 from gradlab.gradient.curve import Floats, GradientCurve
-from gradlab.gradient.pullback import ScaledNorm
+from gradlab.gradient.scaled import Scaled
 from gradlab.gradient.summary import Kind, NonFinite
 
 _LOG10_2 = np.log10(2.0)
@@ -27,10 +27,10 @@ def to_curve(result: Adjoint, leaves: Sequence[str] | None = None) -> GradientCu
     )
 
 
-def log10(norm: ScaledNorm) -> Floats:
-    """log10 (norm · 2^exponent) in float64."""
+def log10(norm: Scaled) -> Floats:
+    """log10 (mantissa · 2^exponent) in float64."""
     with np.errstate(divide="ignore"):
-        return np.asarray(np.log10(np.asarray(norm.norm, np.float64)) + np.asarray(norm.exponent) * _LOG10_2)
+        return np.asarray(np.log10(np.asarray(norm.mantissa, np.float64)) + np.asarray(norm.exponent) * _LOG10_2)
 
 
 def _from_last_read(

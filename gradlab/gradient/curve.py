@@ -284,9 +284,9 @@ def _check_decades(decades: float) -> None:
         raise GradlabError(f"decades is {decades}: give a positive number")
 
 
-def _horizon(seen: NDArray[np.bool_]) -> Horizon:
-    lag = len(seen) if seen.all() else int(np.argmin(seen))
-    return Horizon(lag, bool(seen.all()))
+def _horizon(inside: NDArray[np.bool_]) -> Horizon:
+    reached = bool(inside.all())
+    return Horizon(len(inside) if reached else int(np.argmin(inside)), reached)
 
 
 def _half_life(slope: float) -> float:

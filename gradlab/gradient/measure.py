@@ -8,7 +8,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Generic, NamedTuple, SupportsIndex, TypeVar
+from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,6 @@ SAMPLE = 4
 
 Adjoints = dict[str, Adjoint]
 Curves = dict[str, GradientCurve]
-Pass = TypeVar("Pass", bound=Callable[..., Any])
 
 
 def gradient_curve(
@@ -96,10 +95,10 @@ def gradient_curve(
 
         return jax.jit(measure)
 
-    def part(sample: Sample, params: Params, inputs: Array, start: Carry) -> tuple[Any, ...]:
-        size, rows = inputs.shape[1], sample.examples
+    def part(rows: np.ndarray, g: dict[str, Array], params: Params, inputs: Array, start: Carry) -> Any:
+        size = inputs.shape[1]
         few = jax.tree.map(lambda leaf: leaf[rows] if leaf.shape[:1] == (size,) else leaf, start)
-        return params, inputs[:, rows], few, sample.g["curve"]
+        return params, inputs[:, rows], few, g["curve"]
 
     def back(params: Params, inputs: Array, start: Carry, g: Array) -> dict[str, Reverse]:
         return {"curve": reverse(cell, params, inputs, g, start, kind=kind, at=at)}
@@ -153,25 +152,18 @@ def _checked(loss: Loss) -> Loss:
 # ---------------------------------------------------------------- passes of different precision
 
 
-class Sample(NamedTuple):
-    """Some examples of a measurement: their indices (n,), and of each curve their part of `Adjoint.g`."""
-
-    examples: np.ndarray
-    g: dict[str, Array]
-
-
-class Passes(NamedTuple, Generic[Pass]):
-    """The compiled programs of one measurement, functions of the same arguments.
+class Passes(NamedTuple):
+    """The compiled programs of one measurement.
 
     Attributes:
         one_group, by_magnitude: arguments -> the adjoints by each method of `pullback.py`.
-        reverse: (what `part` gives) -> the backward passes of some examples.
-        part: (sample, arguments) -> the arguments of `reverse`.
+        reverse: the result of `part` -> the backward passes of some examples.
+        part: (indices of examples, their part of `Adjoint.g` by curve, arguments) -> the arguments of `reverse`.
     """
 
-    one_group: Pass
-    by_magnitude: Pass
-    reverse: Pass
+    one_group: Any
+    by_magnitude: Any
+    reverse: Any
     part: Callable[..., tuple[Any, ...]]
 
     def __call__(self, *arguments: Any) -> Adjoints:
@@ -181,7 +173,7 @@ class Passes(NamedTuple, Generic[Pass]):
         return self.by_magnitude(*arguments) if lossy else found
 
 
-def measured(passes: Passes[Any], *arguments: Any, leaves: Sequence[str]) -> Curves:
+def measured(passes: Passes, *arguments: Any, leaves: Sequence[str]) -> Curves:
     """The curves of a measurement, checked against float64 and corrected where that is right.
 
     Args:
@@ -221,14 +213,14 @@ def measured(passes: Passes[Any], *arguments: Any, leaves: Sequence[str]) -> Cur
     return {name: mark_noise(curve, replica[name], coarse[name]) for name, curve in native.items()}
 
 
-def _sample_agrees(passes: Passes[Any], results: Adjoints, native: Curves, arguments: tuple[Any, ...]) -> bool:
+def _sample_agrees(passes: Passes, results: Adjoints, native: Curves, arguments: tuple[Any, ...]) -> bool:
     """Whether no gradient is zero, and float64 gives the same norms on a few examples."""
     if any(np.isneginf(leaf).any() for curve in native.values() for leaf in curve.log10_norm.values()):
         return False
     index = _extremes(next(iter(native.values())))
-    sample = Sample(index, {name: result.g[..., index] for name, result in results.items()})
+    part = passes.part(index, {name: result.g[..., index] for name, result in results.items()}, *arguments)
     with jax.enable_x64(True):
-        precise: dict[str, Reverse] = passes.reverse(*in_dtype(passes.part(sample, *arguments), jnp.float64))
+        precise: dict[str, Reverse] = passes.reverse(*in_dtype(part, jnp.float64))
     return not any(
         bool(jnp.any(found.lossy))
         or any(

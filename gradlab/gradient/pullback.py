@@ -24,18 +24,11 @@ Pullback = Callable[[tuple[list[Array], Array]], tuple[list[Array]]]
 """(cotangents of the leaves of sₜ, cotangent of yₜ) -> (cotangents of the leaves of sₜ₋₁,)."""
 
 
-class ScaledNorm(NamedTuple):
-    """Euclidean norms by lag and example, norm · 2^exponent: `norm` (T, B) and `exponent` (T, B) int32."""
-
-    norm: Array
-    exponent: Array
-
-
 class Step(NamedTuple):
     """λₜ₋₁ as the method keeps it, the norm (B,) of each of its leaves, and whether something may be lost (B,)."""
 
     adjoint: Any
-    norms: list[ScaledNorm]
+    norms: list[Scaled]
     lossy: Array
 
 
@@ -109,7 +102,7 @@ def _one_step(pullback: Pullback, adjoint: _Group | None, source: _Source, leave
     exponent = jnp.where(found.top == ZERO_EXPONENT, ZERO_EXPONENT, top - width + power)
     # An entry that is not zero cannot have lost more than rounding to contributions that were flushed.
     lossy = (found.top - found.bottom > width) | (far & found.some_zero)
-    norms = [ScaledNorm(scaled.norm(mantissa), exponent) for mantissa in mantissas]
+    norms = [Scaled(scaled.norm(mantissa), exponent) for mantissa in mantissas]
     return Step(_Group(mantissas, exponent), norms, lossy)
 
 
@@ -151,10 +144,10 @@ def _many_step(pullback: Pullback, adjoint: list[Scaled] | None, source: Scaled,
     return Step(sums, [_norm_of(total) for total in sums], jnp.zeros(len(leaves[0]), bool))
 
 
-def _norm_of(total: Scaled) -> ScaledNorm:
+def _norm_of(total: Scaled) -> Scaled:
     top = _largest(total.exponent)
     aligned = scaled.times_near_power(total.mantissa, total.exponent - scaled.beside(top, total.exponent))
-    return ScaledNorm(scaled.norm(aligned), top)
+    return Scaled(scaled.norm(aligned), top)
 
 
 def _largest(exponent: Array) -> Array:

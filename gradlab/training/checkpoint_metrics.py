@@ -17,7 +17,7 @@ from gradlab.gradient.adjoint import Adjoint, Kind, Reverse, adjoint, reverse
 from gradlab.gradient.assumptions import check_custom_cell
 from gradlab.gradient.convert import to_curve
 from gradlab.gradient.curve import GradientCurve
-from gradlab.gradient.measure import SAMPLE, Passes, Sample, counted_leaves, in_dtype, measured
+from gradlab.gradient.measure import SAMPLE, Passes, counted_leaves, in_dtype, measured
 from gradlab.gradient.pullback import BY_MAGNITUDE, ONE_GROUP, Method
 from gradlab.gradient.state import leaf_names
 from gradlab.tasks import Batch
@@ -26,7 +26,8 @@ from gradlab.training.model import Model
 
 SATURATION_MARGIN = 0.01
 
-Measure = Callable[[Params, Batch], Any]
+Curves = dict[str, tuple[Kind, int | None]]
+"""By name of a curve, `kind` and `at` of its adjoint."""
 
 
 class Gate(NamedTuple):
@@ -57,9 +58,9 @@ class CheckpointPrograms:
         leaves: of the state, those that count as memory.
     """
 
-    curves: Passes[Any]
+    curves: Passes
     gates: Any
-    direct: Passes[Any] | None
+    direct: Passes | None
     leaves: tuple[str, ...]
 
     @classmethod
@@ -73,25 +74,26 @@ class CheckpointPrograms:
             shard: splits the examples of a function over devices, as `sharding.over_devices`; None for one device.
         """
         shard = shard or (lambda program, mean=False: program)
-        end = model.task.steps(length) if model.task.readout == "last" else None
-        starts = {"task": end or model.task.task_curve(length), "total": end}
+        last = model.task.readout == "last"
 
-        def passes(program: Callable[[Method], Measure], starts: dict[str, int | None], kind: Kind) -> Passes[Any]:
+        def passes(curves: Curves) -> Passes:
             def back(params: Params, inputs: Array, g: dict[str, Array]) -> dict[str, Reverse]:
                 return {
-                    name: reverse(model.cell, params, inputs, g[name], kind=kind, at=starts[name]) for name in g
+                    name: reverse(
+                        model.cell, params, inputs, g[name], kind=kind, at=model.task.steps(length) if last else at
+                    )
+                    for name, (kind, at) in curves.items()
                 }
 
-            return Passes(
-                jit(shard(program(ONE_GROUP))), jit(shard(program(BY_MAGNITUDE))), jit(back), _part_of_examples
+            one_group, by_magnitude = (
+                jit(shard(adjoint_program(model, curves, method))) for method in (ONE_GROUP, BY_MAGNITUDE)
             )
+            return Passes(one_group, by_magnitude, jit(back), _part_of_examples)
 
         return cls(
-            passes(partial(curves_program, model, length), starts, "total"),
+            passes(task_curves(model, length)),
             jit(shard(gates_program(model), mean=True)),
-            None
-            if model.task.readout == "last"
-            else passes(partial(_direct_program, model), {"direct": None}, "direct"),
+            None if last else passes({"direct": ("direct", None)}),
             memory_leaves(model),
         )
 
@@ -118,7 +120,7 @@ class CheckpointPrograms:
                 count = min(SAMPLE, batch.inputs.shape[1])
                 results = jax.eval_shape(self.curves.one_group.function, params, batch)
                 g = {name: jnp.zeros((*found.g.shape[:-1], count)) for name, found in results.items()}
-                part = self.curves.part(Sample(np.arange(count), g), params, batch)
+                part = self.curves.part(np.arange(count), g, params, batch)
                 self.curves.reverse.compiled(*in_dtype(part, jnp.float64))
 
         return [*(partial(program.compiled, params, batch) for program in first), reverse_in_float64]
@@ -146,30 +148,28 @@ def check_assumptions(model: Model, params: Params, batch: Batch) -> None:
     Raises:
         GradlabError: as `assumptions.check_cell`.
     """
-    own, inputs = jax.tree.map(_gathered, (params["cell"], batch.inputs[:, : SAMPLE + 1]))
+    own, inputs = on_one_device((params["cell"], batch.inputs[:, : SAMPLE + 1]))
     check_custom_cell(model.cell, own, inputs, model.cell.carry(own, inputs.shape[1]))
 
 
-def curves_program(
-    model: Model, length: int, method: Method = ONE_GROUP
-) -> Callable[[Params, Batch], dict[str, Adjoint]]:
-    """(params, batch) -> the adjoint of the `task` curve, and of the `total` one where it differs."""
-    at, last = model.task.task_curve(length), model.task.readout == "last"
-
-    def program(params: Params, batch: Batch) -> dict[str, Adjoint]:
-        def curve(at: int | None) -> Adjoint:
-            loss = partial(model.read, params, batch=batch)
-            return adjoint(model.cell, params["cell"], batch.inputs, loss, at=at, last=last, method=method)
-
-        return {"task": curve(at)} | ({} if at is None else {"total": curve(None)})
-
-    return program
+def task_curves(model: Model, length: int) -> Curves:
+    """The `task` curve, and the `total` one where it differs."""
+    at = model.task.task_curve(length)
+    curves: Curves = {"task": ("total", at)}
+    return curves if at is None else curves | {"total": ("total", None)}
 
 
-def _direct_program(model: Model, method: Method) -> Callable[[Params, Batch], dict[str, Adjoint]]:
+def adjoint_program(model: Model, curves: Curves, method: Method) -> Callable[[Params, Batch], dict[str, Adjoint]]:
+    """(params, batch) -> the adjoint of each curve."""
+    last = model.task.readout == "last"
+
     def program(params: Params, batch: Batch) -> dict[str, Adjoint]:
         loss = partial(model.read, params, batch=batch)
-        return {"direct": adjoint(model.cell, params["cell"], batch.inputs, loss, kind="direct", method=method)}
+        given = model.cell, params["cell"], batch.inputs, loss
+        return {
+            name: adjoint(*given, kind=kind, at=at, last=last, method=method)
+            for name, (kind, at) in curves.items()
+        }
 
     return program
 
@@ -206,12 +206,17 @@ def _stats(value: Array, low: float, high: float) -> Array:
     return jnp.stack([jnp.mean(value), jnp.mean(near.astype(value.dtype))])
 
 
-def _part_of_examples(sample: Sample, params: Params, batch: Batch) -> tuple[Any, ...]:
+def _part_of_examples(rows: np.ndarray, g: dict[str, Array], params: Params, batch: Batch) -> tuple[Any, ...]:
     """Some examples, on one device: the parameters of the cell, inputs, and gradients of the outputs."""
-    return jax.tree.map(_gathered, (params["cell"], batch.inputs[:, sample.examples], sample.g))
+    return on_one_device((params["cell"], batch.inputs[:, rows], g))
 
 
-def _gathered(leaf: Array) -> Array:
-    if len(leaf.devices()) == 1:
-        return leaf
-    return leaf.addressable_data(0) if leaf.is_fully_replicated else jnp.asarray(np.asarray(leaf))
+def on_one_device(tree: Any) -> Any:
+    """Replicated or sharded arrays on one device."""
+
+    def gathered(leaf: Array) -> Array:
+        if len(leaf.devices()) == 1:
+            return leaf
+        return leaf.addressable_data(0) if leaf.is_fully_replicated else jnp.asarray(np.asarray(leaf))
+
+    return jax.tree.map(gathered, tree)

@@ -31,7 +31,7 @@ _shared = TraceCache(8)  # each holds compiled code, tens of MB
 
 
 class Program:
-    """A jitted function that is compiled once per shape and knows how long its compilations took.
+    """A jitted function that is compiled once per shape and records how long its compilations took.
 
     Args:
         function: a pure function of pytrees of arrays.
@@ -56,16 +56,12 @@ class Program:
     @property
     def bytes(self) -> int | None:
         """What the largest executable takes for arguments, results and temporaries; None if unknown."""
-        found = [compiled.memory_analysis() for compiled in self._compiled.values()]
-        sizes = [
-            each.argument_size_in_bytes
-            + each.output_size_in_bytes
-            + each.temp_size_in_bytes
-            - each.alias_size_in_bytes
-            for each in found
-            if each is not None
-        ]
-        return max(sizes, default=None)
+        kinds = ("argument", "output", "temp")
+        plans = filter(None, (compiled.memory_analysis() for compiled in self._compiled.values()))
+        return max(
+            (sum(getattr(p, f"{kind}_size_in_bytes") for kind in kinds) - p.alias_size_in_bytes for p in plans),
+            default=None,
+        )
 
     def compiled(self, *arguments: Any) -> Any:
         """The executable for the shapes and dtypes of these arguments, compiled now if it is new."""

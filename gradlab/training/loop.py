@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 
 from gradlab.cells import Params
-from gradlab.training.checkpoint_metrics import CheckpointMetrics, check_assumptions
+from gradlab.training.checkpoint_metrics import CheckpointMetrics, check_assumptions, on_one_device
 from gradlab.training.jit_cache import compile_in_parallel, programs_for, wait_for
 from gradlab.training.model import Model
 from gradlab.training.sharding import is_sharded, placed
@@ -213,7 +213,7 @@ class _Trainer:
         self.chunk_steps = max(1, min(TEST_EVERY, int(CHUNK_FLOPS / flops)))
         calls = self.programs.metrics.compilations(self.measured_params(state), self.held_out)
         if self.plan.steps:
-            calls.append(partial(self.programs.test.compiled, *_local((state.params, state.seed))))
+            calls.append(partial(self.programs.test.compiled, *on_one_device((state.params, state.seed))))
         if self.plan.steps and self.alone:
             calls.append(partial(self.programs.chunk.compiled, state, state.step))
         self.compile_seconds = compile_in_parallel(*calls)
@@ -231,7 +231,7 @@ class _Trainer:
     def measured_params(self, state: State) -> Params:
         """The weights of a state where they are measured: on every device, or on one."""
         params: Params = state.params
-        return params if is_sharded(self.plan) else _local(params)
+        return params if is_sharded(self.plan) else on_one_device(params)
 
     def until(self, state: State, marks: list[int]) -> int:
         """The next checkpoint, test or end of a chunk, whichever comes first."""
@@ -243,7 +243,7 @@ class _Trainer:
         """The loss on held-out examples, if the training loss of the last chunk is near the mark."""
         if not np.mean(rows.loss) <= NEAR * self.model.task.solved(self.plan.length):
             return None
-        return float(wait_for(self.programs.test(*_local((state.params, state.seed)))))
+        return float(wait_for(self.programs.test(*on_one_device((state.params, state.seed)))))
 
     def outcome(
         self, state: State, test_loss: float | None, solved_at: int | None, train_seconds: float
@@ -254,7 +254,7 @@ class _Trainer:
         return Outcome(
             "diverged" if bad else "solved" if solved_at is not None else status,
             step,
-            _local(state.params),
+            on_one_device(state.params),
             test_loss,
             solved_at,
             (step + 1, BAD[bad - 1]) if bad else None,
@@ -263,8 +263,3 @@ class _Trainer:
             train_seconds,
             self.programs.chunk.bytes if self.alone else None,
         )
-
-
-def _local(tree: Any) -> Any:
-    """Replicated arrays as one device holds them."""
-    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)

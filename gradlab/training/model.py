@@ -30,7 +30,7 @@ class Model:
 
     Args:
         cell: what is measured.
-        task: what is asked of it.
+        task: what it is trained on.
         hidden: H, the size that the cell is initialised with.
     """
 

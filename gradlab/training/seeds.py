@@ -18,7 +18,12 @@ from gradlab.gradient.convert import to_curve
 from gradlab.gradient.curve import GradientCurve
 from gradlab.gradient.pullback import BY_MAGNITUDE, ONE_GROUP, Method
 from gradlab.tasks import Batch
-from gradlab.training.checkpoint_metrics import check_assumptions, curves_program, memory_leaves
+from gradlab.training.checkpoint_metrics import (
+    adjoint_program,
+    check_assumptions,
+    memory_leaves,
+    task_curves,
+)
 from gradlab.training.jit_cache import Programs, programs_for, wait_for
 from gradlab.training.keys import stream
 from gradlab.training.model import Model
@@ -92,7 +97,7 @@ def measure_population(model: Model, plan: Plan, count: int) -> list[GradientCur
     """The task curves of seeds 0..count-1 at initialisation, by one program."""
 
     def program(method: Method) -> Callable[[Array], Adjoint]:
-        measure = curves_program(model, plan.length, method)
+        measure = adjoint_program(model, task_curves(model, plan.length), method)
 
         def one(seed: Array) -> Adjoint:
             batch = model.task.sample(stream(seed, "measure"), plan.measure_batch, plan.length)

@@ -201,7 +201,9 @@ def test_a_leaf_without_a_batch_is_refused_and_where_it_is_written_examples_meet
             params, inputs, carry = setting(cell, batch_size=batch_size)
             # A leaf that all examples share and that changes with them depends on their number, read or not.
             assert examples_step_alone(cell, params, inputs, batch_size // 2) != write
-            with pytest.raises(GradlabError, match=r"leaf `mean` of the state has shape .*: give one row for each"):
+            with pytest.raises(
+                GradlabError, match=r"leaf `mean` of the state has shape .*: give one row for each"
+            ):
                 of.check_cell(cell, params, inputs, carry)
 
 
