@@ -43,7 +43,7 @@ def execution(dtype: str, shards: int = 1, together: int = 1) -> dict[str, Any]:
     """Platform, device, shards, arithmetic and compiler: equal bits are promised where all of these agree."""
     import jax
 
-    from gradlab.training.programs import product_precision
+    from gradlab.training.jit_cache import product_precision
 
     device = jax.devices()[0]
     return {

@@ -20,8 +20,8 @@ from gradlab.runs.environment import environment
 from gradlab.runs.result import RunResult, curve_arrays, flatten_params, trace_arrays, unflatten_params
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store, StoredRun
-from gradlab.training.divisible import is_divisible
 from gradlab.training.loop import Checkpoint, Event, Outcome, initial_params, train, train_together
+from gradlab.training.sharding import is_divisible
 from gradlab.training.weights import count
 
 OnEvent = Callable[[Event], None]
@@ -154,8 +154,8 @@ class _ActiveRun:
             if result.checkpoints:
                 arrays = curve_arrays(result.checkpoints) | trace_arrays(result.trace, result.tests)
                 attempt.write_arrays("curves.npz", arrays)
-            if seen := result.trace.seen:
-                attempt.write_arrays("every.npz", seen)
+            if norms := result.trace.norms:
+                attempt.write_arrays("every.npz", norms)
             if result.outcome:
                 attempt.write_arrays("params.npz", flatten_params(jax.device_get(result.outcome.params)))
             attempt.finish(result.done())

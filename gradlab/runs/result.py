@@ -56,7 +56,7 @@ class RunResult:
 
     def curve(self, when: str = "final", name: str = "task") -> GradientCurve:
         """The `task` or `total` curve at the `initial`, `worst` or `final` checkpoint."""
-        curves = key_checkpoints(self.checkpoints)[when].observation.curves
+        curves = key_checkpoints(self.checkpoints)[when].metrics.curves
         return curves.get(name, curves["task"])
 
     def as_dict(self) -> dict[str, Any]:
@@ -75,8 +75,8 @@ class RunResult:
             "solved_at": outcome.solved_at if outcome else None,
             "diverged": dict(zip(("step", "what"), diverged, strict=True)) if diverged else None,
             "losses": {
-                "initial": marks["initial"].observation.loss if marks else None,
-                "final": marks["final"].observation.loss if marks else None,
+                "initial": marks["initial"].metrics.loss if marks else None,
+                "final": marks["final"].metrics.loss if marks else None,
                 "test": outcome.test_loss if outcome else None,
                 "train": float(losses[-50:].mean()) if len(losses) else None,
                 "chance": task.chance(self.spec.length),
@@ -89,7 +89,7 @@ class RunResult:
             "train_seconds": outcome.train_seconds if outcome else None,
             "wall_seconds": self.wall_seconds,
             "training_bytes": outcome.training_bytes if outcome else None,
-            "every": seen_summary(self.trace.seen),
+            "every": norms_summary(self.trace.norms),
             "summary": {when: self.summary(mark) for when, mark in marks.items()},
             "checkpoints": [self.log_line(mark) for mark in self.checkpoints],
             "path": str(self.path) if self.path else None,
@@ -119,9 +119,9 @@ class RunResult:
             curves = {
                 name: {leaf: curve.summary(leaf).as_dict() for leaf in curve.leaves}
                 | {"non_finite": [str(finding) for finding in curve.non_finite], "notes": curve.all_notes()}
-                for name, curve in mark.observation.curves.items()
+                for name, curve in mark.metrics.curves.items()
             }
-            self._summaries[mark.step] = {"step": mark.step, "loss": mark.observation.loss, "curves": curves}
+            self._summaries[mark.step] = {"step": mark.step, "loss": mark.metrics.loss, "curves": curves}
         return self._summaries[mark.step]
 
     def log_line(self, mark: Checkpoint) -> dict[str, Any]:
@@ -130,10 +130,10 @@ class RunResult:
         trace = self.trace
         clipped = trace.clipped[previous : mark.step]
         last = trace.log10_grad_norm[: mark.step][-1:]
-        gates = mark.observation.gates
+        gates = mark.metrics.gates
         return {
             "step": mark.step,
-            "loss": mark.observation.loss,
+            "loss": mark.metrics.loss,
             "log10_grad_norm": float(last[0]) if len(last) else None,
             "clipped": float(clipped.mean()) if len(clipped) else None,
             "gates": {name: gate._asdict() for name, gate in gates.items()},
@@ -148,24 +148,24 @@ def key_checkpoints(checkpoints: list[Checkpoint]) -> dict[str, Checkpoint]:
     """
     if not checkpoints:
         return {}
-    worst = max(checkpoints, key=lambda mark: mark.observation.curves["task"].verdict().severity)
+    worst = max(checkpoints, key=lambda mark: mark.metrics.curves["task"].verdict().severity)
     return {"initial": checkpoints[0], "worst": worst, "final": checkpoints[-1]}
 
 
 def curve_arrays(marks: Sequence[Checkpoint]) -> dict[str, np.ndarray]:
     """`<curve>/<leaf>/<statistic>` [checkpoint, lag], and `gate/<name>` [checkpoint, (mean, saturation)]."""
     arrays = {"step": np.array([mark.step for mark in marks])}
-    first = marks[0].observation
+    first = marks[0].metrics
     for name in first.gates:
-        arrays[f"gate/{name}"] = np.array([mark.observation.gates[name] for mark in marks])
+        arrays[f"gate/{name}"] = np.array([mark.metrics.gates[name] for mark in marks])
     for name, example in first.curves.items():
         for leaf in example.leaves:
-            curves = [mark.observation.curves[name] for mark in marks]
+            curves = [mark.metrics.curves[name] for mark in marks]
             by_lag = [_by_lag(curve, leaf) for curve in curves]
             for statistic in by_lag[0]:
                 arrays[f"{name}/{leaf}/{statistic}"] = _stacked([each[statistic] for each in by_lag])
             arrays[f"{name}/{leaf}/saturated"] = np.array([curve.saturated.get(leaf, 0) for curve in curves])
-        arrays[f"{name}/examples"] = _stacked([mark.observation.curves[name].examples for mark in marks])
+        arrays[f"{name}/examples"] = _stacked([mark.metrics.curves[name].examples for mark in marks])
     return arrays
 
 
@@ -192,17 +192,17 @@ def _stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
 
 def trace_arrays(trace: Row, tests: Sequence[tuple[int, float]]) -> dict[str, np.ndarray]:
     """Loss, log10 gradient norm and clipped share of every training step, and the tests of solving."""
-    rows = {f"trace/{name}": row for name, row in trace._asdict().items() if name != "seen"}
+    rows = {f"trace/{name}": row for name, row in trace._asdict().items() if name != "norms"}
     return rows | {
         "test/step": np.array([step for step, _ in tests], int),
         "test/loss": np.array([loss for _, loss in tests], float),
     }
 
 
-def seen_summary(seen: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
+def norms_summary(norms: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
     """Of each leaf, the training step at which lag T was lowest relative to lag 1, and how often it read zero."""
     found = {}
-    for leaf, stored in seen.items():
+    for leaf, stored in norms.items():
         if len(stored):
             rows = np.asarray(stored, np.float64)
             with np.errstate(invalid="ignore"):

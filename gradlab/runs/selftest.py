@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array, lax
 
 from gradlab.gradient import gradient_curve
-from gradlab.training.programs import product_precision
+from gradlab.training.jit_cache import product_precision
 
 
 class SelfTest(NamedTuple):

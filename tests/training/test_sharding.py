@@ -18,9 +18,9 @@ from gradlab.cells.rnn import RNN
 from gradlab.errors import GradlabError
 from gradlab.runs.variants import get_cell, get_task
 from gradlab.tasks.adding import Adding
-from gradlab.training.divisible import is_divisible
 from gradlab.training.model import Model
 from gradlab.training.optimizers import Clip
+from gradlab.training.sharding import is_divisible
 from gradlab.training.step import Plan
 
 
