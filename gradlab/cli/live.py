@@ -40,7 +40,7 @@ def header(spec: RunSpec, shards: int) -> list[str]:
 
 def checkpoint_line(event: "Checkpoint") -> str:
     """Training step, loss, span and verdict of a checkpoint."""
-    curve, loss = event.observation.curves["task"], event.observation.loss
+    curve, loss = event.metrics.curves["task"], event.metrics.loss
     return f"training step {event.step:>6}  loss {loss:.4g}  span {curve.span():.1f} decades  {curve.verdict()}"
 
 

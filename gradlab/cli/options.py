@@ -49,7 +49,7 @@ def with_fields(command: str) -> Callable[[Callable[..., Any]], Callable[..., An
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         own = inspect.signature(function, eval_str=True).parameters
         taken = [each for name, each in SETTABLE.items() if command in each.commands and name not in own]
-        added = [_parameter(each, listed=each.listed and command != "lesson") for each in taken]
+        added = [_parameter(each, listed=each.default is not None and command != "lesson") for each in taken]
         kept = [each.replace(kind=_KEYWORD) for each in own.values() if each.kind is not each.VAR_KEYWORD]
         function.__signature__ = inspect.Signature([*added, *kept])  # type: ignore[attr-defined]
         return function

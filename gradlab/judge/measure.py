@@ -15,7 +15,7 @@ from gradlab.judge.suite import Scenario, log_spaced
 if TYPE_CHECKING:
     from gradlab.tasks import Batch
     from gradlab.training.model import Model
-    from gradlab.training.seeds import Look, Seen
+    from gradlab.training.seeds import CurveMeasurement, SeedMeasurement
     from gradlab.training.step import Plan
 
 Floats = NDArray[np.float64]
@@ -81,10 +81,10 @@ def _built(scenario: Scenario) -> Iterator[tuple["Model", "Plan"]]:
 
 def measure(scenario: Scenario) -> Measurement:
     """Measure every paired seed of a scenario."""
-    from gradlab.training.seeds import see
+    from gradlab.training.seeds import measure_seeds
 
     with _built(scenario) as (model, plan):
-        return _collect(see(model, plan, range(scenario.paired)), _batch_axes(model, plan))
+        return _collect(measure_seeds(model, plan, range(scenario.paired)), _batch_axes(model, plan))
 
 
 def measure_noise(scenario: Scenario, found: Measurement) -> tuple[str, dict[str, Floats]]:
@@ -93,14 +93,14 @@ def measure_noise(scenario: Scenario, found: Measurement) -> tuple[str, dict[str
     Returns:
         A description of the replicas, and for each part decades (K,).
     """
-    from gradlab.training.seeds import see
-    from gradlab.training.twins import twins
+    from gradlab.training.perturbation import perturbations
+    from gradlab.training.seeds import measure_seeds
 
     noise = {name: np.zeros(len(found.lags)) for name in found.parts}
     with _built(scenario) as (model, plan):
-        replicas, axes = twins(model, plan.length), _batch_axes(model, plan)
+        replicas, axes = perturbations(model, plan.length), _batch_axes(model, plan)
         for replica in replicas:
-            seen = see(model, plan, range(scenario.paired), replica)
+            seen = measure_seeds(model, plan, range(scenario.paired), replica)
             for name, part in _collect(seen, axes).parts.items():
                 apart = np.abs(difference(found.parts[name].curves, part.curves)).max(axis=0)
                 noise[name] = np.maximum(noise[name], apart)
@@ -109,10 +109,10 @@ def measure_noise(scenario: Scenario, found: Measurement) -> tuple[str, dict[str
 
 def measure_population(scenario: Scenario, lags: Sequence[int]) -> Floats:
     """The initial curves of the scenario's population at some lags, (N, K)."""
-    from gradlab.training.seeds import see_population
+    from gradlab.training.seeds import measure_population as curves_of_population
 
     with _built(scenario) as (model, plan):
-        curves = see_population(model, plan, scenario.population)
+        curves = curves_of_population(model, plan, scenario.population)
     return np.array([curve.summarised() for curve in curves])[:, np.asarray(lags) - 1]
 
 
@@ -135,7 +135,7 @@ def _by_path(batch: "Batch") -> dict[str, Any]:
     return {keystr(path, simple=True, separator="/"): leaf for path, leaf in tree_leaves_with_path(batch)}
 
 
-def _collect(seen: Sequence["Seen"], axes: Mapping[str, int]) -> Measurement:
+def _collect(seen: Sequence["SeedMeasurement"], axes: Mapping[str, int]) -> Measurement:
     from gradlab.runs.result import flatten_params
 
     lags = log_spaced(len(seen[0].initial.curve.lags), LAGS)
@@ -155,7 +155,7 @@ def _collect(seen: Sequence["Seen"], axes: Mapping[str, int]) -> Measurement:
     return Measurement(lags, parts, weights, [sketch_examples(one, axes) for one in data], digest.hexdigest())
 
 
-def _part(looks: Sequence["Look"], lags: Sequence[int]) -> Part:
+def _part(looks: Sequence["CurveMeasurement"], lags: Sequence[int]) -> Part:
     curves = np.array([look.curve.summarised() for look in looks])[:, np.asarray(lags) - 1]
     horizons = np.array([look.curve.float32_horizon().lag for look in looks])
     return Part(curves, horizons, np.array([look.loss for look in looks]))

@@ -102,11 +102,7 @@ class Attempt:
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file under a temporary name, sync it and rename it, so that no reader sees a part of it.
-
-    Raises:
-        GradlabError: the folder cannot be written.
-    """
+    """Write a file under a temporary name, sync it and rename it, so that no reader sees a part of it."""
     temporary = path.with_name(f".{path.name}.{host()}-{os.getpid()}.tmp")
     with _naming(path.name, path.parent):
         try:
@@ -137,11 +133,7 @@ def _sync(file: IO[Any]) -> None:
 
 
 def is_finished(path: Path, config: Mapping[str, Any], *, even_redo: bool = False) -> bool:
-    """Whether a directory holds a finished run of this config whose files are what `done.json` says.
-
-    Args:
-        even_redo: count a run that is marked to be repeated.
-    """
+    """Whether a directory holds an intact finished run of this config, not marked `REDO` unless `even_redo`."""
     done = read_json(path / "done.json") or {}
     if done.get("status") not in DONE or read_json(path / "config.json") != dict(config):
         return False

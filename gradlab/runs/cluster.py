@@ -145,14 +145,7 @@ def local(jobs: int, invocation: str) -> Iterator[WorkerPool]:
 
 @contextmanager
 def remote(scheduler: str, invocation: str) -> Iterator[WorkerPool]:
-    """A running cluster.
-
-    Args:
-        scheduler: its address, or the file that it wrote about itself.
-
-    Raises:
-        GradlabError: it cannot be reached.
-    """
+    """A running cluster, by the address of its scheduler or the file that the scheduler wrote."""
     is_file = scheduler.endswith(".json")
     if is_file and not Path(scheduler).is_file():
         raise GradlabError(f"scheduler file `{scheduler}` does not exist: give what `dask scheduler` wrote")
@@ -169,14 +162,7 @@ def remote(scheduler: str, invocation: str) -> Iterator[WorkerPool]:
 
 @contextmanager
 def slurm(settings: Mapping[str, Any], jobs: int, invocation: str) -> Iterator[WorkerPool]:
-    """Workers that Slurm starts, `jobs` of them, each as one Slurm job.
-
-    Args:
-        settings: keys of `dask_jobqueue.SLURMCluster`.
-
-    Raises:
-        GradlabError: dask-jobqueue is not installed, a key is unknown, or Slurm refuses.
-    """
+    """Workers that Slurm starts as `jobs` jobs; `settings` are keys of `dask_jobqueue.SLURMCluster`."""
     try:
         import dask_jobqueue
     except ImportError as error:

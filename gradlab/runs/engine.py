@@ -32,16 +32,9 @@ _POLL = 0.2
 
 
 def run_all(specs: Sequence[RunSpec], store: Store, settings: Settings, listener: Listener) -> list[Finished]:
-    """Compute every run that is not finished.
+    """Compute every run that is not finished; returns what ended, in that order.
 
-    Args:
-        specs: what to run, each once.
-        store: where runs are looked up and written.
-        settings: how.
-        listener: receives every begin, training step and end as it happens.
-
-    Returns:
-        What ended, in that order; with `fail_fast` not every run may have begun.
+    With `fail_fast` not every run may have begun.
 
     Raises:
         GradlabError: the same spec twice, no workers could be started, or the scheduler was lost.
@@ -126,13 +119,7 @@ def _worker_pool(tracker: JobTracker, jobs: int) -> Iterator["WorkerPool"]:
 
 
 class Dispatcher:
-    """Submits jobs to workers and takes what comes back.
-
-    Args:
-        tracker: records how runs end.
-        pool: the workers.
-        todo: the batches, in the order in which they are submitted.
-    """
+    """Submits batches to workers, in their order, and takes what comes back."""
 
     def __init__(self, tracker: JobTracker, pool: "WorkerPool", todo: Sequence[SpecBatch]) -> None:
         self.tracker, self.pool = tracker, pool
@@ -143,12 +130,7 @@ class Dispatcher:
         self.deaths: Counter[str] = Counter()
 
     def run(self) -> None:
-        """Until every run ended, or with `fail_fast` those that had begun when one failed.
-
-        Raises:
-            GradlabError: the scheduler was lost.
-            KeyboardInterrupt: Ctrl-C, and the runs that had begun were asked to stop.
-        """
+        """Until every run ended, or with `fail_fast` those that had begun when one failed."""
         listener = self.tracker.listener
         while not listener.presses():
             while self.waiting and len(self.submitted) < self.pool.size():

@@ -20,8 +20,8 @@ from gradlab.runs.environment import environment
 from gradlab.runs.result import RunResult, curve_arrays, flatten_params, trace_arrays, unflatten_params
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store, StoredRun
-from gradlab.training.divisible import is_divisible
 from gradlab.training.loop import Checkpoint, Event, Outcome, initial_params, train, train_together
+from gradlab.training.sharding import is_divisible
 from gradlab.training.weights import count
 
 OnEvent = Callable[[Event], None]
@@ -33,9 +33,8 @@ def run(
     """Train and measure as a spec says.
 
     Args:
-        spec: what to do.
         results: a results folder; nothing is stored if None.
-        on_event: called with every event of the training loop as it happens.
+        on_event: called with every event of the training loop.
         shards: devices that each batch is split over, if it can be (`usable_shards`); equal bits depend on it.
 
     Raises:
@@ -55,13 +54,9 @@ def run(
     return run_together([spec], results, [on_event], shards=usable_shards(spec, shards))[0]
 
 
-@lru_cache(maxsize=64)  # asked for the header of a run, and by the run
+@lru_cache(maxsize=64)
 def usable_shards(spec: RunSpec, shards: int) -> int:
-    """The devices that the batches of a run are split over: 1 if examples of a batch depend on each other.
-
-    Args:
-        shards: as many as there could be.
-    """
+    """How many of `shards` devices the batches of a run can be split over: 1 if examples depend on each other."""
     if shards == 1:
         return 1
     try:
@@ -86,10 +81,7 @@ def run_together(
     Each is stored as by `run`, and its numbers are those of `run` but for rounding.
 
     Args:
-        specs: what to do, at least one.
-        results: a results folder; nothing is stored if None.
-        on_event: for each spec, called with every event of its run.
-        shards: of a single spec, devices that each batch is split over.
+        results: as of `run`. on_event: for each spec. shards: of a single spec.
 
     Raises:
         ValueError: the specs differ in more than seed and learning rate.
@@ -162,8 +154,8 @@ class _ActiveRun:
             if result.checkpoints:
                 arrays = curve_arrays(result.checkpoints) | trace_arrays(result.trace, result.tests)
                 attempt.write_arrays("curves.npz", arrays)
-            if seen := result.trace.seen:
-                attempt.write_arrays("every.npz", seen)
+            if norms := result.trace.norms:
+                attempt.write_arrays("every.npz", norms)
             if result.outcome:
                 attempt.write_arrays("params.npz", flatten_params(jax.device_get(result.outcome.params)))
             attempt.finish(result.done())
@@ -194,11 +186,7 @@ def _train(runs: Sequence[_ActiveRun], shards: int) -> None:
 
 
 def trained_params(spec: RunSpec, source: StoredRun) -> Params:
-    """The final parameters of a stored run, in the shape that a spec's model has.
-
-    Raises:
-        GradlabError: the run has no parameters, or they are of another model.
-    """
+    """The final parameters of a stored run, in the shape that a spec's model has."""
     params = unflatten_params(source.arrays("params.npz"), lambda: spec.model().init(spec.seed))
     if params is None:
         raise GradlabError(
@@ -222,7 +210,6 @@ def _reason(error: Exception) -> str:
 
 
 def _precision(dtype: str) -> AbstractContextManager[None]:
-    """The arithmetic of a dtype."""
     return jax.enable_x64(dtype == "float64")
 
 

@@ -21,15 +21,13 @@ class SpecField:
         name, kind, default: as the dataclass declares them; kind is str, int or float.
         help: one line for `--help`, without the default; after a semicolon, what concerns lists of values.
         option: its name on the command line; `TASK` is positional.
-        commands: the commands that take it as an option; a field that `probe` does not take concerns training.
-        listed: whether a command takes a list of values.
-        at_least, bits: smallest whole number, and how many bits the largest has.
-        choices: the texts that are allowed.
+        commands: that take it as an option; a field that `probe` does not take concerns training.
+        at_least, bits: smallest whole number, and bits of the largest.
         variant: whether it is `name:option=value`.
-        of_weights: whether a probe of stored parameters takes it from their run where it is not given.
-        in_suite: whether a scenario of a suite may set it.
+        of_weights: a probe of stored parameters takes it from their run if it is not given.
+        in_suite: a scenario of a suite may set it.
         later: added after runs were stored: left out of the config at its default, so that no id changes.
-        derived: follows from other fields; nobody sets it.
+        derived: follows from other fields and is left out like a later one; nobody sets it.
     """
 
     name: str
@@ -38,7 +36,6 @@ class SpecField:
     help: str
     option: str = ""
     commands: tuple[str, ...] = ("run",)
-    listed: bool = True
     at_least: int = 0
     bits: int | None = None
     choices: tuple[str, ...] = ()
@@ -54,11 +51,7 @@ class SpecField:
         return "probe" not in self.commands and not self.derived
 
     def checked(self, value: Any) -> Any:
-        """A value in the type of the field.
-
-        Raises:
-            GradlabError: it is of the wrong type, out of range or not among the choices.
-        """
+        """A value in the type of the field; GradlabError if it is of another type, out of range or no choice."""
         if value is None and self.default is None:
             return None
         if self.kind is int:
@@ -72,15 +65,7 @@ class SpecField:
         return value
 
     def parse(self, option: str, given: Sequence[str]) -> list[Any]:
-        """The values in texts, each a comma list or, of whole numbers, a range.
-
-        Args:
-            option: what the user calls the field.
-            given: the texts.
-
-        Raises:
-            GradlabError: an empty list, or a value of the wrong kind.
-        """
+        """The values in texts, each a comma list or, of whole numbers, a range; `option` names them in errors."""
         if self.kind is int:
             return parse_integers(option, given)
         texts = parse_texts(option, given)
@@ -119,9 +104,6 @@ def spec_fields(record: type) -> dict[str, SpecField]:
 def parse_texts(option: str, given: Sequence[str]) -> list[str]:
     """The values of an option that takes comma lists and may be repeated.
 
-    Raises:
-        GradlabError: an empty list or an empty item.
-
     Example:
         >>> parse_texts("--cell", ["rnn,lstm", "gru"])
         ['rnn', 'lstm', 'gru']
@@ -134,9 +116,6 @@ def parse_texts(option: str, given: Sequence[str]) -> list[str]:
 
 def parse_integers(option: str, given: Sequence[str]) -> list[int]:
     """Whole numbers from comma lists and ranges.
-
-    Raises:
-        GradlabError: not a whole number, an empty list, a reversed range.
 
     Example:
         >>> parse_integers("--seed", ["0-2,7"])

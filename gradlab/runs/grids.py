@@ -92,14 +92,7 @@ def override(axes: Axes, overrides: Sequence[str]) -> Axes:
 
 
 def specs_of(path: Path | str, axes: Axes) -> list[RunSpec]:
-    """The base, then each varied value in its place, and each of these for every combination of the grid.
-
-    Args:
-        path: what a message about these axes begins with.
-
-    Raises:
-        GradlabError: a value that is wrong, or the same run twice.
-    """
+    """The base, then each varied value in its place, and each of these for every combination of the grid."""
     specs: dict[str, RunSpec] = {}
     for point, varied in points_of(path, axes):
         spec = RunSpec.from_dict(point)
@@ -111,15 +104,7 @@ def specs_of(path: Path | str, axes: Axes) -> list[RunSpec]:
 
 
 def specs_of_options(given: Mapping[str, Sequence[str] | str | None], **fixed: Any) -> list[RunSpec]:
-    """The specs of the options of a command: every combination of the values in them.
-
-    Args:
-        given: texts by field, as typed; None means the default.
-        fixed: values of other fields.
-
-    Raises:
-        GradlabError: a value that is wrong, or the same run twice.
-    """
+    """Every combination of the values in the options of a command; None means the default."""
     grid = {
         name: FIELDS[name].parse(FIELDS[name].option, [texts] if isinstance(texts, str) else texts)
         for name, texts in given.items()

@@ -38,12 +38,10 @@ class Settings:
         shards: of a single run in this process, devices that its batches are split over; it then uses all cores,
             and its GradlabError is raised. None for one core each, so that runs have equal bits.
         gpus: of this machine, as CUDA_VISIBLE_DEVICES names them; each worker takes one.
-        timeout: seconds for each run.
-        retries: how often a failed run is tried again.
+        timeout: seconds for each run. retries: further attempts at a failed run.
         fail_fast: start no run after the first failure.
         rerun: `failed` repeats failed runs only, `all` finished ones too.
-        scheduler: address or file of a Dask cluster to use.
-        slurm: keys of a Slurm cluster to start.
+        scheduler: address or file of a Dask cluster to use. slurm: keys of a Slurm cluster to start.
     """
 
     jobs: int = 1
@@ -100,11 +98,7 @@ class OutOfTime(Exception):
 
 
 class Deadline:
-    """The time limit of a job, from the moment this is made.
-
-    Args:
-        seconds: None for no limit.
-    """
+    """The time limit of a job in seconds, from now on; None for no limit."""
 
     def __init__(self, seconds: float | None) -> None:
         self.seconds = seconds
@@ -154,10 +148,7 @@ class Deadline:
 
 
 class RunReport(NamedTuple):
-    """How a run of a job ended: a status of the store, or `waiting` if it was halted before it began.
-
-    `fresh` is False if the run was stored already.
-    """
+    """How a run ended: a status of the store, or `waiting` if halted early; not `fresh` if stored already."""
 
     run_id: str
     status: str
@@ -171,11 +162,9 @@ class JobBatch(NamedTuple):
     Attributes:
         fields: of each spec. run_ids: the ids that must follow from them.
         root: the results folder.
-        timeout: seconds that the job may take.
         invocation: the command that sends it; stopping that command stops no other on a shared cluster.
         attempt: counts the attempts at its first run.
-        gpus: of this machine, of which each worker takes one.
-        folder: working directory of the command, from which relative paths of custom cells are read.
+        folder: working directory of the command, to which paths of custom cells are relative.
     """
 
     fields: tuple[dict[str, Any], ...]

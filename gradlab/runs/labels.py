@@ -60,8 +60,7 @@ def varying(settings: Sequence[Mapping[str, Any]], *, without: Sequence[str] = (
 def labels(settings: Sequence[Mapping[str, Any]], *, without: Sequence[str] = ()) -> list[str]:
     """A short name for each setting of one task and length: its cell, and how it differs from others of that cell.
 
-    Args:
-        settings: fields without the seed. without: fields that are shown elsewhere.
+    `settings` have no seed; `without` are fields that are shown elsewhere.
 
     Example:
         >>> labels([{"cell": "rnn", "task": "adding", "steps": 9, "clip": clip} for clip in ("none", "norm:1")])

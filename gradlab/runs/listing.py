@@ -49,9 +49,6 @@ _ORDERS: dict[str, Callable[[float, float], bool]] = {
 def field_name(text: str) -> str:
     """The field of a name as typed.
 
-    Raises:
-        GradlabError: there is no such field; the nearest is suggested.
-
     Example:
         >>> field_name("learning-rate"), field_name("len"), field_name("final.span")
         ('learning_rate', 'length', 'span')
@@ -113,9 +110,6 @@ class Condition:
 
 def condition(text: str) -> Condition:
     """The condition in a text.
-
-    Raises:
-        GradlabError: it has no sign, names an unknown field or status, or compares a text by size.
 
     Example:
         >>> condition("length>=200")

@@ -49,8 +49,8 @@ class Prober:
             with jax.enable_x64(spec.dtype == "float64"):
                 events = train(self._model(spec), spec.plan(), self.params(spec.cell))
                 mark = next(event for event in events if isinstance(event, Checkpoint))
-        gates = {name: gate.mean for name, gate in mark.observation.gates.items()}
-        return Position(value, spec.length, spec.cell, spec.command(), mark.observation.curves["task"], gates)
+        gates = {name: gate.mean for name, gate in mark.metrics.gates.items()}
+        return Position(value, spec.length, spec.cell, spec.command(), mark.metrics.curves["task"], gates)
 
     def _model(self, spec: RunSpec) -> Model:
         """The model whose programs measure this spec: the first one with the same step."""

@@ -11,15 +11,15 @@ import numpy as np
 
 from gradlab.cells import CELLS
 from gradlab.errors import GradlabError
-from gradlab.gradient.adjoint import leaf_names, split
 from gradlab.gradient.chain import chain
 from gradlab.gradient.measure import gradient_curve
+from gradlab.gradient.state import leaf_names, split
 from gradlab.runs.knobs import with_options
 from gradlab.runs.lesson import Example, Floor, Knob, Lesson, Position, Sum, few_rows, middle_length
 from gradlab.runs.positions import Prober, measured
 from gradlab.runs.spec import RunSpec
 from gradlab.tasks import Batch
-from gradlab.training.compiled import programs_for
+from gradlab.training.jit_cache import programs_for
 from gradlab.training.model import Model
 
 Tell = Callable[[str], None]
@@ -128,7 +128,7 @@ def _example(base: RunSpec) -> Example:
         _refuse_complex(model, spec.seed)
     result = measured(spec)
     assert result.outcome is not None
-    curve, params = result.checkpoints[0].observation.curves["task"], result.outcome.params
+    curve, params = result.checkpoints[0].metrics.curves["task"], result.outcome.params
     with jax.enable_x64(True):
         batch = _held_out(spec)
         try:
@@ -170,7 +170,7 @@ def _sum(base: RunSpec) -> Sum:
     spec = replace(base, task=SPOKEN, length=SPOKEN_LENGTH)
     result = measured(spec)
     assert result.outcome is not None
-    curves, params = result.checkpoints[0].observation.curves, result.outcome.params
+    curves, params = result.checkpoints[0].metrics.curves, result.outcome.params
     model = spec.model()
     with jax.enable_x64(spec.dtype == "float64"):
         batch = _held_out(spec)
@@ -228,7 +228,7 @@ def _floor(base: RunSpec, positions: Sequence[Sequence[Position]], shards: int) 
         return None
     position = min(below, key=lambda one: (one.length, one.curve.float32_horizon().lag))
     spec = replace(base, cell=position.cell, length=position.length, steps=1, measure="every")
-    seen = measured(spec, shards).trace.seen
+    seen = measured(spec, shards).trace.norms
     rows = {leaf: np.asarray(row, np.float64)[0] for leaf, row in seen.items()}
     return Floor(position, rows, spec.batch, spec.command()) if all(len(row) for row in seen.values()) else None
 

@@ -14,14 +14,7 @@ from gradlab.runs.store import Store, is_dead
 
 @dataclass(frozen=True)
 class Removable:
-    """What can be removed of one run.
-
-    Attributes:
-        id: of the run.
-        status: as `gradlab ls` shows it, `corrupt` if its files cannot be read.
-        paths: its directory and those of dead attempts at it, never one of a running attempt.
-        size: of all files, in bytes.
-    """
+    """What can be removed of one run: its directory and those of dead attempts at it; status may be `corrupt`."""
 
     id: str
     status: str
@@ -43,11 +36,7 @@ def removable(store: Store, runs: Mapping[str, str]) -> list[Removable]:
 
 
 def select_removable(store: Store, name: str) -> tuple[str, str]:
-    """Id and status of the run of this name, as `Store.find` reads it; a corrupt one needs its whole name.
-
-    Raises:
-        GradlabError: none or several match, or the run is being written.
-    """
+    """Id and status of the run of this name, as `Store.find` reads it; a corrupt one needs its whole name."""
     try:
         run = store.find(name)
     except GradlabError:
@@ -60,11 +49,7 @@ def select_removable(store: Store, name: str) -> tuple[str, str]:
 
 
 def remove(store: Store, found: Removable) -> None:
-    """Remove a run: each directory is renamed first, so that no reader sees half of it.
-
-    Raises:
-        GradlabError: it cannot be moved.
-    """
+    """Remove a run: each directory is renamed first, so that no reader sees half of it."""
     for number, path in enumerate(found.paths):
         if path.name.startswith(".") and not is_dead(path):
             continue

@@ -27,6 +27,15 @@ NUMERICS = 3
 
 _MEASURED = ("run", "probe")
 _ALL = ("run", "probe", "lesson")
+_DTYPES = ("float32", "float64")
+_TASKS = "adding, copy, or a variant such as copy:symbols=5"
+_CELLS = "rnn, lstm, gru, a variant such as lstm:forget_bias=3, or FILE.py:Name"
+_LENGTHS = "Length of the sequences as the task counts it; a list 50,100 or a range 2-5"
+_MEASURE = (
+    "checkpoints (0, 1, 2, 5, 10, 20, 50, ... and the end), ends, or every: the norms of each training step too"
+)
+_SEEDS = "Seed of weights and data; a list, or a range 0-7"
+_PARAMS = "Measure the final weights of this run, whose settings are then the defaults"
 
 
 @dataclass(frozen=True)
@@ -50,70 +59,24 @@ class RunSpec:
         "adding, copy, or a variant such as copy:symbols=5",
         option="TASK",
         commands=_MEASURED,
-        listed=False,
         variant=True,
     )
-    cell: str = spec_field(
-        "lstm",
-        "rnn, lstm, gru, a variant such as lstm:forget_bias=3, or FILE.py:Name",
-        commands=_ALL,
-        variant=True,
-        of_weights=True,
-    )
-    length: int = spec_field(
-        200,
-        "Length of the sequences as the task counts it; a list 50,100 or a range 2-5",
-        option="--len",
-        commands=_MEASURED,
-        at_least=1,
-        of_weights=True,
-    )
+    cell: str = spec_field("lstm", _CELLS, commands=_ALL, variant=True, of_weights=True)
+    length: int = spec_field(200, _LENGTHS, option="--len", commands=_MEASURED, at_least=1, of_weights=True)
     hidden: int = spec_field(64, "Size of the state, H", commands=_ALL, at_least=1, of_weights=True)
     batch: int = spec_field(32, "Examples in a training step", at_least=1)
-    measure_batch: int = spec_field(
-        64, "Held-out examples that curves are measured on", commands=_MEASURED, at_least=1
-    )
+    measure_batch: int = spec_field(64, "Held-out examples of a curve", commands=_MEASURED, at_least=1)
     optimizer: str = spec_field("adam", "adam, rmsprop, sgd, or rmsprop:decay=0.99", variant=True)
     learning_rate: float = spec_field(0.01, "Positive")
     clip: str = spec_field("norm:1", "norm:1, value:1 or none")
     steps: int = spec_field(5000, "Training steps at most; 0 measures the initial weights alone")
     stop: str = spec_field("solved", "solved or never", choices=("solved", "never"), in_suite=False)
-    dtype: str = spec_field(
-        "float32",
-        "float32 or float64",
-        commands=_MEASURED,
-        choices=("float32", "float64"),
-        of_weights=True,
-    )
-    measure: str = spec_field(
-        "checkpoints",
-        "checkpoints (0, 1, 2, 5, 10, 20, 50, ... and the end), ends, or every, which adds the gradient norms of "
-        "each training step",
-        choices=("checkpoints", "ends", "every"),
-        in_suite=False,
-    )
-    seed: int = spec_field(
-        0,
-        "Seed of weights and data; a list, or a range 0-7",
-        commands=_ALL,
-        bits=32,
-        of_weights=True,
-        in_suite=False,
-    )
-    params: str | None = spec_field(
-        None,
-        "Measure the final weights of this run, whose settings are then the defaults",
-        commands=("probe",),
-        listed=False,
-        in_suite=False,
-        later=True,
-    )
-    cell_source: str | None = spec_field(
-        None, "Digest of the code of a custom cell", commands=(), in_suite=False, later=True, derived=True
-    )
-    task_source: str | None = spec_field(
-        None, "Digest of the code of a custom task", commands=(), in_suite=False, later=True, derived=True
-    )
+    dtype: str = spec_field("float32", "float32 or float64", commands=_MEASURED, choices=_DTYPES, of_weights=True)
+    measure: str = spec_field("checkpoints", _MEASURE, choices=("checkpoints", "ends", "every"), in_suite=False)
+    seed: int = spec_field(0, _SEEDS, commands=_ALL, bits=32, of_weights=True, in_suite=False)
+    params: str | None = spec_field(None, _PARAMS, commands=("probe",), in_suite=False, later=True)
+    cell_source: str | None = spec_field(None, "Digest of a custom cell's code", in_suite=False, derived=True)
+    task_source: str | None = spec_field(None, "Digest of a custom task's code", in_suite=False, derived=True)
 
     def __post_init__(self) -> None:
         from gradlab.runs.variants import cell_variant, clip_name, optimizer_variant, parse_clip, task_variant
@@ -137,7 +100,7 @@ class RunSpec:
         kept = {
             name: value
             for name, value in asdict(self).items()
-            if not FIELDS[name].later or value != FIELDS[name].default
+            if value != FIELDS[name].default or not (FIELDS[name].later or FIELDS[name].derived)
         }
         return dict(sorted((kept | {"store": STORE, "numerics": NUMERICS}).items()))
 
@@ -153,21 +116,13 @@ class RunSpec:
         return tuple(value for name, value in asdict(self).items() if name not in ("seed", "learning_rate"))
 
     def build_cell(self) -> "Cell":
-        """The cell.
-
-        Raises:
-            GradlabError: the source of a custom cell has changed since this spec was made.
-        """
+        """The cell; GradlabError if the source of a custom one has changed since this spec was made."""
         from gradlab.runs.variants import cell_variant
 
         return _unchanged(cell_variant(self.cell), self.cell_source)
 
     def build_task(self) -> "Task":
-        """The task.
-
-        Raises:
-            GradlabError: as `build_cell`.
-        """
+        """The task; GradlabError as of `build_cell`."""
         from gradlab.runs.variants import task_variant
 
         return _unchanged(task_variant(self.task), self.task_source)
@@ -237,16 +192,15 @@ def command(config: Mapping[str, Any], seeds: Sequence[int] = (), *, defaults: b
         'gradlab run adding --cell gru --len 50 --steps 100 --seed 0-1'
     """
     values = {name: config[name] for name in SETTABLE if config.get(name) is not None}
-    weights = values.get("params", "none") != "none"
-    if not weights:
-        values.pop("params", None)
+    weights = values.pop("params", "none")
     changed = {name for name, value in values.items() if value != FIELDS[name].default}
     training = {name for name, each in SETTABLE.items() if each.of_training}
     untrained = not values["steps"] and changed.isdisjoint(training - {"steps"})
-    probe = weights or (untrained and not defaults)
-    words = ["gradlab", "probe" if probe else "run", values["task"]]
+    trained = weights != "none"
+    probe = trained or (untrained and not defaults)
+    words = ["gradlab", "probe" if probe else "run", values["task"], *(["--params", weights] if trained else [])]
     for name, value in values.items():
-        needed = defaults or name in changed or name in ("cell", "length") or (weights and FIELDS[name].of_weights)
+        needed = defaults or name in changed or name in ("cell", "length") or (trained and FIELDS[name].of_weights)
         if name != "task" and needed and not (probe and name in training):
             listed = seed_list(seeds or [value]) if name == "seed" else spell(value)
             words += [FIELDS[name].option, listed]

@@ -24,14 +24,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A stored run.
-
-    Attributes:
-        id, path: its name and directory.
-        status: as in `done.json`, else `running` or `killed`.
-        config: `config.json`, its spec.
-        done: `done.json`, empty if there is none.
-    """
+    """A stored run: its status is that of `done.json`, which may be empty, else `running` or `killed`."""
 
     id: str
     path: Path
@@ -54,11 +47,7 @@ class StoredRun:
         return [line for line in found if isinstance(line, dict)]
 
     def arrays(self, name: str = "curves.npz") -> dict[str, np.ndarray]:
-        """The arrays of an npz file of the run.
-
-        Raises:
-            GradlabError: the file is missing or cannot be read.
-        """
+        """The arrays of an npz file of the run; GradlabError if it is missing or cannot be read."""
         try:
             # numpy does not close the file of a damaged archive.
             with open(self.path / name, "rb") as file, np.load(file, allow_pickle=False) as stored:
@@ -91,11 +80,7 @@ class Store:
         self.runs = self.root / "runs"
 
     def check(self, warn: Callable[[str], None]) -> list[StoredRun]:
-        """Every run, as `each`; fails before any work is done if no run could be stored.
-
-        Raises:
-            GradlabError: the folder cannot be written, or holds runs of a newer gradlab.
-        """
+        """Every run, as `each`; GradlabError if the folder cannot be written, before any work is done."""
         runs = list(self.each(warn))
         trial = self.runs / f".writable.{host()}-{os.getpid()}"
         with self._writing():
@@ -112,11 +97,7 @@ class Store:
             raise GradlabError(f"results folder `{self.root}` cannot be written: {error.strerror}") from error
 
     def begin(self, run_id: str, config: Mapping[str, Any]) -> Attempt:
-        """Start an attempt at a run, and remove dead attempts at it.
-
-        Raises:
-            GradlabError: the folder cannot be written.
-        """
+        """Start an attempt at a run, and remove dead attempts at it."""
         for other in self.attempts(run_id):
             if is_dead(other):
                 shutil.rmtree(other, ignore_errors=True)
@@ -133,11 +114,7 @@ class Store:
         return attempt
 
     def take_over(self, run_id: str, config: Mapping[str, Any]) -> Attempt:
-        """An attempt that continues that of this process or of a dead one, or else a new one.
-
-        Raises:
-            GradlabError: the folder cannot be written.
-        """
+        """An attempt that continues that of this process or of a dead one, or else a new one."""
         own = self.runs / f".{run_id}.{host()}-{os.getpid()}"
         for other in self.attempts(run_id):
             torn = not other.name.startswith(".trash") and (other == own or is_dead(other))
@@ -174,14 +151,9 @@ class Store:
     def each(
         self, warn: Callable[[str], None] = lambda message: None, names: Iterable[str] | None = None
     ) -> Iterator[StoredRun]:
-        """Every run, by name, one at a time, so that thousands need not be in memory together.
+        """Every run, or those of `names` that exist, one at a time, so that thousands need not fit in memory.
 
-        Args:
-            warn: called once for each directory that is skipped as corrupt.
-            names: ids of the only runs to read; those that do not exist are left out.
-
-        Raises:
-            GradlabError: a run was written by a newer gradlab.
+        `warn` is called for each corrupt directory; a run of a newer gradlab is a GradlabError.
         """
         settled, attempts = self.names()
         there = settled | attempts.keys()
@@ -206,11 +178,10 @@ class Store:
         return settled, attempts
 
     def find(self, name: str, *, trained: bool = False) -> StoredRun:
-        """The run of this id, or the only one whose id begins with it or ends with it.
+        """The run of this id, or the only one whose id begins or ends with it.
 
         Args:
-            name: an id, or enough of its beginning or end.
-            trained: consider runs that have parameters, and of several those that were trained.
+            trained: consider only runs that have parameters, and of several those that were trained.
 
         Raises:
             GradlabError: none or several match.

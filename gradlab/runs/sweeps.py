@@ -107,11 +107,7 @@ def shard(specs: Sequence[RunSpec], number: int, count: int) -> list[RunSpec]:
 
 
 def store_sweep(root: Path, sweep: Sweep) -> Path:
-    """Write a resolved sweep to `sweeps/<name>.json` below the results folder.
-
-    Raises:
-        GradlabError: the folder cannot be written.
-    """
+    """Write a resolved sweep to `sweeps/<name>.json` below the results folder."""
     path = _folder(root) / f"{sweep.name}.json"
     stated = {name: value for name, value in vars(sweep).items() if name != "specs"}
     made = datetime.now(UTC).isoformat(timespec="seconds")
@@ -126,11 +122,7 @@ def store_sweep(root: Path, sweep: Sweep) -> Path:
 
 
 def stored_sweep(root: Path, name: str) -> StoredSweep:
-    """The sweep of this name in a results folder.
-
-    Raises:
-        GradlabError: there is none, or its file cannot be read.
-    """
+    """The sweep of this name in a results folder."""
     names = sweep_names(root)
     if name not in names:
         hint = nearest(name, names) or "; `gradlab sweep FILE` makes one"
@@ -152,11 +144,7 @@ def sweep_names(root: Path) -> list[str]:
 
 
 def checked_name(name: str, kind: str = "sweep") -> str:
-    """A name that a file may have.
-
-    Raises:
-        GradlabError: it has other characters than letters, digits and ._=-, or starts with one of those.
-    """
+    """A name that a file may have; GradlabError if it has other characters than letters, digits and ._=-."""
     if not re.fullmatch(r"[A-Za-z0-9][\w.=-]*", name, re.ASCII):
         raise GradlabError(f"{kind} name `{name}`: give letters, digits and . _ = - only")
     return name
@@ -167,11 +155,7 @@ def _folder(root: Path) -> Path:
 
 
 def read_toml(path: Path | str, kind: str) -> dict[str, Any]:
-    """The content of a TOML file; `kind` names it in messages.
-
-    Raises:
-        GradlabError: the file cannot be read or is not TOML.
-    """
+    """The content of a TOML file; `kind` names it in messages."""
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -182,11 +166,7 @@ def read_toml(path: Path | str, kind: str) -> dict[str, Any]:
 
 
 def title_of(path: Path | str, table: Mapping[str, Any]) -> tuple[str, str]:
-    """The title and the question, which every file must state.
-
-    Raises:
-        GradlabError: they are missing, blank or no text.
-    """
+    """The title and the question, which every file must state."""
     missing = [key for key in ("title", "question") if key not in table]
     if missing:
         texts = " and ".join(f'{key} = "..."' for key in missing)

@@ -79,8 +79,8 @@ def perform(
 
     Args:
         on_events: called with the events of each run.
-        guard: what stops runs that hang past their deadline; by default an exception in the main thread.
-        shards: of a single run, devices that its batches are split over; its GradlabError is then raised.
+        guard: stops runs that hang past their deadline; by default by an exception in the main thread.
+        shards: as of `Settings`.
 
     Raises:
         KeyboardInterrupt: they were stopped, and are stored as interrupted.

@@ -11,7 +11,7 @@ import pytest
 from gradlab.cli.app import main
 from gradlab.gradient import GradientCurve
 from gradlab.runs import selftest
-from gradlab.runs.selftest import Finding
+from gradlab.runs.selftest import SelfTest
 
 
 def test_this_machine_sums_and_measures_rightly():
@@ -91,7 +91,7 @@ def test_every_reproducer_is_run(monkeypatch):
     checks = {
         name
         for name, check in vars(selftest).items()
-        if inspect.isfunction(check) and inspect.signature(check).return_annotation is Finding
+        if inspect.isfunction(check) and inspect.signature(check).return_annotation is SelfTest
     }
     known = {"wrong_sums", "rounded_products", "norms_that_read_zero", "floor_free_curve", "quadratic_scan_output"}
     assert checks == known
@@ -100,9 +100,9 @@ def test_every_reproducer_is_run(monkeypatch):
     assert set(selftest.check_all()) == checks and len(selftest.check_all()) == len(checks)
 
 
-FINE = Finding("a sum", "an error of 0", False, False, "nothing")
-KNOWN = Finding("a norm", "reads 0", True, False, "gradlab is not affected")
-FAULT = Finding("a curve", "is wrong", True, True, "install another one")
+FINE = SelfTest("a sum", "an error of 0", False, False, "nothing")
+KNOWN = SelfTest("a norm", "reads 0", True, False, "gradlab is not affected")
+FAULT = SelfTest("a curve", "is wrong", True, True, "install another one")
 
 
 @pytest.mark.parametrize("found, code", [([FINE, KNOWN], 0), ([FINE, FAULT, KNOWN], 1), ([FAULT], 1)])

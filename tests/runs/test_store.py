@@ -440,7 +440,7 @@ def read_back(result, stored):
     assert arrays["step"].tolist() == [0, 1, 2, 3] == [line["step"] for line in stored.log()]
     np.testing.assert_array_equal(arrays["trace/loss"], result.trace.loss)
     for mark, row in zip(result.checkpoints, range(4), strict=True):
-        for name, curve in mark.observation.curves.items():
+        for name, curve in mark.metrics.curves.items():
             for leaf in curve.leaves:
                 np.testing.assert_array_equal(arrays[f"{name}/{leaf}/typical"][row], curve.typical(leaf))
                 np.testing.assert_array_equal(arrays[f"{name}/{leaf}/rms"][row], curve.rms(leaf))
@@ -448,7 +448,7 @@ def read_back(result, stored):
     assert all(name.startswith(("cell/", "readout/")) for name in params)
     np.testing.assert_array_equal(params["cell/w_h"], result.outcome.params["cell"]["w_h"])
     np.testing.assert_array_equal(params["readout/w"], result.outcome.params["readout"]["w"])
-    assert stored.done["losses"]["final"] == result.checkpoints[-1].observation.loss
+    assert stored.done["losses"]["final"] == result.checkpoints[-1].metrics.loss
     assert stored.env()["execution"]["shards"] == 1 and stored.env()["versions"]["jax"]
 
 

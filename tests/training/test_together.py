@@ -32,7 +32,7 @@ def same(one, other):
                 np.testing.assert_allclose(leaf, expected, rtol=1e-8, atol=1e-8)
         elif isinstance(got, Checkpoint):
             assert got.step == want.step
-            curves = (event.observation.curves["task"].typical() for event in (got, want))
+            curves = (event.metrics.curves["task"].typical() for event in (got, want))
             np.testing.assert_allclose(*curves, atol=1e-7)
         else:
             assert (got.status, got.step, got.solved_at, got.diverged) == (
