@@ -16,9 +16,7 @@ from gradlab.runs.store import Store
 if TYPE_CHECKING:
     from gradlab.judge.check import SuiteResult
 
-Baselines = Annotated[
-    Path, typer.Option("--baseline", help="Folder of baselines, with a folder for each suite in it.")
-]
+Baselines = Annotated[Path, typer.Option("--baseline", help="Folder of baselines, one folder per suite in it.")]
 DEFAULT = Path("results/baselines")
 MOST_OVERLAYS = 4
 """Most figures of a check; each takes a second to draw."""
@@ -138,7 +136,7 @@ def bless(
 def _table(screen: Screen, results: "Sequence[SuiteResult]") -> None:
     from gradlab.cli import verdicts
 
-    rows = [verdicts.cells(row.finding) for row in verdicts.findings_of(results)]
+    rows = [verdicts.cells(finding) for _, finding in verdicts.findings_of(results)]
     screen.table(verdicts.COLUMNS, rows, right=verdicts.NUMBERS, fold=("what", "when", "verdict", "scenario"))
     screen.line()
 

@@ -6,11 +6,11 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from gradlab.cli.verdicts import COLUMNS, SuiteFinding, cells, environment_lines, findings_of, headline
+from gradlab.cli.verdicts import COLUMNS, cells, environment_lines, findings_of, headline
 from gradlab.errors import GradlabError
 from gradlab.judge.baseline import paths_of
 from gradlab.judge.check import ScenarioResult, SuiteResult
-from gradlab.judge.compare import STATUS_NAMES
+from gradlab.judge.compare import STATUS_NAMES, Finding
 from gradlab.runs.attempt import write_whole
 
 MOST = 10
@@ -23,13 +23,13 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 def annotations(results: Sequence[SuiteResult], allowed: Sequence[str] = ()) -> list[str]:
     """The lines that make annotations, worst first, at most `MOST`: one per changed scenario."""
-    worst: dict[tuple[str, str], SuiteFinding] = {}
-    for row in findings_of(results):
-        if row.finding.status != "unchanged":
-            worst.setdefault((row.suite, row.finding.scenario), row)
+    worst: dict[tuple[str, str], Finding] = {}
+    for suite, finding in findings_of(results):
+        if finding.status != "unchanged":
+            worst.setdefault((suite, finding.scenario), finding)
     folders = {result.suite: result.folder for result in results}
     lines = []
-    for suite, finding in list(worst.values())[:MOST]:
+    for (suite, _), finding in list(worst.items())[:MOST]:
         level = "error" if finding.status not in allowed else "warning"
         file = _property(str(paths_of(folders[suite], finding.scenario)[0]))
         title = _property(f"gradlab check {suite}")
@@ -44,8 +44,8 @@ def summary(results: Sequence[SuiteResult]) -> str:
     lines += [f"| {' | '.join(('suite', *COLUMNS))} |", "|---" * (len(COLUMNS) + 1) + "|"]
     size = sum(len(line.encode()) + 1 for line in lines)
     rows = findings_of(results)
-    for index, row in enumerate(rows):
-        line = f"| {' | '.join(_cell(cell) for cell in (row.suite, *cells(row.finding)))} |"
+    for index, (suite, finding) in enumerate(rows):
+        line = f"| {' | '.join(_cell(cell) for cell in (suite, *cells(finding)))} |"
         size += len(line.encode()) + 1
         if size > SUMMARY_BYTES:
             lines += ["", f"and {len(rows) - index} more"]

@@ -4,7 +4,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import IO, Any
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -36,12 +36,11 @@ STATUS_STYLE = {
 
 
 class _Console(Console):
-    """A console that survives a closed pipe, as `head` leaves it."""
+    """A console that survives a closed pipe: the command still ends with its own exit code."""
 
     def on_broken_pipe(self) -> None:
-        """Drop further output, so that the command ends with its own exit code."""
-        stream: IO[str] = self.file
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        """Drop further output."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 def _console(*, stderr: bool) -> Console:

@@ -59,11 +59,11 @@ def doctor(json: options.Json = False) -> int:
 
     screen = Screen()
     where, found, findings = execution("float32"), versions(), check_all()
-    bad = [finding for finding in findings if finding.harmful]
+    fit = not any(finding.harmful for finding in findings)
     if json:
         checks = [finding._asdict() for finding in findings]
-        screen.json({"versions": found, "execution": where, "checks": checks, "ok": not bad})
-        return int(bool(bad))
+        screen.json({"versions": found, "execution": where, "checks": checks, "ok": fit})
+        return int(not fit)
     screen.line(", ".join(f"{package} {version}" for package, version in found.items()))
     screen.line(f"{where['platform']} {where['device']}: {where['cpu']}; XLA_FLAGS={where['xla_flags'] or 'none'}")
     screen.line()
@@ -73,7 +73,7 @@ def doctor(json: options.Json = False) -> int:
         if finding.reproduced:
             screen.line(f"       {finding.advice}")
     screen.line()
-    screen.line("this machine is not fit to measure on: see above" if bad else "fit to measure on")
-    if not bad:
+    screen.line("fit to measure on" if fit else "this machine is not fit to measure on: see above")
+    if fit:
         screen.line("next: gradlab run adding --len 200 --cell lstm")
-    return int(bool(bad))
+    return int(not fit)

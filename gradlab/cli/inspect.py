@@ -29,6 +29,7 @@ _COLUMNS = ("run", "status", "training steps", "span at start", "span at end")
 _SHOWN = ("id", "status", "training_steps", "initial.span", "span")
 """The fields of these columns."""
 _IN_JSON = (*RUN_NUMBERS, *CURVE_NUMBERS, "verdict")
+_NUMBERS = (*SPEC_NUMBERS, *RUN_NUMBERS, *CURVE_NUMBERS)
 
 
 def ls(
@@ -52,7 +53,7 @@ def ls(
     fields = (*_SHOWN, *_extra(asked, order))
     # Only the shown numbers are kept of each run: there may be thousands.
     runs = chosen(store.each(screen.warn), asked)
-    rows = [(value(run, order), _entry(run) if json else _row(run, fields)) for run in runs]
+    rows = [(value(run, order), _entry(run) if json else [_cell(run, name) for name in fields]) for run in runs]
     found = _ordered(rows, backwards=(sort or "").startswith("-"))
     shown = found[:limit]
     if json:
@@ -63,7 +64,7 @@ def ls(
         screen.note(f"{nothing} in {store.root}; make one: gradlab run adding --len 200 --cell lstm")
         return
     columns = (*_COLUMNS, *(name.replace("_", " ").replace(".", " ") for name in fields[len(_SHOWN) :]))
-    numbers = [column for column, name in zip(columns, fields, strict=True) if _is_number(name)]
+    numbers = [column for column, name in zip(columns, fields, strict=True) if name.rpartition(".")[2] in _NUMBERS]
     screen.table(columns, shown, right=numbers, fold=columns[2:])
     if len(shown) < len(found):
         screen.note(f"{len(shown):,} of {len(found):,} runs")
@@ -158,20 +159,11 @@ def _entry(run: StoredRun) -> dict[str, Any]:
     return {"id": run.id, "status": run.status, "spec": run.config, "numbers": numbers, "path": str(run.path)}
 
 
-def _row(run: StoredRun, fields: Sequence[str]) -> list[str]:
-    return [_cell(name, value(run, name)) for name in fields]
-
-
-def _cell(name: str, found: Any) -> str:
-    if found is None:
-        return "-"
+def _cell(run: StoredRun, name: str) -> str:
+    found = value(run, name)
     if isinstance(found, float):
         return f"{found:.1f}" if name.endswith("span") else f"{found:.4g}"
-    return str(found)
-
-
-def _is_number(name: str) -> bool:
-    return name.rpartition(".")[2] in (*SPEC_NUMBERS, *RUN_NUMBERS, *CURVE_NUMBERS)
+    return "-" if found is None else str(found)
 
 
 def _removable(screen: Screen, store: Store, names: Sequence[str], where: Sequence[str]) -> list[Removable]:

@@ -53,7 +53,9 @@ def lesson(
     from gradlab.lesson.page import lesson_numbers, lesson_page, write_lesson
 
     screen, store = Screen(), options.open_store(results)
-    target = _target(output)
+    target = output or Path(PAGE)
+    if target.is_dir():
+        raise GradlabError(f"-o is `{target}`, a folder: give a file, as in {target / PAGE}")
     record = None if run is None else _record(store, run)
     asked = {"task": task} | {name: _one(name, text) for name, text in fields.items()}
     base = _base({name: value for name, value in asked.items() if value is not None}, record)
@@ -74,14 +76,6 @@ def lesson(
     screen.line(f"written: {target} ({target.stat().st_size / 1e3:,.0f} kB)")
     then = "" if record else f", or see what training does: {found.commands['train']}"
     screen.line(f"next: open {target}{then}")
-
-
-def _target(output: Path | None) -> Path:
-    """Where the page goes; refused before anything is measured."""
-    target = output or Path(PAGE)
-    if target.is_dir():
-        raise GradlabError(f"-o is `{target}`, a folder: give a file, as in {target / PAGE}")
-    return target
 
 
 def _record(store: Store, name: str) -> "Record":
@@ -130,7 +124,7 @@ def _measure(
 
 
 def _words(base: "RunSpec", length: list[str] | None, vary: str | None, run: str | None, store: Store) -> str:
-    """The command that writes this page again, every default left out."""
+    """The command that repeats this page, without options at their default."""
     words = ["gradlab", "lesson", base.task, "--cell", base.cell]
     given = {"--len": length and ",".join(length), "--vary": vary, "--run": run}
     if run is None:

@@ -35,7 +35,7 @@ def record_of(run: StoredRun) -> dict[str, Any]:
 
 
 def failure_of(run_id: str, config: Mapping[str, Any], reason: str | None) -> dict[str, Any]:
-    """The record of a run that failed and was not stored."""
+    """The record of a failed run that is not stored."""
     return {"id": run_id, "spec": config, "status": "failed", "reason": reason, "summary": {}}
 
 

@@ -3,40 +3,28 @@
 import math
 import shlex
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from gradlab.cli.console import counted
 from gradlab.judge.baseline import FOLDER
 from gradlab.judge.check import ScenarioResult, SuiteResult
-from gradlab.judge.compare import MARGIN, PART_NAMES, STATUS_NAMES, STATUSES, Finding
+from gradlab.judge.compare import MARGIN, PART_NAMES, STATUS_NAMES, Finding
 
 COLUMNS = ("verdict", "scenario", "when", "decades", "lag", "tolerance", "tier", "what")
 NUMBERS = ("decades", "lag", "tolerance")
 _FIELDS = ("part", "status", "message", "lag", "decades", "tolerance", "tier", "chaotic", "p", "seeds_needed")
 
 
-class SuiteFinding(NamedTuple):
-    """One finding and the suite that it is of."""
-
-    suite: str
-    finding: Finding
-
-
-def findings_of(results: Sequence[SuiteResult]) -> list[SuiteFinding]:
-    """All findings, worst first."""
-    rows = [
-        SuiteFinding(result.suite, finding)
-        for result in results
-        for scenario in result.scenarios
-        for finding in scenario.findings
-    ]
-    return sorted(rows, key=lambda row: row.finding.severity)
+def findings_of(results: Sequence[SuiteResult]) -> list[tuple[str, Finding]]:
+    """All findings with the name of their suite, worst first."""
+    rows = [(each.suite, one) for each in results for scenario in each.scenarios for one in scenario.findings]
+    return sorted(rows, key=lambda row: row[1].severity)
 
 
 def headline(results: Sequence[SuiteResult]) -> str:
     """The first line: the worst finding, and how many scenarios share its verdict."""
     rows = findings_of(results)
-    worst = rows[0].finding
+    worst = rows[0][1]
     scenarios = {(suite, finding.scenario) for suite, finding in rows}
     if worst.status == "unchanged":
         apart = [finding.largest for _, finding in rows if finding.largest is not None]
@@ -77,27 +65,22 @@ def environment_lines(results: Sequence[SuiteResult]) -> list[str]:
 
 def as_json(results: Sequence[SuiteResult], exit_code: int, overlays: Sequence[str]) -> dict[str, Any]:
     """The object of `--json`, as in docs/json.md."""
-    return {
-        "verdict": min((finding.status for _, finding in findings_of(results)), key=STATUSES.index),
-        "headline": headline(results),
-        "exit_code": exit_code,
-        "suites": [
-            {
-                "suite": result.suite,
-                "baselines": str(result.folder),
-                "unasked": result.orphans,
-                "scenarios": [_scenario(one) for one in result.scenarios],
-            }
-            for result in results
-        ],
-        "overlays": list(overlays),
-        "accept": accept_command(results),
-    }
+    suites = [
+        {
+            "suite": result.suite,
+            "baselines": str(result.folder),
+            "unasked": result.orphans,
+            "scenarios": [_scenario(one) for one in result.scenarios],
+        }
+        for result in results
+    ]
+    about = {"verdict": findings_of(results)[0][1].status, "headline": headline(results), "exit_code": exit_code}
+    return about | {"suites": suites, "overlays": list(overlays), "accept": accept_command(results)}
 
 
 def next_step(results: Sequence[SuiteResult]) -> str:
     """What to do about the worst finding; a lost baseline is not replaced by the present curves."""
-    command, worst = accept_command(results), findings_of(results)[0].finding.status
+    command, worst = accept_command(results), findings_of(results)[0][1].status
     if command is None:
         return "OK to commit"
     if worst in ("missing", "unreadable"):

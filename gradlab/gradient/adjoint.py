@@ -122,7 +122,7 @@ def reverse(
         return _reverse(path, inputs, start, None, jnp.moveaxis(g, -1, 1), at, ONE_GROUP)
 
 
-class _Path(NamedTuple):
+class _PassConstants(NamedTuple):
     """The constants of a pass; `carried` for the total gradient, `segment` timesteps are recomputed at a time."""
 
     cell: Cell
@@ -145,14 +145,14 @@ class _Forward(NamedTuple):
 
 def _begin(
     cell: Cell, params: Params, inputs: Array, carry: Carry | None, kind: Kind, budget: int
-) -> tuple[_Path, Carry]:
+) -> tuple[_PassConstants, Carry]:
     start = jax.tree.map(jnp.asarray, cell.carry(params, inputs.shape[1]) if carry is None else carry)
     check_state(start, inputs.shape[1])
     step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(start))
-    return _Path(cell, params, kind == "total", segment_length(len(inputs), step_bytes, budget)), start
+    return _PassConstants(cell, params, kind == "total", segment_length(len(inputs), step_bytes, budget)), start
 
 
-def _forward(path: _Path, inputs: Array, start: Carry, last: bool) -> _Forward:
+def _forward(path: _PassConstants, inputs: Array, start: Carry, last: bool) -> _Forward:
     names, _ = leaf_names(start)
 
     # The scan carries the state and, where no other output is kept, the output.
@@ -192,7 +192,7 @@ def _last_read(g: Array, timesteps: int, at: int | None, last: bool) -> Array:
 
 
 def _reverse(
-    path: _Path, inputs: Array, start: Carry, kept: Carry | None, g: Array, at: int | None, method: Method
+    path: _PassConstants, inputs: Array, start: Carry, kept: Carry | None, g: Array, at: int | None, method: Method
 ) -> Reverse:
     """The backward pass from g (T, B, O), or (1, B, O) of timestep `at`; without `kept`, runs forward first."""
     if at is not None and at < len(inputs):
@@ -224,7 +224,12 @@ def _reverse(
 
 
 def _timestep(
-    path: _Path, method: Method, source: Any, at: int | None, adjoint_t: Any, row: tuple[Carry, Array, Array, Any]
+    path: _PassConstants,
+    method: Method,
+    source: Any,
+    at: int | None,
+    adjoint_t: Any,
+    row: tuple[Carry, Array, Array, Any],
 ) -> tuple[Any, tuple[list[Scaled], Array]]:
     """λₜ₋₁ = (∂yₜ/∂sₜ₋₁)ᵀ gₜ + (∂sₜ/∂sₜ₋₁)ᵀ λₜ, the norm of each of its leaves, and whether it may be lossy.
 

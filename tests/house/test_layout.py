@@ -73,6 +73,15 @@ def test_imports_only_run_downwards(module):
                 assert other in known, f"{module} imports {other}"
 
 
+def test_no_two_classes_share_a_name():
+    places = {}
+    for module in MODULES:
+        for node in ast.walk(ast.parse(source(module))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(module)
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
 def test_a_deferred_import_is_seen():
     assert "gradlab.runs.cluster" in set(imports("gradlab.runs.engine"))
 
