@@ -184,8 +184,8 @@ def command(config: Mapping[str, Any], seeds: Sequence[int] = (), *, defaults: b
     """The command line that makes the runs of one setting.
 
     Args:
-        config: what was asked of one of them. seeds: of all of them; that of the config if empty.
-        defaults: spell out options that are at their default too, so that no default matters.
+        config: of one of them. seeds: of all of them; that of the config if empty.
+        defaults: include options that are at their default, so that the command does not depend on defaults.
 
     Example:
         >>> command({"task": "adding", "cell": "gru", "length": 50, "steps": 100, "seed": 0}, [0, 1])
