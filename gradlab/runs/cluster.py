@@ -154,7 +154,7 @@ def remote(scheduler: str, invocation: str) -> Iterator[WorkerPool]:
         try:
             client = Client(**where, set_as_default=False, timeout="5s")
         except (OSError, ValueError, TimeoutError) as error:
-            reason = str(error) or "nobody answers"
+            reason = str(error) or "no answer"
             raise GradlabError(f"scheduler `{scheduler}` cannot be reached: {reason}") from error
         with client:
             yield WorkerPool(client, invocation)

@@ -27,7 +27,7 @@ class SpecField:
         of_weights: a probe of stored parameters takes it from their run if it is not given.
         in_suite: a scenario of a suite may set it.
         later: added after runs were stored: left out of the config at its default, so that no id changes.
-        derived: follows from other fields and is left out like a later one; nobody sets it.
+        derived: follows from other fields and is left out like a later one; it cannot be set.
     """
 
     name: str
@@ -57,7 +57,10 @@ class SpecField:
         if self.kind is int:
             return self._whole(value)
         if self.kind is float:
-            return self._positive(value)
+            number = parse_float(self.name, str(value))
+            if isinstance(value, bool) or number <= 0:
+                raise GradlabError(f"{self.name} is {value}: give a positive number")
+            return number
         if not isinstance(value, str):
             raise GradlabError(f"{self.name} is {value!r}: give a text")
         if self.choices and value not in self.choices:
@@ -78,12 +81,6 @@ class SpecField:
         if self.bits is not None and value.__index__() >= 2**self.bits:
             raise GradlabError(f"{self.name} is {value}: give a whole number below 2**{self.bits}")
         return value.__index__()
-
-    def _positive(self, value: Any) -> float:
-        number = parse_float(self.name, str(value))
-        if isinstance(value, bool) or number <= 0:
-            raise GradlabError(f"{self.name} is {value}: give a positive number")
-        return number
 
 
 def spec_field(default: Any, help: str, **metadata: Any) -> Any:
@@ -141,15 +138,20 @@ def parse_integers(option: str, given: Sequence[str]) -> list[int]:
     return numbers
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a number, finite or not."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def parse_float(what: str, text: str) -> float:
     """A finite number, or an error that names what it was for."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    if not is_number(text) or not math.isfinite(float(text)):
         raise GradlabError(f"{what} is `{text}`: give a finite number")
-    return value
+    return float(text)
 
 
 def parse_int(what: str, text: str) -> int:

@@ -8,8 +8,7 @@ from typing import Any
 from gradlab.runs.spec import FIELDS
 
 BUILT_IN = ("rnn", "lstm", "gru")
-_OF_ALL = ("hidden", "dtype")
-"""Fields that distinguish probes from trained runs too; others have no effect on a probe."""
+_OF_PROBES = [name for name, each in FIELDS.items() if each.of_weights]
 
 
 def cell_label(cell: str, parts: int = 1) -> str:
@@ -105,8 +104,9 @@ def _differences(
     rivals = [other for other in settings if all(other[name] == setting[name] for name in ("task", "cell"))]
     alike = [other for other in rivals if bool(other["steps"]) == bool(setting["steps"])]
     words = ["probe"] if not setting["steps"] and len(alike) < len(rivals) else []
-    there, of_all = varying(alike, without=known), varying(rivals, without=known)
-    for name in setting:
-        if name in (of_all if name in _OF_ALL else there):
+    # A probe has training fields too, which have no effect: they do not distinguish it from trained runs.
+    same_kind = varying(alike, without=known)
+    for name in varying(rivals, without=known):
+        if name in setting and (name in same_kind or name in _OF_PROBES):
             words.append(describe(name, setting[name]))
     return words

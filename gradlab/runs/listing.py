@@ -11,6 +11,7 @@ from typing import Any, get_args
 from gradlab.errors import GradlabError, nearest
 from gradlab.gradient.summary import Word
 from gradlab.runs.attempt import DONE
+from gradlab.runs.fields import is_number
 from gradlab.runs.jsonable import number
 from gradlab.runs.spec import FIELDS as SPEC_FIELDS
 from gradlab.runs.store import StoredRun
@@ -118,31 +119,21 @@ def condition(text: str) -> Condition:
         ('lstm:forget_bias=3', 'gru')
     """
     match = _CONDITION.fullmatch(text)
-    if match is None:
+    values = tuple(part.strip() for part in match[3].split(",")) if match else ()
+    if match is None or not all(values) or (match[2] in _ORDERS and len(values) > 1):
         raise GradlabError(f"condition `{text}` is not understood: write it as cell=lstm or length>=200")
     name, sign = field_name(match[1]), match[2].replace("==", "=")
-    values = tuple(part.strip() for part in match[3].split(","))
-    if not all(values) or (sign in _ORDERS and len(values) > 1):
-        raise GradlabError(f"condition `{text}` is not understood: write it as cell=lstm or length>=200")
     known = _WORDS.get(name.rpartition(".")[2])
     for each in values:
         if name not in _TEXTS:
-            _check_number(text, each, sign)
+            if not is_number(each) and (each != "none" or sign in _ORDERS):
+                raise GradlabError(f"condition `{text}`: `{each}` is no number")
         elif sign in _ORDERS:
             raise GradlabError(f"condition `{text}`: {name} is a text, compare it with = or !=")
         elif known and "*" not in each and each not in (*known, "none"):
             hint = nearest(each, known)
             raise GradlabError(f"condition `{text}`: {name} is one of {', '.join(known)}{hint}")
     return Condition(name, sign, values)
-
-
-def _check_number(text: str, given: str, sign: str) -> None:
-    if given == "none" and sign in ("=", "!="):
-        return
-    try:
-        float(given)
-    except ValueError:
-        raise GradlabError(f"condition `{text}`: `{given}` is no number") from None
 
 
 def chosen(runs: Iterable[StoredRun], conditions: Sequence[Condition]) -> Iterable[StoredRun]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gradlab.training.step import Plan
 
 STORE = 1
-"""Version of the layout of a run directory."""
+"""Version of the layout of a run directory; older ones are read too."""
 NUMERICS = 3
 """Raised when a change of code moves the numbers that an unchanged spec gives."""
 

@@ -17,9 +17,7 @@ import numpy as np
 
 from gradlab.errors import GradlabError, nearest
 from gradlab.runs.attempt import DONE, REDO, Attempt, host, is_finished, read_json
-
-VERSION = 1
-"""The newest layout of a run directory that this code reads and the one that it writes."""
+from gradlab.runs.spec import STORE
 
 
 @dataclass(frozen=True)
@@ -229,9 +227,9 @@ class Store:
         version = config.get("store")
         if not isinstance(version, int):
             return None
-        if version > VERSION:
+        if version > STORE:
             raise GradlabError(
-                f"{path} was written by a newer gradlab (store {version}, this reads {VERSION}): update gradlab"
+                f"{path} was written by a newer gradlab (store {version}, this reads {STORE}): update gradlab"
             )
         if path.name.startswith("."):
             return StoredRun(_attempted(path.name), path, "killed" if is_dead(path) else "running", config)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from gradlab.cells import CELLS, Cell
 from gradlab.errors import GradlabError, unknown
-from gradlab.runs.fields import parse_float, parse_int, spell
+from gradlab.runs.fields import is_number, parse_float, parse_int, spell
 from gradlab.runs.sources import is_own, load, own_name, own_path
 from gradlab.tasks import TASKS, Task
 from gradlab.tasks.contract import check_task
@@ -95,7 +95,7 @@ def parse_clip(text: str) -> Clip:
     """
     kind, colon, limit = str(text).partition(":")
     if not colon and kind != "none":
-        kind, limit = ("norm", kind) if _is_number(kind) else (kind, "1")
+        kind, limit = ("norm", kind) if is_number(kind) else (kind, "1")
     if kind == "none" and not limit:
         return Clip("none")
     if kind not in ("norm", "value"):
@@ -106,14 +106,6 @@ def parse_clip(text: str) -> Clip:
 def clip_name(clip: Clip) -> str:
     """The one spelling of a clip."""
     return "none" if clip.kind == "none" else f"{clip.kind}:{spell(clip.limit)}"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _resolve(text: str, kind: str, registry: Mapping[str, Callable[..., Any]], *given: Any) -> Variant:
@@ -155,11 +147,6 @@ def _respelt(text: str) -> str:
     return text.lower() if text.lower() in _BOOLS else text
 
 
-def _is_from(module: Any, name: str, value: Any) -> bool:
-    """Whether a name of a module is public and defined there."""
-    return not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
-
-
 def _load(kind: str, name: str, attribute: str) -> tuple[Any, str]:
     """An attribute of a file or module, and a digest of all its source."""
     if name.endswith(".py") and not own_path(name).is_file():
@@ -174,9 +161,9 @@ def _load(kind: str, name: str, attribute: str) -> tuple[Any, str]:
         raise GradlabError(
             f"{kind} `{name}` failed while it was loaded: {type(error).__name__}: {error}"
         ) from error
-    public = [found for found, value in vars(module).items() if _is_from(module, found, value)]
     if not hasattr(module, attribute):
-        raise unknown(f"{kind} in {name}", attribute, public)
+        own = {key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__}
+        raise unknown(f"{kind} in {name}", attribute, [key for key in own if not key.startswith("_")])
     return getattr(module, attribute), source
 
 

@@ -220,11 +220,11 @@ def _prepare(gpus: Sequence[str], name: object) -> None:
 
 def _specs_of(job: JobBatch) -> list[RunSpec]:
     specs = [RunSpec.from_dict(fields) for fields in job.fields]
-    for spec, run_id in zip(specs, job.run_ids, strict=True):
-        if spec.id != run_id:
-            raise GradlabError(
-                f"the worker reads it as {spec.id}: the source of its cell changed, or another gradlab is there"
-            )
+    other = {spec.id for spec in specs} - set(job.run_ids)
+    if other:
+        raise GradlabError(
+            f"the worker reads it as {min(other)}: the source of its cell changed, or another gradlab is there"
+        )
     return specs
 
 

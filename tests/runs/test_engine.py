@@ -9,7 +9,7 @@ import time
 import jax
 import pytest
 from faulty import SWITCHES
-from sweeping import BASE, CELL, Heard, statuses, write_toml
+from sweeping import BASE, CELL, RecordingListener, statuses, write_toml
 
 from gradlab.cli.live import Forecast, clock
 from gradlab.errors import GradlabError
@@ -61,7 +61,7 @@ def bad():
 
 
 def go(specs, store, heard=None, **settings):
-    heard = heard or Heard()
+    heard = heard or RecordingListener()
     outcomes = run_all(specs, store, Settings(**settings), heard)
     assert [(end.spec.id, end.status, end.fresh) for end in outcomes] == heard.ends
     return heard, [end.status for end in outcomes]
@@ -95,7 +95,7 @@ def test_rerun_all_replaces_each_and_an_interrupted_one_goes_on(store):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        go(specs, store, Heard(stop), rerun="all")
+        go(specs, store, RecordingListener(stop), rerun="all")
     assert statuses(store.root) == {
         specs[0].id: "trained",
         specs[1].id: "trained",
@@ -172,7 +172,7 @@ def test_retries(store, switch, bad):
     specs = some(0, 1, cell=bad)
     off = switch("raise")
 
-    class Mending(Heard):
+    class Mending(RecordingListener):
         def warn(self, text):
             super().warn(text)
             if text.startswith(specs[1].id):
@@ -189,7 +189,7 @@ def test_a_run_that_calls_sys_exit(store, monkeypatch):
         if spec.seed == 0:
             raise SystemExit(5)
 
-    heard, ended = go(some(0, 1), store, Heard(leave))
+    heard, ended = go(some(0, 1), store, RecordingListener(leave))
     assert ended == ["failed", "trained"]
     done = store.find(heard.begins[0]).done
     assert done["reason"] == "it called sys.exit(5)" and done["losses"]["chance"] == pytest.approx(1 / 12)
@@ -223,7 +223,7 @@ def test_ctrl_c_is_stored_and_ends_the_list(store):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        go(some(0, 1, 2), store, Heard(stop_at_1))
+        go(some(0, 1, 2), store, RecordingListener(stop_at_1))
     assert sorted(statuses(store.root).values()) == ["interrupted", "trained"]
 
 
