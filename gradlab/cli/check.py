@@ -169,11 +169,12 @@ def _overlays(results: "Sequence[SuiteResult]") -> list[Path]:
     changed = [pair for pair in changed if pair[1].worst.status in ("regressed", "inconclusive")]
     if not changed:
         return []
-    from gradlab.report.figures.overlay import draw_overlay  # takes a second to import
+    from gradlab.report.figures.overlay import Pair, draw_overlay  # takes a second to import
 
     changed.sort(key=lambda pair: pair[1].worst.severity)
     folder, paths = Store(None).root / "check", []
     for suite, one in changed[:MOST_OVERLAYS]:
         name, lags = f"{suite}-{one.scenario}", one.now.lags if one.now else []
-        paths.append(draw_overlay(folder, name, str(one.worst), lags, one.overlay())[0])
+        columns = {title: Pair(*curves) for title, curves in one.overlay().items()}
+        paths.append(draw_overlay(folder, name, str(one.worst), lags, columns)[0])
     return paths

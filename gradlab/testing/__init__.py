@@ -111,10 +111,10 @@ def _scenario(cell: Any, name: str, spec: Any, stated: dict[str, Any], seeds: in
 def _failure(result: "ScenarioResult", path: Path) -> str:
     """What changed, the lags around it, the figure, and how to accept it."""
     from gradlab.judge.compare import PART_NAMES
-    from gradlab.report.figures.overlay import draw_overlay
+    from gradlab.report.figures.overlay import Pair, draw_overlay
     from gradlab.runs.store import Store
 
-    lines, columns = [str(result.worst)], result.overlay()
+    lines, columns = [str(result.worst)], {title: Pair(*each) for title, each in result.overlay().items()}
     lags = result.now.lags if result.now else []
     part = PART_NAMES.get(result.worst.part, "")
     if part in columns and result.worst.lag in lags:
