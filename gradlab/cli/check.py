@@ -18,23 +18,18 @@ if TYPE_CHECKING:
 
 Baselines = Annotated[Path, typer.Option("--baseline", help="Folder of baselines, one folder per suite in it.")]
 DEFAULT = Path("results/baselines")
+_SUITES = "Suites of experiments/, or TOML files"
 MOST_OVERLAYS = 4
 """Most figures of a check; each takes a second to draw."""
 
 
 def check(
-    suites: Annotated[
-        Many, typer.Argument(metavar="[SUITE]...", help="Suites of experiments/, or TOML files (default: all).")
-    ] = None,
+    suites: Annotated[Many, typer.Argument(metavar="[SUITE]...", help=f"{_SUITES} (default: all).")] = None,
     baseline: Baselines = DEFAULT,
     junit_xml: Annotated[Path | None, typer.Option("--junit-xml", help="Write a JUnit file too.")] = None,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit 0 whatever is found.")] = False,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="A scenario without a baseline is no reason to fail.")
-    ] = False,
-    allow_inconclusive: Annotated[
-        bool, typer.Option("--allow-inconclusive", help="Nor is one that too few seeds leave undecided.")
-    ] = False,
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Pass without a baseline.")] = False,
+    allow_inconclusive: Annotated[bool, typer.Option("--allow-inconclusive", help="Pass if undecided.")] = False,
     json: options.Json = False,
 ) -> int:
     """Compare gradient curves with their baselines: 0 unchanged, 1 regressed, 3 no baseline or undecided.
@@ -82,16 +77,10 @@ def check(
 
 
 def bless(
-    suites: Annotated[
-        list[str], typer.Argument(metavar="SUITE...", help="Suites of experiments/, or TOML files.")
-    ],
-    reason: Annotated[
-        str, typer.Option("--reason", help="Why these curves are right; kept in the baselines.")
-    ] = "",
+    suites: Annotated[list[str], typer.Argument(metavar="SUITE...", help=f"{_SUITES}.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why these curves are right; kept with them.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
-    allow_zero: Annotated[
-        bool, typer.Option("--allow-zero", help="Accept a gradient that is exactly zero at every lag too.")
-    ] = False,
+    allow_zero: Annotated[bool, typer.Option("--allow-zero", help="Accept a gradient that is all zero.")] = False,
     baseline: Baselines = DEFAULT,
     json: options.Json = False,
 ) -> int:
