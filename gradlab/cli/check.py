@@ -3,21 +3,23 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from gradlab.cli import options
+from gradlab.cli import ci_formats, options, verdicts
 from gradlab.cli.console import Progress, Screen
 from gradlab.cli.options import Many
 from gradlab.errors import GradlabError
+from gradlab.judge.baseline import FOLDER as BASELINES
+from gradlab.judge.bless import bless as bless_suite
+from gradlab.judge.check import SuiteResult
+from gradlab.judge.check import check as check_suite
+from gradlab.judge.suite import FOLDER, load_suite, suite_names
+from gradlab.runs.cache import use_cache
 from gradlab.runs.store import Store
 
-if TYPE_CHECKING:
-    from gradlab.judge.check import SuiteResult
-
 Baselines = Annotated[Path, typer.Option("--baseline", help="Folder of baselines, one folder per suite in it.")]
-DEFAULT = Path("results/baselines")
 _SUITES = "Suites of experiments/, or TOML files"
 MOST_OVERLAYS = 4
 """Most figures of a check; each takes a second to draw."""
@@ -25,7 +27,7 @@ MOST_OVERLAYS = 4
 
 def check(
     suites: Annotated[Many, typer.Argument(metavar="[SUITE]...", help=f"{_SUITES} (default: all).")] = None,
-    baseline: Baselines = DEFAULT,
+    baseline: Baselines = BASELINES,
     junit_xml: Annotated[Path | None, typer.Option("--junit-xml", help="Write a JUnit file too.")] = None,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit 0 whatever is found.")] = False,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Pass without a baseline.")] = False,
@@ -40,11 +42,6 @@ def check(
 
     gradlab check ci --json --junit-xml gate.xml
     """
-    from gradlab.cli import ci_formats, verdicts
-    from gradlab.judge.check import check as check_suite
-    from gradlab.judge.suite import load_suite
-    from gradlab.runs.cache import use_cache
-
     screen, asked = Screen(), [load_suite(name) for name in _names(suites)]
     use_cache()
     with Progress(screen) as live:
@@ -81,19 +78,13 @@ def bless(
     reason: Annotated[str, typer.Option("--reason", help="Why these curves are right; kept with them.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
     allow_zero: Annotated[bool, typer.Option("--allow-zero", help="Accept a gradient that is all zero.")] = False,
-    baseline: Baselines = DEFAULT,
+    baseline: Baselines = BASELINES,
     json: options.Json = False,
 ) -> int:
     """Accept the present gradient curves of a suite, and print what that changes.
 
     gradlab bless ci --reason "the forget bias is 1 now"
     """
-    from gradlab.cli import verdicts
-    from gradlab.judge.bless import bless as bless_suite
-    from gradlab.judge.check import SuiteResult
-    from gradlab.judge.suite import load_suite
-    from gradlab.runs.cache import use_cache
-
     screen, asked = Screen(), [load_suite(name) for name in suites]
     use_cache()
     changes, written = [], []
@@ -122,17 +113,13 @@ def bless(
     return 0
 
 
-def _table(screen: Screen, results: "Sequence[SuiteResult]") -> None:
-    from gradlab.cli import verdicts
-
+def _table(screen: Screen, results: Sequence[SuiteResult]) -> None:
     rows = [verdicts.cells(finding) for _, finding in verdicts.findings_of(results)]
     screen.table(verdicts.COLUMNS, rows, right=verdicts.NUMBERS, fold=("what", "when", "verdict", "scenario"))
     screen.line()
 
 
 def _names(suites: Sequence[str] | None) -> list[str]:
-    from gradlab.judge.suite import FOLDER, suite_names
-
     names = list(suites or suite_names())
     if not names:
         raise GradlabError(
@@ -144,7 +131,7 @@ def _names(suites: Sequence[str] | None) -> list[str]:
     return names
 
 
-def _warn_of_orphans(screen: Screen, results: "Sequence[SuiteResult]") -> None:
+def _warn_of_orphans(screen: Screen, results: Sequence[SuiteResult]) -> None:
     for result in results:
         missing = any(one.status == "missing" for scenario in result.scenarios for one in scenario.findings)
         advice = "rename it where its scenario was renamed, else delete it" if missing else "delete it"
@@ -152,7 +139,7 @@ def _warn_of_orphans(screen: Screen, results: "Sequence[SuiteResult]") -> None:
             screen.warn(f"{result.folder}/{name}.json is of no scenario of {result.suite}: {advice}")
 
 
-def _overlays(results: "Sequence[SuiteResult]") -> list[Path]:
+def _overlays(results: Sequence[SuiteResult]) -> list[Path]:
     """Figures of the worst scenarios that regressed or are inconclusive, if both curves are known."""
     changed = [(result.suite, one) for result in results for one in result.scenarios if one.overlay()]
     changed = [pair for pair in changed if pair[1].worst.status in ("regressed", "inconclusive")]
