@@ -3,38 +3,35 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from gradlab.cli import options
+from gradlab.cli import ci_formats, options, verdicts
 from gradlab.cli.console import Progress, Screen
 from gradlab.cli.options import Many
 from gradlab.errors import GradlabError
+from gradlab.judge.baseline import FOLDER as BASELINES
+from gradlab.judge.bless import bless as bless_suite
+from gradlab.judge.check import SuiteResult
+from gradlab.judge.check import check as check_suite
+from gradlab.judge.suite import FOLDER, load_suite, suite_names
+from gradlab.runs.cache import use_cache
 from gradlab.runs.store import Store
 
-if TYPE_CHECKING:
-    from gradlab.judge.check import SuiteResult
-
 Baselines = Annotated[Path, typer.Option("--baseline", help="Folder of baselines, one folder per suite in it.")]
-DEFAULT = Path("results/baselines")
+_SUITES = "Suites of experiments/, or TOML files"
 MOST_OVERLAYS = 4
 """Most figures of a check; each takes a second to draw."""
 
 
 def check(
-    suites: Annotated[
-        Many, typer.Argument(metavar="[SUITE]...", help="Suites of experiments/, or TOML files (default: all).")
-    ] = None,
-    baseline: Baselines = DEFAULT,
+    suites: Annotated[Many, typer.Argument(metavar="[SUITE]...", help=f"{_SUITES} (default: all).")] = None,
+    baseline: Baselines = BASELINES,
     junit_xml: Annotated[Path | None, typer.Option("--junit-xml", help="Write a JUnit file too.")] = None,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit 0 whatever is found.")] = False,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="A scenario without a baseline is no reason to fail.")
-    ] = False,
-    allow_inconclusive: Annotated[
-        bool, typer.Option("--allow-inconclusive", help="Nor is one that too few seeds leave undecided.")
-    ] = False,
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Pass without a baseline.")] = False,
+    allow_inconclusive: Annotated[bool, typer.Option("--allow-inconclusive", help="Pass if undecided.")] = False,
     json: options.Json = False,
 ) -> int:
     """Compare gradient curves with their baselines: 0 unchanged, 1 regressed, 3 no baseline or undecided.
@@ -45,11 +42,6 @@ def check(
 
     gradlab check ci --json --junit-xml gate.xml
     """
-    from gradlab.cli import ci_formats, verdicts
-    from gradlab.judge.check import check as check_suite
-    from gradlab.judge.suite import load_suite
-    from gradlab.runs.cache import use_cache
-
     screen, asked = Screen(), [load_suite(name) for name in _names(suites)]
     use_cache()
     with Progress(screen) as live:
@@ -82,29 +74,17 @@ def check(
 
 
 def bless(
-    suites: Annotated[
-        list[str], typer.Argument(metavar="SUITE...", help="Suites of experiments/, or TOML files.")
-    ],
-    reason: Annotated[
-        str, typer.Option("--reason", help="Why these curves are right; kept in the baselines.")
-    ] = "",
+    suites: Annotated[list[str], typer.Argument(metavar="SUITE...", help=f"{_SUITES}.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why these curves are right; kept with them.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
-    allow_zero: Annotated[
-        bool, typer.Option("--allow-zero", help="Accept a gradient that is exactly zero at every lag too.")
-    ] = False,
-    baseline: Baselines = DEFAULT,
+    allow_zero: Annotated[bool, typer.Option("--allow-zero", help="Accept a gradient that is all zero.")] = False,
+    baseline: Baselines = BASELINES,
     json: options.Json = False,
 ) -> int:
     """Accept the present gradient curves of a suite, and print what that changes.
 
     gradlab bless ci --reason "the forget bias is 1 now"
     """
-    from gradlab.cli import verdicts
-    from gradlab.judge.bless import bless as bless_suite
-    from gradlab.judge.check import SuiteResult
-    from gradlab.judge.suite import load_suite
-    from gradlab.runs.cache import use_cache
-
     screen, asked = Screen(), [load_suite(name) for name in suites]
     use_cache()
     changes, written = [], []
@@ -133,17 +113,13 @@ def bless(
     return 0
 
 
-def _table(screen: Screen, results: "Sequence[SuiteResult]") -> None:
-    from gradlab.cli import verdicts
-
+def _table(screen: Screen, results: Sequence[SuiteResult]) -> None:
     rows = [verdicts.cells(finding) for _, finding in verdicts.findings_of(results)]
     screen.table(verdicts.COLUMNS, rows, right=verdicts.NUMBERS, fold=("what", "when", "verdict", "scenario"))
     screen.line()
 
 
 def _names(suites: Sequence[str] | None) -> list[str]:
-    from gradlab.judge.suite import FOLDER, suite_names
-
     names = list(suites or suite_names())
     if not names:
         raise GradlabError(
@@ -155,7 +131,7 @@ def _names(suites: Sequence[str] | None) -> list[str]:
     return names
 
 
-def _warn_of_orphans(screen: Screen, results: "Sequence[SuiteResult]") -> None:
+def _warn_of_orphans(screen: Screen, results: Sequence[SuiteResult]) -> None:
     for result in results:
         missing = any(one.status == "missing" for scenario in result.scenarios for one in scenario.findings)
         advice = "rename it where its scenario was renamed, else delete it" if missing else "delete it"
@@ -163,17 +139,18 @@ def _warn_of_orphans(screen: Screen, results: "Sequence[SuiteResult]") -> None:
             screen.warn(f"{result.folder}/{name}.json is of no scenario of {result.suite}: {advice}")
 
 
-def _overlays(results: "Sequence[SuiteResult]") -> list[Path]:
+def _overlays(results: Sequence[SuiteResult]) -> list[Path]:
     """Figures of the worst scenarios that regressed or are inconclusive, if both curves are known."""
     changed = [(result.suite, one) for result in results for one in result.scenarios if one.overlay()]
     changed = [pair for pair in changed if pair[1].worst.status in ("regressed", "inconclusive")]
     if not changed:
         return []
-    from gradlab.report.figures.overlay import draw_overlay  # takes a second to import
+    from gradlab.report.figures.overlay import Pair, draw_overlay  # takes a second to import
 
     changed.sort(key=lambda pair: pair[1].worst.severity)
     folder, paths = Store(None).root / "check", []
     for suite, one in changed[:MOST_OVERLAYS]:
         name, lags = f"{suite}-{one.scenario}", one.now.lags if one.now else []
-        paths.append(draw_overlay(folder, name, str(one.worst), lags, one.overlay())[0])
+        columns = {title: Pair(*curves) for title, curves in one.overlay().items()}
+        paths.append(draw_overlay(folder, name, str(one.worst), lags, columns)[0])
     return paths

@@ -34,9 +34,7 @@ _NUMBERS = (*SPEC_NUMBERS, *RUN_NUMBERS, *CURVE_NUMBERS)
 
 def ls(
     where: options.Where = None,
-    sort: Annotated[
-        str | None, typer.Option("--sort", help="Order by a field such as slope; -slope: largest first.")
-    ] = None,
+    sort: Annotated[str | None, typer.Option("--sort", help="A field: slope; -slope: largest first.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="Show at most so many runs.")] = None,
     results: options.Results = None,
     json: options.Json = False,

@@ -30,12 +30,8 @@ _OF_RUN = [name for name, each in FIELDS.items() if "probe" in each.commands and
 @options.with_fields("lesson")
 def lesson(
     task: Annotated[str | None, typer.Argument(metavar="[TASK]", help="As of probe (default: adding).")] = None,
-    length: Annotated[
-        options.Many, typer.Option("--len", help="Lengths to measure (default: 25,50,100,200,400).")
-    ] = None,
-    vary: Annotated[
-        str | None, typer.Option("--vary", help="What the slider turns, such as gain=0.5,1,2.")
-    ] = None,
+    length: Annotated[options.Many, typer.Option("--len", help="Lengths (default: 25,50,100,200,400).")] = None,
+    vary: Annotated[str | None, typer.Option("--vary", help="A hyperparameter axis: gain=0.5,1,2.")] = None,
     run: Annotated[str | None, typer.Option("--run", help="A trained run for the section on training.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help=f"File (default: {PAGE}).")] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,

@@ -14,23 +14,14 @@ from gradlab.runs.store import Store
 Many = list[str] | None
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
-Where = Annotated[
-    Many, typer.Option("--where", help="Only runs such as cell=lstm, status=solved or length>=200; may repeat.")
-]
-Jobs = Annotated[
-    int | None, typer.Option("--jobs", min=1, help="Processes (default: one for each GPU, else for each core).")
-]
+Where = Annotated[Many, typer.Option("--where", help="Only runs such as cell=lstm or length>=200; may repeat.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Processes (default: one per GPU or core).")]
 Together = Annotated[
     int | None,
     typer.Option("--together", min=1, help="Runs of equal shape in one program (default: 64 on a GPU, else 1)."),
 ]
-Rerun = Annotated[
-    bool, typer.Option("--rerun", help="Do it although it is stored; the stored run stays until this one is done.")
-]
-Results = Annotated[
-    Path | None,
-    typer.Option("--results", help="Results folder (default: $GRADLAB_RESULTS or results)."),
-]
+Rerun = Annotated[bool, typer.Option("--rerun", help="Do stored runs again; each stays until it is replaced.")]
+Results = Annotated[Path | None, typer.Option("--results", help="Folder (default: $GRADLAB_RESULTS or results).")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, as in docs/json.md.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; results only.")]
 

@@ -15,7 +15,7 @@ from gradlab.runs.attempt import DONE
 from gradlab.runs.jsonable import jsonable, number
 from gradlab.runs.labels import describe, format_value, varying
 from gradlab.runs.listing import SPEC_NUMBERS
-from gradlab.runs.spec import VERSIONS
+from gradlab.runs.spec import VERSIONS, RunSpec
 from gradlab.runs.store import StoredRun
 
 Record = Mapping[str, Any]
@@ -34,9 +34,9 @@ def record_of(run: StoredRun) -> dict[str, Any]:
     return about | done | {"checkpoints": run.log(), "path": str(run.path)}
 
 
-def failure_of(run_id: str, config: Mapping[str, Any], reason: str | None) -> dict[str, Any]:
+def failure_of(spec: RunSpec, reason: str | None) -> dict[str, Any]:
     """The record of a failed run that is not stored."""
-    return {"id": run_id, "spec": config, "status": "failed", "reason": reason, "summary": {}}
+    return {"id": spec.id, "spec": spec.config(), "status": "failed", "reason": reason, "summary": {}}
 
 
 def headline(record: Record) -> str:
@@ -62,7 +62,7 @@ def headline(record: Record) -> str:
 def show_run(screen: Screen, record: Record, arrays: Mapping[str, Any] | None) -> None:
     """Headline, table of the initial, worst and final checkpoint, and the plot of their curves."""
     screen.heading(record["id"])
-    screen.line(headline(record))
+    screen.prose(headline(record))
     marks = record.get("summary") or {}
     if marks:
         screen.line()

@@ -15,16 +15,12 @@ from gradlab.runs.sweeps import stored_sweep
 
 
 def report(
-    sweep: Annotated[
-        str | None, typer.Option("--sweep", help="Only the runs of this sweep, by its name in results/sweeps/.")
-    ] = None,
+    sweep: Annotated[str | None, typer.Option("--sweep", help="Only the runs of this sweep, by name.")] = None,
     run: Annotated[str | None, typer.Option("--run", help="Only this run, by its id or enough of it.")] = None,
     compare: Annotated[
         tuple[str, str] | None, typer.Option("--compare", metavar="A B", help="Two runs or two sweeps overlaid.")
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the HTML page alone, to this file.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the HTML page alone here.")] = None,
     formats: Annotated[
         str | None, typer.Option("--format", help="Any of html,md,csv (default: all); figures come with md.")
     ] = None,

@@ -28,9 +28,6 @@ class Session:
         settings: of the engine; with `shards` there is one run, which is shown in detail.
         quiet: show no progress.
         each: report each run that is already done; otherwise they are counted in one line.
-
-    Attributes:
-        outcomes: the runs that ended.
     """
 
     def __init__(
@@ -55,12 +52,7 @@ class Session:
         self._acknowledged = False
 
     def carry_out(self) -> None:
-        """Do every run that is not done, with progress on stderr.
-
-        Raises:
-            GradlabError: the results folder cannot be written, or no workers could be had.
-            KeyboardInterrupt: Ctrl-C.
-        """
+        """Do every run that is not done, with progress on stderr; raises what the engine raises."""
         from gradlab.runs.engine import run_all
 
         note_related(self.screen, self.store.check(self.screen.warn), self.specs)
@@ -79,11 +71,9 @@ class Session:
         reasons = {end.spec.id: end.reason for end in self.failed}
         found: list[Record] = []
         for spec in self.specs:
-            run, reason = self.store.peek(spec.id), reasons.get(spec.id)
-            if run is None or (reason is not None and run.status != "failed"):
-                found.append(failure_of(spec.id, spec.config(), reason))
-            else:
-                found.append(record_of(run))
+            run = self.store.peek(spec.id)
+            lost = run is None or (spec.id in reasons and run.status != "failed")
+            found.append(failure_of(spec, reasons.get(spec.id)) if run is None or lost else record_of(run))
         return found
 
     def show_failures(self) -> None:

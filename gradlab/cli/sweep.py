@@ -31,23 +31,14 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and do none.")] = False,
     jobs: options.Jobs = None,
     together: options.Together = None,
-    part: Annotated[
-        str | None, typer.Option("--shard", metavar="I/N", help="Only part I of N, by the runs' ids.")
-    ] = None,
-    rerun: Annotated[
-        str | None,
-        typer.Option("--rerun", help="failed: only failed runs; all, the default value: finished ones again too."),
-    ] = None,
+    part: Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Only part I of N.")] = None,
+    rerun: Annotated[str | None, typer.Option("--rerun", help="Again: failed, or all (default).")] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Begin no run after the first failure.")] = False,
     retries: Annotated[int, typer.Option("--retries", min=0, help="Further tries for a run that fails.")] = 0,
     timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds that each run may take.")] = None,
     results: options.Results = None,
-    name: Annotated[
-        str | None, typer.Option("--name", help="Name of the sweep (default: the file's name).")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option("--scheduler", help="A Dask cluster: tcp://HOST:PORT, or its FILE.json.")
-    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Of the sweep (default: the file's name).")] = None,
+    scheduler: Annotated[str | None, typer.Option("--scheduler", help="Dask: tcp://HOST:PORT, FILE.json.")] = None,
     slurm: Annotated[
         str | None, typer.Option("--slurm", metavar="FILE", help="Start --jobs Slurm jobs as this TOML says.")
     ] = None,

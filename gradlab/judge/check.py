@@ -150,7 +150,9 @@ def judge(
     findings = [compare_part(scenario.name, part, baseline, now) for part in now.parts]
     if (weights or data) and same_jax and same_platform:
         what = f"initial weights changed ({weights})" if weights else f"the data changed ({data})"
-        result.findings += [_of_other_inputs(finding, what) for finding in findings]
+        for finding in findings:
+            moved = "the curves are " * (finding.status == "unchanged") + finding.message
+            result.findings.append(replace(finding, status="regressed", message=f"{what}; {moved}"))
         return result, []
     if not now.moved():
         text = f"did not train: the loss stayed at {np.median(now.parts['trained'].losses):.4g}"
@@ -176,12 +178,6 @@ def judge(
         if undecided:
             samples += _samples(result, scenario, baseline, "these lags are chaotic", finding.chaotic)
     return result, samples
-
-
-def _of_other_inputs(finding: Finding, what: str) -> Finding:
-    """The finding of a part whose weights or data changed: regressed, with how far the curve moved."""
-    moved = f"the curves are {finding.message}" if finding.status == "unchanged" else finding.message
-    return replace(finding, status="regressed", message=f"{what}; {moved}")
 
 
 def _samples(

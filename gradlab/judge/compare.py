@@ -142,10 +142,8 @@ def compare_part(scenario: str, part: str, baseline: Baseline, now: Measurement)
     ratio = np.where(chaotic, 0.0, ratio)
     at = int(np.argmax(ratio))
     of_median = typical[at] >= ratio[at] * allowed[at] * (1 - 1e-9)
-    # The median or the largest of the seeds.
-    seed = int(
-        np.argsort(np.abs(shifts[:, at]))[len(shifts) // 2] if of_median else np.argmax(np.abs(shifts[:, at]))
-    )
+    sizes = np.abs(shifts[:, at])
+    seed = int(np.argsort(sizes)[len(sizes) // 2] if of_median else np.argmax(sizes))
     finding = Finding(
         scenario,
         part,
@@ -158,14 +156,13 @@ def compare_part(scenario: str, part: str, baseline: Baseline, now: Measurement)
         tuple(int(lag) for lag in lags[chaotic]),
         None if chaotic.all() else float(apart.max()),
     )
-    new = not_finite(after.curves) & ~not_finite(before.curves)
+    new = (not_finite(after.curves) & ~not_finite(before.curves)).any(axis=0)
     if new.any():
-        lag = int(lags[int(np.argmax(new.any(axis=0)))])
+        lag = int(lags[np.argmax(new)])
         return replace(finding, status="regressed", message=_NOT_FINITE.format(lag), lag=lag, decades=np.nan)
-    if ratio[at] > 1:
-        said = _shift(finding, before.curves[seed, at], after.curves[seed, at])
-        return replace(finding, status="regressed", message=said)
     moved = _horizon_moved(before.horizons, after.horizons, lags[chaotic])
+    if ratio[at] > 1:
+        moved = _shift(finding, before.curves[seed, at], after.curves[seed, at])
     if moved:
         return replace(finding, status="regressed", message=moved)
     if chaotic.all():
@@ -193,10 +190,10 @@ def _horizon_moved(before: NDArray[np.int64], now: NDArray[np.int64], chaotic: N
     """The change of the float32 horizon, or "" if there is none."""
     if len(chaotic) and min(before.min(), now.min()) >= chaotic.min():
         return ""
-    apart = now - before
-    if np.median(np.abs(apart)) <= HORIZON_LAGS and np.abs(apart).max() <= OF_LARGEST * HORIZON_LAGS:
+    apart = np.abs(now - before)
+    if np.median(apart) <= HORIZON_LAGS and apart.max() <= OF_LARGEST * HORIZON_LAGS:
         return ""
-    seed = int(np.argmax(np.abs(apart)))
+    seed = int(np.argmax(apart))
     return f"the float32 horizon moved from lag {before[seed]} to {now[seed]}"
 
 

@@ -40,12 +40,11 @@ def assert_curve(
     Args:
         cell: an object with init, carry and step, or a variant such as `lstm:forget_bias=3`.
         baseline: a JSON file; if it is missing it is written, and the test fails so that somebody looks at it.
-        length: of the sequences, as the task counts it.
-        task: a task variant. hidden: H. batch: measured examples, and examples of a training step.
+        length: of the sequences, as the task counts it. task: a task variant.
+        hidden: H. batch: measured examples, and examples of a training step.
         steps: training steps before a second measurement; 0 for none. learning_rate: of Adam.
         dtype: float32 or float64. seeds: compared one by one.
-        bless: write the baseline and pass.
-        allow_zero: accept a gradient that is exactly zero at every lag.
+        bless: write the baseline and pass. allow_zero: accept a gradient that is exactly zero at every lag.
 
     Raises:
         AssertionError: the curve changed, cannot be compared, had no baseline, or is exactly zero at every lag.
@@ -89,7 +88,7 @@ def assert_curve(
 
 
 def _scenario(cell: Any, name: str, spec: Any, stated: dict[str, Any], seeds: int) -> "Scenario":
-    """The scenario of a cell, an object or a variant; `stated`: the other fields as they were given."""
+    """The scenario of a cell, an object or a variant; `stated` are the other fields as they were given."""
     from gradlab.errors import GradlabError
     from gradlab.judge.suite import scenario_of
     from gradlab.training.model import Model
@@ -111,35 +110,33 @@ def _scenario(cell: Any, name: str, spec: Any, stated: dict[str, Any], seeds: in
 
 def _failure(result: "ScenarioResult", path: Path) -> str:
     """What changed, the lags around it, the figure, and how to accept it."""
-    from gradlab.report.figures.overlay import draw_overlay
+    from gradlab.judge.compare import PART_NAMES
+    from gradlab.report.figures.overlay import Pair, draw_overlay
     from gradlab.runs.store import Store
 
-    lines = [str(result.worst), *_table(result)]
+    lines, columns = [str(result.worst)], {title: Pair(*each) for title, each in result.overlay().items()}
+    lags = result.now.lags if result.now else []
+    part = PART_NAMES.get(result.worst.part, "")
+    if part in columns and result.worst.lag in lags:
+        lines += _table(lags, lags.index(result.worst.lag), *columns[part][:3])
     lines += [f"environment differs from the baseline: {change}" for change in result.changes]
-    if (columns := result.overlay()) and result.now:
-        folder, lags = Store(None).root / "check", result.now.lags
-        figure = draw_overlay(folder, result.scenario, str(result.worst), lags, columns)[0]
+    if columns:
+        figure = draw_overlay(Store(None).root / "check", result.scenario, str(result.worst), lags, columns)[0]
         lines.append(f"new curve over the baseline: {figure}")
-    lines.append(f"baseline: {path}; to accept the new curve: pytest --gradlab-bless, or bless=True")
-    return "\n".join(lines)
+    return "\n".join([*lines, f"baseline: {path}; to accept the new curve: pytest --gradlab-bless, or bless=True"])
 
 
-def _table(result: "ScenarioResult") -> list[str]:
+def _table(lags: list[int], at: int, before: Any, after: Any, allowed: Any) -> list[str]:
     """Baseline, measured, shift and tolerance around the lag that decides, medians over seeds."""
     import numpy as np
 
-    from gradlab.judge.compare import PART_NAMES
     from gradlab.judge.statistics import difference
 
-    lag, columns = result.worst.lag, result.overlay().get(PART_NAMES.get(result.worst.part, ""))
-    if columns is None or result.now is None or lag not in result.now.lags:
-        return []
-    before, after, allowed, _ = columns
-    lags, shifts = result.now.lags, np.median(difference(before, after), axis=0)
-    at = lags.index(lag)
+    medians = [np.median(each, axis=0) for each in (before, after, difference(before, after))]
     first = max(0, min(at - _SHOWN_LAGS // 2, len(lags) - _SHOWN_LAGS))
     rows = [f"{'lag':>6} {'baseline':>12} {'measured':>12} {'shift':>12} {'tolerance':>10}"]
     for i in range(first, min(first + _SHOWN_LAGS, len(lags))):
-        numbers = f"{np.median(before[:, i]):12.6f} {np.median(after[:, i]):12.6f} {shifts[i]:+12.2e}"
-        rows.append(f"{lags[i]:>6} {numbers} {allowed[i]:10.1e}{' <' if i == at else ''}")
+        old, new, shift = (each[i] for each in medians)
+        mark = " <" if i == at else ""
+        rows.append(f"{lags[i]:>6} {old:12.6f} {new:12.6f} {shift:+12.2e} {allowed[i]:10.1e}{mark}")
     return [*rows, "(log10 gradient norm, median over seeds)"]

@@ -12,11 +12,8 @@ FOLDER = "gradient_baselines"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--gradlab-bless`."""
     group = parser.getgroup("gradlab", "gradient curves")
-    group.addoption(
-        "--gradlab-bless",
-        action="store_true",
-        help="accept the gradient curves that tests measure as new baselines",
-    )
+    help_ = "accept the gradient curves that tests measure as new baselines"
+    group.addoption("--gradlab-bless", action="store_true", help=help_)
 
 
 @pytest.fixture

@@ -33,17 +33,13 @@ class Pair(NamedTuple):
 
 
 def draw_overlay(
-    folder: Path,
-    name: str,
-    heading: str,
-    lags: list[int],
-    columns: Mapping[str, tuple[Floats, Floats, Floats, int | None]],
+    folder: Path, name: str, heading: str, lags: list[int], columns: Mapping[str, Pair]
 ) -> list[Path]:
     """Write `<name>.svg` and `<name>.png`: baseline and new curves over each other, below them their difference.
 
     Args:
         folder: made where it is missing. heading: what changed.
-        lags: (K,). columns: the fields of a `Pair` by title, such as `at initialisation`.
+        lags: (K,). columns: by title, such as `at initialisation`.
 
     Returns:
         The paths of both.
@@ -55,8 +51,7 @@ def draw_overlay(
     with themed():
         figure = Figure(figsize=(width, _HEIGHT), layout="constrained")
         axes = figure.subplots(2, len(columns), squeeze=False, sharex=True)
-        for top, bottom, (title, values) in zip(*axes, columns.items(), strict=True):
-            pair = Pair(*values)
+        for top, bottom, (title, pair) in zip(*axes, columns.items(), strict=True):
             _draw_curves(top, np.array(lags), pair)
             _draw_shifts(bottom, np.array(lags), pair)
             top.set_title(title, loc="left")
