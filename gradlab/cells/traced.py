@@ -20,7 +20,7 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 class TraceCache:
-    """Values (not None) by a digest of what their functions compute; beyond `size` the least recently used is dropped.
+    """Values by a digest of what their functions compute; beyond `size` the least recently used is dropped.
 
     Example:
         >>> cache = TraceCache(size=1)
