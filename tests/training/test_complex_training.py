@@ -206,6 +206,7 @@ def test_a_part_that_is_not_finite_ends_the_run():
 SHARDED = """
 import json, sys
 import jax
+jax.config.update("jax_platforms", "cpu")  # of which there are as many as are asked for
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_enable_x64", True)
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/../support"]
