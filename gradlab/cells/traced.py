@@ -34,10 +34,12 @@ class TraceCache:
 
     def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """The value of a key, made if it is new."""
-        value = self._kept.pop(key) if key in self._kept else make()
+        value = self._kept.pop(key, None)
+        if value is None:
+            value = make()
         self._kept[key] = value
         while len(self._kept) > self.size:
-            del self._kept[next(iter(self._kept))]
+            self._kept.pop(next(iter(self._kept)), None)
         return value
 
     def clear(self) -> None:

@@ -56,12 +56,16 @@ class Program:
     @property
     def bytes(self) -> int | None:
         """What the largest executable takes for arguments, results and temporaries; None if unknown."""
-        kinds = ("argument", "output", "temp")
-        plans = filter(None, (compiled.memory_analysis() for compiled in self._compiled.values()))
-        return max(
-            (sum(getattr(p, f"{kind}_size_in_bytes") for kind in kinds) - p.alias_size_in_bytes for p in plans),
-            default=None,
-        )
+        plans = [compiled.memory_analysis() for compiled in self._compiled.values()]
+        sizes = [
+            plan.argument_size_in_bytes
+            + plan.output_size_in_bytes
+            + plan.temp_size_in_bytes
+            - plan.alias_size_in_bytes
+            for plan in plans
+            if plan is not None
+        ]
+        return max(sizes, default=None)
 
     def compiled(self, *arguments: Any) -> Any:
         """The executable for the shapes and dtypes of these arguments, compiled now if it is new."""

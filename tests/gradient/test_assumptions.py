@@ -44,11 +44,8 @@ def test_a_cell_of_single_examples_with_a_linear_pullback_is_not_accused(name, b
     for seed in range(3):
         params, inputs, carry = setting(cell, seed, batch_size)
         of.check_cell(cell, params, inputs, carry)
-        for s, x_t in ((carry, inputs[0]), (later(cell, params, inputs, carry), inputs[-1])):
-            assert of.gradients_meet(trial(cell, params, s, x_t)) is None
-        # The mask of dropout is drawn for the whole batch.
-        if not name.startswith("dropout") and batch_size > 1:
-            assert examples_step_alone(cell, params, inputs, batch_size // 2)
+    if batch_size > 1:  # a mask of dropout is drawn for the whole batch
+        assert examples_step_alone(cell, params, inputs, batch_size // 2) != name.startswith("dropout")
 
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "plain", "slstm", "lru", "log-space"])
