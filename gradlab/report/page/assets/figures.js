@@ -2,14 +2,15 @@
 /* Figures that were drawn beforehand: values under the pointer and arrow keys, lines that hide, figures that are chosen.
 
    Markup that templates carry, with the fields of EmbeddedFigure in capitals:
-     <figure id="NAME" class="drawing"> <div class="scroll" tabindex="0" role="group" aria-label="HEADING"> SVG </div>
-       <figcaption id="NAME-caption"> CAPTION </figcaption> </figure>
-     <script type="application/json" id="figure-data"> {"NAME": DATA, ...} </script>
-     <div data-choices> around elements with data-options='CHOICES as JSON', such as {"Task": "adding", "Length T": "20"}:
-       shows those whose options are chosen. Selects are made here, one for each name of an option, unless the container
-       has <input type="range" data-choice="NAME OF OPTION"> (its values are those of the options in order of the page;
-       an <output for="its id"> shows the chosen one, after the text of data-prefix). After each change the container
-       gets an event "choose". Without scripts, and printed, all elements are shown. */
+     figure#NAME.drawing          holds div.scroll[tabindex=0][role=group][aria-label=HEADING] around SVG, then
+                                  figcaption#NAME-caption with CAPTION
+     script#figure-data           application/json: {"NAME": DATA, ...}
+     [data-choices]               around elements with data-options='CHOICES as JSON', such as {"Task": "adding"}: shows
+                                  those whose options are chosen. A select is made here for each name of an option,
+                                  unless the container has input[type=range][data-choice="NAME OF OPTION"]: its positions
+                                  are the values of that option in order of the page; an output[for="its id"] shows
+                                  the chosen one, after data-prefix of the input. Each change is an event "choose" of
+                                  the container. Without scripts, and printed, all elements are shown. */
 const unique = (values) => [...new Set(values)];
 
 for (const box of document.querySelectorAll("[data-choices]")) {
@@ -34,7 +35,7 @@ for (const box of document.querySelectorAll("[data-choices]")) {
         wanted[key] = offered[Math.min(Number(slider.value), offered.length - 1)];
         const text = `${slider.dataset.prefix ?? ""}${wanted[key]}`;
         slider.setAttribute("aria-valuetext", text);
-        for (const output of slider.labels.length ? box.querySelectorAll(`output[for="${slider.id}"]`) : []) output.textContent = text;
+        for (const output of box.querySelectorAll(`output[for="${slider.id}"]`)) output.textContent = text;
       } else {
         const before = select.value;
         select.replaceChildren(...offered.map((value) => new Option(value, value)));
@@ -69,8 +70,10 @@ function watch(name, panels) {
   const readout = document.createElement("p"), cross = document.createElementNS(svg.namespaceURI, "circle");
   readout.className = "readout";
   readout.setAttribute("aria-live", "polite");
-  readout.textContent = "Arrow keys and pointer read values; a name in the legend, or Enter, hides its line and shows it again.";
   box.after(readout);
+  for (const event of ["focus", "pointerenter"]) box.addEventListener(event, () => {
+    readout.textContent ||= "Pointer and arrow keys read values. A name in the legend, or Enter, hides its line and shows it again.";
+  });
   cross.setAttribute("r", 4);
   cross.setAttribute("class", "cross");
   svg.append(cross);
