@@ -4,7 +4,7 @@
    Markup that templates carry, with the fields of EmbeddedFigure in capitals:
      <figure id="NAME" class="drawing"> <div class="scroll" tabindex="0" role="group" aria-label="HEADING"> SVG </div>
        <figcaption id="NAME-caption"> CAPTION </figcaption> </figure>
-     <script type="application/json" id="figure-data"> {"NAME": DATA, ...} </script>
+     script#figure-data of type application/json: {"NAME": DATA, ...}
      <div data-choices> around elements with data-options='CHOICES as JSON', such as {"Task": "adding", "Length T": "20"}:
        shows those whose options are chosen. Selects are made here, one for each name of an option, unless the container
        has <input type="range" data-choice="NAME OF OPTION"> (its values are those of the options in order of the page;
