@@ -6,7 +6,7 @@ from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR, STATE
 from gradlab.lesson.equations import setting
 from gradlab.lesson.pictures import behind, decades_chart
 from gradlab.lesson.words import noise, power, signed
-from gradlab.report.data.outcomes import outcome
+from gradlab.report.text.outcomes import outcome
 from gradlab.report.data.records import ROLES, Record, lags_of, noise_lags, row_of, summarised
 from gradlab.report.figures.chart import Level, Line
 from gradlab.report.page.html import Markup, command_block, section, table, tag
