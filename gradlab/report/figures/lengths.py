@@ -116,7 +116,9 @@ def _holders(lines: Sequence[LengthLine], role: str) -> str:
     if not there:
         return f"gradient against length, {when}"
     if not holding:
-        best, reached = max(((line.label, longest_passing(found)) for line, found in counts), key=lambda pair: pair[1])
+        best, reached = max(
+            ((line.label, longest_passing(found)) for line, found in counts), key=lambda pair: pair[1]
+        )
         most = f"; {best} does up to T = {reached:,}" if reached else ""
         return f"at T = {longest:,} no setting holds the gradient {when} in every seed{most}"
     who = ", ".join(holding) if len(holding) <= NAMED else f"{len(holding)} of {len(there)} settings"
