@@ -19,7 +19,7 @@ DECADES = 3.0
 LOWEST = 0.8
 """Where a horizon of 0 is drawn on a log axis."""
 WIDE, MANY_DECADES = 30.0, 1e4
-"""Values whose sizes differ by more than these factors get a logarithmic axis, and powers of ten alone as ticks."""
+"""Values whose sizes differ by these factors get a logarithmic axis, and powers of ten alone as ticks."""
 
 
 class LengthLine(NamedTuple):
@@ -61,7 +61,11 @@ HORIZON = LengthAxis("horizon", "timesteps to −3 decades", lambda length: leng
 
 
 def draw_numbers(
-    axes: Sequence[Axes], number: LengthAxis, lines: Sequence[LengthLine], roles: Sequence[str], filled: bool = False
+    axes: Sequence[Axes],
+    number: LengthAxis,
+    lines: Sequence[LengthLine],
+    roles: Sequence[str],
+    filled: bool = False,
 ) -> None:
     """Draw one number for every setting, on axes that share their range.
 
@@ -71,7 +75,9 @@ def draw_numbers(
     """
     found = [line.rows() for line in lines]
     lengths = sorted({row["length"] for each in found for row in each})
-    values = [abs(row.get(f"{role}_{number.column}", math.nan)) for role in roles for each in found for row in each]
+    values = [
+        abs(row.get(f"{role}_{number.column}", math.nan)) for role in roles for each in found for row in each
+    ]
     sizes = [value for value in values if 0 < value < math.inf]
     for ax, role in zip(axes, roles, strict=True):
         _scale(ax, number, sizes, lengths[-1])
@@ -122,7 +128,12 @@ def _draw(
 ) -> list[Artist]:
     """One line with its bars and markers: full where every seed solved the task, half where some did, or empty."""
     style, parts = line.style, series(ax)
-    marked: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": 5.5, "markeredgewidth": 1.2}
+    marked: dict[str, Any] = {
+        "color": style.colour,
+        "marker": style.marker,
+        "markersize": 5.5,
+        "markeredgewidth": 1.2,
+    }
     styled = marked | {"linestyle": style.dashes, "linewidth": 1.5}
     shown: list[Artist] = [*ax.plot(x, means, label=line.label, gid=f"{parts}-line", **styled)]
     known = np.isfinite(low) & np.isfinite(high)

@@ -47,8 +47,8 @@ def solving_figure(name: str, lines: Sequence[LengthLine]) -> Drawing:
     add_legend(figure)
     about = (
         "Left: share of seeds, bars are the 95 % interval of the probability (Wilson). Right: horizon at "
-        "initialisation, the mean over seeds, bars its 95 % interval from 3 seeds on. A marker is full where every "
-        "seed solved the task, half where some did, empty where none did"
+        "initialisation, the mean over seeds, bars its 95 % interval from 3 seeds on. A marker is full where "
+        "every seed solved the task, half where some did, empty where none did"
     )
     caption = ". ".join([heading, *filter(None, map(_solved_at, lines)), about, _GUIDE, *_apart(lines)])
     return Drawing(name, figure, heading, f"{caption}.", "lengths", {"Task": str(task), "Show": "solved"})
@@ -92,8 +92,8 @@ def lengths_figure(name: str, lines: Sequence[LengthLine]) -> Drawing:
         draw_numbers(axes[index * len(roles) : (index + 1) * len(roles)], number, lines, roles)
     add_legend(figure)
     about = (
-        f"{_GUIDE}; above it, one holds. Bars: 95 % interval of the mean from 3 seeds on. A point is missing where "
-        "there is no such number: a half-life only where every seed's curve falls exponentially"
+        f"{_GUIDE}; above it, one holds. Bars: 95 % interval of the mean from 3 seeds on. A point is missing "
+        "where there is no such number: a half-life only where every seed's curve falls exponentially"
     )
     caption = ". ".join([heading, *_notes(lines, roles), about, *_apart(lines)])
     shown = "gradient" if len(roles) == 2 else "gradient of probes"
@@ -110,7 +110,9 @@ def _holders(lines: Sequence[LengthLine], role: str) -> str:
     if not there:
         return f"gradient against length, {when}"
     if not holding:
-        best, limit = max(((label, longest_passing(found)) for label, found in counts.items()), key=lambda one: one[1])
+        best, limit = max(
+            ((label, longest_passing(found)) for label, found in counts.items()), key=lambda one: one[1]
+        )
         most = f"; {best} does up to T = {limit:,}" if limit else ""
         return f"at T = {longest:,} no setting holds the gradient {when} in every seed{most}"
     rest = len(there) - len(holding)
