@@ -121,21 +121,22 @@ class ReportContext(NamedTuple):
     csv: bool
 
 
-class ComparisonSide(NamedTuple):
-    """One of two runs or sweeps: its letter, name and kind, and what belongs to it alone."""
+class ComparedSide(NamedTuple):
+    """One of two runs or sweeps, and what belongs to it alone."""
 
     letter: str
     name: str
     kind: str
+    headlines: Sequence[str]
     sentences: Sequence[str]
     commands: Sequence[str]
     environments: Environments
 
 
 class ComparisonContext(NamedTuple):
-    """Everything that a comparison says."""
+    """Everything that a comparison says; `differences` is None if both have the same configuration."""
 
-    sides: Sequence[ComparisonSide]
+    sides: Sequence[ComparedSide]
     differences: Table | None
     numbers: Table
-    figures: Sequence[EmbeddedFigure]
+    figures: FigureSection

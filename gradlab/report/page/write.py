@@ -127,7 +127,7 @@ def select(
             raise GradlabError(f"run {run} did not come to an end, so there is nothing to report: {show}")
         make = "make one with `gradlab run adding --len 200 --cell lstm`"
         raise GradlabError(f"no finished run in {results}: {make}")
-    return Selection(records, records, skipped, single=run is not None)
+    return Selection(records, records, skipped, single=len(records) == 1)
 
 
 def _write(
