@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import matplotlib
 import numpy as np
 import pytest
+from gradlab.report.figures.tooltips import panels_of
 from scipy import stats
 from studies import EVIL, sweep_of, trained
 from synthetic import falling, put
@@ -17,13 +18,12 @@ from wording import answered, wording
 
 from gradlab.errors import GradlabError
 from gradlab.gradient.curve import GradientCurve
-from gradlab.judge.statistics import rank_correlation, share
+from gradlab.judge.statistics import rank_correlation
 from gradlab.report.data.records import labelled, read, summarised
 from gradlab.report.figures import explorer_data as explore
 from gradlab.report.figures import leaves, thin
 from gradlab.report.figures.curves import lag_figure
 from gradlab.report.figures.embed import framed
-from gradlab.report.figures.tooltips import panels_of
 from gradlab.report.page import render
 from gradlab.report.page.compare import side, write_comparison
 from gradlab.report.page.write import FORMATS, write_page, write_report

@@ -128,10 +128,10 @@ def _seed_rows(group: Sequence[Record]) -> Iterator[dict[str, Any]]:
     for role in ROLES if group[0].trained else ROLES[:1]:
         for curve, leaf in [(name, leaf) for name in first for leaf in first[name] if leaf not in SENTENCES]:
             found = Seeds([each.summary(role, curve, leaf) for each in counted(measured, role)])
-            yield about | {"checkpoint": role, "curve": curve, "leaf": leaf} | _numbers(found)
+            yield about | {"checkpoint": role, "curve": curve, "leaf": leaf} | numbers(found)
 
 
-def _numbers(found: Seeds) -> dict[str, Any]:
+def numbers(found: Seeds) -> dict[str, Any]:
     """The numbers of one leaf of one curve at one checkpoint, over its seeds."""
     row: dict[str, Any] = {"verdict": found.verdict}
     row |= _spread("span", found.span) | _spread("slope", found.slope)

@@ -114,7 +114,10 @@ def _reach(found: Seeds) -> Reach:
     horizon, count = found.horizon(), len(found.summaries)
     if len(set(found.words)) == 1 and found.words[0] in ("non-finite", "cut", "noise"):
         return Reach(VERBS[found.words[0]])
-    notes = []
+    words = {word: found.words.count(word) for word in ("non-finite", "cut", "noise")}
+    notes = [f"{VERBS[word]} in {many} of {count} seeds" for word, many in words.items() if many]
+    if not horizon.mean.finite:
+        return Reach(_and(notes))
     if _whole(found):
         brief, full = f"all {horizon.longest:,}", f"reaches all {horizon.longest:,} timesteps"
     else:
@@ -124,9 +127,6 @@ def _reach(found: Seeds) -> Reach:
     explodes = sum(word in ("exploding", "both") for word in found.words)
     also = " but explodes" if explodes == count else ""
     notes += [f"explodes in {explodes} of {count} seeds"] if 0 < explodes < count else []
-    for word in ("non-finite", "cut", "noise"):
-        many = found.words.count(word)
-        notes += [f"{VERBS[word]} in {many} of {count} seeds"] if many else []
     also += f" ({', '.join(notes)})" if notes else ""
     return Reach(full + also, brief + also)
 
