@@ -51,6 +51,7 @@ def report_context(selection: Selection, figures: Sequence[EmbeddedFigure], *, c
     return ReportContext(
         _title(selection),
         _about(selection),
+        selection.single,
         presence(study) if study else summary(selection.records, measured),
         [_findings(task, some, selection.single) for task, some in by_task(series)],
         study,
