@@ -10,7 +10,7 @@ from gradlab.report.text.environments import Environments
 
 
 class Column(NamedTuple):
-    """A column; `detail` is hidden until all columns are asked for, `words` sorts as text, `number` aligns right."""
+    """A column; `detail` is hidden until all columns are shown, `words` sorts as text, `number` aligns right."""
 
     name: str
     number: bool = False

@@ -167,7 +167,7 @@ def answers(series: Labelled) -> list[Answer]:
         long = "Held means: in every seed the gradient stays within 3 decades of its lag 1, at that length and at "
         long += f"every shorter one. In all, {overall(runs)}."
         short = f"{_limits([(label, held(group)) for label, group in probes], 'held', 'in')} {reached(probes)}."
-        found.append(Answer(question, short, long))
+        found.append(Answer(f"Over what length is the gradient held {when}?", short, long))
     return found
 
 
