@@ -10,14 +10,16 @@ import pytest
 from scipy import stats
 from studies import LENGTHS, sweep_of, trained
 from synthetic import falling, put
+from wording import wording
 
 from gradlab.errors import GradlabError
 from gradlab.judge.statistics import share
 from gradlab.report.data import by_length, study
 from gradlab.report.data.records import grouped, read
 from gradlab.report.figures import gallery, lengths
+from gradlab.report.page.tables import lengths_table
 from gradlab.report.page.write import write_report
-from gradlab.report.text import length_limit as reach
+from gradlab.report.text import length_limit
 from gradlab.runs.sweeps import StoredSweep
 
 matplotlib.use("Agg")
@@ -40,13 +42,13 @@ def test_no_seed_has_no_share():
     [
         ((3, 3, 0), "solved T = 40 in 3 of 3 seeds and T = 80 in 0 of 3: it solves up to T = 40"),
         ((3, 3, 3), "in every seed (3 of 3 there): it solves at least T = 80"),
-        ((0, 0, 0), "solved T = 20 in 0 of 3 seeds and no longer one: it solves none of these lengths"),
+        ((0, 0, 0), "solves no tested length (0 of 3 seeds at T = 20)"),
         ((3, 1, 2), "and T = 40 in 1 of 3: it solves up to T = 20; beyond that T = 80 in 2 of 3"),
         ((2, 0, 0), "solved T = 20 in 2 of 3 seeds, so not even the shortest length in every seed"),
     ],
 )
-def test_reach_in_words(counts, words):
-    found = reach.reach(
+def test_length_limit_in_words(counts, words):
+    found = length_limit.length_limit(
         {at: share(count, 3) for at, count in zip(LENGTHS, counts, strict=True)}, "solved", "solves"
     )
     assert found.endswith(words)
@@ -55,7 +57,7 @@ def test_reach_in_words(counts, words):
 def test_opposite_stores_give_opposite_answers(tmp_path):
     trained(tmp_path / "short", lambda cell, length, seed: length <= 20, lost=0.1)
     trained(tmp_path / "long", lambda cell, length, seed: True, lost=0.001)
-    short, long = (study.answers(read(tmp_path / name, print)) for name in ("short", "long"))
+    short, long = (wording(read(tmp_path / name, print)) for name in ("short", "long"))
     assert (
         "**LSTM on adding** solved T = 20 in 3 of 3 seeds and T = 40 in 0 of 3: it solves up to T = 20." in short
     )
@@ -64,7 +66,7 @@ def test_opposite_stores_give_opposite_answers(tmp_path):
     assert "where it vanished, 0 of 6 runs solved the task; where it was held, 3 of 3 runs solved" in short
     assert "Solved runs lost up to 2.0 decades there, unsolved ones from 4.0 on." in short
     assert "it solves at least T = 80" in long and "it holds at least T = 80" in long
-    assert "where it was held, 9 of 9 runs solved the task. Solved means within 100 training steps." in long
+    assert "where it was held, 9 of 9 runs solved the task." in long and "does within 100 training steps" in long
     assert "vanish" not in long and "unsolved" not in long
 
 
@@ -145,8 +147,9 @@ def test_table_by_length(tmp_path):
     assert first["initial_span"] == pytest.approx(-2) and first["initial_slope"] == pytest.approx(-2 / 19)
     assert first["initial_half_life"] == pytest.approx(math.log10(2) * 19 / 2)
     assert math.isnan(found[-1]["median_step_solved"]) and found[-1]["final_horizon_reached"] == 3
-    text = by_length.table(found)
-    assert "| adding | LSTM | 20 | 3 | 2 of 3 | [0.21, 0.94] | 100 |" in text and text.count(">= 80") == 1
+    shown = lengths_table(found)
+    assert shown.rows[0][:7] == ["LSTM", "adding", "20", "3", "2 of 3", "[0.21, 0.94]", "100"]
+    assert [cell for row in shown.rows for cell in row].count(">= 80") == 1
 
 
 def test_report_of_a_sweep_is_about_its_runs_alone(tmp_path):
@@ -156,7 +159,8 @@ def test_report_of_a_sweep_is_about_its_runs_alone(tmp_path):
     paths = write_report(tmp_path, print, sweep=sweep, formats=("md",))
     text = paths[0].read_text()
     assert text.startswith(
-        "# Which cell remembers?\n\nTo which T?\n\n9 of 9 runs are there: 6 solved, 3 trained.\n"
+        "# Which cell remembers?\n\nAt T = 80 the gradient at initialisation reaches 60 of 80 timesteps; "
+        "solved in every seed by LSTM up to T = 40.\n\nTo which T?\n\n9 of 9 runs complete: 6 solved, 3 trained.\n"
     )
     assert "GRU" not in text and "gradlab sweep experiments/adding_length.toml" in text
     shown = set(re.findall(r"\((figures/[^)]+)\)", text))
@@ -189,7 +193,7 @@ def test_runs_that_are_not_there_are_counted_and_named(tmp_path):
     put(tmp_path, [falling(1.0)], status="failed", cell="rnn", seed=1)
     sweep = sweep_of(tmp_path, absent=(0, 1))
     text = write_report(tmp_path, print, sweep=sweep, formats=("md",))[0].read_text()
-    assert "**9 of 13 runs are there: 9 solved. Not there: 2 missing, 1 interrupted, 1 failed.**" in text
+    assert "**9 of 13 runs complete: 9 solved. Not complete: 2 missing, 1 interrupted, 1 failed.**" in text
     for words in (
         "`adding-gru-T20-s0` is missing",
         "`adding-rnn-T40-s0` interrupted at",
@@ -206,7 +210,7 @@ def test_a_run_of_another_config_is_not_the_one_that_was_asked_for(tmp_path):
     assert study.study_of(sweep, read(tmp_path, print)).absent == {}
     other = StoredSweep(**vars(sweep) | {"runs": (*changed, *sweep.runs[1:])})
     found = study.study_of(other, read(tmp_path, print))
-    assert found.absent == {sweep.ids[0]: "missing"} and len(found.there) == 8
+    assert found.absent == {sweep.ids[0]: "missing"} and len(found.finished) == 8
 
 
 def test_a_sweep_without_a_finished_run_names_its_command(tmp_path):
@@ -231,4 +235,4 @@ def test_borrowed_weights_have_no_line(tmp_path):
     records = read(tmp_path, print)
     assert list(gallery.against_length(records)) == []
     (group,) = grouped(records, without=["length"])
-    assert "with the weights of some-run its gradient is held" in reach.sentence(group, "LSTM")
+    assert "with the weights of some-run its gradient is held" in length_limit.sentence(group, "LSTM")

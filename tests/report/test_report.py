@@ -13,16 +13,19 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from synthetic import CONFIG, falling, put
+from wording import wording
 
 import gradlab
 from gradlab.errors import GradlabError
 from gradlab.gradient.curve import GradientCurve
 from gradlab.report.data import tables
-from gradlab.report.data.records import grouped, labels, read, summarised
+from gradlab.report.data.records import grouped, labelled, labels, read, summarised
 from gradlab.report.figures import curves, gallery, training
 from gradlab.report.figures.drawing import themed
+from gradlab.report.page.build import commands
 from gradlab.report.page.write import write_report
-from gradlab.report.text import findings, sections
+from gradlab.report.text import findings
+from gradlab.report.text.environments import environments
 from gradlab.runs.labels import cell_label
 
 matplotlib.use("Agg")
@@ -128,7 +131,7 @@ def stores(tmp_path):
 
 def test_opposite_stores_give_opposite_sentences(tmp_path):
     vanishing, held = (read(root, print) for root in stores(tmp_path))
-    lost, kept = sections.statements(vanishing), sections.statements(held)
+    lost, kept = wording(vanishing), wording(held)
     assert "the gradient vanishes in 3 of 3 seeds (6.0 [3.5, 8.5] decades lost) at initialisation" in lost
     assert "14.0 [11.5, 16.5] decades lost at worst (training step 10)" in lost
     assert "at the end it vanishes in 3 of 3 seeds (10.0 [7.5, 12.5] decades lost). Not solved by" in lost
@@ -348,7 +351,7 @@ def _host():
 def test_commands_repeat_the_runs(tmp_path):
     for seed in (0, 1, 2):
         put(tmp_path, [falling(1.0)] * 3, seed=seed, cell="rnn:gain=0.5")
-    (line,) = [line for line in sections.reproduce(read(tmp_path, print)).splitlines() if "gradlab run" in line]
+    (line,) = commands(labelled(read(tmp_path, print)))
     words = line.split()
     given = {words[i][2:].replace("-", "_"): words[i + 1] for i in range(3, len(words), 2)}
     assert given.pop("seed") == "0-2"
@@ -364,9 +367,9 @@ def test_commands_repeat_the_runs(tmp_path):
 def test_different_executions_are_said_aloud(tmp_path):
     first = put(tmp_path, [falling(1.0)] * 3)
     put(tmp_path, [falling(1.0)] * 3, seed=1)
-    assert "different" not in sections.environments(read(tmp_path, print))
+    assert environments(read(tmp_path, print)).warning == ""
     (first / "env.json").write_text(json.dumps({"execution": {"platform": "gpu"}}))
-    text = sections.environments(read(tmp_path, print))
+    text = environments(read(tmp_path, print)).warning
     assert "computed in 2 different ways" in text and "differ in platform" in text
 
 

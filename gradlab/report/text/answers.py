@@ -1,6 +1,8 @@
 """The answers at the top of the page, in words: how far the gradient reaches, what was learned, what predicts it."""
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from gradlab.gradient.summary import Word
@@ -8,6 +10,7 @@ from gradlab.judge.over_seeds import Seeds
 from gradlab.judge.statistics import Share
 from gradlab.report.data.counts import by_length, held, longest_passing, passed, seeds_of, solved
 from gradlab.report.data.records import ROLES, Labelled, Record
+from gradlab.report.data.study import Study
 from gradlab.report.text.findings import VERBS, overall, statement
 from gradlab.report.text.findings import when as when_of
 from gradlab.report.text.length_limit import relation, sentence
@@ -42,10 +45,10 @@ def headline(series: Labelled) -> str:
     when = "before training diverged" if group[0].run.status == "diverged" else "at the end of training"
     parts = [f"{start.full} at initialisation"]
     if worst not in (start, end):
-        parts.append(f"{worst.brief if worst.brief and start.brief else worst.full} {when_of(group, 'worst')}")
-    parts.append(
-        f"{end.brief if end.brief and start.brief else end.full} {when}" if end != start else f"as far {when}"
-    )
+        parts.append(f"{_after(start, worst)} {when_of(group, 'worst')}")
+        parts.append(f"{_after(start, end)} {when}")
+    else:
+        parts.append(f"as far {when}" if end == start and end.brief else f"{_after(start, end)} {when}")
     return f"The gradient {_and(parts)}; the task was {_lowered(outcome(group))}."
 
 
@@ -80,11 +83,9 @@ def _reaches(seeds: Sequence[tuple[str, Seeds]]) -> str:
     alike: dict[Reach, list[str]] = {}
     for label, found in sorted(seeds, key=lambda pair: -_lag(pair[1])):
         alike.setdefault(_reach(found), []).append(label)
-    parts, before = [], False
-    for reach, labels in alike.items():
-        parts.append(f"{reach.brief if before and reach.brief else reach.full} in {_and(labels)}")
-        before = bool(reach.brief)
-    return _and(parts)
+    return _and(
+        [f"{_after(last, reach)} in {_and(alike[reach])}" for last, reach in pairwise((Reach(""), *alike))]
+    )
 
 
 def _lag(found: Seeds) -> float:
@@ -101,6 +102,11 @@ class Reach(NamedTuple):
 
     full: str
     brief: str = ""
+
+
+def _after(first: Reach, second: Reach) -> str:
+    """The second as it follows the first."""
+    return second.brief if first.brief and second.brief else second.full
 
 
 def _reach(found: Seeds) -> Reach:
@@ -222,3 +228,32 @@ def sentences(series: Labelled) -> list[str]:
     return [
         sentence(group, label) if len(by_length(group)) > 1 else statement(group, label) for label, group in series
     ]
+
+
+def presence(study: Study) -> str:
+    """`48 of 54 runs complete: 40 solved, 8 trained. Not complete: 4 missing, 2 failed.`"""
+    total, finished = len(study.sweep.runs), study.finished
+    ended = _counted([record.run.status for record in finished])
+    text = f"{len(finished)} of {total} runs complete{f': {ended}' if finished else ''}."
+    if not study.absent:
+        return text
+    return f"**{text} Not complete: {_counted(list(study.absent.values()))}.** The findings leave these out."
+
+
+def _counted(words: Sequence[str]) -> str:
+    return ", ".join(f"{count} {word}" for word, count in Counter(words).most_common())
+
+
+def summary(records: Sequence[Record], measured: Sequence[Record]) -> str:
+    """How many runs there are, what their gradients do, and in how many the task was solved."""
+    finished = sum(record.run.finished for record in records)
+    trained = [record for record in measured if record.trained and record.run.finished]
+    text = f"{_count(len(records), 'run')} in this folder, {finished} finished. The gradient: {overall(measured)}."
+    if not trained:
+        return text
+    solved = sum(record.run.status == "solved" for record in trained)
+    return f"{text} The task was solved in {solved} of {_count(len(trained), 'trained run')}."
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
