@@ -16,8 +16,6 @@ from gradlab.report.figures.drawing import INK, Floats, LineStyle, series
 
 DECADES = 3.0
 """A gradient that loses this much over the whole length is where the dotted guides lie."""
-LOWEST = 0.8
-"""Where a horizon of 0 is drawn on a log axis."""
 WIDE, MANY_DECADES = 30.0, 1e4
 """Values whose sizes differ by these factors get a logarithmic axis, and powers of ten alone as ticks."""
 
@@ -40,13 +38,14 @@ class LengthAxis(NamedTuple):
     Attributes:
         column: of `by_length.rows`, after the checkpoint. unit: of the axis.
         guide: its value where the gradient falls in a straight line and loses `DECADES` over the length T.
-        log: whether the axis is logarithmic whatever the values are.
+        log: whether the axis is logarithmic whatever the values are. lowest: where smaller values are drawn.
     """
 
     column: str
     unit: str
     guide: Callable[[float], float]
     log: bool = False
+    lowest: float = -math.inf
 
     @property
     def name(self) -> str:
@@ -57,7 +56,7 @@ class LengthAxis(NamedTuple):
 SPAN = LengthAxis("span", "decades", lambda length: -DECADES)
 SLOPE = LengthAxis("slope", "decades per timestep", lambda length: -DECADES / length)
 HALF_LIFE = LengthAxis("half_life", "timesteps", lambda length: length * math.log10(2) / DECADES, log=True)
-HORIZON = LengthAxis("horizon", "timesteps to −3 decades", lambda length: length, log=True)
+HORIZON = LengthAxis("horizon", "timesteps to −3 decades", lambda length: length, log=True, lowest=0.8)
 
 
 def draw_numbers(
@@ -83,7 +82,7 @@ def draw_numbers(
         _scale(ax, number, sizes, lengths[-1])
         grid = np.geomspace(lengths[0], lengths[-1], 50)
         ax.plot(grid, [number.guide(at) for at in grid], color=INK, linestyle=(0, (1, 2)), linewidth=1, zorder=1)
-        _draw_lines(ax, lines, found, f"{role}_{number.column}", filled, LOWEST if number.log else -math.inf)
+        _draw_lines(ax, lines, found, f"{role}_{number.column}", filled, number.lowest)
         ax.set_title(f"{number.name} {'at initialisation' if role == 'initial' else 'at the end of training'}")
         ax.set_ylabel(f"{number.name} ({number.unit})")
         length_axis(ax, lengths)
