@@ -161,9 +161,7 @@ def answers(series: Labelled) -> list[Answer]:
     if probes:
         runs = [record for _, group in probes for record in group]
         fresh = all(record.config["params"] == "none" for record in runs)
-        question = (
-            f"Over what length is the gradient held {'at initialisation' if fresh else 'with these weights'}?"
-        )
+        when = "at initialisation" if fresh else "with these weights"
         long = "Held means: in every seed the gradient stays within 3 decades of its lag 1, at that length and at "
         long += f"every shorter one. In all, {overall(runs)}."
         short = f"{_limits([(label, held(group)) for label, group in probes], 'held', 'in')} {reached(probes)}."
