@@ -64,11 +64,7 @@ class CurveLine(NamedTuple):
 
 @themed()
 def lag_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[str]) -> Drawing:
-    """Gradient norm against lag: a panel for each setting of one task and length, a line for each checkpoint.
-
-    Args:
-        name: of the file. groups: runs of each setting, measured. names: of the settings.
-    """
+    """Gradient norm against lag: a panel for each setting of one task and length, a line for each checkpoint."""
     curves = ["task", "total"] if "total" in groups[0][0].log[0]["curves"] else ["task"]
     shown: dict[str, list[CurveLine]] = {}
     said = [title(group, label) for group, label in zip(groups, names, strict=True)]
@@ -93,9 +89,7 @@ def checkpoint_figure(
 ) -> Drawing:
     """Gradient norm against lag: a panel for each checkpoint, a line for each setting of one task and length.
 
-    Args:
-        name: of the file. groups: runs of each setting, measured. names: of the settings.
-        roles: the checkpoints; probes have the initial one alone. finding: of the heading, not all verdicts.
+    Probes have the initial checkpoint alone; `finding` stands in the heading instead of all verdicts.
     """
     shown = {
         {"initial": "at initialisation", "final": "at the end of training"}.get(role, role): [

@@ -14,8 +14,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR, STATE, GradientCurve
 from gradlab.report.data.gaps import gap, noise_words
@@ -210,10 +211,8 @@ def draw_line(
     ax.update_datalim([(x[0], 0.0), (x[-1], 0.0)], updatey=False)
     finite = np.isfinite(values) & ~noise
     label = f"{label} ({odd})" if odd else label
-    parts = series(ax)
-    styled: dict[str, Any] = {"color": style.colour, "linestyle": style.dashes, "marker": style.marker}
-    styled |= {"markevery": max(1, len(x) // 8) if len(x) > 1 else None, "markersize": 4}
-    ax.plot(x, np.where(finite, values, np.nan), label=label, gid=f"{parts}-line", **styled)
+    every = max(1, len(x) // 8) if len(x) > 1 else None
+    parts, _ = named_line(ax, x, np.where(finite, values, np.nan), style, label, markevery=every)
     if band is not None:
         some = np.unique(np.linspace(0, len(x) - 1, min(len(x), BAND_LAGS)).round().astype(int))
         low, high = (np.where(finite & np.isfinite(edge[kept]), edge[kept], np.nan)[some] for edge in band)
@@ -229,11 +228,16 @@ def draw_line(
     return stop
 
 
-def series(ax: Axes) -> str:
-    """Prefix of the ids of everything that belongs to the next line with a name: `a0-s2`."""
+def named_line(
+    ax: Axes, x: ArrayLike, values: ArrayLike, style: LineStyle, label: str, **options: Any
+) -> tuple[str, Line2D]:
+    """A line with a name in the legend, and the prefix of the ids of its parts: `a0-s2`."""
     figure = ax.get_figure(root=True)
     panel = figure.axes.index(ax) if figure is not None else 0
-    return f"a{panel}-s{sum(not str(line.get_label()).startswith('_') for line in ax.get_lines())}"
+    parts = f"a{panel}-s{sum(not str(line.get_label()).startswith('_') for line in ax.get_lines())}"
+    styled: dict[str, Any] = {"color": style.colour, "linestyle": style.dashes, "marker": style.marker}
+    (line,) = ax.plot(x, values, label=label, gid=f"{parts}-line", **{**styled, "markersize": 4, **options})
+    return parts, line
 
 
 def sampled(values: Floats, noise: NDArray[np.bool_]) -> NDArray[np.int64]:
