@@ -63,7 +63,9 @@ def shown(page, section):
 def choose(page, section, **options):
     """Choose in the selectors of a section; a space in their names is an underscore here."""
     for name, value in options.items():
-        page.locator(f"#{section} .choosing label", has_text=name.replace("_", " ")).locator("select").select_option(value)
+        page.locator(f"#{section} .choosing label", has_text=name.replace("_", " ")).locator(
+            "select"
+        ).select_option(value)
 
 
 def parts(page, figure, label, part):
@@ -171,7 +173,10 @@ def test_the_pointer_reads_the_nearest_point(page):
     figure = "figure-lag-adding-T12"
     panel = json.loads(page.locator("#figure-data").text_content())[figure][0]
     line, (left, top, width, height) = panel["lines"][0], panel["box"]
-    at = [(value - low) / (high - low) for value, (_, low, high) in ((line["x"][6], panel["x"]), (line["y"][6], panel["y"]))]
+    at = [
+        (value - low) / (high - low)
+        for value, (_, low, high) in ((line["x"][6], panel["x"]), (line["y"][6], panel["y"]))
+    ]
     svg = page.locator(f"#{figure} svg")
     svg.scroll_into_view_if_needed()
     box, view = svg.bounding_box(), [float(side) for side in svg.get_attribute("viewBox").split()]
@@ -191,7 +196,10 @@ def test_a_name_in_the_legend_hides_its_line_and_shows_it_again(page):
     (line,), (band,), (name,) = (parts(page, figure, "LSTM", part) for part in ("line", "band", "name"))
     name.click()
     assert not line.is_visible() and not band.is_visible() and name.is_visible()
-    assert "off" in name.get_attribute("class") and page.locator(f"#{figure} .readout").inner_text() == "LSTM is hidden"
+    assert (
+        "off" in name.get_attribute("class")
+        and page.locator(f"#{figure} .readout").inner_text() == "LSTM is hidden"
+    )
     (other,) = parts(page, figure, "RNN", "line")
     assert other.is_visible()
     name.click()

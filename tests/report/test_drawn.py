@@ -113,9 +113,7 @@ def test_a_map_keeps_noise_apart(trained):
         "Pale grey (rounding noise): training step 0 from lag 8, 10 from lag 8, 100 from lag 8." in drawn.caption
     )
     ax = drawn.figure.axes[0]
-    patches = [
-        patch for patch in ax.patches if patch.get_facecolor()[:3] == matplotlib.colors.to_rgb(heat.PALE)
-    ]
+    patches = [patch for patch in ax.patches if patch.get_facecolor()[:3] == matplotlib.colors.to_rgb(heat.PALE)]
     assert [(patch.get_x(), patch.get_width()) for patch in patches] == [(7, 5)] * 3
     assert ax.collections[0].get_array().mask.sum() == 15
 
@@ -186,7 +184,9 @@ def test_no_text_stands_on_a_line(trained):
     groups = [group_of(trained, name) for name in ("cut", "noise", "late_noise")]
     (ax,) = curves.checkpoint_figure("x", groups, ["A", "B", "C"]).figure.axes
     assert sum("every lag" in name for name in names_of(ax)) == 2
-    assert ax.texts and all(text.xy[0] == 1.0 and text.get_ha() == "left" for text in ax.texts)  # right of the axes
+    assert ax.texts and all(
+        text.xy[0] == 1.0 and text.get_ha() == "left" for text in ax.texts
+    )  # right of the axes
     box, legend = ax.get_window_extent(), ax.get_legend()
     ax.figure.draw_without_rendering()
     assert legend.get_window_extent().y1 < box.y0 + ax.figure.get_figheight() * ax.figure.dpi

@@ -4,7 +4,6 @@ import math
 import re
 
 import matplotlib
-import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
@@ -15,7 +14,7 @@ from wording import wording
 from gradlab.errors import GradlabError
 from gradlab.judge.statistics import share
 from gradlab.report.data import by_length, study
-from gradlab.report.data.records import grouped, read
+from gradlab.report.data.records import grouped, labelled, read
 from gradlab.report.figures import gallery, lengths
 from gradlab.report.page.tables import lengths_table
 from gradlab.report.page.write import write_report
@@ -147,7 +146,7 @@ def test_table_by_length(tmp_path):
     assert first["initial_span"] == pytest.approx(-2) and first["initial_slope"] == pytest.approx(-2 / 19)
     assert first["initial_half_life"] == pytest.approx(math.log10(2) * 19 / 2)
     assert math.isnan(found[-1]["median_step_solved"]) and found[-1]["final_horizon_reached"] == 3
-    shown = lengths_table(found)
+    shown = lengths_table(labelled(read(tmp_path, print)))
     assert shown.rows[0][:7] == ["LSTM", "adding", "20", "3", "2 of 3", "[0.21, 0.94]", "100"]
     assert [cell for row in shown.rows for cell in row].count(">= 80") == 1
 

@@ -32,7 +32,7 @@ class Outputs:
     def __init__(self, root, **options):
         paths = {path.name: path for path in write_report(root, lambda message: pytest.fail(message), **options)}
         self.page, self.text = (paths[name].read_text() for name in ("index.html", "index.md"))
-        self.csv = {name: pd.read_csv(path) for name, path in paths.items() if name.endswith(".csv")}
+        self.csv = {path.name: pd.read_csv(path) for path in (root / "report").glob("*.csv")}
 
     def section(self, name):
         return self.page.partition(f'<section id="{name}"')[2].partition("</section>")[0]

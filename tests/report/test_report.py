@@ -222,7 +222,10 @@ def test_zero_and_nan_are_marked_where_they_begin(tmp_path):
     put(tmp_path, [falling(1.0), broken, dying])
     drawing = curves.lag_figure("x", [read(tmp_path, print)], ["LSTM"])
     (ax,) = drawing.figure.axes
-    worst, final = "worst (training step 10) (not finite from lag 6)", "final (training step 100) (zero from lag 12)"
+    worst, final = (
+        "worst (training step 10) (not finite from lag 6)",
+        "final (training step 100) (zero from lag 12)",
+    )
     assert {worst, final} < {text.get_text() for text in ax.get_legend().get_texts()}
     assert "zero from lag 12" in drawing.caption and "not finite from lag 6" in drawing.caption
     counts = {line.get_label(): np.isfinite(line.get_ydata()).sum() for line in ax.get_lines()}
@@ -390,6 +393,45 @@ def test_labels_tell_settings_apart(tmp_path):
     put(tmp_path, [falling(1.0)] * 3)
     assert labels(grouped(read(tmp_path, print))) == ["LSTM, hidden 16", "LSTM, hidden 8", "GRU"]
     assert cell_label("package.module:make:gain=2") == "package.module:make gain=2"
+
+
+def test_a_setting_is_named_by_no_more_than_it_takes(tmp_path):
+    put(tmp_path, [falling(1.0)] * 3, steps=5000, measure="checkpoints")
+    put(tmp_path, [falling(1.0)] * 3, steps=100, measure="ends", seed=1)
+    put(tmp_path, [falling(1.0)] * 3, cell="gru", measure="ends")
+    assert labels(grouped(read(tmp_path, print))) == [
+        "LSTM, 100 training steps",
+        "LSTM, 5000 training steps",
+        "GRU",
+    ]
+
+
+def test_commands_of_two_sources_do_not_look_alike(tmp_path):
+    for seed, source in enumerate(("0123456789abcdef", "fedcba9876543210")):
+        put(
+            tmp_path,
+            [falling(1.0)] * 3,
+            cell="my.py:Cell",
+            cell_source=source,
+            seed=0,
+            batch=4,
+            hidden=8 + 0 * seed,
+        )
+        path = next((tmp_path / "runs").glob("adding-my.py-Cell-T40-s0"))
+        path.rename(path.with_name(f"{path.name}-{source[:4]}"))
+    first, second = commands(labelled(read(tmp_path, print)))
+    assert first.partition("  # ")[0] == second.partition("  # ")[0]
+    assert {text.partition("  # ")[2] for text in (first, second)} == {
+        "my.py:Cell, source 01234567", "my.py:Cell, source fedcba98"
+    }  # fmt: skip
+
+
+def test_a_value_at_the_threshold_shows_on_which_side_it_lies(tmp_path):
+    for name, decades in (("held", 2.998), ("lost", 3.004)):
+        put(tmp_path / name, [falling(decades)], steps=0, status="measured")
+        text = write_report(tmp_path / name, print, formats=("md",))[0].read_text()
+        assert f"({decades} decades lost)" in text and f"{-decades} at lag 40" in text
+        assert "3.0 decades" not in text
 
 
 def test_neither_load_nor_the_report_needs_jax(tmp_path):

@@ -19,7 +19,7 @@ from gradlab.gradient.curve import GradientCurve
 from gradlab.gradient.summary import Verdict, Word
 from gradlab.judge.over_seeds import Seeds
 from gradlab.judge.statistics import rank_correlation, share
-from gradlab.report.data import by_length, counts, tables
+from gradlab.report.data import counts, tables
 from gradlab.report.data.records import Record, grouped, labelled, read
 from gradlab.report.figures import lengths, training
 from gradlab.report.page.grid import SIGNS, grid
@@ -123,7 +123,7 @@ def test_no_sentence_says_nan_or_infinity(probed, trained):
     for root in (probed, trained):
         records = read(root, print)
         said = [wording(records), lengths_said(records)]
-        said += [" ".join(map(str, tile)) for row in grid(labelled(records)).rows for tile in row.tiles]
+        said += [" ".join(filter(None, tile)) for row in grid(labelled(records)).rows for tile in row.tiles]
         for name, group in groups_of(root).items():
             said += [findings.title(group, name), findings.trail(group), length_limit.sentence(group, name)]
             said += [findings.when(group, role) for role in ("initial", "worst", "final")] + [
@@ -304,7 +304,9 @@ def test_settings_that_solved_some_length_are_all_counted(tmp_path):
     heading = lengths.solving_figure("x", lines).heading
     assert heading == "adding: 2 of 5 settings solved some length in every seed"
     few = lengths.solving_figure("y", lines[:3]).heading
-    assert few.startswith("adding: solved in every seed by a up to T = 10, b at T = 20, not at every shorter one, c")
+    assert few.startswith(
+        "adding: solved in every seed by a up to T = 10, b at T = 20, not at every shorter one, c"
+    )
     assert few.endswith(", c at no tested length")
 
 
@@ -351,8 +353,8 @@ def test_tables_count_the_seeds_that_a_mean_leaves_out(probed):
         row = frame.loc[name]
         assert (row["span_mean"], row["span_zero"], row["span_not_finite"]) == (pytest.approx(mean), zero, bad)
         assert math.isnan(row["span_low"]) == (zero + bad > 0)
-    rows = {row["cell"]: row for row in by_length.rows(read(probed, print))}
-    cells = {cell: lengths_table([row]).rows[0] for cell, row in rows.items()}
+    shown = lengths_table(labelled(read(probed, print))).rows
+    cells = {row[0]: row for row in shown}
     assert "-5.5 (1 of 3 zero)" in cells["one_zero"] and "-5.5 (1 of 3 not finite)" in cells["one_not_finite"]
     assert "3 of 3 zero" in cells["cut"] and "10.3 [3.16, 17.5]; 2 of 3 reach T" in cells["disagree"]
 

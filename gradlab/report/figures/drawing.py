@@ -211,8 +211,7 @@ def draw_line(
     ax.update_datalim([(x[0], 0.0), (x[-1], 0.0)], updatey=False)
     finite = np.isfinite(values) & ~noise
     label = f"{label} ({odd})" if odd else label
-    every = max(1, len(x) // 8) if len(x) > 1 else None
-    parts, _ = named_line(ax, x, np.where(finite, values, np.nan), style, label, markevery=every)
+    parts, _ = named_line(ax, x, np.where(finite, values, np.nan), style, label, markers=8)
     if band is not None:
         some = np.unique(np.linspace(0, len(x) - 1, min(len(x), BAND_LAGS)).round().astype(int))
         low, high = (np.where(finite & np.isfinite(edge[kept]), edge[kept], np.nan)[some] for edge in band)
@@ -229,15 +228,19 @@ def draw_line(
 
 
 def named_line(
-    ax: Axes, x: ArrayLike, values: ArrayLike, style: LineStyle, label: str, **options: Any
+    ax: Axes, x: ArrayLike, values: ArrayLike, style: LineStyle, label: str, markers: int = 0, **options: Any
 ) -> tuple[str, Line2D]:
-    """A line with a name in the legend, and the prefix of the ids of its parts: `a0-s2`."""
+    """A line with a name in the legend, with about so many markers or one at each point; prefix of its ids `a0-s2`."""
     figure = ax.get_figure(root=True)
     panel = figure.axes.index(ax) if figure is not None else 0
-    parts = f"a{panel}-s{sum(not str(line.get_label()).startswith('_') for line in ax.get_lines())}"
+    index = sum(not str(line.get_label()).startswith("_") for line in ax.get_lines())
     styled: dict[str, Any] = {"color": style.colour, "linestyle": style.dashes, "marker": style.marker}
-    (line,) = ax.plot(x, values, label=label, gid=f"{parts}-line", **{**styled, "markersize": 4, **options})
-    return parts, line
+    if markers:  # those of lines that coincide stand beside each other
+        every = max(1, np.size(x) // markers)
+        options["markevery"] = (index * every // 4 % every, every)
+    styled |= {"markersize": 4, "gid": f"a{panel}-s{index}-line"}
+    (line,) = ax.plot(x, values, label=label, **styled | options)
+    return f"a{panel}-s{index}", line
 
 
 def sampled(values: Floats, noise: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -96,8 +96,7 @@ def _loss(ax: Axes, group: Sequence[Record], style: LineStyle, label: str) -> di
     steps, means = stretches(whole)
     if len(steps):
         label = wrapped(f"{label} ({_stopped(stop, len(group))})" if stop else label, 6.0)
-        every = max(1, len(steps) // 7)
-        parts, _ = named_line(ax, steps, np.nanmedian(means, axis=0), style, label, markevery=every, linewidth=1.4)
+        parts, _ = named_line(ax, steps, np.nanmedian(means, axis=0), style, label, markers=7, linewidth=1.4)
         if len(group) > 1:
             low, high = np.nanmin(means, axis=0), np.nanmax(means, axis=0)
             ax.fill_between(steps, low, high, color=style.colour, alpha=0.15, linewidth=0, gid=f"{parts}-band")

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from gradlab.report.data.by_length import constant, rows
+from gradlab.report.data.by_length import constant
 from gradlab.report.data.records import Labelled, Record, labelled
 from gradlab.report.data.study import Study
 from gradlab.report.figures.embed import EmbeddedFigure
@@ -47,11 +47,11 @@ def report_context(selection: Selection, figures: Sequence[EmbeddedFigure], *, c
     measured = [record for record in selection.records if record.marks]
     groups, series = labelled(measured), labelled(measured, without=["length"])
     study = selection.study
-    ended = [record for record in measured if record.run.finished]
     several = any(len({record.config["length"] for record in group}) > 1 for _, group in series)
     return ReportContext(
         _title(selection),
         _about(selection),
+        selection.single,
         presence(study) if study else summary(selection.records, measured),
         [_findings(task, some, selection.single) for task, some in by_task(series)],
         study,
@@ -59,7 +59,7 @@ def report_context(selection: Selection, figures: Sequence[EmbeddedFigure], *, c
         [figure for figure in figures if figure.section == "overview"],
         list(figure_sections(figures)),
         numbers_table(groups),
-        lengths_table(rows(ended)) if study or several else None,
+        lengths_table(groups) if study or several else None,
         costs_table(groups),
         list(_failures(selection)),
         commands(labelled(selection.records)),
