@@ -161,7 +161,7 @@ def test_a_long_curve_is_sampled_and_keeps_what_matters(noise):
     values[4900:], unsure = -np.inf, (lags >= 4700) & (lags < 4800)
     kept = drawing.sampled(values, unsure)
     assert len(kept) <= drawing.LAGS and (np.diff(kept) > 0).all()
-    # Lag 1, lag T, spikes, the last value before noise, the first of noise, the last before zeros and the first zero.
+    # Lag 1, lag T, spikes, the last value before noise and before zeros, and the first of both.
     assert {0, 4999, 4321, 1234, 4699, 4700, 4899, 4900} <= set(kept.tolist())
     if noise == 0:
         smooth = np.interp(lags[:1000], kept, values[kept])

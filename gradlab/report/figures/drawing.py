@@ -230,7 +230,7 @@ def draw_line(
 def named_line(
     ax: Axes, x: ArrayLike, values: ArrayLike, style: LineStyle, label: str, markers: int = 0, **options: Any
 ) -> tuple[str, Line2D]:
-    """A line with a name in the legend, with about so many markers or one at each point; prefix of its ids `a0-s2`."""
+    """A line with a name in the legend, and the prefix of the ids of its parts; a marker at each point if 0."""
     figure = ax.get_figure(root=True)
     panel = figure.axes.index(ax) if figure is not None else 0
     index = sum(not str(line.get_label()).startswith("_") for line in ax.get_lines())
