@@ -133,10 +133,15 @@ def _draw(
     known = np.isfinite(low) & np.isfinite(high)
     bars = x[known], low[known], high[known]
     shown.append(ax.vlines(*bars, colors=style.colour, linewidth=1, gid=f"{parts}-bars"))
-    for name, some, face in (("empty", rates == 0, "white"), ("half", (rates > 0) & (rates < 1), style.colour)):
-        faces: dict[str, Any] = {"fillstyle": "bottom", "markerfacecolor": face, "markerfacecoloralt": "white"}
+    marked = size | {
+        "color": style.colour,
+        "marker": style.marker,
+        "linestyle": "none",
+        "markerfacecoloralt": "white",
+    }
+    for name, some, fill in (("empty", rates == 0, "full"), ("half", (rates > 0) & (rates < 1), "bottom")):
         if some.any():
-            marked = size | faces | {"color": style.colour, "marker": style.marker, "linestyle": "none"}
+            marked |= {"fillstyle": fill, "markerfacecolor": style.colour if fill == "bottom" else "white"}
             shown += ax.plot(x[some], means[some], gid=f"{parts}-{name}", **marked)
     return shown
 
