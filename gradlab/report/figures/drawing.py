@@ -1,6 +1,5 @@
 """The theme of gradlab's figures, lines with their bands, and the figure of one curve."""
 
-import itertools
 import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR, STATE, GradientCurve
 from gradlab.report.data.gaps import gap, noise_words
 from gradlab.report.data.records import Record
+from gradlab.report.figures.sampling import sampled
 from gradlab.report.text.findings import change
 
 Floats = NDArray[np.float64]
@@ -38,8 +38,6 @@ RELATIVE = "change in gradient norm\nrelative to lag 1 (decades)"
 NOISE_COLOUR, NOISE_DASHES = "#888888", (0, (1, 1.2))
 NOISE_LABEL = "_rounding noise"
 """Label of the parts of lines that are rounding noise; matplotlib leaves names with _ out of legends."""
-LAGS = 400
-"""Points of a line at most."""
 BAND_LAGS = 60
 """Points of a band at most."""
 NO_FLOOR_LABEL = 0.12
@@ -241,22 +239,6 @@ def named_line(
     styled |= {"markersize": 4, "gid": f"a{panel}-s{index}-line"}
     (line,) = ax.plot(x, values, label=label, **styled | options)
     return f"a{panel}-s{index}", line
-
-
-def sampled(values: Floats, noise: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Indices of at most `LAGS` points: ends, extremes of every stretch, first and last of noise and of gaps."""
-    count = len(values)
-    if count <= LAGS:
-        return np.arange(count)
-    kind = np.where(noise, 1, np.where(np.isfinite(values), 0, 2))
-    changes = np.flatnonzero(np.diff(kind))
-    kept = {0, count - 1, *(int(at) + step for at in (*changes[:1], *changes[-1:]) for step in (0, 1))}
-    edges = np.linspace(0, count, LAGS // 2 - 2).round().astype(int)
-    for first, last in itertools.pairwise(edges):
-        part = values[first:last]
-        kept.add(int(first + np.argmin(np.where(np.isfinite(part), part, np.inf))))
-        kept.add(int(first + np.argmax(np.where(np.isfinite(part), part, -np.inf))))
-    return np.array(sorted(kept))
 
 
 def add_legend(owner: Axes | Figure, *, title: str | None = None, columns: int = 1) -> None:

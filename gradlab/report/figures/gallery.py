@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from gradlab.report.data.records import Record, grouped, labels
-from gradlab.report.figures.curves import checkpoint_figure, heat_figure, lag_figure
+from gradlab.report.figures.curves import checkpoint_figure, lag_figure
 from gradlab.report.figures.drawing import Drawing
+from gradlab.report.figures.heat import heat_figure
 from gradlab.report.figures.leaves import kinds_figure, leaves_figure
 from gradlab.report.figures.lengths import lengths_figure, lines_of, solving_figure
 from gradlab.report.figures.per_step import per_step_figure
