@@ -38,7 +38,7 @@ RELATIVE = "change in gradient norm\nrelative to lag 1 (decades)"
 NOISE_COLOUR, NOISE_DASHES = "#888888", (0, (1, 1.2))
 NOISE_LABEL = "_rounding noise"
 """Label of the parts of lines that are rounding noise; matplotlib leaves names with _ out of legends."""
-BAND_LAGS = 60
+BAND_LAGS = 40
 """Points of a band at most."""
 NO_FLOOR_LABEL = 0.12
 """Two floors nearer than this share of the axis carry one label."""
@@ -157,6 +157,9 @@ def plot(curve: GradientCurve, ax: Axes | None = None, *, relative: bool = True)
         ('T = 3: 2.2 decades lost', 1)
     """
     with themed():
+        legend = (
+            Axes.legend if ax is not None else add_legend
+        )  # below the axes there may be no room in others' figures
         if ax is None:
             from matplotlib import pyplot
 
@@ -177,7 +180,7 @@ def plot(curve: GradientCurve, ax: Axes | None = None, *, relative: bool = True)
         said = change(curve.summary(STATE), [str(finding) for finding in curve.non_finite], curve.notes())
         ax.set_title(f"T = {len(curve.lags)}: {said}", loc="left")
         if len(names) > 1 or any(odd):
-            add_legend(ax, title="leaf of the state")
+            legend(ax, title="leaf of the state")
     return ax
 
 
