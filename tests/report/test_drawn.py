@@ -14,7 +14,7 @@ from gradlab.cli.chart import chart
 from gradlab.gradient.curve import GradientCurve
 from gradlab.report.data import gaps
 from gradlab.report.data.records import grouped, lags_of, noise_lags, read
-from gradlab.report.figures import curves, drawing, heat, leaves, overlay
+from gradlab.report.figures import curves, drawing, heat, leaves, overlay, sampling
 from gradlab.report.figures.embed import embedded
 from gradlab.report.page.write import write_report
 
@@ -107,7 +107,7 @@ def test_a_chaotic_trajectory_is_named(trained):
 
 
 def test_a_map_keeps_noise_apart(trained):
-    drawn = curves.heat_figure("x", group_of(trained, "late_noise")[0], "X")
+    drawn = heat.heat_figure("x", group_of(trained, "late_noise")[0], "X")
     assert "from -21.8 to +0.0" in drawn.caption and "Grey (zero or not finite)" not in drawn.caption
     assert (
         "Pale grey (rounding noise): training step 0 from lag 8, 10 from lag 8, 100 from lag 8." in drawn.caption
@@ -159,14 +159,14 @@ def test_a_long_curve_is_sampled_and_keeps_what_matters(noise):
     values = 80 * np.sin(lags / 300) + noise * np.random.default_rng(0).normal(size=5000)
     values[4321], values[1234] = 999.0, -999.0
     values[4900:], unsure = -np.inf, (lags >= 4700) & (lags < 4800)
-    kept = drawing.sampled(values, unsure)
-    assert len(kept) <= drawing.LAGS and (np.diff(kept) > 0).all()
-    # Lag 1, lag T, spikes, the last value before noise, the first of noise, the last before zeros and the first zero.
+    kept = sampling.sampled(values, unsure)
+    assert len(kept) <= sampling.LAGS and (np.diff(kept) > 0).all()
+    # Lag 1, lag T, spikes, the last value before noise and before zeros, and the first of both.
     assert {0, 4999, 4321, 1234, 4699, 4700, 4899, 4900} <= set(kept.tolist())
     if noise == 0:
         smooth = np.interp(lags[:1000], kept, values[kept])
         np.testing.assert_allclose(smooth, values[:1000], atol=1.0)
-    assert drawing.sampled(values[: drawing.LAGS], unsure).tolist() == list(range(drawing.LAGS))
+    assert sampling.sampled(values[: sampling.LAGS], unsure).tolist() == list(range(sampling.LAGS))
 
 
 # ---------------------------------------------------------------- zeros, NaN and seeds that differ
@@ -231,7 +231,7 @@ def test_sequences_of_other_lengths_end_where_they_end(tmp_path):
     found = [line.get_ydata() for line in drawn.figure.axes[0].get_lines() if line.get_label()[0] != "_"]
     assert [len(values) for values in found] == [8, LAGS, 8] and all(np.isfinite(values).all() for values in found)
     assert "not finite" not in drawn.caption
-    assert "Grey" not in curves.heat_figure("y", group[0], "X").caption
+    assert "Grey" not in heat.heat_figure("y", group[0], "X").caption
 
 
 def test_no_shift_between_a_zero_and_the_same_zero(tmp_path):
@@ -251,7 +251,7 @@ def test_a_figure_on_a_page_says_what_is_odd_about_its_lines(trained):
     assert all(line["label"].endswith("(zero at lag 5)") for line in lines("gap"))
     assert all(line["y"][7:] == [None] * 5 for line in lines("late_noise"))
     assert not any("zero" in line["label"] or "noise" in line["label"] for line in lines("agree"))
-    (panel,) = embedded(curves.heat_figure("x", group_of(trained, "late_noise")[0], "X")).data
+    (panel,) = embedded(heat.heat_figure("x", group_of(trained, "late_noise")[0], "X")).data
     assert [line["y"][7:] for line in panel["lines"]] == [[None] * 5] * 3
 
 

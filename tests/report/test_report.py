@@ -20,7 +20,7 @@ from gradlab.errors import GradlabError
 from gradlab.gradient.curve import GradientCurve
 from gradlab.report.data import tables
 from gradlab.report.data.records import grouped, labelled, labels, read, summarised
-from gradlab.report.figures import curves, gallery, training
+from gradlab.report.figures import curves, gallery, heat, training
 from gradlab.report.figures.drawing import themed
 from gradlab.report.page.build import commands
 from gradlab.report.page.write import write_report
@@ -232,13 +232,13 @@ def test_zero_and_nan_are_marked_where_they_begin(tmp_path):
     assert (counts[worst], counts[final]) == (5, 11)
     crosses = {tuple(line.get_xydata()[0]) for line in ax.get_lines() if line.get_marker() == "x"}
     assert crosses == {(5, 0), (11, -10)}
-    heat = curves.heat_figure("y", read(tmp_path, print)[0], "LSTM")
-    assert "Grey (zero or not finite): training step 10 from lag 6, 100 from lag 12" in heat.caption
+    shown = heat.heat_figure("y", read(tmp_path, print)[0], "LSTM")
+    assert "Grey (zero or not finite): training step 10 from lag 6, 100 from lag 12" in shown.caption
 
 
 def test_heat_map_has_a_row_for_each_checkpoint(tmp_path):
     put(tmp_path, [falling(d) for d in (4.0, 13.0, 1.0)])
-    drawing = curves.heat_figure("x", read(tmp_path, print)[0], "LSTM")
+    drawing = heat.heat_figure("x", read(tmp_path, print)[0], "LSTM")
     ax = drawing.figure.axes[0]
     (mesh,) = ax.collections
     assert mesh.get_array().shape == (3, 40) and mesh.get_rasterized()

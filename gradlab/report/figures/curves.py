@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gradlab.gradient.curve import STATE
 from gradlab.report.data.counts import counted
-from gradlab.report.data.gaps import view, where
+from gradlab.report.data.gaps import view
 from gradlab.report.data.records import ROLES, Record, lags_of, noise_lags, row_of, summarised
 from gradlab.report.figures.drawing import (
     LAG,
@@ -27,12 +27,9 @@ from gradlab.report.figures.drawing import (
     line_style,
     mark_floors,
     panels,
-    run_choices,
     themed,
     wrapped,
 )
-from gradlab.report.figures.heat import heat_map
-from gradlab.report.figures.training import draw_losses
 from gradlab.report.text.findings import changes, notes_of, overall, title, trail
 from gradlab.report.text.outcomes import at_steps
 
@@ -64,11 +61,7 @@ class CurveLine(NamedTuple):
 
 @themed()
 def lag_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[str]) -> Drawing:
-    """Gradient norm against lag: a panel for each setting of one task and length, a line for each checkpoint.
-
-    Args:
-        name: of the file. groups: runs of each setting, measured. names: of the settings.
-    """
+    """Gradient norm against lag: a panel for each setting of one task and length, a line for each checkpoint."""
     curves = ["task", "total"] if "total" in groups[0][0].log[0]["curves"] else ["task"]
     shown: dict[str, list[CurveLine]] = {}
     said = [title(group, label) for group, label in zip(groups, names, strict=True)]
@@ -93,9 +86,7 @@ def checkpoint_figure(
 ) -> Drawing:
     """Gradient norm against lag: a panel for each checkpoint, a line for each setting of one task and length.
 
-    Args:
-        name: of the file. groups: runs of each setting, measured. names: of the settings.
-        roles: the checkpoints; probes have the initial one alone. finding: of the heading, not all verdicts.
+    Probes have the initial checkpoint alone; `finding` stands in the heading instead of all verdicts.
     """
     shown = {
         {"initial": "at initialisation", "final": "at the end of training"}.get(role, role): [
@@ -230,7 +221,7 @@ def _views(axes: Sequence[Axes], levels: Sequence[list[float]]) -> list[str]:
         floors |= set(mark_floors(ax, at))
     if floors:
         listed = " and ".join(f"10^{floor:g}" for floor in sorted(floors, reverse=True))
-        notes.append(f"Dashed grey: levels ({listed}) below which plain float32 reads 0")
+        notes.append(f"Dashed grey: underflow in float32, which reads 0 below these levels ({listed})")
     return notes
 
 
@@ -239,44 +230,3 @@ def _caption(groups: Sequence[Sequence[Record]], said: Sequence[str], notes: Seq
     bands = f"One seed: {_BANDS}. Several: {_SEED_BANDS}"
     bands = _BANDS if counts == {1} else _SEED_BANDS if 1 not in counts else bands
     return " ".join(text if text.endswith(".") else f"{text}." for text in (*said, bands, *notes))
-
-
-@themed()
-def heat_figure(name: str, record: Record, label: str, *, loss: bool = False) -> Drawing:
-    """The task curve of one run as a map of training step by lag, with the loss beside it if asked for."""
-    arrays = record.arrays()
-    steps, rows = np.unique(arrays["step"], return_index=True)
-    curves = np.stack([summarised(arrays, row) for row in rows])
-    noise = np.stack([noise_lags(arrays, int(row)) for row in rows])
-    there = np.arange(curves.shape[1]) < np.array([[lags_of(arrays, int(row))] for row in rows])
-    with np.errstate(invalid="ignore"):
-        values = curves - np.where(np.isfinite(curves[:, :1]), curves[:, :1], 0.0)
-    heading = f"{title([record], label)} (seed {record.seed})"
-    height = 1.8 + 0.27 * len(steps)
-    if loss:
-        options = {"width_ratios": [1.5, 1]}
-        figure, (ax, beside) = panels(1, 2, (5.2, min(max(height, 3.4), 4.6)), heading, **options)
-        draw_losses(beside, [[record]], [label])
-        beside.set_title("loss", loc="left")
-    else:
-        figure, (ax,) = panels(1, 1, (7.2, height), heading)
-    heat_map(ax, values, steps.tolist(), noise)
-    ax.set_title("change in gradient norm relative to lag 1", loc="left")
-    caption = f"{heading}. {_map_caption(values, noise, there, steps.tolist())}"
-    return Drawing(name, figure, heading, caption, "runs", run_choices(record, label, "map"))
-
-
-def _map_caption(values: Floats, noise: NDArray[np.bool_], there: NDArray[np.bool_], steps: Sequence[int]) -> str:
-    """Range of a map, and what is grey; `there` are the lags that a curve has."""
-    finite, lags = np.isfinite(values), np.arange(1, values.shape[1] + 1)
-    text = "Each row is a checkpoint, each column a lag, colour is decades from lag 1"
-    if (finite & ~noise).any():
-        shown = values[finite & ~noise]
-        text += f", from {shown.min():.1f} to {shown.max():+.1f}"
-    for name, flags in (
-        ("Grey (zero or not finite)", ~finite & ~noise & there),
-        ("Pale grey (rounding noise)", noise),
-    ):
-        rows = filter(None, (where(row, lags, f"{step:,}") for step, row in zip(steps, flags, strict=True)))
-        text += f". {name}: training step {', '.join(rows)}" if flags.any() else ""
-    return f"{text}."

@@ -1,6 +1,5 @@
 """The theme of gradlab's figures, lines with their bands, and the figure of one curve."""
 
-import itertools
 import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +13,14 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR, STATE, GradientCurve
 from gradlab.report.data.gaps import gap, noise_words
 from gradlab.report.data.records import Record
+from gradlab.report.figures.sampling import sampled
 from gradlab.report.text.findings import change
 
 Floats = NDArray[np.float64]
@@ -37,9 +38,7 @@ RELATIVE = "change in gradient norm\nrelative to lag 1 (decades)"
 NOISE_COLOUR, NOISE_DASHES = "#888888", (0, (1, 1.2))
 NOISE_LABEL = "_rounding noise"
 """Label of the parts of lines that are rounding noise; matplotlib leaves names with _ out of legends."""
-LAGS = 400
-"""Points of a line at most."""
-BAND_LAGS = 60
+BAND_LAGS = 40
 """Points of a band at most."""
 NO_FLOOR_LABEL = 0.12
 """Two floors nearer than this share of the axis carry one label."""
@@ -158,6 +157,9 @@ def plot(curve: GradientCurve, ax: Axes | None = None, *, relative: bool = True)
         ('T = 3: 2.2 decades lost', 1)
     """
     with themed():
+        legend = (
+            Axes.legend if ax is not None else add_legend
+        )  # below the axes there may be no room in others' figures
         if ax is None:
             from matplotlib import pyplot
 
@@ -178,7 +180,7 @@ def plot(curve: GradientCurve, ax: Axes | None = None, *, relative: bool = True)
         said = change(curve.summary(STATE), [str(finding) for finding in curve.non_finite], curve.notes())
         ax.set_title(f"T = {len(curve.lags)}: {said}", loc="left")
         if len(names) > 1 or any(odd):
-            add_legend(ax, title="leaf of the state")
+            legend(ax, title="leaf of the state")
     return ax
 
 
@@ -210,10 +212,7 @@ def draw_line(
     ax.update_datalim([(x[0], 0.0), (x[-1], 0.0)], updatey=False)
     finite = np.isfinite(values) & ~noise
     label = f"{label} ({odd})" if odd else label
-    parts = series(ax)
-    styled: dict[str, Any] = {"color": style.colour, "linestyle": style.dashes, "marker": style.marker}
-    styled |= {"markevery": max(1, len(x) // 8) if len(x) > 1 else None, "markersize": 4}
-    ax.plot(x, np.where(finite, values, np.nan), label=label, gid=f"{parts}-line", **styled)
+    parts, _ = named_line(ax, x, np.where(finite, values, np.nan), style, label, markers=8)
     if band is not None:
         some = np.unique(np.linspace(0, len(x) - 1, min(len(x), BAND_LAGS)).round().astype(int))
         low, high = (np.where(finite & np.isfinite(edge[kept]), edge[kept], np.nan)[some] for edge in band)
@@ -229,27 +228,20 @@ def draw_line(
     return stop
 
 
-def series(ax: Axes) -> str:
-    """Prefix of the ids of everything that belongs to the next line with a name: `a0-s2`."""
+def named_line(
+    ax: Axes, x: ArrayLike, values: ArrayLike, style: LineStyle, label: str, markers: int = 0, **options: Any
+) -> tuple[str, Line2D]:
+    """A line with a name in the legend, and the prefix of the ids of its parts; a marker at each point if 0."""
     figure = ax.get_figure(root=True)
     panel = figure.axes.index(ax) if figure is not None else 0
-    return f"a{panel}-s{sum(not str(line.get_label()).startswith('_') for line in ax.get_lines())}"
-
-
-def sampled(values: Floats, noise: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Indices of at most `LAGS` points: ends, extremes of every stretch, first and last of noise and of gaps."""
-    count = len(values)
-    if count <= LAGS:
-        return np.arange(count)
-    kind = np.where(noise, 1, np.where(np.isfinite(values), 0, 2))
-    changes = np.flatnonzero(np.diff(kind))
-    kept = {0, count - 1, *(int(at) + step for at in (*changes[:1], *changes[-1:]) for step in (0, 1))}
-    edges = np.linspace(0, count, LAGS // 2 - 2).round().astype(int)
-    for first, last in itertools.pairwise(edges):
-        part = values[first:last]
-        kept.add(int(first + np.argmin(np.where(np.isfinite(part), part, np.inf))))
-        kept.add(int(first + np.argmax(np.where(np.isfinite(part), part, -np.inf))))
-    return np.array(sorted(kept))
+    index = sum(not str(line.get_label()).startswith("_") for line in ax.get_lines())
+    styled: dict[str, Any] = {"color": style.colour, "linestyle": style.dashes, "marker": style.marker}
+    if markers:  # those of lines that coincide stand beside each other
+        every = max(1, np.size(x) // markers)
+        options["markevery"] = (index * every // 4 % every, every)
+    styled |= {"markersize": 4, "gid": f"a{panel}-s{index}-line"}
+    (line,) = ax.plot(x, values, label=label, **styled | options)
+    return f"a{panel}-s{index}", line
 
 
 def add_legend(owner: Axes | Figure, *, title: str | None = None, columns: int = 1) -> None:

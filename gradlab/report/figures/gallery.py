@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from gradlab.report.data.records import Record, grouped, labels
-from gradlab.report.figures.curves import checkpoint_figure, heat_figure, lag_figure
+from gradlab.report.figures.curves import checkpoint_figure, lag_figure
 from gradlab.report.figures.drawing import Drawing
+from gradlab.report.figures.heat import heat_figure
 from gradlab.report.figures.leaves import kinds_figure, leaves_figure
 from gradlab.report.figures.lengths import lengths_figure, lines_of, solving_figure
 from gradlab.report.figures.per_step import per_step_figure
@@ -26,11 +27,7 @@ BOUNDS = (
 
 
 def drawings(records: Sequence[Record]) -> Iterator[Drawing]:
-    """The figures of a report in page order, one after the other so that only one is in memory.
-
-    Args:
-        records: runs that have curves.
-    """
+    """The figures of runs that have curves in page order, one after the other so that only one is in memory."""
     first = list(overview_runs(records).values())
     yield from overview(records)
     yield from against_length(records)
@@ -64,7 +61,7 @@ def overview(records: Sequence[Record]) -> Iterator[Drawing]:
 
 
 def overview_runs(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """The runs of each task that its first picture shows: the longest of those that were trained, or else of probes."""
+    """The runs that the first picture of each task shows: the longest that were trained, or else probed."""
     found = {}
     for task in _tasks(records):
         mine = [record for record in records if record.config["task"] == task]
@@ -75,11 +72,7 @@ def overview_runs(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 
 def against_length(records: Sequence[Record]) -> Iterator[Drawing]:
-    """For each task that was run at several lengths: to which length it is solved, and the gradient against T.
-
-    Args:
-        records: runs that have curves; those of borrowed weights are left out.
-    """
+    """For each task with several lengths: to which it is solved, and the gradient, but of borrowed weights."""
     fresh = [record for record in records if record.config["params"] == "none"]
     for task in _tasks(fresh):
         for trained in (True, False):

@@ -12,7 +12,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from gradlab.report.data.by_length import rows
 from gradlab.report.data.records import Record
-from gradlab.report.figures.drawing import INK, Floats, LineStyle, series
+from gradlab.report.figures.drawing import INK, Floats, LineStyle, named_line
 
 DECADES = 3.0
 """A gradient that loses this much over the whole length is where the dotted guides lie."""
@@ -126,22 +126,23 @@ def _draw(
     ax: Axes, line: LengthLine, x: Floats, means: Floats, low: Floats, high: Floats, rates: Floats
 ) -> list[Artist]:
     """One line with its bars and markers: full where every seed solved the task, half where some did, or empty."""
-    style, parts = line.style, series(ax)
-    marked: dict[str, Any] = {
-        "color": style.colour,
-        "marker": style.marker,
-        "markersize": 5.5,
-        "markeredgewidth": 1.2,
-    }
-    styled = marked | {"linestyle": style.dashes, "linewidth": 1.5}
-    shown: list[Artist] = [*ax.plot(x, means, label=line.label, gid=f"{parts}-line", **styled)]
+    style = line.style
+    size: dict[str, Any] = {"markersize": 5.5, "markeredgewidth": 1.2}
+    parts, drawn = named_line(ax, x, means, style, line.label, linewidth=1.5, **size)
+    shown: list[Artist] = [drawn]
     known = np.isfinite(low) & np.isfinite(high)
     bars = x[known], low[known], high[known]
     shown.append(ax.vlines(*bars, colors=style.colour, linewidth=1, gid=f"{parts}-bars"))
-    for name, some, face in (("empty", rates == 0, "white"), ("half", (rates > 0) & (rates < 1), style.colour)):
-        faces: dict[str, Any] = {"fillstyle": "bottom", "markerfacecolor": face, "markerfacecoloralt": "white"}
+    marked = size | {
+        "color": style.colour,
+        "marker": style.marker,
+        "linestyle": "none",
+        "markerfacecoloralt": "white",
+    }
+    for name, some, fill in (("empty", rates == 0, "full"), ("half", (rates > 0) & (rates < 1), "bottom")):
         if some.any():
-            shown += ax.plot(x[some], means[some], gid=f"{parts}-{name}", linestyle="none", **marked, **faces)
+            marked |= {"fillstyle": fill, "markerfacecolor": style.colour if fill == "bottom" else "white"}
+            shown += ax.plot(x[some], means[some], gid=f"{parts}-{name}", **marked)
     return shown
 
 

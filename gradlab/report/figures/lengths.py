@@ -23,22 +23,14 @@ _GUIDE = f"Dotted: a gradient that falls in a straight line and loses {DECADES:.
 
 
 def lines_of(records: Sequence[Record], most: int) -> list[LengthLine]:
-    """A line for each setting, the fields that tell it from the others in its name.
-
-    Args:
-        records: measured runs of one task. most: how many lines at most.
-    """
+    """A line for each setting of the measured runs of one task."""
     groups = labelled(records, without=["length"])
     return [LengthLine(label, line_style(index), group) for index, (label, group) in enumerate(groups)][:most]
 
 
 @themed()
 def solving_figure(name: str, lines: Sequence[LengthLine]) -> Drawing:
-    """To which length each setting solves the task, beside how far its gradient reaches before training.
-
-    Args:
-        name: of the file. lines: settings of one task whose runs were trained.
-    """
+    """To which length each setting solves the task, beside how far its gradient reaches before training."""
     task = lines[0].group[0].config["task"]
     heading = f"{task}: {_solvers(lines)}"
     figure, (rate, horizon) = panels(1, 2, (5.2, 3.0 + 0.2 * len(lines)), heading)
@@ -78,11 +70,7 @@ def _solvers(lines: Sequence[LengthLine]) -> str:
 
 @themed()
 def lengths_figure(name: str, lines: Sequence[LengthLine]) -> Drawing:
-    """Span, slope, half-life and horizon of one task against length, a line for each setting.
-
-    Args:
-        name: of the file. lines: settings of one task.
-    """
+    """Span, slope, half-life and horizon of one task against length, a line for each setting."""
     task = lines[0].group[0].config["task"]
     roles = ["initial", "final"] if any(line.group[0].trained for line in lines) else ["initial"]
     heading = f"{task}: {_holders(lines, roles[-1])}"

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,9 +17,9 @@ from gradlab.report.figures.drawing import (
     add_legend,
     label_level,
     line_style,
+    named_line,
     panels,
     run_choices,
-    series,
     themed,
     wrapped,
 )
@@ -34,11 +33,7 @@ POINTS = 80
 
 @themed()
 def loss_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[str]) -> Drawing:
-    """Loss against training step with the levels of chance and of a solved task.
-
-    Args:
-        name: of the file. groups: runs of each setting of one task and length. names: of the settings.
-    """
+    """Loss against training step with the levels of chance and of a solved task."""
     config, losses = groups[0][0].config, groups[0][0].run.done["losses"]
     heading = f"{config['task']}, T = {config['length']}: {_solved(groups)}"
     figure, (ax,) = panels(1, 1, (7.2, 4.2 + 0.2 * len(groups)), heading)
@@ -100,11 +95,8 @@ def _loss(ax: Axes, group: Sequence[Record], style: LineStyle, label: str) -> di
     }
     steps, means = stretches(whole)
     if len(steps):
-        parts = series(ax)
         label = wrapped(f"{label} ({_stopped(stop, len(group))})" if stop else label, 6.0)
-        styled: dict[str, Any] = {"color": style.colour, "linestyle": style.dashes, "marker": style.marker}
-        styled |= {"markersize": 4, "markevery": max(1, len(steps) // 7), "linewidth": 1.4}
-        ax.plot(steps, np.nanmedian(means, axis=0), label=label, gid=f"{parts}-line", **styled)
+        parts, _ = named_line(ax, steps, np.nanmedian(means, axis=0), style, label, markers=7, linewidth=1.4)
         if len(group) > 1:
             low, high = np.nanmin(means, axis=0), np.nanmax(means, axis=0)
             ax.fill_between(steps, low, high, color=style.colour, alpha=0.15, linewidth=0, gid=f"{parts}-band")
@@ -174,10 +166,8 @@ def gates_figure(name: str, record: Record, label: str) -> Drawing | None:
     columns = ("mean value", "share of units within 0.01 of a bound")
     for column, (ax, what) in enumerate(zip(axes, columns, strict=True)):
         for index, (gate, values) in enumerate(gates.items()):
-            style = line_style(index)
-            styled: dict[str, Any] = {"color": style.colour, "linestyle": style.dashes, "marker": style.marker}
             shown = np.where(np.isfinite(values[:, column]), values[:, column], np.nan)
-            ax.plot(steps, shown, label=f"gate {gate}", gid=f"{series(ax)}-line", markersize=4, **styled)
+            named_line(ax, steps, shown, line_style(index), f"gate {gate}")
         ax.set_xscale("symlog", linthresh=1)
         ax.set_xlim(-0.1, max(1, steps[-1]) * 1.3)
         ax.set_xlabel("training step (log scale from 1 on)")
