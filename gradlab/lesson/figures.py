@@ -1,0 +1,260 @@
+"""The figures of a lesson."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyBboxPatch
+from numpy.typing import NDArray
+
+from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR, STATE, GradientCurve
+from gradlab.lesson.findings import timestep_factors
+from gradlab.lesson.records import Floats, GridPoint, Lesson, WorkedExample, middle_length
+from gradlab.lesson.theory import theory_line
+from gradlab.lesson.wording import signed
+from gradlab.report.data.gaps import view
+from gradlab.report.data.records import ROLES, Record, lags_of, noise_lags, row_of, summarised
+from gradlab.report.figures.drawing import (
+    COLOURS,
+    INK,
+    LAG,
+    NOISE_COLOUR,
+    NOISE_DASHES,
+    RELATIVE,
+    Drawing,
+    LineStyle,
+    add_legend,
+    draw_line,
+    label_level,
+    line_style,
+    panels,
+    themed,
+)
+from gradlab.report.figures.svg import svg
+
+DEEPEST = -60.0
+"""Decades below lag 1 where the figure of the sliders ends at the latest; the numbers stand beside it."""
+LINKS = 6
+"""States of the worked example that are drawn."""
+LEVEL, RED = "log10 gradient norm", COLOURS[4]
+GREY_DASHED = LineStyle("#888888", (0, (5, 4)), "")
+
+
+class Curve(NamedTuple):
+    """A line of a figure: values over lag or timestep, and which of them are rounding noise."""
+
+    name: str
+    x: NDArray[np.int64]
+    values: Floats
+    noise: NDArray[np.bool_] | None = None
+
+
+def lesson_figures(lesson: Lesson, record: Record | None, captions: Mapping[str, str]) -> list[Drawing]:
+    """The figures of a page; the caption of each is the finding with its name."""
+
+    def lines(name: str, curves: Sequence[Curve], y_name: str = RELATIVE, **options: Any) -> Drawing:
+        return lines_figure(name, curves, captions[name], y_name, **options)
+
+    by_lag = [_curve(f"T = {point.length}", point.curve) for point in lesson.chosen]
+    by_timestep = [curve._replace(x=len(curve.x) - curve.x) for curve in by_lag]
+    half = {"y_name": LEVEL, "size": (5.4, 3.4)}
+    found = [
+        _factors(lesson, captions["factors"]),
+        lines("by_lag", by_lag, **half),
+        lines("by_timestep", by_timestep, x_name="timestep t of the state", **half),
+    ]
+    if lesson.example is not None:
+        found.append(_chain(lesson.example, captions["chain"]))
+    if lesson.ungated is not None:
+        found.append(lines("direct_path", _direct_path(lesson, lesson.ungated)))
+    if (summed := lesson.summed) is not None:
+        named = {"total: the losses of all outputs": summed.total, "direct: the next output alone": summed.direct}
+        named["the loss of the last output alone"] = summed.last
+        found.append(lines("summed", [_curve(name, curve) for name, curve in named.items()], LEVEL))
+    if (step := lesson.underflow) is not None:
+        curve, leaf = step.point.curve, step.leaf
+        measured = Curve("measured by gradlab", curve.lags, curve.rms(leaf), curve.is_noise(leaf))
+        computed = Curve("one training step in float32", curve.lags, step.rms[leaf])
+        levels = [(FLOAT32_FLOOR, "entries\nread 0\nbelow"), (NAIVE_FLOOR, "squared\nnorms read\n0 below")]
+        found.append(lines("underflow", [measured, computed], LEVEL, levels=levels))
+    if record is not None:
+        found.append(lines("training", _training(record)))
+    return found
+
+
+def _curve(name: str, curve: GradientCurve, values: Floats | None = None) -> Curve:
+    return Curve(name, curve.lags, curve.summarised() if values is None else values, curve.is_noise())
+
+
+def _direct_path(lesson: Lesson, ungated: GridPoint) -> list[Curve]:
+    """The whole cell, the cell whose recurrent weights are zero, and theory."""
+    full = lesson.chosen[middle_length(lesson.lengths)]
+    curves = [
+        _curve("measured: the whole cell", full.curve, full.relative()),
+        _curve("measured: recurrent weights set to 0", ungated.curve, ungated.relative()),
+    ]
+    theory = theory_line(ungated.cell, len(full.curve.lags))
+    return curves + ([Curve(f"theory: {theory.name}", full.curve.lags, theory.decades)] if theory else [])
+
+
+def _training(record: Record) -> list[Curve]:
+    """The curve of a run at its initial, worst and final checkpoint."""
+    arrays, roles = record.arrays(), {role: record.step(role) for role in ROLES}
+    curves = []
+    for step in sorted(set(roles.values())):
+        row = row_of(arrays, step)
+        lags = np.arange(lags_of(arrays, row))
+        values = summarised(arrays, row)[lags]
+        names = ", ".join(role for role, at in roles.items() if at == step)
+        with np.errstate(invalid="ignore"):
+            relative = values - values[0]
+        curves.append(Curve(f"training step {step:,}: {names}", lags + 1, relative, noise_lags(arrays, row)[lags]))
+    return curves
+
+
+def lines_figure(
+    name: str,
+    curves: Sequence[Curve],
+    caption: str,
+    y_name: str = RELATIVE,
+    *,
+    x_name: str = LAG,
+    levels: Sequence[tuple[float, str]] = (),
+    size: tuple[float, float] = (7.2, 3.4),
+) -> Drawing:
+    """Lines with a legend, and horizontal levels with their names where they are in view."""
+    with themed():
+        figure, (ax,) = panels(1, 1, size, caption)
+        for index, curve in enumerate(curves):
+            style = GREY_DASHED if curve.name.startswith("theory") else line_style(index)
+            draw_line(ax, curve.x, curve.values, style, label=curve.name, noise=curve.noise)
+        low, high = _ends(curves)
+        ax.set(xlabel=x_name, ylabel=y_name, ylim=(low, high))
+        for level, label in levels:
+            if low < level < high:
+                ax.axhline(level, color=INK, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
+                label_level(ax, level, label)
+        add_legend(ax)
+    return Drawing(name, figure, caption, caption, "lesson")
+
+
+def _ends(curves: Sequence[Curve]) -> tuple[float, float]:
+    """Of the vertical axis: noise may not flatten what is a value."""
+    flags = [np.zeros(len(curve.x), bool) if curve.noise is None else curve.noise for curve in curves]
+    values = np.concatenate([np.zeros(1), *(curve.values for curve in curves)])
+    noise = np.concatenate([[False], *flags])
+    low, high = view(values[~noise], values[noise])
+    room = 0.05 * max(high - low, 1.0)
+    return low - room, high + room
+
+
+def _factors(lesson: Lesson, caption: str) -> Drawing:
+    """The factor of every timestep by lag."""
+    points = [lesson.grid[row][middle_length(lesson.lengths)] for row in lesson.axis.contrast]
+    curves = [Curve(lesson.axis.setting(one.value), one.curve.lags[1:], timestep_factors(one)) for one in points]
+    curves = [curve for curve in curves if len(curve.x)]
+    levels = [(1.0, "1: neither\nshrinks\nnor grows")]
+    drawing = lines_figure("factors", curves, caption, "factor of one timestep", levels=levels)
+    factors = np.concatenate([np.ones(1), *(curve.values[np.isfinite(curve.values)] for curve in curves)])
+    drawing.figure.axes[0].set_ylim(0, min(2.0, max(1.1, float(np.quantile(factors, 0.995)) * 1.05)))
+    return drawing
+
+
+def _chain(example: WorkedExample, caption: str) -> Drawing:
+    """States from left to right; below them the norm of the gradient from right to left, with its factors."""
+    timesteps = len(example.norms)
+    lags = list(range(min(timesteps, LINKS), 0, -1))
+    forward: Any = {"arrowstyle": "->", "color": "#888888", "linewidth": 1.3}
+    backward, middle = forward | {"color": RED}, {"ha": "center", "va": "center"}
+    with themed():
+        figure, (ax,) = panels(1, 1, (1.15 * (len(lags) + 1), 1.7), caption)
+        for x, lag in enumerate([*lags, 0]):
+            box = FancyBboxPatch((x - 0.23, 0.82), 0.46, 0.36, boxstyle="round,pad=0.02", fc="white", ec="#888888")
+            ax.add_patch(box)
+            ax.text(x, 1.0, f"$s_{{{timesteps - lag}}}$" if lag else "loss", fontsize=10, color=INK, **middle)
+            if lag:
+                ax.annotate("", (x + 0.72, 1.0), (x + 0.28, 1.0), arrowprops=forward)
+                ax.annotate("", (x + 0.25, 0.3), (x + 0.75, 0.3), arrowprops=backward)
+                ax.text(x, 0.3, f"{example.norms[lag - 1]:#.3g}", fontsize=9, color=INK, **middle)
+            if lag > 1:
+                ax.text(x + 0.5, 0.45, f"× {example.factors[lag - 2]:#.3g}", fontsize=8, color=RED, **middle)
+        ax.plot([len(lags), len(lags), len(lags) - 0.25], [0.78, 0.3, 0.3], color=RED, linewidth=1.3)
+        ax.text(-0.27, 1.35, "forwards in time", fontsize=8, color=INK)
+        ax.text(-0.27, 0.02, "norm of the gradient, backwards", fontsize=8, color=INK)
+        ax.set(xlim=(-0.35, len(lags) + 0.35), ylim=(0, 1.5))
+        ax.set_axis_off()
+    return Drawing("chain", figure, caption, caption, "lesson")
+
+
+def grid_ends(lesson: Lesson) -> tuple[float, float]:
+    """The vertical axis that shows every point of the grid, down to `DEEPEST`."""
+    values = np.concatenate([np.where(one.curve.is_noise(), np.nan, one.relative()) for one in lesson.points])
+    finite = np.append(values[np.isfinite(values)], [-1.0, 1.0])
+    low, high = max(DEEPEST, float(finite.min())), float(finite.max())
+    room = 0.04 * (high - low)
+    return low - room, high + room
+
+
+def slider_figure(name: str, lesson: Lesson, ends: tuple[float, float]) -> Markup:
+    """The lines of every point of the grid, those of row r and column c with `data-at="r-c"` for the script.
+
+    Only the point that was asked for is shown without the script.
+    """
+    columns = len(lesson.lengths)
+    shown = lesson.axis.chosen * columns + columns - 1
+    with themed():
+        figure, (ax,) = panels(1, 1, (6.6, 4.3), "")
+        for index, point in enumerate(lesson.points):
+            _draw_point(ax, point, f"a0-s{index}")
+        longest = max(2, *(len(point.curve.lags) for point in lesson.points))
+        ax.set(xlim=(0, longest), ylim=ends, xlabel=LAG, ylabel=RELATIVE)
+        add_legend(ax, columns=2)
+
+    def mark(found: re.Match[str]) -> str:
+        index = int(found[1])
+        row, column = divmod(index, columns)
+        return f'{found[0]} data-at="{row}-{column}"' + ("" if index == shown else ' hidden=""')
+
+    label = "Gradient by lag at the position of the sliders; its numbers stand beside it"
+    return Markup(re.sub(r'id="[\w-]+-a0-s(\d+)-(?!key|name)\w+"', mark, svg(figure, f"figure-{name}", label)))
+
+
+def _draw_point(ax: Axes, point: GridPoint, prefix: str) -> None:
+    """Theory below, then the state and its leaves, and where plain float32 reads 0."""
+    curve, leaves = point.curve, point.curve.leaves[:-1]
+
+    def draw(x: Any, values: Floats, style: LineStyle, part: str, label: str) -> None:
+        finite = np.where(np.isfinite(values), values, np.nan)
+        ax.plot(x, finite, color=style.colour, linestyle=style.dashes, gid=f"{prefix}-{part}", label=label)
+
+    if (theory := theory_line(point.cell, len(curve.lags))) is not None:
+        draw(curve.lags, theory.decades, GREY_DASHED, "theory", f"theory: {theory.name}")
+    for index, leaf in enumerate([STATE, *(leaves if len(leaves) > 1 else [])]):
+        values, noise = point.relative(leaf), curve.is_noise(leaf)
+        label = "measured: whole state" if leaf == STATE else f"measured: {leaf} alone"
+        draw(curve.lags, np.where(noise, np.nan, values), line_style(index), f"line{index}", label)
+        if noise.any():
+            reached = np.where(noise | np.append(noise[1:], False), values, np.nan)
+            draw(curve.lags, reached, LineStyle(NOISE_COLOUR, NOISE_DASHES, ""), f"noise{index}", "rounding noise")
+    level, floor = float(curve.summarised()[0]), LineStyle(INK, (0, (2, 2)), "")
+    if np.isfinite(level):
+        ends = np.array([0, ax.get_xlim()[1]])
+        draw(ends, np.full(2, FLOAT32_FLOOR - level), floor, "floor", "plain float32 reads 0 below")
+
+
+def multiple_figure(lesson: Lesson, row: int, ends: tuple[float, float]) -> Markup:
+    """The curves of all lengths at one value of the axis; a dot ends each."""
+    longest = max(2, *(len(point.curve.lags) for point in lesson.points))
+    with themed():
+        figure, (ax,) = panels(1, 1, (2.7, 1.8), "")
+        for point in lesson.grid[row]:
+            values = np.where(point.curve.is_noise(), np.nan, point.relative())
+            finite = np.where(np.isfinite(values), values, np.nan)
+            ax.plot(point.curve.lags, finite, color=COLOURS[0], marker="o", markersize=4, markevery=[-1])
+        ax.set(xlim=(0, longest * 1.04), ylim=ends, xticks=sorted({1, longest // 2, longest}))
+    spans = ", ".join(f"{signed(point.curve.span())} at T = {point.length}" for point in lesson.grid[row])
+    setting = lesson.axis.setting(lesson.axis.values[row])
+    return svg(figure, f"figure-multiple-{row}", f"{setting}: decades from lag 1 to lag T: {spans}")

@@ -1,0 +1,114 @@
+"""How numbers are written on the page of a lesson, and what is said of one point of its grid."""
+
+import math
+
+from gradlab.gradient.summary import CUT, Horizon, Summary
+from gradlab.lesson.records import GridPoint, Lesson
+from gradlab.lesson.theory import theory_line
+from gradlab.report.text.findings import VERBS, change
+
+_RAISED = str.maketrans("-0123456789.", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹·")
+
+
+def power(decades: float) -> str:
+    """10 to the power of `decades`, as a number where that is short.
+
+    Example:
+        >>> power(-0.3), power(-23.14), power(float("-inf"))
+        ('0.5', '10⁻²³·¹', '0')
+    """
+    if decades == -math.inf:
+        return "0"
+    if not math.isfinite(decades):
+        return "not finite"
+    if -2.5 < decades < 4:
+        return f"{10**decades:,.2g}" if decades < 2 else f"{10**decades:,.0f}"
+    return "10" + f"{decades:.1f}".translate(_RAISED)
+
+
+def tiny(value: float) -> str:
+    """A small number with one digit.
+
+    Example:
+        >>> tiny(4.8e-17), tiny(0.0), tiny(float("nan"))
+        ('5 × 10⁻¹⁷', '0', 'not a number of')
+    """
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else "not a number of"
+    digit, _, exponent = f"{value:.0e}".partition("e")
+    return f"{digit} × 10{str(int(exponent)).translate(_RAISED)}"
+
+
+def rounded(value: float, digits: int) -> str:
+    """A number with so many significant digits, `not known` if it is not finite."""
+    return f"{value:.{digits}g}" if math.isfinite(value) else "not known"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A number with its sign and a true minus; zero has no sign.
+
+    Example:
+        >>> signed(-3.21), signed(0.04), signed(float("nan"))
+        ('−3.2', '0.0', 'not finite')
+    """
+    if value == -math.inf:
+        return "−∞"
+    if not math.isfinite(value):
+        return "not finite"
+    text = f"{value:+.{digits}f}"
+    return (text[1:] if float(text) == 0 else text).replace("-", "−")
+
+
+def slope(found: Summary) -> str:
+    """A slope without its unit, or why there is none."""
+    if found.slope.zero_from is not None:
+        return f"zero from lag {found.slope.zero_from}"
+    return f"{found.slope.value:+.3g}".replace("-", "−") if math.isfinite(found.slope.value) else "none"
+
+
+def half_life(found: Summary) -> str:
+    """A half-life without its unit, or why there is none."""
+    if found.slope.zero_from is not None:
+        return f"none: zero from lag {found.slope.zero_from}"
+    if math.isnan(found.half_life.value):
+        return "none: not a straight line"
+    return "none: it does not fall" if math.isinf(found.half_life.value) else str(found.half_life)
+
+
+def horizon(found: Horizon) -> str:
+    """`12`, or `at least 100`."""
+    return str(found).replace(">=", "at least")
+
+
+def sentence(lesson: Lesson, point: GridPoint) -> str:
+    """One sentence on a point, with its verdict.
+
+    Its form is `Forget bias 1, T = 100: 1.8 decades lost on the way from lag 1 to lag 100; it holds.`
+    """
+    found, curve = point.curve.summary(), point.curve
+    moved = change(found, [str(finding) for finding in curve.non_finite], curve.notes())
+    where, word = lesson.place(point), found.verdict.word
+    start = f"{where[0].upper()}{where[1:]}: {moved}"
+    if word == "cut":
+        return f"{start}; {CUT.partition('; ')[2]}"
+    if word in ("non-finite", "noise"):
+        return f"{start}."
+    return f"{start} on the way from lag 1 to lag {found.lags}; it {VERBS[word]}."
+
+
+def numbers(point: GridPoint) -> list[tuple[str, str]]:
+    """What stands beside the figure of a point: names and values."""
+    found, theory = point.curve.summary(), theory_line(point.cell, len(point.curve.lags))
+    slope_unit = " decades per timestep" if math.isfinite(found.slope.value) else ""
+    life_unit = " timesteps" if math.isfinite(found.half_life.value) else ""
+    rows = [
+        ("gradient at the first state, relative to lag 1", f"{power(found.span)} ({signed(found.span)} decades)"),
+        ("verdict (3 decades)", found.verdict.word),
+        ("slope", slope(found) + slope_unit),
+        ("half-life", half_life(found) + life_unit),
+        ("horizon: lags until 3 decades are lost", horizon(found.horizon)),
+        ("lags that plain float32 can see", horizon(found.float32_horizon)),
+    ]
+    if theory is not None:
+        rows.append((f"{theory.name}, by theory", f"{signed(float(theory.decades[-1]))} decades"))
+    return rows
