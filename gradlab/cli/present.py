@@ -7,7 +7,7 @@ from typing import Any
 from gradlab.cli.chart import chart
 from gradlab.cli.console import Screen
 from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR
-from gradlab.gradient.summary import SENTENCES, Summary, Verdict
+from gradlab.gradient.summary import SENTENCES, Summary, Verdict, in_decades
 from gradlab.judge.over_seeds import Seeds, over_seeds
 from gradlab.report.data.records import lags_of, noise_lags, row_of, summarised
 from gradlab.report.text.findings import together
@@ -132,7 +132,7 @@ def _verdict(read: Verdict) -> str:
         return "cut"
     decades = {"non-finite": "", "noise": f" ± {read.decades:.1f}"}.get(read.word)
     if decades is None:
-        decades = " zero" if read.decades == -math.inf else f" {read.decades:+.1f}"
+        decades = " zero" if read.decades == -math.inf else f" {in_decades(read.decades, sign=True)}"
     return f"{read.word}{decades} @{read.lag}"
 
 

@@ -6,6 +6,7 @@ finite seeds give a mean and no interval.
 """
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -90,6 +91,12 @@ def over_seeds(values: Iterable[float | None], confidence: float = 0.95) -> Inte
 
     half = float(stats.t.ppf(0.5 + confidence / 2, len(finite) - 1) * finite.std(ddof=1) / math.sqrt(len(finite)))
     return Interval(mean, mean - half, mean + half, *left_out)
+
+
+def median(values: Iterable[float]) -> float:
+    """The median over seeds; infinities count, NaN is left out; nan if nothing is left."""
+    known = [value for value in values if not math.isnan(value)]
+    return statistics.median(known) if known else math.nan
 
 
 def verdict_over_seeds(words: Sequence[str]) -> str:
@@ -198,6 +205,11 @@ class Seeds:
     def furthest(self) -> Interval:
         """Decades that the curve gets from its lag 1, in the direction in which it gets furthest."""
         return self.mean(lambda one: one.verdict.decades)
+
+    @property
+    def median(self) -> float:
+        """The median of `furthest` over the finite seeds; -inf where it is exactly zero."""
+        return median(one.verdict.decades for one in self.finite)
 
     @property
     def range(self) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ Floats = NDArray[np.float64]
 ROLES = ("initial", "worst", "final")
 """The checkpoints that tables and figures show."""
 CURVES = ("task", "total", "direct")
-EVERY = 50
-"""After so many runs progress is told."""
+REPORT_EVERY = 50
+"""Runs between two messages on progress."""
 _FIRST = ("task", "cell", "length", "hidden", "batch", "seed", "optimizer", "learning_rate", "clip", "steps")
 _ABOUT_FILES = ("store", *VERSIONS)
 
@@ -40,7 +41,7 @@ class Record:
     log: list[dict[str, Any]]
     marks: dict[str, int]
 
-    @property
+    @cached_property
     def config(self) -> dict[str, Any]:
         """What was asked, without what only concerns the files; `task`, `cell`, `length` first."""
         asked = {name: value for name, value in self.run.config.items() if name not in _ABOUT_FILES}
@@ -48,7 +49,7 @@ class Record:
             "params": asked.get("params") or "none"
         }
 
-    @property
+    @cached_property
     def setting(self) -> dict[str, Any]:
         """What was asked but for the seed, and by which code; runs that share it are averaged over seeds."""
         asked = {name: value for name, value in self.config.items() if name != "seed"}
@@ -89,6 +90,10 @@ class Record:
         return list(self.log[self.marks[role]]["curves"][curve].get("notes", []))
 
 
+Labelled = Sequence[tuple[str, Sequence[Record]]]
+"""The runs of each setting after its name."""
+
+
 def read(
     results: Path | str,
     warn: Callable[[str], None],
@@ -99,16 +104,15 @@ def read(
 
     Args:
         results: the folder.
-        warn: hears once of each run that is skipped because it is corrupt.
-        names: ids of the only runs to read.
-        progress: hears how far it got.
+        warn: called once for each run that is skipped because it is corrupt.
+        names: ids of the only runs to read. progress: called with messages on progress.
 
     Raises:
         GradlabError: a run was written by a newer gradlab.
     """
     records: list[Record] = []
     for run in Store(results).each(warn, names):
-        if len(records) % EVERY == 0:
+        if len(records) % REPORT_EVERY == 0:
             progress(f"report: {len(records):,} runs read")
         try:
             record = _record(run)
@@ -214,3 +218,9 @@ def named(groups: Sequence[Sequence[Record]], *, without: Sequence[str] = ()) ->
         mine = [index for index, other in enumerate(places) if other == place]
         names |= dict(zip(mine, labels([groups[index] for index in mine], without=without), strict=True))
     return [names[index] for index in range(len(groups))]
+
+
+def labelled(records: Iterable[Record], *, without: Sequence[str] = ()) -> Labelled:
+    """The runs of each setting after its name, in the order of `grouped`."""
+    groups = grouped(records, without=without)
+    return list(zip(named(groups, without=without), groups, strict=True))

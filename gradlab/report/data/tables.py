@@ -1,4 +1,4 @@
-"""Tables of what is in a results folder: curves, summaries, and what several seeds say together."""
+"""The CSV tables of a results folder: curves, summaries, and statistics over seeds."""
 
 import math
 import warnings
@@ -11,8 +11,8 @@ import pandas as pd
 
 from gradlab.gradient.summary import SENTENCES
 from gradlab.judge.over_seeds import Interval, Seeds, half_life, over_seeds
+from gradlab.report.data.counts import counted
 from gradlab.report.data.records import CURVES, ROLES, Record, grouped, leaves_of, read
-from gradlab.report.text.findings import counted
 from gradlab.runs.jsonable import number
 
 STATISTICS = ("typical", "q10", "q50", "q90", "rms", "dead")
@@ -169,21 +169,3 @@ def write_csv(path: Path, frames: Iterable[pd.DataFrame], *, digits: int = 9) ->
                 lineterminator="\n",
             )
             columns = list(frame.columns) if columns is None else columns
-
-
-def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> str:
-    """A Markdown table.
-
-    Args:
-        columns: headings. rows: cells. right: the columns that are aligned to the right.
-
-    Example:
-        >>> print(markdown(["cell", "span"], [["lstm", "-4.4"]], right=["span"]))
-        | cell | span |
-        |---|---:|
-        | lstm | -4.4 |
-    """
-    rule = ["---:" if name in set(right) else "---" for name in columns]
-    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (columns, *rows)]
-    lines = [f"| {' | '.join(row)} |" for row in cells]
-    return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -49,7 +50,8 @@ def render(
 
 def render_markdown(template: str, context: Mapping[str, Any], *, package: str = PACKAGE) -> str:
     """The text of a Markdown template; a `<` in its variables is escaped, as names come from users."""
-    return _markdown(package).get_template(template).render(context, version=__version__)
+    text = _markdown(package).get_template(template).render(context, version=__version__)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def put_page(target: Path, text: str) -> Path:

@@ -1,0 +1,152 @@
+"""The context of a report, from the records of its runs and the figures that were drawn of them."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from gradlab.report.data.by_length import constant, rows
+from gradlab.report.data.records import Labelled, Record, labelled
+from gradlab.report.data.study import Study
+from gradlab.report.figures.embed import EmbeddedFigure
+from gradlab.report.page.context import FigureSection, Findings, ReportContext
+from gradlab.report.page.grid import grid
+from gradlab.report.page.tables import costs_table, lengths_table, numbers_table
+from gradlab.report.text.answers import answers, headline, sentences, single
+from gradlab.report.text.environments import environments
+from gradlab.report.text.findings import overall
+from gradlab.report.text.outcomes import ending
+from gradlab.runs.commands import command
+from gradlab.runs.labels import said
+
+SECTIONS = {
+    "curves": "Gradient norm against lag",
+    "lengths": "Gradient and learning against length",
+    "training": "Loss during training",
+    "runs": "Closer look at single runs",
+}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The runs of a report.
+
+    Attributes:
+        records: the runs it is about. everything: these and those that did not come to an end.
+        skipped: messages on what could not be read. study: the sweep, if it is one.
+        single: whether it is about one run alone.
+    """
+
+    records: Sequence[Record]
+    everything: Sequence[Record]
+    skipped: Sequence[str] = ()
+    study: Study | None = None
+    single: bool = False
+
+
+def report_context(selection: Selection, figures: Sequence[EmbeddedFigure], *, csv: bool = False) -> ReportContext:
+    """Everything that the report of some runs says; `csv` if the CSV tables are written beside it."""
+    measured = [record for record in selection.records if record.marks]
+    groups, series = labelled(measured), labelled(measured, without=["length"])
+    study = selection.study
+    ended = [record for record in measured if record.run.finished]
+    several = any(len({record.config["length"] for record in group}) > 1 for _, group in series)
+    return ReportContext(
+        _title(selection),
+        _about(selection),
+        presence(study) if study else summary(selection.records, measured),
+        [_findings(task, some, selection.single) for task, some in _by_task(series)],
+        study,
+        ", ".join(said(name, value) for name, value in constant(measured).items()) if study and measured else "",
+        [figure for figure in figures if figure.section == "overview"],
+        list(figure_sections(figures)),
+        numbers_table(groups),
+        lengths_table(rows(ended)) if study or several else None,
+        costs_table(groups),
+        list(_failures(selection)),
+        commands(labelled(selection.records)),
+        environments(selection.records),
+        csv,
+    )
+
+
+def _title(selection: Selection) -> str:
+    if selection.study:
+        return selection.study.sweep.title
+    if selection.single:
+        (record,) = selection.records
+        ((label, _),) = labelled([record])
+        return f"{label} on {record.config['task']}, T = {record.config['length']:,}, seed {record.seed}"
+    return "How far does the gradient reach?"
+
+
+def _about(selection: Selection) -> str:
+    if selection.study:
+        return f"sweep {selection.study.sweep.name}"
+    runs = len(selection.everything)
+    return f"run {selection.records[0].run.id}" if selection.single else f"{runs:,} run{'' if runs == 1 else 's'}"
+
+
+def presence(study: Study) -> str:
+    """`48 of 54 runs complete: 40 solved, 8 trained. Not complete: 4 missing, 2 failed.`"""
+    total, finished = len(study.sweep.runs), study.finished
+    ended = _counted([record.run.status for record in finished])
+    text = f"{len(finished)} of {total} runs complete{f': {ended}' if finished else ''}."
+    if not study.absent:
+        return text
+    return f"**{text} Not complete: {_counted(list(study.absent.values()))}.** The findings leave these out."
+
+
+def _counted(words: Sequence[str]) -> str:
+    return ", ".join(f"{count} {word}" for word, count in Counter(words).most_common())
+
+
+def summary(records: Sequence[Record], measured: Sequence[Record]) -> str:
+    """How many runs there are, what their gradients do, and in how many the task was solved."""
+    finished = sum(record.run.finished for record in records)
+    trained = [record for record in measured if record.trained and record.run.finished]
+    text = f"{_count(len(records), 'run')} in this folder, {finished} finished. The gradient: {overall(measured)}."
+    if not trained:
+        return text
+    solved = sum(record.run.status == "solved" for record in trained)
+    return f"{text} The task was solved in {solved} of {_count(len(trained), 'trained run')}."
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _by_task(series: Labelled) -> Iterator[tuple[str, Labelled]]:
+    for task in dict.fromkeys(str(group[0].config["task"]) for _, group in series):
+        yield task, [one for one in series if one[1][0].config["task"] == task]
+
+
+def _findings(task: str, series: Labelled, alone: bool) -> Findings:
+    kinds = [[one for one in series if one[1][0].trained == trained] for trained in (True, False)]
+    found = single(series[0][1][0]) if alone else answers(series)
+    return Findings(task, headline(series), [grid(some) for some in kinds if some], found, sentences(series))
+
+
+def figure_sections(figures: Sequence[EmbeddedFigure]) -> Iterator[FigureSection]:
+    """The figures below the first one, by section."""
+    for name, heading in SECTIONS.items():
+        if mine := [figure for figure in figures if figure.section == name]:
+            yield FigureSection(name, heading, mine)
+
+
+def _failures(selection: Selection) -> Iterator[str]:
+    """Runs that diverged, failed, were interrupted or killed or never started, and what could not be read."""
+    for record in selection.everything:
+        if record.run.status not in ("measured", "solved", "trained"):
+            yield f"`{record.run.id}` {ending(record)}"
+    if selection.study:
+        yield from (f"`{run}` is missing" for run, why in selection.study.absent.items() if why == "missing")
+    yield from selection.skipped
+
+
+def commands(groups: Labelled) -> list[str]:
+    """The commands that make these runs, one for each setting; with what else differs where two look alike."""
+    lines = [command(group[0].config, [record.seed for record in group]) for _, group in groups]
+    alike = Counter(lines)
+    return [
+        f"{line}  # {label}" if alike[line] > 1 else line for line, (label, _) in zip(lines, groups, strict=True)
+    ]
