@@ -1,14 +1,15 @@
-"""What the template of a lesson is given: measurements, findings, figures, tables and questions as plain records."""
+"""What the template of a lesson is given, as plain records."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from gradlab.lesson.figures import grid_ends, lesson_figures, multiple_figure, slider_figure
+from gradlab.lesson.figures import grid_ends, lesson_figures, multiple_figure, position, slider_figure
 from gradlab.lesson.findings import findings
 from gradlab.lesson.questions import Question, questions
-from gradlab.lesson.records import GridPoint, Lesson, middle_length
+from gradlab.lesson.records import Lesson, middle_length
 from gradlab.lesson.tables import products, tables
 from gradlab.lesson.wording import numbers, sentence, signed
 from gradlab.report.data.records import Record
@@ -22,13 +23,12 @@ ZOOM = (-6.0, 6.0)
 
 @dataclass(frozen=True)
 class Panel:
-    """What stands beside the figure of the sliders at one point; `at` is its row and column, `1-4`."""
+    """What stands beside the figure of the sliders at one point; `position` are its attributes."""
 
-    at: str
+    position: Markup
     finding: str
     numbers: list[tuple[str, str]]
     command: str
-    shown: bool
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class LessonContext:
         figures, tables, findings: by name; those of a section that was not measured are not there.
         products: the first products of the chain, as LaTeX. middle: the length of figures of one length.
         gates: means of the gates, as text. sliders: the figure of the sliders, whole and zoomed in.
+        accepted: positions of the sliders that answer each question, as JSON.
         record: a trained run. commands: that train it and measure it.
     """
 
@@ -63,6 +64,7 @@ class LessonContext:
     panels: list[Panel]
     multiples: list[Multiple]
     questions: list[Question]
+    accepted: list[str]
     record: Record | None
     commands: Mapping[str, str]
 
@@ -75,6 +77,7 @@ def lesson_context(lesson: Lesson, record: Record | None = None) -> LessonContex
     """
     ends, said = grid_ends(lesson), findings(lesson, record)
     gates = lesson.chosen[-1].gates
+    asked = questions(lesson)
     drawings = lesson_figures(lesson, record, said)
     return LessonContext(
         lesson=lesson,
@@ -86,12 +89,12 @@ def lesson_context(lesson: Lesson, record: Record | None = None) -> LessonContex
         gates=", ".join(f"{name} {mean:.2f}".replace("-", "−") for name, mean in gates.items()),
         sliders=(slider_figure("sliders", lesson, ends), slider_figure("sliders-zoom", lesson, ZOOM)),
         panels=[
-            _panel(lesson, point, row, column)
-            for row, points in enumerate(lesson.grid)
-            for column, point in enumerate(points)
+            Panel(position(lesson, point), sentence(lesson, point), numbers(point), point.command)
+            for point in lesson.points
         ],
         multiples=[_multiple(lesson, row, ends) for row in range(len(lesson.grid))],
-        questions=questions(lesson),
+        questions=asked,
+        accepted=[json.dumps([lesson.options(lesson.grid[i][j]) for i, j in one.accepted]) for one in asked],
         record=record,
         commands={} if record is None else _commands(record),
     )
@@ -101,11 +104,6 @@ def _commands(record: Record) -> dict[str, str]:
     asked = record.config
     probe = f"gradlab probe {asked['task']} --params {record.run.id} --len {asked['length']}"
     return {"run": command(record.run.config), "probe": probe}
-
-
-def _panel(lesson: Lesson, point: GridPoint, row: int, column: int) -> Panel:
-    shown = point is lesson.chosen[-1]
-    return Panel(f"{row}-{column}", sentence(lesson, point), numbers(point), point.command, shown)
 
 
 def _multiple(lesson: Lesson, row: int, ends: tuple[float, float]) -> Multiple:

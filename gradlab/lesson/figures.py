@@ -1,5 +1,6 @@
 """The figures of a lesson."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -55,33 +56,35 @@ class Curve(NamedTuple):
 def lesson_figures(lesson: Lesson, record: Record | None, captions: Mapping[str, str]) -> list[Drawing]:
     """The figures of a page; the caption of each is the finding with its name."""
 
-    def lines(name: str, curves: Sequence[Curve], y_name: str = RELATIVE, **options: Any) -> Drawing:
-        return lines_figure(name, curves, captions[name], y_name, **options)
+    def lines(name: str, heading: str, curves: Sequence[Curve], y_name: str = RELATIVE, **options: Any) -> Drawing:
+        return lines_figure(name, heading, captions[name], curves, y_name, **options)
 
     by_lag = [_curve(f"T = {point.length}", point.curve) for point in lesson.chosen]
     by_timestep = [curve._replace(x=len(curve.x) - curve.x) for curve in by_lag]
     half = {"y_name": LEVEL, "size": (5.4, 3.4)}
     found = [
         _factors(lesson, captions["factors"]),
-        lines("by_lag", by_lag, **half),
-        lines("by_timestep", by_timestep, x_name="timestep t of the state", **half),
+        lines("by_lag", "Gradient norm by lag", by_lag, **half),
+        lines("by_timestep", "Gradient norm by timestep", by_timestep, x_name="timestep t of the state", **half),
     ]
     if lesson.example is not None:
         found.append(_chain(lesson.example, captions["chain"]))
     if lesson.ungated is not None:
-        found.append(lines("direct_path", _direct_path(lesson, lesson.ungated)))
+        curves = _direct_path(lesson, lesson.ungated)
+        found.append(lines("direct_path", "The whole cell and its direct path", curves))
     if (summed := lesson.summed) is not None:
         named = {"total: the losses of all outputs": summed.total, "direct: the next output alone": summed.direct}
         named["the loss of the last output alone"] = summed.last
-        found.append(lines("summed", [_curve(name, curve) for name, curve in named.items()], LEVEL))
+        curves = [_curve(name, curve) for name, curve in named.items()]
+        found.append(lines("summed", "Total, direct and last loss", curves, LEVEL))
     if (step := lesson.underflow) is not None:
         curve, leaf = step.point.curve, step.leaf
         measured = Curve("measured by gradlab", curve.lags, curve.rms(leaf), curve.is_noise(leaf))
         computed = Curve("one training step in float32", curve.lags, step.rms[leaf])
         levels = [(FLOAT32_FLOOR, "entries\nread 0\nbelow"), (NAIVE_FLOOR, "squared\nnorms read\n0 below")]
-        found.append(lines("underflow", [measured, computed], LEVEL, levels=levels))
+        found.append(lines("underflow", "Underflow in float32", [measured, computed], LEVEL, levels=levels))
     if record is not None:
-        found.append(lines("training", _training(record)))
+        found.append(lines("training", "The curve before and after training", _training(record)))
     return found
 
 
@@ -117,8 +120,9 @@ def _training(record: Record) -> list[Curve]:
 
 def lines_figure(
     name: str,
-    curves: Sequence[Curve],
+    heading: str,
     caption: str,
+    curves: Sequence[Curve],
     y_name: str = RELATIVE,
     *,
     x_name: str = LAG,
@@ -127,7 +131,7 @@ def lines_figure(
 ) -> Drawing:
     """Lines with a legend, and horizontal levels with their names where they are in view."""
     with themed():
-        figure, (ax,) = panels(1, 1, size, caption)
+        figure, (ax,) = panels(1, 1, size, heading)
         for index, curve in enumerate(curves):
             style = GREY_DASHED if curve.name.startswith("theory") else line_style(index)
             draw_line(ax, curve.x, curve.values, style, label=curve.name, noise=curve.noise)
@@ -138,7 +142,7 @@ def lines_figure(
                 ax.axhline(level, color=INK, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
                 label_level(ax, level, label)
         add_legend(ax)
-    return Drawing(name, figure, caption, caption, "lesson")
+    return Drawing(name, figure, heading, caption, "lesson")
 
 
 def _ends(curves: Sequence[Curve]) -> tuple[float, float]:
@@ -157,7 +161,8 @@ def _factors(lesson: Lesson, caption: str) -> Drawing:
     curves = [Curve(lesson.axis.setting(one.value), one.curve.lags[1:], timestep_factors(one)) for one in points]
     curves = [curve for curve in curves if len(curve.x)]
     levels = [(1.0, "1: neither\nshrinks\nnor grows")]
-    drawing = lines_figure("factors", curves, caption, "factor of one timestep", levels=levels)
+    y_name = "factor of one timestep"
+    drawing = lines_figure("factors", "Factor of each timestep", caption, curves, y_name, levels=levels)
     factors = np.concatenate([np.ones(1), *(curve.values[np.isfinite(curve.values)] for curve in curves)])
     drawing.figure.axes[0].set_ylim(0, min(2.0, max(1.1, float(np.quantile(factors, 0.995)) * 1.05)))
     return drawing
@@ -170,7 +175,7 @@ def _chain(example: WorkedExample, caption: str) -> Drawing:
     forward: Any = {"arrowstyle": "->", "color": "#888888", "linewidth": 1.3}
     backward, middle = forward | {"color": RED}, {"ha": "center", "va": "center"}
     with themed():
-        figure, (ax,) = panels(1, 1, (1.15 * (len(lags) + 1), 1.7), caption)
+        figure, (ax,) = panels(1, 1, (1.15 * (len(lags) + 1), 1.7), "")
         for x, lag in enumerate([*lags, 0]):
             box = FancyBboxPatch((x - 0.23, 0.82), 0.46, 0.36, boxstyle="round,pad=0.02", fc="white", ec="#888888")
             ax.add_patch(box)
@@ -186,7 +191,7 @@ def _chain(example: WorkedExample, caption: str) -> Drawing:
         ax.text(-0.27, 0.02, "norm of the gradient, backwards", fontsize=8, color=INK)
         ax.set(xlim=(-0.35, len(lags) + 0.35), ylim=(0, 1.5))
         ax.set_axis_off()
-    return Drawing("chain", figure, caption, caption, "lesson")
+    return Drawing("chain", figure, "The chain of states, and the gradient at each", caption, "lesson")
 
 
 def grid_ends(lesson: Lesson) -> tuple[float, float]:
@@ -199,27 +204,27 @@ def grid_ends(lesson: Lesson) -> tuple[float, float]:
 
 
 def slider_figure(name: str, lesson: Lesson, ends: tuple[float, float]) -> Markup:
-    """The lines of every point of the grid, those of row r and column c with `data-at="r-c"` for the script.
-
-    Only the point that was asked for is shown without the script.
-    """
-    columns = len(lesson.lengths)
-    shown = lesson.axis.chosen * columns + columns - 1
+    """The lines of every point of the grid, of which the page shows those at the position of its sliders."""
     with themed():
         figure, (ax,) = panels(1, 1, (6.6, 4.3), "")
-        for index, point in enumerate(lesson.points):
-            _draw_point(ax, point, f"a0-s{index}")
         longest = max(2, *(len(point.curve.lags) for point in lesson.points))
         ax.set(xlim=(0, longest), ylim=ends, xlabel=LAG, ylabel=RELATIVE)
+        for index, point in enumerate(lesson.points):
+            _draw_point(ax, point, f"a0-s{index}")
         add_legend(ax, columns=2)
 
     def mark(found: re.Match[str]) -> str:
-        index = int(found[1])
-        row, column = divmod(index, columns)
-        return f'{found[0]} data-at="{row}-{column}"' + ("" if index == shown else ' hidden=""')
+        point = lesson.points[int(found[1])]
+        return found[0] + Markup(" {}").format(position(lesson, point))
 
-    label = "Gradient by lag at the position of the sliders; its numbers stand beside it"
-    return Markup(re.sub(r'id="[\w-]+-a0-s(\d+)-(?!key|name)\w+"', mark, svg(figure, f"figure-{name}", label)))
+    drawn = svg(figure, f"figure-{name}", "Gradient by lag at the position of the sliders")
+    return Markup(re.sub(r'id="[\w-]+-a0-s(\d+)-(?!key|name)\w+"', mark, drawn))
+
+
+def position(lesson: Lesson, point: GridPoint) -> Markup:
+    """The attributes of an element that belongs to one point: by them the script shows it or not."""
+    shown = Markup("" if point is lesson.chosen[-1] else ' class="unchosen"')
+    return Markup('data-options="{}"{}').format(json.dumps(lesson.options(point)), shown)
 
 
 def _draw_point(ax: Axes, point: GridPoint, prefix: str) -> None:

@@ -5,12 +5,20 @@ import math
 import numpy as np
 
 from gradlab.judge.statistics import difference
-from gradlab.lesson.records import Floats, GridPoint, Lesson, SummedLoss, TrainingPass, WorkedExample, middle_length
+from gradlab.lesson.records import (
+    Floats,
+    GridPoint,
+    Lesson,
+    SummedLoss,
+    TrainingPass,
+    WorkedExample,
+    middle_length,
+)
 from gradlab.lesson.theory import theory_line
 from gradlab.lesson.wording import power, rounded, sentence, signed, tiny
-from gradlab.report.data.outcomes import outcome
 from gradlab.report.data.records import ROLES, Record
 from gradlab.report.text.findings import changes, when
+from gradlab.report.text.outcomes import outcome
 
 _NOTHING_TO_COMPARE = "Where a curve is zero or not finite there is nothing to compare."
 
@@ -70,8 +78,8 @@ def example_factors(example: WorkedExample) -> str:
     shown = [f"{value:#.3g}" for value in factors]
     product = " × ".join(shown if len(shown) < 9 else [*shown[:4], "…", shown[-1]])
     return (
-        f"In the chain above they are {product} = {np.prod(factors):.3g}, which is the gradient at the first state "
-        f"divided by that at lag 1: {norms[-1]:.6f} / {norms[0]:.6f}."
+        f"In the chain above they are {product} = {np.prod(factors):.3g}, which is the gradient at the first state over "
+        f" that at lag 1: {norms[-1]:.6f} / {norms[0]:.6f}."
     )
 
 
@@ -131,8 +139,8 @@ def lengths_agree(row: tuple[GridPoint, ...]) -> str:
     if not np.isfinite(apart).all():
         return _NOTHING_TO_COMPARE
     return (
-        f"Measured: at the {count} lags that T = {short.length} and T = {long.length} share, the two curves lie at "
-        f"most {float(apart.max()):.2f} decades apart, counted from lag 1, although one loss comes "
+        f"Measured: at the {count} lags that T = {short.length} and T = {long.length} share, the two curves lie "
+        f"at most {float(apart.max()):.2f} decades apart, counted from lag 1, although one loss comes "
         f"{long.length - short.length} timesteps later."
     )
 
@@ -147,8 +155,8 @@ def sum_hides(found: SummedLoss) -> str:
     if total - last <= 0.3:
         return "At the first state the two are nearly alike: this cell carries the last loss as far as any other."
     return (
-        f"At the first state the total is {power(total - last)} times the gradient of the last loss alone. A total "
-        "that looks healthy shows that near losses reach the state. Whether the last answer can still be learned "
+        f"At the first state the total is {power(total - last)} times the gradient of the last loss alone. A "
+        "total that looks healthy shows that near losses reach the state. Whether the last answer can still be learned "
         "from the first input, only the gradient of the last loss shows."
     )
 
@@ -160,7 +168,6 @@ def underflow(found: TrainingPass, place: str) -> str:
     if not zero.any():
         return f"{start}: the training pass reads {power(float(rms[-1]))} at the last lag."
     return (
-        f"{start}: the training pass reads exactly 0 from lag {int(np.argmax(zero)) + 1} on, at {int(zero.sum())} of "
-        f"{len(zero)} lags; the measured gradient is {power(measured)} at the last."
+        f"{start}: the training pass reads exactly 0 from lag {int(np.argmax(zero)) + 1} on, at {int(zero.sum())} "
+        f"of {len(zero)} lags; the measured gradient is {power(measured)} at the last."
     )
-

@@ -218,7 +218,7 @@ def _underflow(base: RunSpec, grid: Sequence[Sequence[GridPoint]], shards: int) 
 
 
 class Prober:
-    """Probes of built-in cells share their compiled programs where they have one step and differ in how they start.
+    """Probes of built-in cells, which share compiled programs where only their initialisation differs.
 
     Args:
         base: task, hidden size and seed of all probes. built_in: whether the cells are built-in ones.

@@ -20,8 +20,8 @@ def lesson_page(lesson: Lesson, record: Record | None = None) -> str:
         vars(context),
         package="gradlab.lesson",
         styles=("page.css", "figures.css", "lesson.css"),
-        scripts=("page.js", "figures.js", "sliders.js"),
-        data={},
+        scripts=("page.js", "figures.js", "lesson.js"),
+        data={"figure-data": {figure.name: figure.data for figure in context.figures.values()}},
     )
 
 

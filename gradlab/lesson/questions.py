@@ -19,11 +19,6 @@ class Question(NamedTuple):
     accepted: tuple[tuple[int, int], ...]
     answer: str
 
-    @property
-    def accepts(self) -> str:
-        """The points that answer it, as the script of the page reads them: `1-4 2-4`."""
-        return " ".join(f"{row}-{column}" for row, column in self.accepted)
-
 
 def questions(lesson: Lesson) -> list[Question]:
     """The questions whose answer the measurements hold."""
@@ -70,7 +65,7 @@ def _length_that_fails(lesson: Lesson) -> Question | None:
         held = [point.curve.verdict().word == "held" for point in lesson.grid[row]]
         column = held.index(False) if False in held else 0
         if column and not any(held[column:]):
-            text = f"{_set(lesson, row)}Make the sequences longer: at which length does the gradient no longer hold?"
+            text = f"{_set(lesson, row)}Raise the length: at which length does the gradient no longer hold?"
             shorter = f" One length shorter: {_said(lesson, row, column - 1)}"
             return Question(text, ((row, column),), _said(lesson, row, column) + shorter)
     return None
@@ -134,8 +129,8 @@ def _most(lesson: Lesson) -> Question | None:
         return None
     row, rows = int(spans.argmax()), [int(row) for row in np.flatnonzero(spans > spans.max() - ALIKE)]
     text = (
-        f"Set T = {lesson.lengths[column]}. At which {lesson.axis.label} does most gradient reach the first state? "
-        "Guess first."
+        f"Set T = {lesson.lengths[column]}. At which {lesson.axis.label} does most gradient reach the first "
+        "state? Guess first."
     )
     tail = f" It is {'' if row == len(spans) - 1 else 'not '}the highest setting."
     if len(rows) > 1:
@@ -159,4 +154,3 @@ def _leaves_float32(lesson: Lesson) -> Question | None:
             seen = f" Plain float32 sees {horizons[column].lag} lags of it."
             return Question(text, ((row, column),), _said(lesson, row, column) + seen)
     return None
-

@@ -131,6 +131,11 @@ class Lesson:
         """`forget bias 1, T = 200`."""
         return f"{self.axis.setting(point.value)}, T = {point.length}"
 
+    def options(self, point: GridPoint) -> dict[str, str]:
+        """The positions of the sliders at a point, by the names of the sliders."""
+        own = {self.axis.label: point.value.replace("-", "−")} if self.axis.option else {}
+        return own | {"length T": str(point.length)}
+
 
 def middle_length(lengths: Sequence[int]) -> int:
     """Index of the length that a figure of one length shows: the last but one."""

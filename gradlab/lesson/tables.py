@@ -104,5 +104,5 @@ def _derivative(t: int) -> str:
 
 
 def _matrix(values: np.ndarray) -> str:
-    rows = (" & ".join(f"{v:.3f}" if abs(v) >= 0.01 or v == 0 else f"{v:.2g}" for v in row) for row in values)
-    return rf"\begin{{pmatrix}} {r' \\ '.join(rows)} \end{{pmatrix}}"
+    rows = [" & ".join(f"{v:.3f}" if abs(v) >= 0.01 or v == 0 else f"{v:.2g}" for v in row) for row in values]
+    return r"\begin{pmatrix} " + r" \\ ".join(rows) + r" \end{pmatrix}"

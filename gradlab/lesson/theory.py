@@ -11,6 +11,7 @@ from gradlab.runs.variants import get_cell
 
 Floats = NDArray[np.float64]
 
+
 class TheoryLine(NamedTuple):
     """A line that theory draws beside a measured curve: its name, and decades from lag 1 by lag."""
 
