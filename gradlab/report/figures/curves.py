@@ -10,8 +10,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from gradlab.report.data.counts import counted
 from gradlab.report.data.gaps import view, where
-from gradlab.report.data.outcomes import at_steps
 from gradlab.report.data.records import ROLES, Record, lags_of, noise_lags, row_of, summarised
 from gradlab.report.figures.drawing import (
     LAG,
@@ -31,7 +31,8 @@ from gradlab.report.figures.drawing import (
 )
 from gradlab.report.figures.heat import heat_map
 from gradlab.report.figures.training import draw_losses
-from gradlab.report.text.findings import changes, counted, notes_of, overall, title, trail
+from gradlab.report.text.findings import changes, notes_of, overall, title, trail
+from gradlab.report.text.outcomes import at_steps
 
 VIEW = 60.0
 """Decades from lag 1 that axes show at least before a few lines that go further are cut."""

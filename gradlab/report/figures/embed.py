@@ -46,6 +46,11 @@ class EmbeddedFigure(NamedTuple):
     section: str
     choices: Mapping[str, str]
 
+    @property
+    def file(self) -> str:
+        """The stem of the files that the drawing is saved to."""
+        return self.name.removeprefix("figure-")
+
 
 def embedded(drawing: Drawing) -> EmbeddedFigure:
     """Prepare a drawing for a page; the drawing itself is no longer needed then."""

@@ -12,10 +12,9 @@ from matplotlib.transforms import ScaledTranslation
 
 from gradlab.judge.over_seeds import Interval
 from gradlab.judge.statistics import Share
+from gradlab.report.data.counts import by_length, seeds_of, solved
 from gradlab.report.data.records import Record
 from gradlab.report.figures.drawing import INK, LineStyle, series
-from gradlab.report.text.findings import seeds_of
-from gradlab.report.text.length_limit import by_length, solved
 
 DECADES = 3.0
 """A gradient that loses this much over the whole length is where the dotted guides lie."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gradlab.report.data.counts import by_length, held, longest_passing, passed, seeds_of, solved
 from gradlab.report.data.records import Record, grouped, labels
 from gradlab.report.figures.drawing import Drawing, add_legend, line_style, panels, themed
 from gradlab.report.figures.length_axes import (
@@ -16,8 +17,7 @@ from gradlab.report.figures.length_axes import (
     draw_numbers,
     draw_solved,
 )
-from gradlab.report.text.findings import seeds_of
-from gradlab.report.text.length_limit import briefly, by_length, every, furthest, held, solved
+from gradlab.report.text.length_limit import briefly
 from gradlab.runs.jsonable import number
 
 NAMED = 4
@@ -76,7 +76,7 @@ def _solvers(lines: Sequence[LengthLine]) -> str:
         return "no run came to an end"
     if len(counts) <= NAMED:
         return f"solved in every seed by {', '.join(briefly(each, label) for label, each in counts)}"
-    anything = sum(any(map(every, each.values())) for _, each in counts)
+    anything = sum(any(map(passed, each.values())) for _, each in counts)
     return f"{anything} of {len(counts)} settings solved some length in every seed"
 
 
@@ -111,12 +111,14 @@ def _holders(lines: Sequence[LengthLine], role: str) -> str:
     longest = max(int(record.config["length"]) for line in lines for record in line.group)
     counts = [(line, held(line.group, role)) for line in lines]
     there = [(line.label, found[longest]) for line, found in counts if longest in found]
-    holding = [label for label, count in there if every(count)]
+    holding = [label for label, count in there if passed(count)]
     when = "at initialisation" if role == "initial" else "at the end of training"
     if not there:
         return f"gradient against length, {when}"
     if not holding:
-        best, reached = max(((line.label, furthest(found)) for line, found in counts), key=lambda pair: pair[1])
+        best, reached = max(
+            ((line.label, longest_passing(found)) for line, found in counts), key=lambda pair: pair[1]
+        )
         most = f"; {best} does up to T = {reached:,}" if reached else ""
         return f"at T = {longest:,} no setting holds the gradient {when} in every seed{most}"
     who = ", ".join(holding) if len(holding) <= NAMED else f"{len(holding)} of {len(there)} settings"

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from gradlab.report.data.outcomes import at_steps, outcome, unended
+from gradlab.report.text.outcomes import at_steps, outcome, unfinished
 from gradlab.report.data.records import Record
 from gradlab.report.figures.drawing import (
     INK,
@@ -158,7 +158,7 @@ def _solved(groups: Sequence[Sequence[Record]]) -> str:
     ended = [record for record in records if record.run.finished]
     solved, diverged = (sum(one.run.status == status for one in ended) for status in ("solved", "diverged"))
     text = f"solved in {solved} of {len(ended)} runs of {len(groups)} settings"
-    return f"{text}{f', {diverged} diverged' if diverged else ''}{unended(records, ', ')}"
+    return ", ".join(filter(None, [text, f"{diverged} diverged" if diverged else "", unfinished(records)]))
 
 
 @themed()

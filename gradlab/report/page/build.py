@@ -54,7 +54,7 @@ def report_context(selection: Selection, figures: Sequence[EmbeddedFigure], *, c
         _title(selection),
         _about(selection),
         presence(study) if study else summary(selection.records, measured),
-        [_findings(task, some, selection.single) for task, some in _by_task(series)],
+        [_findings(task, some, selection.single) for task, some in by_task(series)],
         study,
         ", ".join(said(name, value) for name, value in constant(measured).items()) if study and measured else "",
         [figure for figure in figures if figure.section == "overview"],
@@ -115,7 +115,8 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def _by_task(series: Labelled) -> Iterator[tuple[str, Labelled]]:
+def by_task(series: Labelled) -> Iterator[tuple[str, Labelled]]:
+    """The settings of each task."""
     for task in dict.fromkeys(str(group[0].config["task"]) for _, group in series):
         yield task, [one for one in series if one[1][0].config["task"] == task]
 

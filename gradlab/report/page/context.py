@@ -85,20 +85,11 @@ class Findings(NamedTuple):
 
 
 class FigureSection(NamedTuple):
-    """Figures under one heading; `choices` are the selectors that find one of them, with their values."""
+    """Figures under one heading."""
 
     name: str
     heading: str
     figures: Sequence[EmbeddedFigure]
-
-    @property
-    def choices(self) -> dict[str, list[str]]:
-        """The values of each selector, in order of appearance."""
-        found: dict[str, dict[str, None]] = {}
-        for figure in self.figures:
-            for name, value in figure.choices.items():
-                found.setdefault(name, {})[value] = None
-        return {name: list(values) for name, values in found.items()}
 
 
 class ReportContext(NamedTuple):
@@ -107,7 +98,7 @@ class ReportContext(NamedTuple):
     Attributes:
         title, about: of the page. summary: how many runs there are, and what became of them.
         findings: for each task. study: the sweep, if it is one. constant: fields that all its runs share, in words.
-        overview: the first figure. sections: the others.
+        overview: the first figure of each task. sections: the others.
         numbers, lengths, costs: tables, None if there is nothing in them.
         failures: runs that failed or diverged, and what could not be read, a sentence each.
         commands: reproduce the runs. environments: how they were computed.
@@ -119,7 +110,7 @@ class ReportContext(NamedTuple):
     findings: Sequence[Findings]
     study: Study | None
     constant: str
-    overview: EmbeddedFigure | None
+    overview: Sequence[EmbeddedFigure]
     sections: Sequence[FigureSection]
     numbers: Table
     lengths: Table | None
@@ -130,21 +121,22 @@ class ReportContext(NamedTuple):
     csv: bool
 
 
-class ComparisonSide(NamedTuple):
-    """One of two runs or sweeps: its letter, name and kind, and what belongs to it alone."""
+class ComparedSide(NamedTuple):
+    """One of two runs or sweeps, and what belongs to it alone."""
 
     letter: str
     name: str
     kind: str
+    headlines: Sequence[str]
     sentences: Sequence[str]
     commands: Sequence[str]
     environments: Environments
 
 
 class ComparisonContext(NamedTuple):
-    """Everything that a comparison says."""
+    """Everything that a comparison says; `differences` is None if both have the same configuration."""
 
-    sides: Sequence[ComparisonSide]
+    sides: Sequence[ComparedSide]
     differences: Table | None
     numbers: Table
-    figures: Sequence[EmbeddedFigure]
+    figures: FigureSection

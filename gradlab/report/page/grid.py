@@ -50,7 +50,9 @@ def grid(series: Labelled) -> Grid:
 def _row(label: str, group: Sequence[Record], lengths: Sequence[int]) -> GridRow:
     counts, found = solved(group), by_length(group)
     limit = longest_passing(counts)
-    return GridRow(label, f"{limit:,}" if limit else "none", [_tile(found.get(at, []), counts.get(at)) for at in lengths])
+    return GridRow(
+        label, f"{limit:,}" if limit else "none", [_tile(found.get(at, []), counts.get(at)) for at in lengths]
+    )
 
 
 def _tile(runs: Sequence[Record], share: Share | None) -> Tile | None:
@@ -60,7 +62,11 @@ def _tile(runs: Sequence[Record], share: Share | None) -> Tile | None:
     found = seeds_of(runs, "initial")
     words = found.words
     alike = len(set(words)) == 1
-    signs = SIGNS[words[0]] if alike else " ".join(f"{words.count(word)}{SIGNS[word]}" for word in SIGNS if word in words)
+    signs = (
+        SIGNS[words[0]]
+        if alike
+        else " ".join(f"{words.count(word)}{SIGNS[word]}" for word in SIGNS if word in words)
+    )
     passing, of = (words.count("held"), len(words)) if share is None else (share.count, share.of)
     return Tile(
         "all" if passing == of else "some" if passing else "none",

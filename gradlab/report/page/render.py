@@ -37,7 +37,7 @@ def render(
         template: extends `base.html.j2`. context: the variables of the template; text in them is escaped.
         package: where `templates/` and `assets/` are looked for first, before those of this package.
         styles, scripts: files of `assets/`, in order.
-        data: what the scripts read, as JSON in the element `#data`.
+        data: what the scripts read, as JSON, by the id of its element.
     """
     style, script = ("\n".join(asset(name, package) for name in names) for names in (styles, scripts))
     policy = (
@@ -115,7 +115,7 @@ def _environment(package: str, **options: Any) -> Environment:
         "md": inline,
         "md_blocks": blocks,
         "tex": tex,
-        "count": "{:,}".format,
+        "thousands": "{:,}".format,
         "cell": table_cell,
     }
     return environment

@@ -125,7 +125,16 @@ def _length_cells(row: Mapping[str, Any], trained: bool) -> list[str]:
         step = row["median_step_solved"]
         solving = [f"{row['solved']} of {row['runs']}", interval, "-" if math.isnan(step) else f"{step:,.0f}"]
     final, worst = (_horizon(row, role) if f"{role}_horizon" in row else "-" for role in ("final", "worst"))
-    return [*start, *solving, reach, span, final, worst, _mean(row, "final_span") if "solved" in row else "-", *rest]
+    return [
+        *start,
+        *solving,
+        reach,
+        span,
+        final,
+        worst,
+        _mean(row, "final_span") if "solved" in row else "-",
+        *rest,
+    ]
 
 
 def _mean(row: Mapping[str, Any], name: str) -> str:

@@ -26,7 +26,7 @@ from gradlab.runs.sweeps import StoredSweep
 
 FORMATS = ("html", "md", "csv")
 """What a report is written as; figures come with `md`."""
-STYLES, SCRIPTS = ("page.css", "report.css"), ("page.js", "figures.js")
+STYLES, SCRIPTS = ("page.css", "figures.css", "report.css"), ("page.js", "figures.js")
 TABLES = ("curves.csv", "summaries.csv", "seeds.csv")
 DIGITS = 5
 """Significant digits of the table that is kept: enough for every figure, and its changes stay readable."""
@@ -96,7 +96,7 @@ def html_page(context: ReportContext, figures: Sequence[EmbeddedFigure]) -> str:
     """The page; the same bytes from the same results."""
     data = {figure.name: figure.data for figure in figures if figure.data}
     variables = {"report": context, "bounds": BOUNDS}
-    return render("report.html.j2", variables, styles=STYLES, scripts=SCRIPTS, data=data)
+    return render("report.html.j2", variables, styles=STYLES, scripts=SCRIPTS, data={"figure-data": data})
 
 
 def select(
@@ -127,7 +127,7 @@ def select(
             raise GradlabError(f"run {run} did not come to an end, so there is nothing to report: {show}")
         make = "make one with `gradlab run adding --len 200 --cell lstm`"
         raise GradlabError(f"no finished run in {results}: {make}")
-    return Selection(records, records, skipped, single=run is not None)
+    return Selection(records, records, skipped, single=len(records) == 1)
 
 
 def _write(

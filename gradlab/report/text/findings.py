@@ -229,7 +229,11 @@ def overall(records: Sequence[Record]) -> str:
     parts = (
         ("initial", fresh, "before training"),
         ("final", [one for one in records if one.trained and one.run.finished], "at the end of training"),
-        ("initial", [one for one in records if one.config["params"] != "none"], "with the final weights of another run"),
+        (
+            "initial",
+            [one for one in records if one.config["params"] != "none"],
+            "with the final weights of another run",
+        ),
     )
     said = [
         f"{Seeds([one.summary(role) for one in some]).verdict}{' runs' if len(some) > 1 else ''} {when_}"

@@ -44,9 +44,7 @@ def rank_agreement(series: Labelled) -> RankAgreement:
     points = []
     for _, group in series:
         found, counts = by_length(group), solved(group)
-        points += [
-            Point(at, counts[at].rate, median(map(_distance, found[at]))) for at in counts
-        ]
+        points += [Point(at, counts[at].rate, median(map(_distance, found[at]))) for at in counts]
     correlation = rank_correlation([-point.decades for point in points], [point.rate for point in points])
     pairs = [
         (one, other) if one.rate > other.rate else (other, one)
@@ -105,7 +103,9 @@ def explanation(found: RankAgreement) -> str:
             return f"{'Every' if rates == {1.0} else 'No'} run solved the task, so there is nothing to predict."
         if count < FEWEST:
             return f"There are {count} settings and lengths, and a correlation needs at least {FEWEST}."
-        return f"These {count} settings and lengths solve it equally often or start alike: there is no correlation."
+        return (
+            f"These {count} settings and lengths solve it equally often or start alike: there is no correlation."
+        )
     exact = math.isnan(found.correlation.low)
     text = (
         f"Over {count} settings and lengths, the share of seeds that solved the task has a rank correlation of "
