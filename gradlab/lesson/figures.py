@@ -12,12 +12,12 @@ from matplotlib.patches import FancyBboxPatch
 from numpy.typing import NDArray
 
 from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR, STATE, GradientCurve
-from gradlab.lesson.findings import timestep_factors
-from gradlab.lesson.records import Floats, GridPoint, Lesson, WorkedExample, middle_length
+from gradlab.lesson.records import Floats, GridPoint, Lesson, WorkedExample
 from gradlab.lesson.theory import theory_line
 from gradlab.lesson.wording import signed
 from gradlab.report.data.gaps import view
-from gradlab.report.data.records import ROLES, Record, lags_of, noise_lags, row_of, summarised
+from gradlab.report.data.records import Record
+from gradlab.report.figures.curves import lag_figure
 from gradlab.report.figures.drawing import (
     COLOURS,
     INK,
@@ -84,7 +84,7 @@ def lesson_figures(lesson: Lesson, record: Record | None, captions: Mapping[str,
         levels = [(FLOAT32_FLOOR, "entries\nread 0\nbelow"), (NAIVE_FLOOR, "squared\nnorms read\n0 below")]
         found.append(lines("underflow", "Underflow in float32", [measured, computed], LEVEL, levels=levels))
     if record is not None:
-        found.append(lines("training", "The curve before and after training", _training(record)))
+        found.append(lag_figure("training", [[record]], ["this run"]))
     return found
 
 
@@ -94,28 +94,13 @@ def _curve(name: str, curve: GradientCurve, values: Floats | None = None) -> Cur
 
 def _direct_path(lesson: Lesson, ungated: GridPoint) -> list[Curve]:
     """The whole cell, the cell whose recurrent weights are zero, and theory."""
-    full = lesson.chosen[middle_length(lesson.lengths)]
+    full = lesson.chosen[lesson.middle]
     curves = [
         _curve("measured: the whole cell", full.curve, full.relative()),
         _curve("measured: recurrent weights set to 0", ungated.curve, ungated.relative()),
     ]
     theory = theory_line(ungated.cell, len(full.curve.lags))
     return curves + ([Curve(f"theory: {theory.name}", full.curve.lags, theory.decades)] if theory else [])
-
-
-def _training(record: Record) -> list[Curve]:
-    """The curve of a run at its initial, worst and final checkpoint."""
-    arrays, roles = record.arrays(), {role: record.step(role) for role in ROLES}
-    curves = []
-    for step in sorted(set(roles.values())):
-        row = row_of(arrays, step)
-        lags = np.arange(lags_of(arrays, row))
-        values = summarised(arrays, row)[lags]
-        names = ", ".join(role for role, at in roles.items() if at == step)
-        with np.errstate(invalid="ignore"):
-            relative = values - values[0]
-        curves.append(Curve(f"training step {step:,}: {names}", lags + 1, relative, noise_lags(arrays, row)[lags]))
-    return curves
 
 
 def lines_figure(
@@ -157,8 +142,7 @@ def _ends(curves: Sequence[Curve]) -> tuple[float, float]:
 
 def _factors(lesson: Lesson, caption: str) -> Drawing:
     """The factor of every timestep by lag."""
-    points = [lesson.grid[row][middle_length(lesson.lengths)] for row in lesson.axis.contrast]
-    curves = [Curve(lesson.axis.setting(one.value), one.curve.lags[1:], timestep_factors(one)) for one in points]
+    curves = [Curve(lesson.axis.setting(one.value), one.curve.lags[1:], one.factors) for one in lesson.contrast]
     curves = [curve for curve in curves if len(curve.x)]
     levels = [(1.0, "1: neither\nshrinks\nnor grows")]
     y_name = "factor of one timestep"

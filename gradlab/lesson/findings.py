@@ -6,13 +6,11 @@ import numpy as np
 
 from gradlab.judge.statistics import difference
 from gradlab.lesson.records import (
-    Floats,
     GridPoint,
     Lesson,
     SummedLoss,
     TrainingPass,
     WorkedExample,
-    middle_length,
 )
 from gradlab.lesson.theory import theory_line
 from gradlab.lesson.wording import power, rounded, sentence, signed, tiny
@@ -25,13 +23,14 @@ _NOTHING_TO_COMPARE = "Where a curve is zero or not finite there is nothing to c
 
 def findings(lesson: Lesson, record: Record | None = None) -> dict[str, str]:
     """The sentences of a page, by the name of the figure or of the paragraph that they stand in."""
-    middle = middle_length(lesson.lengths)
-    rows = [lesson.grid[row][middle] for row in lesson.axis.contrast]
-    means = "; ".join(f"{lesson.axis.setting(one.value)}: {rounded(mean_factor(one), 3)}" for one in rows)
+    full = lesson.chosen[lesson.middle]
+    means = "; ".join(
+        f"{lesson.axis.setting(one.value)}: {rounded(one.mean_factor, 3)}" for one in lesson.contrast
+    )
     found = {
         "chosen": sentence(lesson, lesson.chosen[-1]),
         "factors": f"Mean factor of one timestep: {means}.",
-        "compounding": compounding(lesson.chosen[middle]),
+        "compounding": compounding(full),
         "lengths_agree": lengths_agree(lesson.chosen),
         "by_lag": "Against lag: the distance from the loss decides.",
         "by_timestep": "Against timestep: the same numbers, ending at the loss.",
@@ -42,7 +41,7 @@ def findings(lesson: Lesson, record: Record | None = None) -> dict[str, str]:
         found["example_factors"] = example_factors(lesson.example)
         found["product_error"] = product_error(lesson.example)
     if lesson.ungated is not None:
-        full, gate = lesson.chosen[middle], lesson.ungated
+        gate = lesson.ungated
         found["direct_path"] = (
             f"T = {full.length}: {signed(full.curve.span())} decades through all paths, "
             f"{signed(gate.curve.span())} with the recurrent weights at 0, where only the direct path is left."
@@ -58,8 +57,8 @@ def findings(lesson: Lesson, record: Record | None = None) -> dict[str, str]:
     if lesson.underflow is not None:
         found["underflow"] = underflow(lesson.underflow, lesson.place(lesson.underflow.point))
     if record is not None:
-        effects = (f"{changes([record], role)} {when([record], role)}" for role in ROLES)
-        found["training"] = f"Before training, at its worst, and at the end: {'; '.join(dict.fromkeys(effects))}."
+        effects = dict.fromkeys(f"{changes([record], role)} {when([record], role)}" for role in ROLES)
+        found["training"] = f"Before training, at its worst, and at the end: {'; '.join(effects)}."
         found["outcome"] = outcome([record])
     return found
 
@@ -78,26 +77,14 @@ def example_factors(example: WorkedExample) -> str:
     shown = [f"{value:#.3g}" for value in factors]
     product = " × ".join(shown if len(shown) < 9 else [*shown[:4], "…", shown[-1]])
     return (
-        f"In the chain above they are {product} = {np.prod(factors):.3g}, which is the gradient at the first state over "
-        f" that at lag 1: {norms[-1]:.6f} / {norms[0]:.6f}."
+        f"In the chain above they are {product} = {np.prod(factors):.3g}, which is the gradient at the first state "
+        f"over that at lag 1: {norms[-1]:.6f} / {norms[0]:.6f}."
     )
-
-
-def timestep_factors(point: GridPoint) -> Floats:
-    """The factor of each timestep, from that between lags 1 and 2 on; geometric mean over examples (T - 1,)."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        return np.asarray(10 ** np.diff(point.relative()))
-
-
-def mean_factor(point: GridPoint) -> float:
-    """The factor that gives the same product if every timestep has it; NaN for one timestep."""
-    lags = len(point.curve.lags)
-    return float(10 ** (point.curve.span() / (lags - 1))) if lags > 1 else math.nan
 
 
 def compounding(point: GridPoint) -> str:
     """What the mean factor comes to over all timesteps."""
-    mean, lags = mean_factor(point), len(point.curve.lags)
+    mean, lags = point.mean_factor, len(point.curve.lags)
     if lags < 2:
         return "There is one timestep here, and nothing to compound."
     if not math.isfinite(mean):
@@ -156,8 +143,8 @@ def sum_hides(found: SummedLoss) -> str:
         return "At the first state the two are nearly alike: this cell carries the last loss as far as any other."
     return (
         f"At the first state the total is {power(total - last)} times the gradient of the last loss alone. A "
-        "total that looks healthy shows that near losses reach the state. Whether the last answer can still be learned "
-        "from the first input, only the gradient of the last loss shows."
+        "total that looks healthy shows that near losses reach the state. Whether the last answer can still be "
+        "learned from the first input, only the gradient of the last loss shows."
     )
 
 

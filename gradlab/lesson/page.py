@@ -3,7 +3,8 @@
 from typing import Any
 
 from gradlab.lesson.context import lesson_context
-from gradlab.lesson.records import Lesson
+from gradlab.lesson.records import GridPoint, Lesson
+from gradlab.lesson.wording import half_life, horizon, rounded, signed, slope
 from gradlab.report.data.records import Record
 from gradlab.report.page.render import render
 
@@ -17,7 +18,7 @@ def lesson_page(lesson: Lesson, record: Record | None = None) -> str:
     context = lesson_context(lesson, record)
     return render(
         "lesson.html.j2",
-        vars(context),
+        vars(context) | {written.__name__: written for written in (half_life, horizon, rounded, signed, slope)},
         package="gradlab.lesson",
         styles=("page.css", "figures.css", "lesson.css"),
         scripts=("page.js", "figures.js", "lesson.js"),
@@ -27,15 +28,9 @@ def lesson_page(lesson: Lesson, record: Record | None = None) -> str:
 
 def lesson_numbers(lesson: Lesson) -> dict[str, Any]:
     """What was measured, for `--json`: the numbers of every point, and the command that measures it."""
-    positions = [
-        {
-            "value": one.value,
-            "cell": one.cell,
-            "length": one.length,
-            "command": one.command,
-            "numbers": one.curve.summary().as_dict(),
-            "gates": dict(one.gates),
-        }
-        for one in lesson.points
-    ]
-    return {"task": lesson.task, "cell": lesson.cell, "positions": positions}
+
+    def numbers(point: GridPoint) -> dict[str, Any]:
+        own = point._asdict() | {"numbers": point.curve.summary().as_dict(), "gates": dict(point.gates)}
+        return {name: value for name, value in own.items() if name != "curve"}
+
+    return {"task": lesson.task, "cell": lesson.cell, "positions": [numbers(point) for point in lesson.points]}

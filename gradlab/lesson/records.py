@@ -1,5 +1,6 @@
 """What a lesson measures: one cell over a grid of hyperparameter and length, and examples small enough to read."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -32,6 +33,18 @@ class GridPoint(NamedTuple):
         """The curve of a leaf by lag, in decades from lag 1 of the whole state."""
         with np.errstate(invalid="ignore"):
             return np.asarray(self.curve.summarised(leaf) - self.curve.summarised(STATE)[0])
+
+    @property
+    def factors(self) -> Floats:
+        """What each timestep multiplies the norm by, from lag 1 to 2 on; geometric mean over examples (T - 1,)."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.asarray(10 ** np.diff(self.relative()))
+
+    @property
+    def mean_factor(self) -> float:
+        """The factor that gives the same product if every timestep has it; NaN for one timestep."""
+        lags = len(self.curve.lags)
+        return float(10 ** (self.curve.span() / (lags - 1))) if lags > 1 else math.nan
 
 
 class WorkedExample(NamedTuple):
@@ -123,6 +136,16 @@ class Lesson:
         return self.grid[self.axis.chosen]
 
     @property
+    def middle(self) -> int:
+        """Index of the length that a figure of one length shows: the last but one."""
+        return middle_length(self.lengths)
+
+    @property
+    def contrast(self) -> list[GridPoint]:
+        """The first, the chosen and the last value of the axis, at the middle length."""
+        return [self.grid[row][self.middle] for row in self.axis.contrast]
+
+    @property
     def points(self) -> list[GridPoint]:
         """Every point of the grid."""
         return [point for row in self.grid for point in row]
@@ -138,5 +161,5 @@ class Lesson:
 
 
 def middle_length(lengths: Sequence[int]) -> int:
-    """Index of the length that a figure of one length shows: the last but one."""
+    """Index of the last length but one, or of the only one."""
     return max(0, len(lengths) - 2)
