@@ -1,5 +1,6 @@
 """The hyperparameter axis of a lesson: one option of the cell and the values that it is swept over."""
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -32,11 +33,6 @@ class SweepAxis(NamedTuple):
         """What the option is called on the page."""
         return LABELS.get(self.option, self.option.replace("_", " "))
 
-    @property
-    def contrast(self) -> list[int]:
-        """The rows of a figure that has room for three: the first, the chosen and the last."""
-        return sorted({0, self.chosen, len(self.values) - 1})
-
     def setting(self, value: str) -> str:
         """`forget bias 1`, `no chrono lag`, or `this cell` where there is no option."""
         if not self.option:
@@ -44,18 +40,12 @@ class SweepAxis(NamedTuple):
         return f"no {self.label}" if value == UNSET else f"{self.label} {value.replace('-', '−')}"
 
 
-class _Default(NamedTuple):
-    """An option that moves memory, its values, and options that have to be given with it."""
-
-    option: str
-    values: tuple[str, ...]
-    given: Mapping[str, str] = {}
-
-
-_BIASES = _Default("forget_bias", ("-2", "-1", "0", "1", "2", "3", "4", "5"))
-_GAINS = _Default("gain", ("0.5", "0.7", "0.8", "0.9", "1", "1.1", "1.2", "1.5", "2"))
-_LAGS = _Default("t_max", (UNSET, "5", "10", "20", "50", "100", "200", "400"), {"init": "chrono"})
+_BIASES = ("forget_bias", ("-2", "-1", "0", "1", "2", "3", "4", "5"))
+_GAINS = ("gain", ("0.5", "0.7", "0.8", "0.9", "1", "1.1", "1.2", "1.5", "2"))
+_LAGS = ("t_max", (UNSET, "5", "10", "20", "50", "100", "200", "400"))
 _DEFAULTS = {"rnn": (_GAINS,), "lstm": (_BIASES, _LAGS, _GAINS), "gru": (_LAGS, _GAINS)}
+_REQUIRED: Mapping[str, Mapping[str, str]] = {"t_max": {"init": "chrono"}}
+"""Options that have to be given with an option."""
 
 
 def default_axis(cell: str) -> SweepAxis:
@@ -77,10 +67,8 @@ def default_axis(cell: str) -> SweepAxis:
         'gain'
     """
     name = cell_variant(cell).name
-    for default in _DEFAULTS.get(name.split(":")[0], ()):
-        if (axis := _axis(name, default)) is not None:
-            return axis
-    return SweepAxis("", ("",), (name,), 0)
+    axes = (_axis(name, *default) for default in _DEFAULTS.get(name.split(":")[0], ()))
+    return next((axis for axis in axes if axis is not None), SweepAxis("", ("",), (name,), 0))
 
 
 def parse_axis(cell: str, text: str) -> SweepAxis:
@@ -109,27 +97,22 @@ def with_options(cell: str, options: Mapping[str, str]) -> str:
     """
     parts = cell.split(":")
     head = 1 if parts[0] in CELLS else 2
-    return ":".join([*parts[:head], *(f"{k}={v}" for k, v in (_options(parts[head:]) | {**options}).items())])
+    own = dict(part.split("=", 1) for part in parts[head:]) | {**options}
+    return ":".join([*parts[:head], *(f"{name}={value}" for name, value in own.items())])
 
 
-def _options(parts: list[str]) -> dict[str, str]:
-    return dict(part.split("=", 1) for part in parts)
-
-
-def _axis(name: str, default: _Default) -> SweepAxis | None:
+def _axis(name: str, option: str, values: tuple[str, ...]) -> SweepAxis | None:
     """The axis of one option, None where it has no effect on this cell."""
     family, *parts = name.split(":")
-    own, values = _options(parts), default.values
-    if any(own.get(key, value) != value for key, value in default.given.items()):
+    own, required = dict(part.split("=", 1) for part in parts), _REQUIRED.get(option, {})
+    if any(own.get(key, value) != value for key, value in required.items()):
         return None
-    mine = own.get(default.option, values[0])
-    if mine not in values:
-        numbers = sorted((value for value in (*values, mine) if value != UNSET), key=float)
-        values = (*(value for value in values if value == UNSET), *numbers)
-    bare = with_options(family, {k: v for k, v in own.items() if k not in (default.option, *default.given)})
-    options = [{} if value == UNSET else {**default.given, default.option: value} for value in values]
+    if option in own and own[option] not in values:
+        values = tuple(sorted((*values, own[option]), key=lambda it: -math.inf if it == UNSET else float(it)))
+    bare = with_options(family, {key: own[key] for key in own if key not in (option, *required)})
+    options = [{} if value == UNSET else {**required, option: value} for value in values]
     try:
         cells = tuple(cell_variant(with_options(bare, each)).name for each in options)
     except GradlabError:
         return None
-    return SweepAxis(default.option, values, cells, cells.index(name)) if name in cells else None
+    return SweepAxis(option, values, cells, cells.index(name)) if name in cells else None

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.patches import FancyBboxPatch
 from numpy.typing import NDArray
 
 from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR, STATE, GradientCurve
-from gradlab.lesson.records import Floats, GridPoint, Lesson, WorkedExample
+from gradlab.lesson.records import Floats, GridPoint, Lesson
 from gradlab.lesson.theory import theory_line
 from gradlab.lesson.wording import signed
 from gradlab.report.data.gaps import view
@@ -38,9 +37,8 @@ from gradlab.report.figures.svg import svg
 
 DEEPEST = -60.0
 """Decades below lag 1 where the figure of the sliders ends at the latest; the numbers stand beside it."""
-LINKS = 6
-"""States of the worked example that are drawn."""
-LEVEL, RED = "log10 gradient norm", COLOURS[4]
+LEVEL = "log10 gradient norm"
+SIZE = (5.6, 3.2)
 GREY_DASHED = LineStyle("#888888", (0, (5, 4)), "")
 
 
@@ -56,33 +54,30 @@ class Curve(NamedTuple):
 def lesson_figures(lesson: Lesson, record: Record | None, captions: Mapping[str, str]) -> list[Drawing]:
     """The figures of a page; the caption of each is the finding with its name."""
 
-    def lines(name: str, heading: str, curves: Sequence[Curve], y_name: str = RELATIVE, **options: Any) -> Drawing:
-        return lines_figure(name, heading, captions[name], curves, y_name, **options)
+    def lines(name: str, heading: str, curves: Sequence[Curve], y_name: str = LEVEL, **options: Any) -> Drawing:
+        return lines_figure(name, heading, captions.get(name, ""), curves, y_name, **options)
 
     by_lag = [_curve(f"T = {point.length}", point.curve) for point in lesson.chosen]
     by_timestep = [curve._replace(x=len(curve.x) - curve.x) for curve in by_lag]
-    half = {"y_name": LEVEL, "size": (5.4, 3.4)}
     found = [
         _factors(lesson, captions["factors"]),
-        lines("by_lag", "Gradient norm by lag", by_lag, **half),
-        lines("by_timestep", "Gradient norm by timestep", by_timestep, x_name="timestep t of the state", **half),
+        lines("by_lag", "Gradient norm by lag", by_lag),
+        lines("by_timestep", "Gradient norm by timestep", by_timestep, x_name="timestep t of the state"),
     ]
-    if lesson.example is not None:
-        found.append(_chain(lesson.example, captions["chain"]))
     if lesson.ungated is not None:
         curves = _direct_path(lesson, lesson.ungated)
-        found.append(lines("direct_path", "The whole cell and its direct path", curves))
+        found.append(lines("direct_path", "The whole cell and its direct path", curves, RELATIVE))
     if (summed := lesson.summed) is not None:
         named = {"total: the losses of all outputs": summed.total, "direct: the next output alone": summed.direct}
         named["the loss of the last output alone"] = summed.last
         curves = [_curve(name, curve) for name, curve in named.items()]
-        found.append(lines("summed", "Total, direct and last loss", curves, LEVEL))
+        found.append(lines("summed", "Total, direct and last loss", curves))
     if (step := lesson.underflow) is not None:
         curve, leaf = step.point.curve, step.leaf
         measured = Curve("measured by gradlab", curve.lags, curve.rms(leaf), curve.is_noise(leaf))
         computed = Curve("one training step in float32", curve.lags, step.rms[leaf])
         levels = [(FLOAT32_FLOOR, "entries\nread 0\nbelow"), (NAIVE_FLOOR, "squared\nnorms read\n0 below")]
-        found.append(lines("underflow", "Underflow in float32", [measured, computed], LEVEL, levels=levels))
+        found.append(lines("underflow", "Underflow in float32", [measured, computed], levels=levels))
     if record is not None:
         found.append(lag_figure("training", [[record]], ["this run"]))
     return found
@@ -112,11 +107,10 @@ def lines_figure(
     *,
     x_name: str = LAG,
     levels: Sequence[tuple[float, str]] = (),
-    size: tuple[float, float] = (7.2, 3.4),
 ) -> Drawing:
     """Lines with a legend, and horizontal levels with their names where they are in view."""
     with themed():
-        figure, (ax,) = panels(1, 1, size, heading)
+        figure, (ax,) = panels(1, 1, SIZE, heading)
         for index, curve in enumerate(curves):
             style = GREY_DASHED if curve.name.startswith("theory") else line_style(index)
             draw_line(ax, curve.x, curve.values, style, label=curve.name, noise=curve.noise)
@@ -152,45 +146,16 @@ def _factors(lesson: Lesson, caption: str) -> Drawing:
     return drawing
 
 
-def _chain(example: WorkedExample, caption: str) -> Drawing:
-    """States from left to right; below them the norm of the gradient from right to left, with its factors."""
-    timesteps = len(example.norms)
-    lags = list(range(min(timesteps, LINKS), 0, -1))
-    forward: Any = {"arrowstyle": "->", "color": "#888888", "linewidth": 1.3}
-    backward, middle = forward | {"color": RED}, {"ha": "center", "va": "center"}
-    with themed():
-        figure, (ax,) = panels(1, 1, (1.15 * (len(lags) + 1), 1.7), "")
-        for x, lag in enumerate([*lags, 0]):
-            box = FancyBboxPatch((x - 0.23, 0.82), 0.46, 0.36, boxstyle="round,pad=0.02", fc="white", ec="#888888")
-            ax.add_patch(box)
-            ax.text(x, 1.0, f"$s_{{{timesteps - lag}}}$" if lag else "loss", fontsize=10, color=INK, **middle)
-            if lag:
-                ax.annotate("", (x + 0.72, 1.0), (x + 0.28, 1.0), arrowprops=forward)
-                ax.annotate("", (x + 0.25, 0.3), (x + 0.75, 0.3), arrowprops=backward)
-                ax.text(x, 0.3, f"{example.norms[lag - 1]:#.3g}", fontsize=9, color=INK, **middle)
-            if lag > 1:
-                ax.text(x + 0.5, 0.45, f"× {example.factors[lag - 2]:#.3g}", fontsize=8, color=RED, **middle)
-        ax.plot([len(lags), len(lags), len(lags) - 0.25], [0.78, 0.3, 0.3], color=RED, linewidth=1.3)
-        ax.text(-0.27, 1.35, "forwards in time", fontsize=8, color=INK)
-        ax.text(-0.27, 0.02, "norm of the gradient, backwards", fontsize=8, color=INK)
-        ax.set(xlim=(-0.35, len(lags) + 0.35), ylim=(0, 1.5))
-        ax.set_axis_off()
-    return Drawing("chain", figure, "The chain of states, and the gradient at each", caption, "lesson")
-
-
 def grid_ends(lesson: Lesson) -> tuple[float, float]:
     """The vertical axis that shows every point of the grid, down to `DEEPEST`."""
-    values = np.concatenate([np.where(one.curve.is_noise(), np.nan, one.relative()) for one in lesson.points])
-    finite = np.append(values[np.isfinite(values)], [-1.0, 1.0])
-    low, high = max(DEEPEST, float(finite.min())), float(finite.max())
-    room = 0.04 * (high - low)
-    return low - room, high + room
+    low, high = _ends([_curve("", point.curve, point.relative()) for point in lesson.points])
+    return max(DEEPEST, min(low, -1.0)), max(high, 1.0)
 
 
 def slider_figure(name: str, lesson: Lesson, ends: tuple[float, float]) -> Markup:
     """The lines of every point of the grid, of which the page shows those at the position of its sliders."""
     with themed():
-        figure, (ax,) = panels(1, 1, (6.6, 4.3), "")
+        figure, (ax,) = panels(1, 1, (5.8, 4.0), "")
         longest = max(2, *(len(point.curve.lags) for point in lesson.points))
         ax.set(xlim=(0, longest), ylim=ends, xlabel=LAG, ylabel=RELATIVE)
         for index, point in enumerate(lesson.points):
@@ -238,7 +203,7 @@ def multiple_figure(lesson: Lesson, row: int, ends: tuple[float, float]) -> Mark
     """The curves of all lengths at one value of the axis; a dot ends each."""
     longest = max(2, *(len(point.curve.lags) for point in lesson.points))
     with themed():
-        figure, (ax,) = panels(1, 1, (2.7, 1.8), "")
+        figure, (ax,) = panels(1, 1, (2.2, 1.5), "")
         for point in lesson.grid[row]:
             values = np.where(point.curve.is_noise(), np.nan, point.relative())
             finite = np.where(np.isfinite(values), values, np.nan)

@@ -13,7 +13,7 @@ from gradlab.lesson.records import (
     WorkedExample,
 )
 from gradlab.lesson.theory import theory_line
-from gradlab.lesson.wording import power, rounded, sentence, signed, tiny
+from gradlab.lesson.wording import capitalised, power, rounded, sentence, signed, tiny
 from gradlab.report.data.records import ROLES, Record
 from gradlab.report.text.findings import changes, when
 from gradlab.report.text.outcomes import outcome
@@ -32,12 +32,8 @@ def findings(lesson: Lesson, record: Record | None = None) -> dict[str, str]:
         "factors": f"Mean factor of one timestep: {means}.",
         "compounding": compounding(full),
         "lengths_agree": lengths_agree(lesson.chosen),
-        "by_lag": "Against lag: the distance from the loss decides.",
-        "by_timestep": "Against timestep: the same numbers, ending at the loss.",
     }
     if lesson.example is not None:
-        norms = ", ".join(f"{norm:.3g} at lag {lag + 1}" for lag, norm in enumerate(lesson.example.norms[:6]))
-        found["chain"] = f"Norm of the gradient at each state: {norms}."
         found["example_factors"] = example_factors(lesson.example)
         found["product_error"] = product_error(lesson.example)
     if lesson.ungated is not None:
@@ -77,8 +73,8 @@ def example_factors(example: WorkedExample) -> str:
     shown = [f"{value:#.3g}" for value in factors]
     product = " × ".join(shown if len(shown) < 9 else [*shown[:4], "…", shown[-1]])
     return (
-        f"In the chain above they are {product} = {np.prod(factors):.3g}, which is the gradient at the first state "
-        f"over that at lag 1: {norms[-1]:.6f} / {norms[0]:.6f}."
+        f"In the chain above they are {product} = {np.prod(factors):.3g}, which is the gradient at the first "
+        f"state over that at lag 1: {norms[-1]:.6f} / {norms[0]:.6f}."
     )
 
 
@@ -151,7 +147,7 @@ def sum_hides(found: SummedLoss) -> str:
 def underflow(found: TrainingPass, place: str) -> str:
     """From which lag on the training pass reads 0, beside the measured value at the last lag."""
     rms, measured = found.rms[found.leaf], float(found.point.curve.rms(found.leaf)[-1])
-    zero, start = np.isneginf(rms), f"{place[0].upper()}{place[1:]}"
+    zero, start = np.isneginf(rms), capitalised(place)
     if not zero.any():
         return f"{start}: the training pass reads {power(float(rms[-1]))} at the last lag."
     return (

@@ -1,7 +1,7 @@
 """What a lesson measures: the probes of its grid, a worked example, a summed loss, and a float32 training pass."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -9,19 +9,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from gradlab.cells import CELLS, Params
+from gradlab.cells import CELLS, Cell, Params
 from gradlab.cells.traced import traced_step
 from gradlab.errors import GradlabError
-from gradlab.gradient.adjoint import leaf_names, split
+from gradlab.gradient.adjoint import Loss, leaf_names, split
 from gradlab.gradient.chain import chain
+from gradlab.gradient.curve import GradientCurve
 from gradlab.gradient.measure import gradient_curve
 from gradlab.lesson.axes import SweepAxis, with_options
-from gradlab.lesson.records import GridPoint, Lesson, SummedLoss, TrainingPass, WorkedExample, middle_length
+from gradlab.lesson.records import GridPoint, Lesson, SummedLoss, TrainingPass, WorkedExample
 from gradlab.runs.execute import run
 from gradlab.runs.result import RunResult
 from gradlab.runs.spec import RunSpec
-from gradlab.tasks import Batch
 from gradlab.training.compiled import programs_for
 from gradlab.training.loop import Checkpoint, initial_params, train
 from gradlab.training.model import Model
@@ -50,7 +51,7 @@ def measure_lesson(
     """
     family = base.cell.split(":")[0]
     family = family if family in CELLS else ""
-    prober = Prober(base, bool(family))
+    prober = Prober(base, built_in=bool(family))
     grid = prober.grid(axis, lengths, on_progress)
     missing: dict[str, str] = {}
 
@@ -63,13 +64,11 @@ def measure_lesson(
             missing[name] = str(error)
             return None
 
-    ungated = replace(base, cell=_ungated(base.cell), length=lengths[middle_length(lengths)])
     cell = base.build_cell()
-    return Lesson(
+    lesson = Lesson(
         task=base.task,
         cell=base.cell,
         hidden=base.hidden,
-        seed=base.seed,
         examples=base.measure_batch,
         family=family,
         activation=getattr(cell, "activation", "") if family else "",
@@ -78,36 +77,35 @@ def measure_lesson(
         axis=axis,
         lengths=tuple(lengths),
         grid=grid,
-        ungated=prober.probe(ungated, "0") if family in GATED else None,
+        ungated=None,
         example=attempt("example", "a network small enough to write down", lambda: _example(base)),
         summed=attempt("summed", "the sum of many losses", lambda: _summed(base)),
         underflow=attempt("underflow", "one training step in float32", lambda: _underflow(base, grid, shards)),
         missing=missing,
-        commands=_commands(base, axis, lengths, family),
+        commands={},
     )
+    if family in GATED:
+        spec = replace(base, cell=with_options(base.cell, {"gain": "0"}), length=lengths[lesson.middle])
+        lesson = replace(lesson, ungated=prober.probe(spec, "0"))
+    return replace(lesson, commands=_commands(base, lesson))
 
 
-def _ungated(cell: str) -> str:
-    """The cell with its recurrent weights at zero."""
-    return with_options(cell, {"gain": "0"}) if cell.split(":")[0] in GATED else cell
-
-
-def _commands(base: RunSpec, axis: SweepAxis, lengths: Sequence[int], family: str) -> dict[str, str]:
+def _commands(base: RunSpec, lesson: Lesson) -> dict[str, str]:
     """The commands that repeat more than one probe, and those that train."""
-    middle = lengths[middle_length(lengths)]
+    middle = lesson.lengths[lesson.middle]
     trained = replace(base, length=middle, steps=RunSpec.steps)
 
-    def grid(cells: Sequence[str], lengths: Sequence[int]) -> str:
+    def grid(cells: Iterable[str], *lengths: int) -> str:
         words = shlex.split(replace(base, length=lengths[0]).command())
         words[words.index("--cell") + 1] = ",".join(cells)
         words[words.index("--len") + 1] = ",".join(map(str, lengths))
         return shlex.join(words)
 
     return {
-        "grid": grid(axis.cells, lengths),
-        "lengths": grid((base.cell,), lengths),
-        "ungated": grid((base.cell, _ungated(base.cell)), (middle,)) if family in GATED else "",
-        "factors": grid([axis.cells[row] for row in axis.contrast], (middle,)),
+        "grid": grid(lesson.axis.cells, *lesson.lengths),
+        "lengths": grid([base.cell], *lesson.lengths),
+        "ungated": grid([base.cell, lesson.ungated.cell], middle) if lesson.ungated else "",
+        "factors": grid((point.cell for point in lesson.contrast), middle),
         "train": trained.command(),
         "then": shlex.join(["gradlab", "lesson", base.task, "--cell", base.cell, "--run", trained.id]),
     }
@@ -117,23 +115,29 @@ def _example(base: RunSpec) -> WorkedExample:
     """Two units and six timesteps in float64, as a product of Jacobians and as a probe."""
     length = max(SMALL_LENGTH, base.build_task().min_length)
     spec = replace(base, length=length, hidden=SMALL_HIDDEN, measure_batch=1, dtype="float64")
-    model = spec.model()
     with jax.enable_x64(True):
-        _refuse_complex(model, spec.seed)
-    result = measured(spec)
-    assert result.outcome is not None
-    curve, params = result.checkpoints[0].observation.curves["task"], result.outcome.params
+        _refuse_complex(spec.model(), spec.seed)
+    curves, cell, params, inputs, loss = _probed(spec)
     with jax.enable_x64(True):
-        batch = _held_out(spec)
-
-        def loss(outputs: Any) -> Any:
-            return model.read(params, outputs, batch)
-
         try:
-            found = chain(model.cell, params["cell"], batch.inputs, loss, model.task.task_curve(length))
+            found = chain(cell, params, inputs, loss, spec.build_task().task_curve(length))
         except (TypeError, ValueError) as error:
             raise GradlabError(_why_no_jacobians(error)) from error
-    return WorkedExample(found, curve, SMALL_HIDDEN, spec.command())
+    return WorkedExample(found, curves["task"], SMALL_HIDDEN, spec.command())
+
+
+def _probed(spec: RunSpec) -> tuple[Mapping[str, GradientCurve], Cell, Params, Array, Loss]:
+    """The curves of a probe, and the cell, parameters, inputs and loss that they are of."""
+    result, model = measured(spec), spec.model()
+    assert result.outcome is not None
+    params = result.outcome.params
+    with jax.enable_x64(spec.dtype == "float64"):
+        batch = programs_for(model, spec.plan()).draw(jnp.uint32(spec.seed))
+
+    def loss(outputs: Array) -> Array:
+        return model.read(params, outputs, batch)
+
+    return result.checkpoints[0].observation.curves, model.cell, params["cell"], batch.inputs, loss
 
 
 def _refuse_complex(model: Model, seed: int) -> None:
@@ -157,17 +161,9 @@ def _why_no_jacobians(error: Exception) -> str:
 
 def _summed(base: RunSpec) -> SummedLoss:
     spec = replace(base, task=SUMMED_TASK, length=SUMMED_LENGTH)
-    result = measured(spec)
-    assert result.outcome is not None
-    curves, params = result.checkpoints[0].observation.curves, result.outcome.params
-    model = spec.model()
+    curves, cell, params, inputs, loss = _probed(spec)
     with jax.enable_x64(spec.dtype == "float64"):
-        batch = _held_out(spec)
-
-        def loss(outputs: Any) -> Any:
-            return model.read(params, outputs, batch)
-
-        direct = gradient_curve(model.cell, params["cell"], batch.inputs, loss, kind="direct")
+        direct = gradient_curve(cell, params, inputs, loss, kind="direct")
     return SummedLoss(spec.task, curves["total"], curves["task"], direct, spec.command(), _snippet(spec))
 
 
@@ -184,12 +180,6 @@ batch = model.task.sample(stream({spec.seed}, "measure"), {spec.measure_batch}, 
 curve = gradlab.gradient_curve(model.cell, params["cell"], batch.inputs,
                                lambda y: model.read(params, y, batch), kind="direct")
 print(curve.typical().round(3))"""
-
-
-def _held_out(spec: RunSpec) -> Batch:
-    """The examples that a probe of this spec is measured on."""
-    batch: Batch = programs_for(spec.model(), spec.plan()).draw(jnp.uint32(spec.seed))
-    return batch
 
 
 def _underflow(base: RunSpec, grid: Sequence[Sequence[GridPoint]], shards: int) -> TrainingPass | None:
@@ -233,30 +223,30 @@ class Prober:
         self, axis: SweepAxis, lengths: Sequence[int], on_progress: OnProgress
     ) -> tuple[tuple[GridPoint, ...], ...]:
         """A point [value][length], measured length by length, as each length compiles anew."""
-        found: dict[tuple[int, int], GridPoint] = {}
-        for column, length in enumerate(lengths):
-            for row, (value, cell) in enumerate(zip(axis.values, axis.cells, strict=True)):
-                count = f"{len(found) + 1} of {len(axis.cells) * len(lengths)}"
-                on_progress(f"lesson: probe {count}, {cell}, T = {length}")
-                found[row, column] = self.probe(replace(self.base, cell=cell, length=length), value)
-        return tuple(tuple(found[row, at] for at in range(len(lengths))) for row in range(len(axis.cells)))
+        columns, count = [], 0
+        for length in lengths:
+            column = []
+            for value, cell in zip(axis.values, axis.cells, strict=True):
+                count += 1
+                on_progress(f"lesson: probe {count} of {len(axis.cells) * len(lengths)}, {cell}, T = {length}")
+                column.append(self.probe(replace(self.base, cell=cell, length=length), value))
+            columns.append(column)
+        return tuple(zip(*columns, strict=True))
 
     def probe(self, spec: RunSpec, value: str) -> GridPoint:
         """What `gradlab probe` measures of this spec."""
         if not self.built_in:
             mark = measured(spec).checkpoints[0]
         else:
+            # The first model with the same step has its programs compiled already.
+            model = spec.model()
+            x_t = jnp.zeros((spec.measure_batch, model.task.input_size))
+            model = self.models.setdefault(traced_step(model.cell, model.hidden, x_t), model)
             with jax.enable_x64(spec.dtype == "float64"):
-                events = train(self._model(spec), spec.plan(), self.params(spec.cell))
+                events = train(model, spec.plan(), self.params(spec.cell))
                 mark = next(event for event in events if isinstance(event, Checkpoint))
         gates = {name: gate.mean for name, gate in mark.observation.gates.items()}
         return GridPoint(value, spec.length, spec.cell, spec.command(), mark.observation.curves["task"], gates)
-
-    def _model(self, spec: RunSpec) -> Model:
-        """The first model with the same step, whose programs are compiled already."""
-        model = spec.model()
-        x_t = jnp.zeros((spec.measure_batch, model.task.input_size))
-        return self.models.setdefault(traced_step(model.cell, model.hidden, x_t), model)
 
     def _params(self, cell: str) -> Params:
         spec = replace(self.base, cell=cell)

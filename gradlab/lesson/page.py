@@ -3,10 +3,14 @@
 from typing import Any
 
 from gradlab.lesson.context import lesson_context
+from gradlab.lesson.figures import position
 from gradlab.lesson.records import GridPoint, Lesson
-from gradlab.lesson.wording import half_life, horizon, rounded, signed, slope
+from gradlab.lesson.wording import half_life, horizon, numbers, rounded, sentence, signed, slope
 from gradlab.report.data.records import Record
 from gradlab.report.page.render import render
+
+_FUNCTIONS = (half_life, horizon, numbers, position, rounded, sentence, signed, slope)
+"""What the template calls."""
 
 
 def lesson_page(lesson: Lesson, record: Record | None = None) -> str:
@@ -18,7 +22,7 @@ def lesson_page(lesson: Lesson, record: Record | None = None) -> str:
     context = lesson_context(lesson, record)
     return render(
         "lesson.html.j2",
-        vars(context) | {written.__name__: written for written in (half_life, horizon, rounded, signed, slope)},
+        vars(context) | {each.__name__: each for each in _FUNCTIONS},
         package="gradlab.lesson",
         styles=("page.css", "figures.css", "lesson.css"),
         scripts=("page.js", "figures.js", "lesson.js"),

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradlab.lesson.records import Floats, Lesson, middle_length
+from gradlab.lesson.records import Floats, Lesson
 from gradlab.lesson.theory import theory_line
 from gradlab.lesson.wording import sentence
 
@@ -22,27 +22,51 @@ class Question(NamedTuple):
 
 def questions(lesson: Lesson) -> list[Question]:
     """The questions whose answer the measurements hold."""
-    of_lengths = [_length_that_fails, _leaves_float32]
     of_axis = [_first_that_holds, _half_life, _first_that_explodes, _gate_alone, _most]
-    makers = [*of_lengths, *(of_axis if lesson.axis.option else ())]
+    makers = [_length_that_fails, _leaves_float32, *(of_axis if lesson.axis.option else ())]
     return [question for make in makers if (question := make(lesson)) is not None]
 
 
-def _spans(lesson: Lesson, column: int) -> Floats:
-    return np.array([row[column].curve.span() for row in lesson.grid])
+def _question(lesson: Lesson, row: int, column: int, text: str, more: str = "") -> Question:
+    """A question with one answer: the sentence on that point, and more."""
+    return Question(text, ((row, column),), sentence(lesson, lesson.grid[row][column]) + more)
 
 
 def _verdicts(lesson: Lesson, column: int) -> list[str]:
     return [row[column].curve.verdict().word for row in lesson.grid]
 
 
-def _said(lesson: Lesson, row: int, column: int) -> str:
-    return sentence(lesson, lesson.grid[row][column])
+def _spans(lesson: Lesson, column: int) -> Floats:
+    return np.array([row[column].curve.span() for row in lesson.grid])
 
 
-def _set(lesson: Lesson, row: int) -> str:
+def _setting(lesson: Lesson, row: int) -> str:
     """The instruction to set the axis; empty where there is none."""
     return f"Set {lesson.axis.setting(lesson.axis.values[row])}. " if lesson.axis.option else ""
+
+
+def _length_that_fails(lesson: Lesson) -> Question | None:
+    """Of the cell that was asked for, or else of the first setting that holds at some lengths only."""
+    for row in (lesson.axis.chosen, *range(len(lesson.grid))):
+        held = [point.curve.verdict().word == "held" for point in lesson.grid[row]]
+        column = held.index(False) if False in held else 0
+        if column and not any(held[column:]):
+            text = f"{_setting(lesson, row)}Raise the length: at which length does the gradient no longer hold?"
+            shorter = f" One length shorter: {sentence(lesson, lesson.grid[row][column - 1])}"
+            return _question(lesson, row, column, text, shorter)
+    return None
+
+
+def _leaves_float32(lesson: Lesson) -> Question | None:
+    """The shortest length at which the lowest setting leaves float32."""
+    for row, points in enumerate(lesson.grid):
+        horizons = [point.curve.float32_horizon() for point in points]
+        unseen = [column for column, one in enumerate(horizons) if not one.reached]
+        if unseen and unseen[0] > 0:
+            text = f"{_setting(lesson, row)}From which length on does the curve leave the range of plain float32?"
+            seen = f" Plain float32 sees {horizons[unseen[0]].lag} lags of it."
+            return _question(lesson, row, unseen[0], text, seen)
+    return None
 
 
 def _first_that_holds(lesson: Lesson) -> Question | None:
@@ -55,37 +79,21 @@ def _first_that_holds(lesson: Lesson) -> Question | None:
         f"Set T = {lesson.lengths[column]}. Raise the {lesson.axis.label} from its lowest setting: which is the "
         "first at which the gradient holds, that is, never gets 3 decades away from lag 1?"
     )
-    before = f" One setting lower: {_said(lesson, row - 1, column)}" if row else ""
-    return Question(text, ((row, column),), _said(lesson, row, column) + before)
-
-
-def _length_that_fails(lesson: Lesson) -> Question | None:
-    """Of the cell that was asked for, or else of the first setting that holds at some lengths only."""
-    for row in (lesson.axis.chosen, *range(len(lesson.grid))):
-        held = [point.curve.verdict().word == "held" for point in lesson.grid[row]]
-        column = held.index(False) if False in held else 0
-        if column and not any(held[column:]):
-            text = f"{_set(lesson, row)}Raise the length: at which length does the gradient no longer hold?"
-            shorter = f" One length shorter: {_said(lesson, row, column - 1)}"
-            return Question(text, ((row, column),), _said(lesson, row, column) + shorter)
-    return None
+    lower = f" One setting lower: {sentence(lesson, lesson.grid[row - 1][column])}" if row else ""
+    return _question(lesson, row, column, text, lower)
 
 
 def _half_life(lesson: Lesson) -> Question | None:
     """The setting with a given half-life, if no other has nearly the same."""
-    column = middle_length(lesson.lengths)
-    lives = np.array([row[column].curve.half_life().value for row in lesson.grid])
+    lives = np.array([row[lesson.middle].curve.half_life().value for row in lesson.grid])
     rows = [int(row) for row in np.flatnonzero(np.isfinite(lives)) if row != lesson.axis.chosen]
     apart = [row for row in rows if not np.any(np.isclose(np.delete(lives, row), lives[row], rtol=0.1))]
     if len(rows) < 2 or not apart:
         return None
     row = max(apart, key=lambda row: lives[row])
-    life = lesson.grid[row][column].curve.half_life()
-    text = (
-        f"Set T = {lesson.lengths[column]}. At which {lesson.axis.label} does the gradient halve every {life} "
-        "timesteps?"
-    )
-    return Question(text, ((row, column),), _said(lesson, row, column))
+    point = lesson.grid[row][lesson.middle]
+    which = f"At which {lesson.axis.label} does the gradient halve every {point.curve.half_life()} timesteps?"
+    return _question(lesson, row, lesson.middle, f"Set T = {point.length}. {which}")
 
 
 def _first_that_explodes(lesson: Lesson) -> Question | None:
@@ -93,23 +101,20 @@ def _first_that_explodes(lesson: Lesson) -> Question | None:
     words = _verdicts(lesson, column)
     if "exploding" not in words:
         return None
-    row, length = words.index("exploding"), lesson.lengths[column]
-    text = f"Set T = {length}. Which is the first {lesson.axis.label} at which the gradient explodes?"
-    return Question(text, ((row, column),), _said(lesson, row, column))
+    which = f"Which is the first {lesson.axis.label} at which the gradient explodes?"
+    return _question(lesson, words.index("exploding"), column, f"Set T = {lesson.lengths[column]}. {which}")
 
 
 def _gate_alone(lesson: Lesson) -> Question | None:
     """Where the measured loss is what theory says of one factor alone at the setting that was asked for."""
-    column = middle_length(lesson.lengths)
-    chosen, spans = lesson.chosen[column], _spans(lesson, column)
+    chosen, spans = lesson.chosen[lesson.middle], _spans(lesson, lesson.middle)
     theory = theory_line(chosen.cell, len(chosen.curve.lags))
     if theory is None or lesson.family == "rnn" or not np.isfinite(spans).all():
         return None
-    alone = float(theory.decades[-1])
+    alone, setting = float(theory.decades[-1]), lesson.axis.setting(chosen.value)
     row = int(np.argmin(np.abs(spans - alone)))
     if row == lesson.axis.chosen or abs(spans[row] - alone) > 0.25 * abs(alone):
         return None
-    setting = lesson.axis.setting(chosen.value)
     text = (
         f"Set T = {chosen.length}. With {setting}, the {theory.name} would {_lose(alone)}. At which "
         f"{lesson.axis.label} does the whole network come nearest to that?"
@@ -118,7 +123,11 @@ def _gate_alone(lesson: Lesson) -> Question | None:
         f" With {setting} the whole network was measured to {_lose(chosen.curve.span())}: the paths through the "
         "recurrent weights make the difference."
     )
-    return Question(text, ((row, column),), _said(lesson, row, column) + measured)
+    return _question(lesson, row, lesson.middle, text, measured)
+
+
+def _lose(decades: float) -> str:
+    return f"{'lose' if decades < 0 else 'gain'} {abs(decades):.1f} decades"
 
 
 def _most(lesson: Lesson) -> Question | None:
@@ -128,29 +137,10 @@ def _most(lesson: Lesson) -> Question | None:
     if not np.isfinite(spans).all():
         return None
     row, rows = int(spans.argmax()), [int(row) for row in np.flatnonzero(spans > spans.max() - ALIKE)]
-    text = (
-        f"Set T = {lesson.lengths[column]}. At which {lesson.axis.label} does most gradient reach the first "
-        "state? Guess first."
-    )
-    tail = f" It is {'' if row == len(spans) - 1 else 'not '}the highest setting."
+    which = f"At which {lesson.axis.label} does most gradient reach the first state? Guess first."
+    more = f" It is {'' if row == len(spans) - 1 else 'not '}the highest setting."
     if len(rows) > 1:
         names = ", ".join(lesson.axis.values[one].replace("-", "−") for one in rows)
-        tail = f" The settings {names} lie within {ALIKE} decades of one another: each is an answer."
-    return Question(text, tuple((one, column) for one in rows), _said(lesson, row, column) + tail)
-
-
-def _lose(decades: float) -> str:
-    return f"{'lose' if decades < 0 else 'gain'} {abs(decades):.1f} decades"
-
-
-def _leaves_float32(lesson: Lesson) -> Question | None:
-    """The shortest length at which the lowest setting leaves float32."""
-    for row, points in enumerate(lesson.grid):
-        horizons = [point.curve.float32_horizon() for point in points]
-        unseen = [column for column, one in enumerate(horizons) if not one.reached]
-        if unseen and unseen[0] > 0:
-            column = unseen[0]
-            text = f"{_set(lesson, row)}From which length on does the curve leave what plain float32 can hold?"
-            seen = f" Plain float32 sees {horizons[column].lag} lags of it."
-            return Question(text, ((row, column),), _said(lesson, row, column) + seen)
-    return None
+        more = f" The settings {names} lie within {ALIKE} decades of one another: each is an answer."
+    question = _question(lesson, row, column, f"Set T = {lesson.lengths[column]}. {which}", more)
+    return question._replace(accepted=tuple((one, column) for one in rows))

@@ -1,7 +1,7 @@
 """What a lesson measures: one cell over a grid of hyperparameter and length, and examples small enough to read."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -114,7 +114,6 @@ class Lesson:
     task: str
     cell: str
     hidden: int
-    seed: int
     examples: int
     family: str
     activation: str
@@ -138,12 +137,12 @@ class Lesson:
     @property
     def middle(self) -> int:
         """Index of the length that a figure of one length shows: the last but one."""
-        return middle_length(self.lengths)
+        return max(0, len(self.lengths) - 2)
 
     @property
     def contrast(self) -> list[GridPoint]:
         """The first, the chosen and the last value of the axis, at the middle length."""
-        return [self.grid[row][self.middle] for row in self.axis.contrast]
+        return [self.grid[row][self.middle] for row in sorted({0, self.axis.chosen, len(self.grid) - 1})]
 
     @property
     def points(self) -> list[GridPoint]:
@@ -158,8 +157,3 @@ class Lesson:
         """The positions of the sliders at a point, by the names of the sliders."""
         own = {self.axis.label: point.value.replace("-", "−")} if self.axis.option else {}
         return own | {"length T": str(point.length)}
-
-
-def middle_length(lengths: Sequence[int]) -> int:
-    """Index of the last length but one, or of the only one."""
-    return max(0, len(lengths) - 2)

@@ -59,20 +59,25 @@ def signed(value: float, digits: int = 1) -> str:
     return (text[1:] if float(text) == 0 else text).replace("-", "−")
 
 
-def slope(found: Summary) -> str:
-    """A slope without its unit, or why there is none."""
+def slope(found: Summary, unit: str = "") -> str:
+    """A slope, or why there is none."""
     if found.slope.zero_from is not None:
         return f"zero from lag {found.slope.zero_from}"
-    return f"{found.slope.value:+.3g}".replace("-", "−") if math.isfinite(found.slope.value) else "none"
+    return f"{found.slope.value:+.3g}".replace("-", "−") + unit if math.isfinite(found.slope.value) else "none"
 
 
-def half_life(found: Summary) -> str:
-    """A half-life without its unit, or why there is none."""
+def half_life(found: Summary, unit: str = "") -> str:
+    """A half-life, or why there is none."""
     if found.slope.zero_from is not None:
         return f"none: zero from lag {found.slope.zero_from}"
     if math.isnan(found.half_life.value):
         return "none: not a straight line"
-    return "none: it does not fall" if math.isinf(found.half_life.value) else str(found.half_life)
+    return "none: it does not fall" if math.isinf(found.half_life.value) else f"{found.half_life}{unit}"
+
+
+def capitalised(text: str) -> str:
+    """The text with an upper-case first letter, the others as they are."""
+    return text[0].upper() + text[1:]
 
 
 def horizon(found: Horizon) -> str:
@@ -81,31 +86,23 @@ def horizon(found: Horizon) -> str:
 
 
 def sentence(lesson: Lesson, point: GridPoint) -> str:
-    """One sentence on a point, with its verdict.
-
-    Its form is `Forget bias 1, T = 100: 1.8 decades lost on the way from lag 1 to lag 100; it holds.`
-    """
+    """`Forget bias 1, T = 100: 1.8 decades lost on the way from lag 1 to lag 100; it holds.`"""
     found, curve = point.curve.summary(), point.curve
     moved = change(found, [str(finding) for finding in curve.non_finite], curve.notes())
-    where, word = lesson.place(point), found.verdict.word
-    start = f"{where[0].upper()}{where[1:]}: {moved}"
-    if word == "cut":
-        return f"{start}; {CUT.partition('; ')[2]}"
-    if word in ("non-finite", "noise"):
-        return f"{start}."
-    return f"{start} on the way from lag 1 to lag {found.lags}; it {VERBS[word]}."
+    ends = {"cut": f"; {CUT.partition('; ')[2]}", "non-finite": ".", "noise": "."}
+    word = found.verdict.word
+    end = ends.get(word, f" on the way from lag 1 to lag {found.lags}; it {VERBS[word]}.")
+    return f"{capitalised(lesson.place(point))}: {moved}{end}"
 
 
 def numbers(point: GridPoint) -> list[tuple[str, str]]:
     """What stands beside the figure of a point: names and values."""
     found, theory = point.curve.summary(), theory_line(point.cell, len(point.curve.lags))
-    slope_unit = " decades per timestep" if math.isfinite(found.slope.value) else ""
-    life_unit = " timesteps" if math.isfinite(found.half_life.value) else ""
     rows = [
         ("gradient at the first state, relative to lag 1", f"{power(found.span)} ({signed(found.span)} decades)"),
         ("verdict (3 decades)", found.verdict.word),
-        ("slope", slope(found) + slope_unit),
-        ("half-life", half_life(found) + life_unit),
+        ("slope", slope(found, " decades per timestep")),
+        ("half-life", half_life(found, " timesteps")),
         ("horizon: lags until 3 decades are lost", horizon(found.horizon)),
         ("lags that plain float32 can see", horizon(found.float32_horizon)),
     ]
