@@ -5,13 +5,7 @@ import math
 import numpy as np
 
 from gradlab.judge.statistics import difference
-from gradlab.lesson.records import (
-    GridPoint,
-    Lesson,
-    SummedLoss,
-    TrainingPass,
-    WorkedExample,
-)
+from gradlab.lesson.records import GridPoint, Lesson, SummedLoss, TrainingPass, WorkedExample
 from gradlab.lesson.theory import theory_line
 from gradlab.lesson.wording import capitalised, power, rounded, sentence, signed, tiny
 from gradlab.report.data.records import ROLES, Record
@@ -24,12 +18,10 @@ _NOTHING_TO_COMPARE = "Where a curve is zero or not finite there is nothing to c
 def findings(lesson: Lesson, record: Record | None = None) -> dict[str, str]:
     """The sentences of a page, by the name of the figure or of the paragraph that they stand in."""
     full = lesson.chosen[lesson.middle]
-    means = "; ".join(
-        f"{lesson.axis.setting(one.value)}: {rounded(one.mean_factor, 3)}" for one in lesson.contrast
-    )
+    means = (f"{lesson.axis.setting(one.value)}: {rounded(one.mean_factor, 3)}" for one in lesson.contrast)
     found = {
         "chosen": sentence(lesson, lesson.chosen[-1]),
-        "factors": f"Mean factor of one timestep: {means}.",
+        "factors": f"Mean factor of one timestep: {'; '.join(means)}.",
         "compounding": compounding(full),
         "lengths_agree": lengths_agree(lesson.chosen),
     }
@@ -70,8 +62,7 @@ def example_factors(example: WorkedExample) -> str:
     factors, norms = example.factors, example.norms
     if not np.isfinite(factors).all():
         return ""
-    shown = [f"{value:#.3g}" for value in factors]
-    product = " × ".join(shown if len(shown) < 9 else [*shown[:4], "…", shown[-1]])
+    product = " × ".join(f"{value:#.3g}" for value in factors)
     return (
         f"In the chain above they are {product} = {np.prod(factors):.3g}, which is the gradient at the first "
         f"state over that at lag 1: {norms[-1]:.6f} / {norms[0]:.6f}."

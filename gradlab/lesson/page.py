@@ -4,7 +4,7 @@ from typing import Any
 
 from gradlab.lesson.context import lesson_context
 from gradlab.lesson.figures import position
-from gradlab.lesson.records import GridPoint, Lesson
+from gradlab.lesson.records import Lesson
 from gradlab.lesson.wording import half_life, horizon, numbers, rounded, sentence, signed, slope
 from gradlab.report.data.records import Record
 from gradlab.report.page.render import render
@@ -32,9 +32,7 @@ def lesson_page(lesson: Lesson, record: Record | None = None) -> str:
 
 def lesson_numbers(lesson: Lesson) -> dict[str, Any]:
     """What was measured, for `--json`: the numbers of every point, and the command that measures it."""
-
-    def numbers(point: GridPoint) -> dict[str, Any]:
-        own = point._asdict() | {"numbers": point.curve.summary().as_dict(), "gates": dict(point.gates)}
-        return {name: value for name, value in own.items() if name != "curve"}
-
-    return {"task": lesson.task, "cell": lesson.cell, "positions": [numbers(point) for point in lesson.points]}
+    positions = [point._asdict() | {"numbers": point.curve.summary().as_dict()} for point in lesson.points]
+    for each in positions:
+        del each["curve"]
+    return {"task": lesson.task, "cell": lesson.cell, "positions": positions}

@@ -17,7 +17,6 @@ from gradlab.report.figures import curves as panels
 from gradlab.report.figures import drawing as figures
 from gradlab.report.figures import explorer_data as explore
 from gradlab.report.figures import leaves, overlay
-from gradlab.report.figures.chart import Line, parted
 from gradlab.report.page.write import write_report
 
 matplotlib.use("Agg")
@@ -142,15 +141,6 @@ def test_the_terminal_draws_noise_as_dots():
     plot = "\n".join(line.partition("|")[2] for line in lines if "|" in line)
     assert "o" in plot and lines[-1] == ". rounding noise" and lines[-2] == "o initial (rounding noise from lag 8)"
     assert lines[8].strip().startswith("-40 |") and "." in plot
-
-
-def test_lines_of_a_lesson_are_parted_where_they_are_noise():
-    line = Line("a", AXIS.astype(float), straight(-5.0), "l0", AXIS >= 8)
-    first, second = parted([line])
-    np.testing.assert_array_equal(np.isfinite(first.y), AXIS < 8)
-    np.testing.assert_array_equal(np.isfinite(second.y), AXIS >= 7)
-    assert (second.name, second.look) == ("rounding noise", "noise")
-    assert parted([line._replace(noise=None)])[0].y is line.y
 
 
 # ---------------------------------------------------------------- zeros, NaN and seeds that differ
