@@ -13,26 +13,11 @@ from numpy.typing import NDArray
 from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR, STATE, GradientCurve
 from gradlab.lesson.records import Floats, GridPoint, Lesson
 from gradlab.lesson.theory import theory_line
-from gradlab.lesson.wording import signed
 from gradlab.report.data.gaps import view
 from gradlab.report.data.records import Record
+from gradlab.report.figures import drawing
 from gradlab.report.figures.curves import lag_figure
-from gradlab.report.figures.drawing import (
-    COLOURS,
-    INK,
-    LAG,
-    NOISE_COLOUR,
-    NOISE_DASHES,
-    RELATIVE,
-    Drawing,
-    LineStyle,
-    add_legend,
-    draw_line,
-    label_level,
-    line_style,
-    panels,
-    themed,
-)
+from gradlab.report.figures.drawing import Drawing, LineStyle, add_legend, draw_line, line_style, panels, themed
 from gradlab.report.figures.svg import svg
 
 DEEPEST = -60.0
@@ -66,7 +51,7 @@ def lesson_figures(lesson: Lesson, record: Record | None, captions: Mapping[str,
     ]
     if lesson.ungated is not None:
         curves = _direct_path(lesson, lesson.ungated)
-        found.append(lines("direct_path", "The whole cell and its direct path", curves, RELATIVE))
+        found.append(lines("direct_path", "The whole cell and its direct path", curves, drawing.RELATIVE))
     if (summed := lesson.summed) is not None:
         named = {"total: the losses of all outputs": summed.total, "direct: the next output alone": summed.direct}
         named["the loss of the last output alone"] = summed.last
@@ -103,9 +88,9 @@ def lines_figure(
     heading: str,
     caption: str,
     curves: Sequence[Curve],
-    y_name: str = RELATIVE,
+    y_name: str = drawing.RELATIVE,
     *,
-    x_name: str = LAG,
+    x_name: str = drawing.LAG,
     levels: Sequence[tuple[float, str]] = (),
 ) -> Drawing:
     """Lines with a legend, and horizontal levels with their names where they are in view."""
@@ -118,8 +103,8 @@ def lines_figure(
         ax.set(xlabel=x_name, ylabel=y_name, ylim=(low, high))
         for level, label in levels:
             if low < level < high:
-                ax.axhline(level, color=INK, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
-                label_level(ax, level, label)
+                ax.axhline(level, color=drawing.INK, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
+                drawing.label_level(ax, level, label)
         add_legend(ax)
     return Drawing(name, figure, heading, caption, "lesson")
 
@@ -140,10 +125,10 @@ def _factors(lesson: Lesson, caption: str) -> Drawing:
     curves = [curve for curve in curves if len(curve.x)]
     levels = [(1.0, "1: neither\nshrinks\nnor grows")]
     y_name = "factor of one timestep"
-    drawing = lines_figure("factors", "Factor of each timestep", caption, curves, y_name, levels=levels)
+    found = lines_figure("factors", "Factor of each timestep", caption, curves, y_name, levels=levels)
     factors = np.concatenate([np.ones(1), *(curve.values[np.isfinite(curve.values)] for curve in curves)])
-    drawing.figure.axes[0].set_ylim(0, min(2.0, max(1.1, float(np.quantile(factors, 0.995)) * 1.05)))
-    return drawing
+    found.figure.axes[0].set_ylim(0, min(2.0, max(1.1, float(np.quantile(factors, 0.995)) * 1.05)))
+    return found
 
 
 def grid_ends(lesson: Lesson) -> tuple[float, float]:
@@ -157,7 +142,7 @@ def slider_figure(name: str, lesson: Lesson, ends: tuple[float, float]) -> Marku
     with themed():
         figure, (ax,) = panels(1, 1, (5.8, 4.0), "")
         longest = max(2, *(len(point.curve.lags) for point in lesson.points))
-        ax.set(xlim=(0, longest), ylim=ends, xlabel=LAG, ylabel=RELATIVE)
+        ax.set(xlim=(0, longest), ylim=ends, xlabel=drawing.LAG, ylabel=drawing.RELATIVE)
         for index, point in enumerate(lesson.points):
             _draw_point(ax, point, f"a0-s{index}")
         add_legend(ax, columns=2)
@@ -192,8 +177,14 @@ def _draw_point(ax: Axes, point: GridPoint, prefix: str) -> None:
         draw(curve.lags, np.where(noise, np.nan, values), line_style(index), f"line{index}", label)
         if noise.any():
             reached = np.where(noise | np.append(noise[1:], False), values, np.nan)
-            draw(curve.lags, reached, LineStyle(NOISE_COLOUR, NOISE_DASHES, ""), f"noise{index}", "rounding noise")
-    level, floor = float(curve.summarised()[0]), LineStyle(INK, (0, (2, 2)), "")
+            draw(
+                curve.lags,
+                reached,
+                LineStyle(drawing.NOISE_COLOUR, drawing.NOISE_DASHES, ""),
+                f"noise{index}",
+                "rounding noise",
+            )
+    level, floor = float(curve.summarised()[0]), LineStyle(drawing.INK, (0, (2, 2)), "")
     if np.isfinite(level):
         ends = np.array([0, ax.get_xlim()[1]])
         draw(ends, np.full(2, FLOAT32_FLOOR - level), floor, "floor", "plain float32 reads 0 below")
@@ -207,8 +198,7 @@ def multiple_figure(lesson: Lesson, row: int, ends: tuple[float, float]) -> Mark
         for point in lesson.grid[row]:
             values = np.where(point.curve.is_noise(), np.nan, point.relative())
             finite = np.where(np.isfinite(values), values, np.nan)
-            ax.plot(point.curve.lags, finite, color=COLOURS[0], marker="o", markersize=4, markevery=[-1])
+            ax.plot(point.curve.lags, finite, color=drawing.COLOURS[0], marker="o", markersize=4, markevery=[-1])
         ax.set(xlim=(0, longest * 1.04), ylim=ends, xticks=sorted({1, longest // 2, longest}))
-    spans = ", ".join(f"{signed(point.curve.span())} at T = {point.length}" for point in lesson.grid[row])
     setting = lesson.axis.setting(lesson.axis.values[row])
-    return svg(figure, f"figure-multiple-{row}", f"{setting}: decades from lag 1 to lag T: {spans}")
+    return svg(figure, f"figure-multiple-{row}", f"{setting}: gradient by lag, for every length")

@@ -7,7 +7,7 @@ import numpy as np
 from gradlab.judge.statistics import difference
 from gradlab.lesson.records import GridPoint, Lesson, SummedLoss, TrainingPass, WorkedExample
 from gradlab.lesson.theory import theory_line
-from gradlab.lesson.wording import capitalised, power, rounded, sentence, signed, tiny
+from gradlab.lesson.wording import capitalised, power, rounded, sentence, signed
 from gradlab.report.data.records import ROLES, Record
 from gradlab.report.text.findings import changes, when
 from gradlab.report.text.outcomes import outcome
@@ -54,7 +54,8 @@ def findings(lesson: Lesson, record: Record | None = None) -> dict[str, str]:
 def product_error(example: WorkedExample) -> str:
     """The largest difference at any lag between the product of Jacobians and the probe, in decades."""
     with np.errstate(divide="ignore"):
-        return tiny(float(np.abs(difference(np.log10(example.norms), example.curve.summarised())).max()))
+        error = np.abs(difference(np.log10(example.norms), example.curve.summarised())).max()
+        return power(float(np.log10(error)))
 
 
 def example_factors(example: WorkedExample) -> str:

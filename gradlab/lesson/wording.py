@@ -26,19 +26,6 @@ def power(decades: float) -> str:
     return "10" + f"{decades:.1f}".translate(_RAISED)
 
 
-def tiny(value: float) -> str:
-    """A small number with one digit.
-
-    Example:
-        >>> tiny(4.8e-17), tiny(0.0), tiny(float("nan"))
-        ('5 × 10⁻¹⁷', '0', 'not a number of')
-    """
-    if value == 0 or not math.isfinite(value):
-        return "0" if value == 0 else "not a number of"
-    digit, _, exponent = f"{value:.0e}".partition("e")
-    return f"{digit} × 10{str(int(exponent)).translate(_RAISED)}"
-
-
 def rounded(value: float, digits: int) -> str:
     """A number with so many significant digits, `not known` if it is not finite."""
     return f"{value:.{digits}g}" if math.isfinite(value) else "not known"
