@@ -170,7 +170,7 @@ def noise_lags(
 
 
 def grouped(records: Iterable[Record], *, without: Sequence[str] = ()) -> list[list[Record]]:
-    """Records by setting, the fields `without` left out too; seeds ascending, settings in order of their fields."""
+    """Records by setting, the fields `without` left out too; seeds ascending, settings by their fields."""
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         kept = {name: value for name, value in record.setting.items() if name not in without}
