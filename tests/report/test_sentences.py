@@ -356,7 +356,7 @@ def test_tables_count_the_seeds_that_a_mean_leaves_out(probed):
     shown = lengths_table(labelled(read(probed, print))).rows
     cells = {row[0]: row for row in shown}
     assert "-5.5 (1 of 3 zero)" in cells["one_zero"] and "-5.5 (1 of 3 not finite)" in cells["one_not_finite"]
-    assert "3 of 3 zero" in cells["cut"] and "10.3 [3.16, 17.5]; 2 of 3 reach T" in cells["disagree"]
+    assert "none (3 of 3 zero)" in cells["cut"] and "10.3 [3.16, 17.5]; 2 of 3 reach T" in cells["disagree"]
 
 
 def test_no_such_number_is_not_called_not_finite():

@@ -29,12 +29,9 @@ _ABOUT_FILES = ("store", *VERSIONS)
 
 @dataclass(frozen=True)
 class Record:
-    """One run that can be read.
+    """One run that can be read: its directory, and its checkpoints as in `log.jsonl`.
 
-    Attributes:
-        run: its directory.
-        log: its checkpoints, one for each training step, as in `log.jsonl`.
-        marks: index in `log` of the initial, worst and final checkpoint; empty where nothing was measured.
+    `marks` has the index in `log` of the initial, worst and final checkpoint; it is empty if nothing was measured.
     """
 
     run: StoredRun
@@ -66,11 +63,7 @@ class Record:
         return bool(self.config["steps"])
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What `curves.npz` holds; empty where the run did not get to write it.
-
-        Raises:
-            GradlabError: the file is there and cannot be read.
-        """
+        """What `curves.npz` holds; empty if it was not written, an error if it cannot be read."""
         return self.run.arrays() if (self.run.path / "curves.npz").exists() else {}
 
     def step(self, role: str) -> int:
@@ -142,12 +135,9 @@ def _record(run: StoredRun) -> Record:
 
 def leaves_of(arrays: Mapping[str, np.ndarray], curve: str) -> list[str]:
     """The leaves of a stored curve, `state` last; a leaf's name may contain slashes."""
-    names = [
-        key.removeprefix(f"{curve}/").removesuffix("/typical")
-        for key in arrays
-        if key.startswith(f"{curve}/") and key.endswith("/typical")
-    ]
-    return [*(name for name in names if name != STATE), *(name for name in names if name == STATE)]
+    keys = [key for key in arrays if key.startswith(f"{curve}/") and key.endswith("/typical")]
+    names = [key.removeprefix(f"{curve}/").removesuffix("/typical") for key in keys]
+    return sorted(names, key=lambda name: name == STATE)
 
 
 def row_of(arrays: Mapping[str, np.ndarray], step: int) -> int:
@@ -180,20 +170,14 @@ def noise_lags(
 
 
 def grouped(records: Iterable[Record], *, without: Sequence[str] = ()) -> list[list[Record]]:
-    """Records by setting, the fields `without` left out too; seeds ascending, settings in order of their fields.
-
-    Example:
-        >>> grouped([])
-        []
-    """
+    """Records by setting, the fields `without` left out too; seeds ascending, settings in order of their fields."""
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         kept = {name: value for name, value in record.setting.items() if name not in without}
         groups.setdefault(tuple(sorted((name, str(value)) for name, value in kept.items())), []).append(record)
-    inside = [
-        sorted(group, key=lambda record: (record.config["length"], record.seed)) for group in groups.values()
-    ]
-    return sorted(inside, key=lambda group: _order(group[0]))
+    for group in groups.values():
+        group.sort(key=lambda record: (record.config["length"], record.seed))
+    return sorted(groups.values(), key=lambda group: _order(group[0]))
 
 
 def _order(record: Record) -> tuple[Any, ...]:

@@ -41,10 +41,15 @@ class Selection:
     study: Study | None = None
     single: bool = False
 
+    @property
+    def measured(self) -> list[Record]:
+        """Those of its records that have a checkpoint."""
+        return [record for record in self.records if record.marks]
+
 
 def report_context(selection: Selection, figures: Sequence[EmbeddedFigure], *, csv: bool = False) -> ReportContext:
     """Everything that the report of some runs says; `csv` if the CSV tables are written beside it."""
-    measured = [record for record in selection.records if record.marks]
+    measured = selection.measured
     groups, series = labelled(measured), labelled(measured, without=["length"])
     study = selection.study
     several = any(len({record.config["length"] for record in group}) > 1 for _, group in series)

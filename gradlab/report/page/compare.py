@@ -38,11 +38,7 @@ class Side:
 
 
 def side(store: Store, name: str, warn: Callable[[str], None]) -> Side:
-    """The sweep of this name, or else the run.
-
-    Args:
-        store: the results folder. name: of a sweep, or a run's id or enough of it.
-        warn: called for what is skipped.
+    """The sweep of this name, or else the run with an id that begins so; `warn` is called for what is skipped.
 
     Raises:
         GradlabError: there is neither, or nothing of it was measured.
@@ -59,10 +55,7 @@ def side(store: Store, name: str, warn: Callable[[str], None]) -> Side:
 def write_comparison(
     first: Side, second: Side, target: Path, progress: Callable[[str], None] = lambda message: None
 ) -> Path:
-    """Write the page of two sides to a file.
-
-    Args:
-        first, second: two runs, or two sweeps. target: the file. progress: called with messages on progress.
+    """Write the page of two runs, or two sweeps, to a file; `progress` is called with messages on progress.
 
     Raises:
         GradlabError: they are not of one kind, are the same, or the file cannot be written.
@@ -120,10 +113,8 @@ def _differences(sides: Sequence[Side]) -> Table | None:
 def _values(records: Sequence[Record]) -> dict[str, str]:
     """Every field with all values it has."""
     names = dict.fromkeys(name for record in records for name in record.config)
-    return {
-        name: ", ".join(dict.fromkeys(str(one.config[name]) for one in records if name in one.config))
-        for name in names
-    }
+    values = {name: [str(one.config[name]) for one in records if name in one.config] for name in names}
+    return {name: ", ".join(dict.fromkeys(each)) for name, each in values.items()}
 
 
 def _both(sides: Sequence[Side], some: Sequence[Record], without: Sequence[str] = ()) -> Labelled:

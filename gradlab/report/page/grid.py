@@ -17,22 +17,12 @@ ROWS = 40
 TILES = 10
 """Lengths of a grid at most: the shortest, the longest and some between."""
 SIGNS: dict[Word, str] = {
-    "held": "●",
-    "vanishing": "▼",
-    "exploding": "▲",
-    "both": "◆",
-    "cut": "○",
-    "noise": "≈",
-    "non-finite": "✕",
-}
+    "held": "●", "vanishing": "▼", "exploding": "▲", "both": "◆", "cut": "○", "noise": "≈", "non-finite": "✕"
+}  # fmt: skip
 
 
 def grid(series: Labelled) -> Grid:
-    """Settings by length, at initialisation.
-
-    Args:
-        series: measured runs of one task by setting, all trained or none.
-    """
+    """Measured settings of one task, all trained or none, by length."""
     lengths = sorted({int(record.config["length"]) for _, group in series for record in group})
     count = min(TILES, len(lengths))
     shown = sorted({lengths[round(at)] for at in np.linspace(0, len(lengths) - 1, count)})

@@ -3,9 +3,8 @@
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -27,7 +26,6 @@ from gradlab.runs.sweeps import StoredSweep
 FORMATS = ("html", "md", "csv")
 """What a report is written as; figures come with `md`."""
 STYLES, SCRIPTS = ("page.css", "figures.css", "report.css"), ("page.js", "figures.js")
-TABLES = ("curves.csv", "summaries.csv", "seeds.csv")
 DIGITS = 5
 """Significant digits of the table that is kept: enough for every figure, and its changes stay readable."""
 _STALE_SECONDS = 3600
@@ -157,21 +155,22 @@ def _write(
 
 def _tables(folder: Path, selection: Selection, progress: Progress) -> list[Path]:
     progress(f"report: tables of {len(selection.records):,} runs")
-    write_csv(folder / "curves.csv", curve_frames(selection.records))
-    write_csv(folder / "summaries.csv", [summaries(selection.records)])
-    write_csv(folder / "seeds.csv", [seeds(selection.records)])
+    records = selection.records
+    tables: dict[str, Iterable[pd.DataFrame]] = {
+        "curves.csv": curve_frames(records),
+        "summaries.csv": [summaries(records)],
+        "seeds.csv": [seeds(records)],
+    }
     if selection.study:
-        write_csv(folder / "lengths.csv", [pd.DataFrame(_length_rows(selection))])
-    return [*map(Path, TABLES), *([Path("lengths.csv")] if selection.study else [])]
-
-
-def _length_rows(selection: Selection) -> list[dict[str, Any]]:
-    return rows([record for record in selection.records if record.marks])
+        tables["lengths.csv"] = [pd.DataFrame(rows(selection.measured))]
+    for name, frames in tables.items():
+        write_csv(folder / name, frames)
+    return [Path(name) for name in tables]
 
 
 def _drawings(selection: Selection, progress: Progress) -> Iterator[Drawing]:
     """The figures one after the other, with a message on progress before each."""
-    drawable = [one for one in selection.records if one.marks and (one.run.path / "curves.npz").exists()]
+    drawable = [one for one in selection.measured if (one.run.path / "curves.npz").exists()]
     for count, drawing in enumerate(drawings(drawable), 1):
         progress(f"report: figure {count}, {drawing.name}")
         yield drawing
@@ -180,7 +179,7 @@ def _drawings(selection: Selection, progress: Progress) -> Iterator[Drawing]:
 def _keep(context: ReportContext, selection: Selection, folder: Path, figures: Path) -> list[Path]:
     """Write the small files that are worth committing: a table, the figures against length, and the findings."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_csv(folder / "lengths.csv", [pd.DataFrame(_length_rows(selection))], digits=DIGITS)
+    write_csv(folder / "lengths.csv", [pd.DataFrame(rows(selection.measured))], digits=DIGITS)
     shown = next((one.figures for one in context.sections if one.name == "lengths"), [])
     for one in shown:
         (folder / f"{one.file}.svg").write_bytes((figures / f"{one.file}.svg").read_bytes())

@@ -28,9 +28,7 @@ def change(summary: Summary, findings: Sequence[str] = (), notes: Sequence[str] 
     """The change in gradient norm relative to lag 1 where it is largest, in words.
 
     Args:
-        summary: the numbers of the curve.
-        findings: where NaN or infinity begins; named after a finite curve, as are lags of rounding noise.
-        notes: of these it says whether the trajectory is chaotic.
+        findings: where NaN or infinity begins, named after a finite curve. notes: of these the chaotic trajectory.
 
     Example:
         >>> from gradlab.gradient import GradientCurve
@@ -102,21 +100,18 @@ def _beside(runs: Sequence[Record], found: Seeds, role: str, curve: str) -> list
     """What a mean over seeds does not say, each with the number of seeds in which it holds."""
     words = found.words
     findings = [bool(record.findings(role, curve)) for record in runs]
+    zero = sum(one.verdict.decades == -math.inf for one in found.summaries) - words.count("cut")
+    beside = sum(had and word != "non-finite" for had, word in zip(findings, words, strict=True))
+    chaotic = sum(any(note.startswith(CHAOTIC) for note in one.notes(role, curve)) for one in runs)
     counts = (
-        (
-            sum(one.verdict.decades == -math.inf for one in found.summaries) - words.count("cut"),
-            "zero at some lag",
-        ),
+        (zero, "zero at some lag"),
         (words.count("cut"), "cut, exactly zero at every lag,"),
         (words.count("noise"), "rounding noise"),
         (sum(one.noise_from is not None for one in found.finite), "rounding noise at some lags"),
         (words.count("both"), "more than 3 decades both lost and gained"),
         (words.count("non-finite"), "not finite"),
-        (
-            sum(had and word != "non-finite" for had, word in zip(findings, words, strict=True)),
-            "NaN or infinity beside the curve",
-        ),
-        (sum(any(note.startswith(CHAOTIC) for note in one.notes(role, curve)) for one in runs), CHAOTIC),
+        (beside, "NaN or infinity beside the curve"),
+        (chaotic, CHAOTIC),
     )
     return [f"{what} in {count} of {len(words)}" for count, what in counts if count]
 

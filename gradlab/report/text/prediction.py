@@ -36,21 +36,18 @@ class RankAgreement(NamedTuple):
 
 
 def rank_agreement(series: Labelled) -> RankAgreement:
-    """Compare what trained runs of one task learned with their gradient at initialisation.
-
-    Args:
-        series: runs of each setting at all lengths.
-    """
+    """Compare what trained runs of one task learned with their gradient at initialisation."""
     points = []
     for _, group in series:
         found, counts = by_length(group), solved(group)
         points += [Point(at, counts[at].rate, median(map(_distance, found[at]))) for at in counts]
     correlation = rank_correlation([-point.decades for point in points], [point.rate for point in points])
-    pairs = [
-        (one, other) if one.rate > other.rate else (other, one)
+    apart = [
+        (one, other)
         for one, other in combinations(points, 2)
         if one.length == other.length and one.rate != other.rate
     ]
+    pairs = [sorted(pair, key=lambda point: -point.rate) for pair in apart]
     agreed = sum(better.decades < other.decades for better, other in pairs)
     tied = sum(better.decades == other.decades for better, other in pairs)
     return RankAgreement(points, correlation, len(pairs), agreed, tied)
