@@ -163,7 +163,7 @@ def test_keys_read_the_values_that_were_measured(page, runs):
     lines = [summarised(arrays, -1) for arrays in group]
     mean = np.mean([line - line[0] for line in lines], axis=0)
     said = read_by_key(page, "figure-lag-adding-T12", ["ArrowUp"] + ["ArrowRight"] * 11)
-    assert said.startswith("final (training step 5): lag (timesteps before the loss) 12: ")
+    assert "final (training step 5): lag (timesteps before the loss) 12: " in said
     assert said.endswith(" change in gradient norm relative to lag 1 (decades)")
     value = float(said.split(": ")[2].split()[0].replace("−", "-"))
     assert value == pytest.approx(mean[11], rel=1e-3)

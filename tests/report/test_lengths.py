@@ -83,8 +83,9 @@ def test_figure_of_solving(tmp_path):
     assert (drawn["RNN"], drawn["GRU"]) == ([1, 0, 0], pytest.approx([1, 1 / 3, 0]))
     low, high = rate.collections[1].get_segments()[1][:, 1]  # of the GRU at T = 40
     assert (low, high) == pytest.approx((share(1, 3).low, share(1, 3).high))
-    filled = {line.get_gid().rpartition("-")[2]: line.get_xdata().tolist() for line in rate.get_lines()[3:]}
-    assert filled == {"line": [20, 40, 80], "empty": [80], "half": [40]}  # of the GRU
+    filled = {line.get_gid(): line.get_xdata().tolist() for line in rate.get_lines()}
+    rnn, gru = ({"a0-s0-line": [20, 40, 80], "a0-s0-empty": [40, 80]}, {"a0-s1-empty": [80], "a0-s1-half": [40]})
+    assert filled == rnn | gru | {"a0-s1-line": [20, 40, 80]}
     horizons = next(line for line in horizon.get_lines() if line.get_label() == "RNN")
     assert horizons.get_ydata().tolist() == [20, 40, 60]  # 4 decades over 79 lags: three of them by lag 60
     assert horizons.get_xdata().tolist() == [20, 40, 80]
