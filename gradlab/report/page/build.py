@@ -52,6 +52,11 @@ def report_context(selection: Selection, figures: Sequence[EmbeddedFigure], *, c
     measured = selection.measured
     groups, series = labelled(measured), labelled(measured, without=["length"])
     study = selection.study
+    same = (
+        ", ".join(describe(name, value) for name, value in constant(measured).items())
+        if study and measured
+        else ""
+    )
     several = any(len({record.config["length"] for record in group}) > 1 for _, group in series)
     return ReportContext(
         _title(selection),
@@ -60,9 +65,7 @@ def report_context(selection: Selection, figures: Sequence[EmbeddedFigure], *, c
         presence(study) if study else summary(selection.records, measured),
         [_findings(task, some, selection.single) for task, some in by_task(series)],
         study,
-        ", ".join(describe(name, value) for name, value in constant(measured).items())
-        if study and measured
-        else "",
+        same,
         [figure for figure in figures if figure.section == "overview"],
         list(figure_sections(figures)),
         numbers_table(groups),
