@@ -1,7 +1,7 @@
 """Make the pictures of the README from a real run: `make pictures`.
 
 Trains as `gradlab run adding --len 200 --cell lstm` does, records the terminal as an SVG, writes the report, and
-copies its first figure.
+copies its figure of the gradient by lag.
 """
 
 import shutil
@@ -30,7 +30,7 @@ def main() -> None:
         carry_out(store, [RunSpec()], None, None, rerun=False, json=False, quiet=True, screen=screen)
         (DOCS / "run.svg").write_text(console.export_svg(title="gradlab", unique_id="gradlab"))
         written = write_report(store.root, print)
-        figure = next(path for path in written if path.suffix == ".svg")
+        figure = next(path for path in written if path.name.startswith("lag-") and path.suffix == ".svg")
         shutil.copyfile(figure, DOCS / "gradient.svg")
 
 

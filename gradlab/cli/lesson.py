@@ -19,8 +19,8 @@ from gradlab.runs.spec import FIELDS, RunSpec, command
 from gradlab.runs.store import Store, StoredRun
 
 if TYPE_CHECKING:
+    from gradlab.lesson.records import Lesson
     from gradlab.report.data.records import Record
-    from gradlab.runs.lesson import Lesson
 
 PAGE = "lesson.html"
 _OF_RUN = [name for name, each in FIELDS.items() if "probe" in each.commands and name not in ("length", "params")]
@@ -46,7 +46,8 @@ def lesson(
 
     gradlab lesson adding --cell rnn --vary gain=0.8,0.9,1,1.1 --len 50,100,200 -o lesson.html
     """
-    from gradlab.lesson.page import lesson_numbers, lesson_page, write_lesson
+    from gradlab.lesson.page import lesson_numbers, lesson_page
+    from gradlab.report.page.render import put_page
 
     screen, store = Screen(), options.open_store(results)
     target = output or Path(PAGE)
@@ -63,7 +64,7 @@ def lesson(
     found = _measure(screen, base, length, vary, quiet=quiet)
     words = _words(base, length, vary, run if record is None else record.run.id, store)
     found = replace(found, commands={**found.commands, "lesson": words})
-    write_lesson(target, lesson_page(found, record))
+    put_page(target, lesson_page(found, record))
     if open_page:
         webbrowser.open(target.resolve().as_uri())
     if json:
@@ -106,17 +107,17 @@ def _base(asked: dict[str, Any], record: "Record | None") -> "RunSpec":
 def _measure(
     screen: Screen, base: "RunSpec", length: list[str] | None, vary: str | None, *, quiet: bool
 ) -> "Lesson":
-    from gradlab.runs.knobs import knob_of, turned_by_hand
-    from gradlab.runs.probing import LENGTHS, measure_lesson
+    from gradlab.lesson.axes import default_axis, parse_axis
+    from gradlab.lesson.measure import LENGTHS, measure_lesson
 
     lengths = sorted(set(FIELDS["length"].parse("--len", length))) if length else LENGTHS
     for each in lengths:
         replace(base, length=each)
-    knob = knob_of(base.cell) if vary is None else turned_by_hand(base.cell, vary)
+    axis = default_axis(base.cell) if vary is None else parse_axis(base.cell, vary)
     use_cache()
     shards = devices_for(base.batch)
     with Progress(screen) as live:
-        return measure_lesson(base, knob, lengths, shards, (lambda text: None) if quiet else live.show)
+        return measure_lesson(base, axis, lengths, shards, (lambda text: None) if quiet else live.show)
 
 
 def _words(base: "RunSpec", length: list[str] | None, vary: str | None, run: str | None, store: Store) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from gradlab.cli.chart import chart
 from gradlab.cli.console import Screen
 from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR
-from gradlab.gradient.summary import SENTENCES, Summary, Verdict
+from gradlab.gradient.summary import SENTENCES, Summary, Verdict, in_decades
 from gradlab.judge.over_seeds import Seeds, over_seeds
 from gradlab.report.data.records import lags_of, noise_lags, row_of, summarised
 from gradlab.report.text.findings import together
@@ -121,7 +121,7 @@ def _verdict(read: Verdict) -> str:
     """`vanishing -4.4 @200`: the word, the largest change in decades, and its lag."""
     if read.word == "cut":
         return "cut"
-    change = "zero" if read.decades == -math.inf else f"{read.decades:+.1f}"
+    change = "zero" if read.decades == -math.inf else in_decades(read.decades, sign=True)
     words = {"non-finite": read.word, "noise": f"noise ± {read.decades:.1f}"}
     return f"{words.get(read.word, f'{read.word} {change}')} @{read.lag}"
 

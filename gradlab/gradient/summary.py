@@ -11,6 +11,21 @@ SENTENCES = ("non_finite", "notes")
 """Of a stored curve, the fields that are lists of sentences; every other one is a leaf."""
 CUT = "cut: exactly zero; a stop_gradient or an unused state?"
 """What is said of a gradient that is exactly zero at every lag."""
+THRESHOLD = 3.0
+"""Decades from lag 1 beyond which a gradient vanishes or explodes, unless others are asked for."""
+
+
+def in_decades(value: float, *, sign: bool = False) -> str:
+    """A distance with one decimal, and with more where one would hide on which side of the threshold it lies.
+
+    Example:
+        >>> in_decades(4.21), in_decades(3.04), in_decades(-2.997, sign=True)
+        ('4.2', '3.04', '-2.997')
+    """
+    digits = 1
+    while digits < 4 and abs(value) != THRESHOLD and round(abs(value), digits) == THRESHOLD:
+        digits += 1
+    return f"{value:{'+' if sign else ''}.{digits}f}"
 
 
 @dataclass(frozen=True)
@@ -108,7 +123,7 @@ class Verdict:
             "cut": "cut (exactly zero at every lag)",
             "noise": f"noise (± {self.decades:.1f} decades at lag 1)",
         }
-        text = special.get(self.word, f"{self.word} ({self.decades:+.1f} at lag {self.lag})")
+        text = special.get(self.word, f"{self.word} ({in_decades(self.decades, sign=True)} at lag {self.lag})")
         return text if self.leaf == "state" else f"{self.leaf}: {text}"
 
 

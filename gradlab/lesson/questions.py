@@ -1,21 +1,19 @@
 """Questions that are answered by moving a slider; their answers are looked up in what was measured."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from gradlab.lesson.equations import knob_words, setting
-from gradlab.lesson.words import half_life, sentence, theory
-from gradlab.report.page.html import Markup, join, section, tag
-from gradlab.runs.lesson import Lesson, middle_length
+from gradlab.lesson.records import Floats, Lesson
+from gradlab.lesson.theory import theory_line
+from gradlab.lesson.wording import sentence
 
 ALIKE = 0.3
 """Decades within which two settings let as much gradient through."""
 
 
 class Question(NamedTuple):
-    """A question, the positions (value, length) that answer it, and the answer in words."""
+    """A question, the points (row of the axis, column of the lengths) that answer it, and the answer in words."""
 
     text: str
     accepted: tuple[tuple[int, int], ...]
@@ -23,184 +21,126 @@ class Question(NamedTuple):
 
 
 def questions(lesson: Lesson) -> list[Question]:
-    """What can be asked of these numbers; none whose answer they do not hold."""
-    made = (
-        _smallest_that_holds,
-        _shortest_that_fails,
-        _halving,
-        _smallest_that_explodes,
-        _gate_alone,
-        _most,
-        _float32,
-    )
-    return [question for make in made for question in make(lesson)]
+    """The questions whose answer the measurements hold."""
+    of_axis = [_first_that_holds, _half_life, _first_that_explodes, _gate_alone, _most]
+    makers = [_length_that_fails, _leaves_float32, *(of_axis if lesson.axis.option else ())]
+    return [question for make in makers if (question := make(lesson)) is not None]
 
 
-def _spans(lesson: Lesson, at: int) -> np.ndarray:
-    return np.array([row[at].curve.span() for row in lesson.positions])
+def _question(lesson: Lesson, row: int, column: int, text: str, more: str = "") -> Question:
+    """A question with one answer: the sentence on that point, and more."""
+    return Question(text, ((row, column),), sentence(lesson, lesson.grid[row][column]) + more)
 
 
-def _words(lesson: Lesson, at: int) -> list[str]:
-    return [row[at].curve.verdict().word for row in lesson.positions]
+def _verdicts(lesson: Lesson, column: int) -> list[str]:
+    return [row[column].curve.verdict().word for row in lesson.grid]
 
 
-def _name(lesson: Lesson) -> str:
-    return knob_words(lesson.knob.option)[0]
+def _spans(lesson: Lesson, column: int) -> Floats:
+    return np.array([row[column].curve.span() for row in lesson.grid])
 
 
-def _all(lesson: Lesson, row: int, at: int) -> str:
-    return sentence(lesson, lesson.positions[row][at])
+def _setting(lesson: Lesson, row: int) -> str:
+    """The instruction to set the axis; empty where there is none."""
+    return f"Set {lesson.axis.setting(lesson.axis.values[row])}. " if lesson.axis.option else ""
 
 
-def _smallest_that_holds(lesson: Lesson) -> Iterator[Question]:
-    at = len(lesson.lengths) - 1
-    words = _words(lesson, at)
-    held = [row for row, word in enumerate(words) if word == "held"]
-    if not lesson.knob.option or not held or len(held) == len(words):
-        return
-    row = held[0]
-    text = (
-        f"Set T = {lesson.lengths[at]}. Turn the {_name(lesson)} up from its lowest setting: which is the first "
-        "at "
-        "which the gradient holds, that is, never gets 3 decades away from lag 1?"
-    )
-    before = f" One setting lower: {_all(lesson, row - 1, at)}" if row else ""
-    yield Question(text, ((row, at),), f"{_all(lesson, row, at)}{before}")
-
-
-def _shortest_that_fails(lesson: Lesson) -> Iterator[Question]:
+def _length_that_fails(lesson: Lesson) -> Question | None:
     """Of the cell that was asked for, or else of the first setting that holds at some lengths only."""
-    order = [lesson.knob.chosen, *range(len(lesson.positions))]
-    for row in order:
-        words = [one.curve.verdict().word for one in lesson.positions[row]]
-        failing = [at for at, word in enumerate(words) if word != "held"]
-        if failing and failing[0] > 0 and all(word != "held" for word in words[failing[0] :]):
-            at, where = failing[0], setting(lesson.knob.option, lesson.knob.values[row])
-            first = f"Set {where}. " if lesson.knob.option else ""
-            text = f"{first}Make the sequences longer: at which length does the gradient no longer hold?"
-            yield Question(
-                text, ((row, at),), f"{_all(lesson, row, at)} One length shorter: {_all(lesson, row, at - 1)}"
-            )
-            return
+    for row in (lesson.axis.chosen, *range(len(lesson.grid))):
+        held = [point.curve.verdict().word == "held" for point in lesson.grid[row]]
+        column = held.index(False) if False in held else 0
+        if column and not any(held[column:]):
+            text = f"{_setting(lesson, row)}Raise the length: at which length does the gradient no longer hold?"
+            shorter = f" One length shorter: {sentence(lesson, lesson.grid[row][column - 1])}"
+            return _question(lesson, row, column, text, shorter)
+    return None
 
 
-def _halving(lesson: Lesson) -> Iterator[Question]:
-    """The setting with a given half-life, where no other has nearly the same."""
-    at = middle_length(lesson.lengths)
-    lives = np.array([row[at].curve.half_life().value for row in lesson.positions])
-    rows = [row for row in np.flatnonzero(np.isfinite(lives)) if row != lesson.knob.chosen]
-    apart = [row for row in rows if not np.any(np.isclose(np.delete(lives, row), lives[row], rtol=0.1))]
-    if not lesson.knob.option or len(rows) < 2 or not apart:
-        return
-    row = int(max(apart, key=lambda row: lives[row]))
-    life = half_life(lesson.positions[row][at].curve.half_life())
-    text = f"Set T = {lesson.lengths[at]}. At which {_name(lesson)} does the gradient halve every {life}?"
-    yield Question(text, ((row, at),), _all(lesson, row, at))
+def _leaves_float32(lesson: Lesson) -> Question | None:
+    """The shortest length at which the lowest setting leaves float32."""
+    for row, points in enumerate(lesson.grid):
+        horizons = [point.curve.float32_horizon() for point in points]
+        unseen = [column for column, one in enumerate(horizons) if not one.reached]
+        if unseen and unseen[0] > 0:
+            text = f"{_setting(lesson, row)}From which length on does the curve leave the range of plain float32?"
+            seen = f" Plain float32 sees {horizons[unseen[0]].lag} lags of it."
+            return _question(lesson, row, unseen[0], text, seen)
+    return None
 
 
-def _smallest_that_explodes(lesson: Lesson) -> Iterator[Question]:
-    at = len(lesson.lengths) - 1
-    exploding = [row for row, word in enumerate(_words(lesson, at)) if word == "exploding"]
-    if not lesson.knob.option or not exploding:
-        return
-    row = exploding[0]
-    text = f"Set T = {lesson.lengths[at]}. Which is the first {_name(lesson)} at which the gradient explodes?"
-    yield Question(text, ((row, at),), _all(lesson, row, at))
-
-
-def _gate_alone(lesson: Lesson) -> Iterator[Question]:
-    """Where the measured loss is what theory says of one factor alone at the setting that was asked for."""
-    at = middle_length(lesson.lengths)
-    chosen = lesson.chosen[at]
-    beside = theory(lesson, chosen)
-    if beside is None or lesson.family == "rnn" or not lesson.knob.option:
-        return
-    alone, spans = float(beside.decades[-1]), _spans(lesson, at)
-    if not np.isfinite(spans).all():
-        return
-    row = int(np.argmin(np.abs(spans - alone)))
-    if row == lesson.knob.chosen or abs(spans[row] - alone) > 0.25 * abs(alone):
-        return
-    where = setting(lesson.knob.option, chosen.value)
+def _first_that_holds(lesson: Lesson) -> Question | None:
+    column = len(lesson.lengths) - 1
+    words = _verdicts(lesson, column)
+    if "held" not in words or set(words) == {"held"}:
+        return None
+    row = words.index("held")
     text = (
-        f"Set T = {chosen.length}. With {where}, the {beside.name} would {_lose(alone)}. "
-        f"At which {_name(lesson)} does the whole network come nearest to that?"
+        f"Set T = {lesson.lengths[column]}. Raise the {lesson.axis.label} from its lowest setting: which is the "
+        "first at which the gradient holds, that is, never gets 3 decades away from lag 1?"
     )
-    extra = (
-        f" With {where} the whole network was measured to {_lose(chosen.curve.span())}: the paths through the "
+    lower = f" One setting lower: {sentence(lesson, lesson.grid[row - 1][column])}" if row else ""
+    return _question(lesson, row, column, text, lower)
+
+
+def _half_life(lesson: Lesson) -> Question | None:
+    """The setting with a given half-life, if no other has nearly the same."""
+    lives = np.array([row[lesson.middle].curve.half_life().value for row in lesson.grid])
+    rows = [int(row) for row in np.flatnonzero(np.isfinite(lives)) if row != lesson.axis.chosen]
+    apart = [row for row in rows if not np.any(np.isclose(np.delete(lives, row), lives[row], rtol=0.1))]
+    if len(rows) < 2 or not apart:
+        return None
+    row = max(apart, key=lambda row: lives[row])
+    point = lesson.grid[row][lesson.middle]
+    which = f"At which {lesson.axis.label} does the gradient halve every {point.curve.half_life()} timesteps?"
+    return _question(lesson, row, lesson.middle, f"Set T = {point.length}. {which}")
+
+
+def _first_that_explodes(lesson: Lesson) -> Question | None:
+    column = len(lesson.lengths) - 1
+    words = _verdicts(lesson, column)
+    if "exploding" not in words:
+        return None
+    which = f"Which is the first {lesson.axis.label} at which the gradient explodes?"
+    return _question(lesson, words.index("exploding"), column, f"Set T = {lesson.lengths[column]}. {which}")
+
+
+def _gate_alone(lesson: Lesson) -> Question | None:
+    """Where the measured loss is what theory says of one factor alone at the setting that was asked for."""
+    chosen, spans = lesson.chosen[lesson.middle], _spans(lesson, lesson.middle)
+    theory = theory_line(chosen.cell, len(chosen.curve.lags))
+    if theory is None or lesson.family == "rnn" or not np.isfinite(spans).all():
+        return None
+    alone, setting = float(theory.decades[-1]), lesson.axis.setting(chosen.value)
+    row = int(np.argmin(np.abs(spans - alone)))
+    if row == lesson.axis.chosen or abs(spans[row] - alone) > 0.25 * abs(alone):
+        return None
+    text = (
+        f"Set T = {chosen.length}. With {setting}, the {theory.name} would {_lose(alone)}. At which "
+        f"{lesson.axis.label} does the whole network come nearest to that?"
+    )
+    measured = (
+        f" With {setting} the whole network was measured to {_lose(chosen.curve.span())}: the paths through the "
         "recurrent weights make the difference."
     )
-    yield Question(text, ((row, at),), _all(lesson, row, at) + extra)
-
-
-def _most(lesson: Lesson) -> Iterator[Question]:
-    """Whether the highest setting is the one with the most gradient at the first state."""
-    at = len(lesson.lengths) - 1
-    spans = _spans(lesson, at)
-    if not lesson.knob.option or not np.isfinite(spans).all():
-        return
-    best = float(spans.max())
-    rows = [int(row) for row in np.flatnonzero(spans > best - ALIKE)]
-    row = int(np.argmax(spans))
-    most = f"At which {_name(lesson)} does most gradient reach the first state? Guess first."
-    text = f"Set T = {lesson.lengths[at]}. {most}"
-    tail = " It is the highest setting." if row == len(spans) - 1 else " It is not the highest setting."
-    if len(rows) > 1:
-        names = ", ".join(lesson.knob.values[one].replace("-", "−") for one in rows)
-        tail = f" The settings {names} lie within {ALIKE} decades of one another: each is an answer."
-    yield Question(text, tuple((one, at) for one in rows), _all(lesson, row, at) + tail)
+    return _question(lesson, row, lesson.middle, text, measured)
 
 
 def _lose(decades: float) -> str:
     return f"{'lose' if decades < 0 else 'gain'} {abs(decades):.1f} decades"
 
 
-def _float32(lesson: Lesson) -> Iterator[Question]:
-    """The shortest length at which the lowest setting leaves float32."""
-    for row, positions in enumerate(lesson.positions):
-        unseen = [at for at, one in enumerate(positions) if not one.curve.float32_horizon().reached]
-        if unseen and unseen[0] > 0:
-            at = unseen[0]
-            where = setting(lesson.knob.option, lesson.knob.values[row])
-            first = f"Set {where}. " if lesson.knob.option else ""
-            text = f"{first}From which length on does the curve leave what plain float32 can hold?"
-            lag = positions[at].curve.float32_horizon().lag
-            yield Question(text, ((row, at),), f"{_all(lesson, row, at)} Plain float32 sees {lag} lags of it.")
-            return
-
-
-def question_data(asked: Sequence[Question]) -> list[dict[str, Any]]:
-    """What the script needs to check an answer."""
-    return [{"accepted": [list(position) for position in one.accepted]} for one in asked]
-
-
-def question_section(lesson: Lesson, number: int) -> Markup:
-    """The questions, each with a button that checks the sliders and an answer that can be opened."""
-    asked = questions(lesson)
-    items = [_item(one, index) for index, one in enumerate(asked)]
-    told = (
-        "Move the sliders of section 4 to answer, then check. Every answer is looked up in the measurements."
-        if asked
-        else "These measurements hold no question: nothing changes from one position to the next."
-    )
-    return section("questions", f"{number}. Questions", tag("p", told), tag("ol", *items, class_="questions"))
-
-
-def _item(one: Question, index: int) -> Markup:
-    said = tag("p", "", id=f"verdict-{index}", class_="verdict", role="status")
-    buttons = join(
-        (
-            tag("a", "Go to the sliders", href="#lab", class_="js", hidden=True),
-            tag(
-                "button",
-                "Check where the sliders stand",
-                type="button",
-                class_="js",
-                data_check=str(index),
-                hidden=True,
-            ),
-        ),
-        " ",
-    )
-    answer = tag("details", tag("summary", "Answer"), tag("p", one.answer))
-    return tag("li", tag("p", one.text), tag("p", buttons, class_="checks"), said, answer)
+def _most(lesson: Lesson) -> Question | None:
+    """Whether the highest setting is the one with the most gradient at the first state."""
+    column = len(lesson.lengths) - 1
+    spans = _spans(lesson, column)
+    if not np.isfinite(spans).all():
+        return None
+    row, rows = int(spans.argmax()), [int(row) for row in np.flatnonzero(spans > spans.max() - ALIKE)]
+    which = f"At which {lesson.axis.label} does most gradient reach the first state? Guess first."
+    more = f" It is {'' if row == len(spans) - 1 else 'not '}the highest setting."
+    if len(rows) > 1:
+        names = ", ".join(lesson.axis.values[one].replace("-", "−") for one in rows)
+        more = f" The settings {names} lie within {ALIKE} decades of one another: each is an answer."
+    question = _question(lesson, row, column, f"Set T = {lesson.lengths[column]}. {which}", more)
+    return question._replace(accepted=tuple((one, column) for one in rows))

@@ -19,19 +19,18 @@ from gradlab.cli.app import main
 from gradlab.errors import GradlabError
 from gradlab.gradient.chain import chain
 from gradlab.gradient.curve import GradientCurve
-from gradlab.lesson import words as lesson_words
-from gradlab.lesson.chain import factors, timestep_factors
-from gradlab.lesson.equations import alone, known
-from gradlab.lesson.page import lesson_page, write_lesson
+from gradlab.lesson import findings, wording
+from gradlab.lesson.axes import SweepAxis, default_axis, parse_axis, with_options
+from gradlab.lesson.figures import Curve, grid_ends, lines_figure
+from gradlab.lesson.measure import measure_lesson
+from gradlab.lesson.page import lesson_page
 from gradlab.lesson.questions import questions
-from gradlab.lesson.slider import frames, slider_data
+from gradlab.lesson.records import GridPoint, TrainingPass
+from gradlab.lesson.theory import theory_line
 from gradlab.report.data.records import read
-from gradlab.report.figures.chart import Frame, path, ticks
-from gradlab.report.page.mathml import math as mathml
+from gradlab.report.page import render
+from gradlab.report.page.render import put_page
 from gradlab.runs.execute import run
-from gradlab.runs.knobs import knob_of, turned_by_hand, with_options
-from gradlab.runs.lesson import Knob, Position
-from gradlab.runs.probing import measure_lesson
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 
@@ -40,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("compiled_once")
 
 @pytest.fixture(scope="module")
 def lesson():
-    return small(knob=turned_by_hand("lstm", "forget_bias=-1,1,4"))
+    return small(axis=parse_axis("lstm", "forget_bias=-1,1,4"))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +86,7 @@ def same(found, stored):
 
 
 def test_each_position_is_what_its_command_measures(lesson, tmp_path):
-    for row in lesson.positions[::2]:
+    for row in lesson.grid[::2]:
         (run,) = of_command(row[-1].command, tmp_path)
         assert same(row[-1].curve.summary().as_dict(), run["summary"]["initial"]["curves"]["task"]["state"])
         stored = Store(tmp_path / "results").find(run["id"]).arrays()
@@ -155,7 +154,7 @@ class Odd:
         return h, h.real
 """)
     base = RunSpec(cell=f"{path}:Odd", hidden=HIDDEN, steps=0)
-    found = measure_lesson(base, knob_of(base.cell), (4,), 1, quiet)
+    found = measure_lesson(base, default_axis(base.cell), (4,), 1, quiet)
     assert found.example is None and words in found.missing["example"]
     assert "\n" not in found.missing["example"]
 
@@ -164,8 +163,8 @@ def test_the_command_of_the_grid_measures_every_position(lesson, tmp_path):
     runs = {
         (run["spec"]["cell"], run["spec"]["length"]): run for run in of_command(lesson.commands["grid"], tmp_path)
     }
-    assert len(runs) == len(lesson.knob.values) * len(LENGTHS)
-    for position in (one for row in lesson.positions for one in row):
+    assert len(runs) == len(lesson.axis.values) * len(LENGTHS)
+    for position in (one for row in lesson.grid for one in row):
         run = runs[position.cell, position.length]
         assert same(position.curve.summary().as_dict(), run["summary"]["initial"]["curves"]["task"]["state"])
 
@@ -173,25 +172,25 @@ def test_the_command_of_the_grid_measures_every_position(lesson, tmp_path):
 def test_the_other_commands_measure_what_stands_beside_them(lesson, tmp_path):
     (run,) = of_command(lesson.example.command, tmp_path)
     assert same(lesson.example.curve.summary().as_dict(), run["summary"]["initial"]["curves"]["task"]["state"])
-    (run,) = of_command(lesson.sum.command, tmp_path)
-    for name, curve in (("total", lesson.sum.total), ("task", lesson.sum.single)):
+    (run,) = of_command(lesson.summed.command, tmp_path)
+    for name, curve in (("total", lesson.summed.total), ("task", lesson.summed.last)):
         assert same(curve.summary().as_dict(), run["summary"]["initial"]["curves"][name]["state"])
     spans = [
         run["summary"]["initial"]["curves"]["task"]["state"]["span"]
-        for run in of_command(lesson.commands["alone"], tmp_path)
+        for run in of_command(lesson.commands["ungated"], tmp_path)
     ]
-    assert spans == [lesson.chosen[0].curve.span(), lesson.alone.curve.span()]
+    assert spans == [lesson.chosen[0].curve.span(), lesson.ungated.curve.span()]
 
 
 def test_what_float32_reads_as_zero_is_what_its_command_stores(tmp_path):
     """A gain of 1e-9 takes nine decades at each timestep: the fifth is below what float32 holds."""
-    found = small("rnn", lengths=(LENGTHS[1],), knob=turned_by_hand("rnn", "gain=1e-9,1"))
-    (run,) = of_command(found.floor.command, tmp_path)
+    found = small("rnn", lengths=(LENGTHS[1],), axis=parse_axis("rnn", "gain=1e-9,1"))
+    (run,) = of_command(found.underflow.command, tmp_path)
     stored = Store(tmp_path / "results").find(run["id"]).arrays("every.npz")
-    np.testing.assert_allclose(stored["h"][0], found.floor.seen["h"], atol=1e-4)
-    zero = np.isneginf(found.floor.seen["h"])
+    np.testing.assert_allclose(stored["h"][0], found.underflow.rms["h"], atol=1e-4)
+    zero = np.isneginf(found.underflow.rms["h"])
     assert zero[5:].all() and not zero[:4].any()  # 10^-36 at lag 5, of which a batch of 32 takes one and a half
-    slope = np.diff(found.floor.position.curve.rms("h"))
+    slope = np.diff(found.underflow.point.curve.rms("h"))
     np.testing.assert_allclose(slope, -9, atol=0.5)
     assert "reads exactly 0 from lag" in lesson_page(found)
 
@@ -199,9 +198,9 @@ def test_what_float32_reads_as_zero_is_what_its_command_stores(tmp_path):
 def test_the_lines_of_python_print_the_direct_gradient(lesson):
     out = io.StringIO()
     with redirect_stdout(out):
-        exec(lesson.sum.snippet, {})
+        exec(lesson.summed.snippet, {})
     printed = np.array([float(number) for number in re.findall(r"-?\d+\.\d*", out.getvalue())])
-    np.testing.assert_allclose(printed, lesson.sum.direct.typical(), atol=6e-4)
+    np.testing.assert_allclose(printed, lesson.summed.direct.typical(), atol=6e-4)
 
 
 @pytest.mark.parametrize("cell", ["rnn:activation=relu:gain=1.2", "gru", "lstm:forget_gate=false"])
@@ -235,12 +234,12 @@ def test_the_chain_of_jacobians_is_the_gradient_of_jax(cell, float64):
 def test_the_product_is_what_the_instrument_reads(lesson):
     example = lesson.example
     np.testing.assert_allclose(np.log10(example.chain.norms[::-1]), example.curve.typical(), atol=1e-12)
-    np.testing.assert_allclose(np.prod(factors(example)), 10 ** example.curve.span(), rtol=1e-12)
+    np.testing.assert_allclose(np.prod(example.factors), 10 ** example.curve.span(), rtol=1e-12)
 
 
 def test_factors_of_timesteps_multiply_to_the_span(lesson):
-    for row in lesson.positions:
-        np.testing.assert_allclose(np.log10(np.prod(timestep_factors(row[-1]))), row[-1].curve.span(), rtol=1e-9)
+    for row in lesson.grid:
+        np.testing.assert_allclose(np.log10(np.prod(row[-1].factors)), row[-1].curve.span(), rtol=1e-9)
 
 
 @pytest.mark.parametrize("cell", ["gru", "gru:init=chrono:t_max=9", "lstm:forget_bias=2"])
@@ -261,27 +260,27 @@ def test_theory_of_the_gate_alone_is_the_cell_without_recurrent_weights_and_inpu
     for _ in range(timesteps - 1):
         product = product * np.asarray(slope(s_t[leaf], s_t))[0]
         decades.append(np.log10(np.sqrt(np.mean(product**2))))
-    theory = alone(cell.split(":")[0], {"forget_gate": True}, RunSpec(cell=cell).cell, timesteps)
+    theory = theory_line(RunSpec(cell=cell).cell, timesteps)
     np.testing.assert_allclose(theory.decades, decades, atol=1e-3)
 
 
 def test_the_upper_bound_of_an_rnn_bounds():
-    bound = alone("rnn", {"activation": "tanh"}, "rnn:gain=0.7", LENGTHS[1])
+    bound = theory_line("rnn:gain=0.7", LENGTHS[1])
     curve = (
         run(RunSpec(cell="rnn:gain=0.7", length=LENGTHS[1], hidden=HIDDEN, steps=0)).curve().log10_norm["state"]
     )
     assert np.all(curve - curve[0] <= bound.decades[:, None] + 1e-6)
 
 
-# ---------------------------------------------------------------- knobs
+# ---------------------------------------------------------------- the axis
 
 
-def test_knobs():
-    knob = knob_of("lstm")
-    assert (knob.option, knob.cells[knob.chosen]) == ("forget_bias", "lstm")
-    assert knob_of("rnn:activation=relu").cells[0] == "rnn:activation=relu:gain=0.5"
-    assert knob_of("gru").values[0] == "none"
-    assert knob_of("lstm:init=chrono:t_max=30").values == (
+def test_hyperparameter_axes():
+    axis = default_axis("lstm")
+    assert (axis.option, axis.cells[axis.chosen]) == ("forget_bias", "lstm")
+    assert default_axis("rnn:activation=relu").cells[0] == "rnn:activation=relu:gain=0.5"
+    assert default_axis("gru").values[0] == "none"
+    assert default_axis("lstm:init=chrono:t_max=30").values == (
         "none",
         "5",
         "10",
@@ -292,12 +291,12 @@ def test_knobs():
         "200",
         "400",
     )
-    assert knob_of("gru:init=gaussian").option == "gain"
+    assert default_axis("gru:init=gaussian").option == "gain"
     with pytest.raises(GradlabError, match="write an option of the cell and its values"):
-        turned_by_hand("lstm", "forget_bias")
+        parse_axis("lstm", "forget_bias")
     with pytest.raises(GradlabError, match="forget_bais"):
-        turned_by_hand("lstm", "forget_bais=1,2")
-    assert turned_by_hand("lstm", "gain=2,3").values == ("none", "2", "3")
+        parse_axis("lstm", "forget_bais=1,2")
+    assert parse_axis("lstm", "gain=2,3").values == ("none", "2", "3")
     assert with_options("./a.py:Cell:k=1", {"k": "2"}) == "./a.py:Cell:k=2"
 
 
@@ -306,7 +305,7 @@ def test_knobs():
 
 def position(value, length, decades, cell="lstm"):
     curve = falling(-decades, lags=length, examples=4)
-    return Position(value, length, cell, f"gradlab probe adding --cell {cell} --len {length}", curve, {})
+    return GridPoint(value, length, cell, f"gradlab probe adding --cell {cell} --len {length}", curve, {})
 
 
 def with_spans(lesson, table):
@@ -318,7 +317,7 @@ def with_spans(lesson, table):
         tuple(position(value, length, span, cell) for length, span in zip(lengths, spans, strict=True))
         for value, cell, spans in zip(values, cells, table, strict=True)
     )
-    return replace(lesson, knob=Knob("forget_bias", values, cells, 1), lengths=lengths, positions=rows)
+    return replace(lesson, axis=SweepAxis("forget_bias", values, cells, 1), lengths=lengths, grid=rows)
 
 
 def test_answers_are_looked_up_and_turn_with_the_data(lesson):
@@ -329,22 +328,21 @@ def test_answers_are_looked_up_and_turn_with_the_data(lesson):
     assert [found[name] for name in found if "no longer hold" in name] == [((1, 1),)]
     assert [found[name] for name in found if "explodes" in name] == [((3, 1),)]
     assert [found[name] for name in found if "most gradient" in name] == [((3, 1),)]
-    assert [found[name] for name in found if "plain float32 can hold" in name] == []
+    assert [found[name] for name in found if "range of plain float32" in name] == []
     turned = with_spans(lesson, [[-1.0, -2.0], [-1.5, -2.9], [-2.5, -5.0], [-30.0, -60.0]])
     found = {one.text: one.accepted for one in questions(turned)}
     assert [found[text] for text in found if "first at which the gradient holds" in text] == [((0, 1),)]
     assert [found[text] for text in found if "no longer hold" in text] == [((2, 1),)]
     assert [found[text] for text in found if "explodes" in text] == []
-    assert [found[text] for text in found if "plain float32 can hold" in text] == [((3, 1),)]
+    assert [found[text] for text in found if "range of plain float32" in text] == [((3, 1),)]
 
 
 def test_every_accepted_position_satisfies_its_question(lesson):
     for one in questions(lesson):
         assert one.accepted
         for row, at in one.accepted:
-            assert lesson_words.place(
-                lesson, lesson.positions[row][at]
-            ).capitalize() in one.answer.capitalize() or (len(one.accepted) > 1)
+            place = lesson.place(lesson.grid[row][at])
+            assert place.capitalize() in one.answer.capitalize() or len(one.accepted) > 1
 
 
 # ---------------------------------------------------------------- the page
@@ -354,38 +352,51 @@ def test_the_page_is_the_same_bytes_from_the_same_numbers(lesson, page):
     assert lesson_page(lesson) == page
 
 
+def drawn(page, name, prefix):
+    """The points of a line of an SVG as shares of its axes, from the lower left corner."""
+    svg = re.search(rf'<svg [^>]*>(?:(?!</svg>).)*id="{name}-a0-s(?:(?!</svg>).)*</svg>', page, re.S)[0]
+    box = re.search(r"<clipPath[^>]*><rect ([^>]*)/>", svg)[1]
+    x, y, width, height = (
+        float(re.search(rf'\b{key}="([^"]*)"', box)[1]) for key in ("x", "y", "width", "height")
+    )
+    path = re.search(rf'id="{name}-{prefix}"[^>]*>\s*<path [^>]*?\bd="([^"]*)"', svg)
+    points = np.array([[float(number) for number in re.findall(r"-?[\d.]+", path[1])]]).reshape(-1, 2)
+    return (points[:, 0] - x) / width, (y + height - points[:, 1]) / height
+
+
 def test_every_position_stands_on_the_page(lesson, page):
-    data = json.loads(re.search(r'<script type="application/json" id="lesson-data">(.*?)</script>', page)[1])
-    assert data == json.loads(json.dumps(slider_data(lesson) | {"questions": data["questions"]}))
-    for row, stored in zip(lesson.positions, data["positions"], strict=True):
-        for one, kept in zip(row, stored, strict=True):
-            expected = one.curve.typical() - one.curve.typical()[0]
-            np.testing.assert_allclose(kept["lines"][0], expected, atol=0.006)
-            assert kept["command"] == one.command
-            assert kept["said"].lower().startswith(lesson_words.place(lesson, one).lower())
+    low, high = grid_ends(lesson)
+    for index, one in enumerate(lesson.points):
+        x, y = drawn(page, "figure-sliders", f"a0-s{index}-line0")
+        lags, values = x * max(LENGTHS), low + y * (high - low)
+        expected = one.curve.typical() - one.curve.typical()[0]
+        np.testing.assert_allclose(lags[[0, -1]], [1, one.length], atol=0.02)
+        np.testing.assert_allclose(values, np.interp(lags, one.curve.lags, expected), atol=0.006 * (high - low))
     text = Reader(page).text()
-    for row in lesson.positions:
-        assert (
-            lesson_words.signed(row[-1].curve.span()) in text
-        )  # without the script: the small pictures and a table
+    for one in lesson.points:
+        assert wording.sentence(lesson, one) in text and one.command in text
+        assert all(value in text for _, value in wording.numbers(one))
 
 
-def test_the_moving_picture_is_drawn_as_the_script_draws_it(lesson, page):
-    whole, _ = frames(lesson)
-    last = lesson.chosen[-1]
-    drawn = path(whole, last.curve.lags.astype(float), lesson_words.relative(last))
-    assert f'd="{drawn}"' in page
+def test_only_the_cell_that_was_asked_for_is_shown_without_the_script(lesson, page):
+    tags = [attributes for _, attributes in Reader(page).tags if "data-options" in attributes]
+    shown = {attributes["data-options"] for attributes in tags if attributes.get("class") != "unchosen"}
+    assert shown == {json.dumps(lesson.options(lesson.chosen[-1]))}
+    assert {attributes["data-options"] for attributes in tags} == {
+        json.dumps(lesson.options(one)) for one in lesson.points
+    }
 
 
-@pytest.mark.parametrize("family, traits", [
-    ("rnn", {"activation": "tanh"}), ("rnn", {"activation": "relu"}), ("rnn", {"activation": "sigmoid"}),
-    ("lstm", {"forget_gate": True}), ("lstm", {"forget_gate": False}), ("gru", {}),
+@pytest.mark.parametrize("family, activation, forget_gate, count", [
+    ("rnn", "tanh", False, 3), ("rnn", "relu", False, 3), ("rnn", "sigmoid", False, 3),
+    ("lstm", "", True, 7), ("lstm", "", False, 7), ("gru", "", False, 4), ("", "", False, 0),
 ])  # fmt: skip
-def test_every_equation_can_be_typeset(family, traits):
-    found = known(family, traits)
-    for line, _ in (*found.equations, *found.jacobian):
-        assert "{" not in mathml(line) and "_" not in mathml(line)
-    assert known("./mine.py:Cell", {}) is None
+def test_every_equation_can_be_typeset(family, activation, forget_gate, count):
+    macros = render._html("gradlab.lesson").get_template("equations.html.j2").module
+    written = [getattr(macros, name)(family, activation, forget_gate) for name in ("forward", "jacobian", "flow")]
+    text = Reader("".join(written)).text()
+    assert not re.search(r"[{}_\\^]", text) and "".join(written).count("<math") == count
+    assert bool(written[2].strip()) == bool(family)
 
 
 def test_ids_are_unique_and_links_lead_somewhere(page):
@@ -410,12 +421,19 @@ def test_nothing_that_a_person_names_becomes_markup(lesson):
     evil = "<img src=x onerror=alert(1)></script><script>alert(1)</script>"
     rows = tuple(
         tuple(one._replace(value=evil, cell=evil, command=evil, gates={evil: 0.5}) for one in row)
-        for row in lesson.positions
+        for row in lesson.grid
     )
     commands = dict.fromkeys(lesson.commands, evil)
-    knob = Knob(evil, (evil,) * 3, (evil,) * 3, 1)
+    axis = SweepAxis(evil, (evil,) * 3, (evil,) * 3, 1)
     bad = replace(
-        lesson, task=evil, cell=evil, knob=knob, positions=rows, commands=commands, missing={"sum": evil}, sum=None
+        lesson,
+        task=evil,
+        cell=evil,
+        axis=axis,
+        grid=rows,
+        commands=commands,
+        missing={"summed": evil},
+        summed=None,
     )
     page = lesson_page(bad)
     assert page.count("<script") == 2 and "<img" not in page
@@ -425,14 +443,17 @@ def test_nothing_that_a_person_names_becomes_markup(lesson):
 def test_what_is_not_finite_leaves_a_gap_and_is_said(lesson):
     log = np.array([[0.0, 0.0], [-1.0, -1.0], [-np.inf, -np.inf], [-np.inf, -np.inf]])
     dead = GradientCurve.of({"h": log})
-    rows = tuple(tuple(one._replace(curve=dead, length=4) for one in row) for row in lesson.positions)
-    zero = replace(lesson, positions=rows, alone=None)
-    data = slider_data(zero)
-    assert data["positions"][0][0]["lines"][0] == [0.0, -1.0, None, None]
-    assert "zero from lag 3" in lesson_page(zero)
+    rows = tuple(tuple(one._replace(curve=dead, length=4) for one in row) for row in lesson.grid)
+    zero = replace(lesson, grid=rows, ungated=None)
+    page = lesson_page(zero)
+    lags, values = drawn(page, "figure-sliders", "a0-s0-line0")
+    low, high = grid_ends(zero)
+    np.testing.assert_allclose(lags * 4, [1, 2], atol=0.02)
+    np.testing.assert_allclose(low + values * (high - low), [0.0, -1.0], atol=0.01)
+    assert "zero from lag 3" in page
     nan = GradientCurve.of({"h": np.full((4, 2), np.nan)})
-    rows = tuple(tuple(one._replace(curve=nan, length=4) for one in row) for row in lesson.positions)
-    assert "not finite" in lesson_page(replace(lesson, positions=rows, alone=None))
+    rows = tuple(tuple(one._replace(curve=nan, length=4) for one in row) for row in lesson.grid)
+    assert "not finite" in lesson_page(replace(lesson, grid=rows, ungated=None))
 
 
 def test_training_is_shown_from_a_run_and_else_how_to_make_one(lesson, page, tmp_path):
@@ -481,10 +502,53 @@ def test_a_mistake_is_one_line(words, said, tmp_path, capsys):
 def test_a_page_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(GradlabError, match="cannot be written"):
-        write_lesson(tmp_path / "file" / "page.html", "")
+        put_page(tmp_path / "file" / "page.html", "")
 
 
-def test_ticks_and_paths():
-    assert ticks(-61, 3, 6) == [-60, -40, -20, 0]
-    frame = Frame((0, 4), (-1, 1), margin=(0, 0, 0, 0), width=40, height=20)
-    assert path(frame, np.arange(1.0, 5.0), np.array([0.0, np.nan, 1.0, -1.0])) == "M10 10M30 0L40 20"
+# ---------------------------------------------------------------- findings
+
+
+def test_noise_is_a_line_of_its_own(lesson):
+    lags, values = np.arange(1, 13), -5.0 * np.arange(12)
+    drawing = lines_figure("x", "Heading", "Caption", [Curve("a", lags, values, lags >= 8)])
+    first, second, *_ = (np.asarray(line.get_ydata()) for line in drawing.figure.axes[0].lines)
+    np.testing.assert_array_equal(np.isfinite(first), lags < 8)
+    np.testing.assert_array_equal(np.isfinite(second), lags >= 7)
+
+
+@pytest.mark.parametrize(
+    "full, gate, words",
+    [
+        (-1.0, -6.0, "the recurrent weights carry more of the gradient"),
+        (-6.0, -1.0, "the recurrent weights reduce"),
+        (-6.0, -5.8, "the direct path carries nearly all"),
+        (-np.inf, -1.0, "there is nothing to compare"),
+    ],
+)
+def test_what_the_direct_path_carries_turns_with_the_data(full, gate, words):
+    assert words in findings.recurrent_paths(position("1", 40, full), position("0", 40, gate, "lstm:gain=0"))
+
+
+@pytest.mark.parametrize("gap, words", [(5.0, "100,000 times"), (0.1, "nearly alike"), (np.inf, "exactly zero")])
+def test_what_the_sum_hides_turns_with_the_data(lesson, gap, words):
+    total = GradientCurve.of({"h": np.zeros((4, 2))})
+    last = GradientCurve.of({"h": np.array([[0.0, 0.0]] * 3 + [[-gap, -gap]])})
+    assert words in findings.sum_hides(lesson.summed._replace(total=total, last=last))
+
+
+def test_what_compounds_and_what_agrees_turns_with_the_data():
+    assert "0.1 to the power of 39 is 10⁻³⁹" in findings.compounding(position("1", 40, -39.0))
+    assert "nothing to compound" in findings.compounding(position("1", 1, 0.0))
+    short, same, other = position("1", 11, -1.0), position("1", 21, -2.0), position("1", 21, -6.0)
+    assert "at most 0.00 decades apart" in findings.lengths_agree((short, same))
+    assert "at most 2.00 decades apart" in findings.lengths_agree((short, other))
+    assert "nothing to compare" in findings.lengths_agree((short,))
+
+
+def test_underflow_is_said_where_it_is(lesson):
+    point = position("1", 4, -3.0)
+    some, none = (
+        TrainingPass(point, {"h": np.array(rms)}, 1, "") for rms in ([0, -1, -np.inf, -np.inf], [0, -1, -2, -3])
+    )
+    assert "reads exactly 0 from lag 3 on, at 2 of 4 lags" in findings.underflow(some, "T = 4")
+    assert "the training pass reads 10⁻³·⁰ at the last lag" in findings.underflow(none, "T = 4")

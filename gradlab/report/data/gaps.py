@@ -8,17 +8,13 @@ Flags = NDArray[np.bool_]
 
 
 NOISE_ROOM = 30.0
-"""Decades that axes go beyond the values at most for the sake of noise, or else as far again as the values go."""
+"""Decades that axes extend beyond the values for noise, or as far again as the values extend."""
 
 
 def view(values: Floats, noise: Floats) -> tuple[float, float]:
-    """The range of an axis: that of the values, and some more for the sake of noise.
+    """The range of an axis: that of the finite values, and at most `NOISE_ROOM` more for rounding noise.
 
-    What rounding makes of a value may lie anywhere, and must not flatten what is a value; but a chaotic trajectory
-    is worth seeing, most of which may be noise.
-
-    Args:
-        values, noise: what is drawn as value and as noise; of each what is finite counts.
+    Noise may lie anywhere and must not flatten values; but most of a chaotic trajectory may be noise.
 
     Example:
         >>> view(np.array([0.0, -10.0, np.nan]), np.array([-12.0, 300.0]))
@@ -36,10 +32,7 @@ def view(values: Floats, noise: Floats) -> tuple[float, float]:
 
 
 def gap(values: Floats, lags: NDArray[np.int64]) -> str:
-    """Where a curve is zero, and where it is not finite; "" where it is drawn throughout.
-
-    Args:
-        values: (K,), log10 norms or decades from lag 1. lags: (K,), those of the values.
+    """Where a curve (K,) of log10 norms is zero, and where it is not finite; "" if neither.
 
     Example:
         >>> lags = np.arange(1, 5)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from gradlab.errors import GradlabError
 from gradlab.gradient.curve import STATE, GradientCurve
 from gradlab.gradient.summary import Summary
-from gradlab.runs.labels import BUILT_IN
+from gradlab.runs.labels import BUILT_IN, varying
 from gradlab.runs.labels import labels as setting_labels
 from gradlab.runs.spec import VERSIONS, ordered_fields
 from gradlab.runs.store import Store, StoredRun
@@ -21,31 +22,28 @@ Floats = NDArray[np.float64]
 ROLES = ("initial", "worst", "final")
 """The checkpoints that tables and figures show."""
 CURVES = ("task", "total", "direct")
-EVERY = 50
-"""After so many runs progress is told."""
+REPORT_EVERY = 50
+"""Runs between two messages on progress."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One run that can be read.
+    """One run that can be read: its directory, and its checkpoints as in `log.jsonl`.
 
-    Attributes:
-        run: its directory.
-        log: its checkpoints, one for each training step, as in `log.jsonl`.
-        marks: index in `log` of the initial, worst and final checkpoint; empty where nothing was measured.
+    `marks` has the index in `log` of the initial, worst and final checkpoint; it is empty if nothing was measured.
     """
 
     run: StoredRun
     log: list[dict[str, Any]]
     marks: dict[str, int]
 
-    @property
+    @cached_property
     def config(self) -> dict[str, Any]:
         """The fields of its spec, without what only concerns the files; `task`, `cell`, `length` first."""
         asked = ordered_fields(self.run.config)
         return asked | {"params": asked.get("params") or "none"}
 
-    @property
+    @cached_property
     def setting(self) -> dict[str, Any]:
         """What was asked but for the seed, and by which code; runs that share it are averaged over seeds."""
         asked = {name: value for name, value in self.config.items() if name != "seed"}
@@ -62,11 +60,7 @@ class Record:
         return bool(self.config["steps"])
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What `curves.npz` holds; empty where the run did not get to write it.
-
-        Raises:
-            GradlabError: the file is there and cannot be read.
-        """
+        """What `curves.npz` holds; empty if it was not written, an error if it cannot be read."""
         return self.run.arrays() if (self.run.path / "curves.npz").exists() else {}
 
     def step(self, role: str) -> int:
@@ -86,6 +80,10 @@ class Record:
         return list(self.log[self.marks[role]]["curves"][curve].get("notes", []))
 
 
+Labelled = Sequence[tuple[str, Sequence[Record]]]
+"""The runs of each setting after its name."""
+
+
 def read(
     results: Path | str,
     warn: Callable[[str], None],
@@ -96,16 +94,15 @@ def read(
 
     Args:
         results: the folder.
-        warn: hears once of each run that is skipped because it is corrupt.
-        names: ids of the only runs to read.
-        progress: hears how far it got.
+        warn: called once for each run that is skipped because it is corrupt.
+        names: ids of the only runs to read. progress: called with messages on progress.
 
     Raises:
         GradlabError: a run was written by a newer gradlab.
     """
     records: list[Record] = []
     for run in Store(results).each(warn, names):
-        if len(records) % EVERY == 0:
+        if len(records) % REPORT_EVERY == 0:
             progress(f"report: {len(records):,} runs read")
         try:
             record = _record(run)
@@ -135,12 +132,9 @@ def _record(run: StoredRun) -> Record:
 
 def leaves_of(arrays: Mapping[str, np.ndarray], curve: str) -> list[str]:
     """The leaves of a stored curve, `state` last; a leaf's name may contain slashes."""
-    names = [
-        key.removeprefix(f"{curve}/").removesuffix("/typical")
-        for key in arrays
-        if key.startswith(f"{curve}/") and key.endswith("/typical")
-    ]
-    return [*(name for name in names if name != STATE), *(name for name in names if name == STATE)]
+    keys = [key for key in arrays if key.startswith(f"{curve}/") and key.endswith("/typical")]
+    names = [key.removeprefix(f"{curve}/").removesuffix("/typical") for key in keys]
+    return sorted(names, key=lambda name: name == STATE)
 
 
 def row_of(arrays: Mapping[str, np.ndarray], step: int) -> int:
@@ -173,20 +167,14 @@ def noise_lags(
 
 
 def grouped(records: Iterable[Record], *, without: Sequence[str] = ()) -> list[list[Record]]:
-    """Records by setting, the fields `without` left out too; seeds ascending, settings in order of their fields.
-
-    Example:
-        >>> grouped([])
-        []
-    """
+    """Records by setting, the fields `without` left out too; seeds ascending, settings by their fields."""
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         kept = {name: value for name, value in record.setting.items() if name not in without}
         groups.setdefault(tuple(sorted((name, str(value)) for name, value in kept.items())), []).append(record)
-    inside = [
-        sorted(group, key=lambda record: (record.config["length"], record.seed)) for group in groups.values()
-    ]
-    return sorted(inside, key=lambda group: _order(group[0]))
+    for group in groups.values():
+        group.sort(key=lambda record: (record.config["length"], record.seed))
+    return sorted(groups.values(), key=lambda group: _order(group[0]))
 
 
 def _order(record: Record) -> tuple[Any, ...]:
@@ -198,16 +186,22 @@ def _order(record: Record) -> tuple[Any, ...]:
 
 
 def labels(groups: Sequence[Sequence[Record]], *, without: Sequence[str] = ()) -> list[str]:
-    """A short name for each setting: its cell, and what tells it from the others with that cell."""
-    return setting_labels([group[0].setting for group in groups], without=without)
-
-
-def named(groups: Sequence[Sequence[Record]], *, without: Sequence[str] = ()) -> list[str]:
-    """`labels` for settings of several tasks and lengths: names that tell them apart within their own."""
+    """A short name for each setting: its cell, and as few fields as tell it from others of its task and length."""
     names: dict[int, str] = {}
     fields = [name for name in ("task", "length") if name not in without]
     places = [tuple(group[0].config[name] for name in fields) for group in groups]
     for place in dict.fromkeys(places):
         mine = [index for index, other in enumerate(places) if other == place]
-        names |= dict(zip(mine, labels([groups[index] for index in mine], without=without), strict=True))
+        settings = [groups[index][0].setting for index in mine]
+        known = list(without)
+        for name in reversed(varying(settings, without=without)):
+            if len(set(setting_labels(settings, without=(*known, name)))) == len(settings):
+                known.append(name)
+        names |= dict(zip(mine, setting_labels(settings, without=known), strict=True))
     return [names[index] for index in range(len(groups))]
+
+
+def labelled(records: Iterable[Record], *, without: Sequence[str] = ()) -> Labelled:
+    """The runs of each setting after its name, in the order of `grouped`."""
+    groups = grouped(records, without=without)
+    return list(zip(labels(groups, without=without), groups, strict=True))

@@ -1,16 +1,19 @@
-"""The figures of gradient norm: against lag, and as a map of training step by lag."""
+"""The figures of gradient norm against lag, and as a map of training step by lag."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from gradlab.report.data.gaps import view, where
-from gradlab.report.data.outcomes import at_steps
+from gradlab.gradient.curve import STATE
+from gradlab.report.data.counts import counted
+from gradlab.report.data.gaps import view
 from gradlab.report.data.records import ROLES, Record, lags_of, noise_lags, row_of, summarised
 from gradlab.report.figures.drawing import (
     LAG,
@@ -18,139 +21,161 @@ from gradlab.report.figures.drawing import (
     RELATIVE,
     Drawing,
     Floats,
-    Look,
+    LineStyle,
+    add_legend,
     draw_line,
-    heat_map,
-    look,
+    line_style,
     mark_floors,
+    panels,
     themed,
     wrapped,
 )
-from gradlab.report.text.findings import changes, counted, notes_of, overall, title, trail
+from gradlab.report.text.findings import changes, notes_of, overall, title, trail
+from gradlab.report.text.outcomes import at_steps
 
-LEGEND = 6.6
-"""Inches of the names in a legend, at the size of titles."""
 VIEW = 60.0
 """Decades from lag 1 that axes show at least before a few lines that go further are cut."""
-_LOOKS = {"initial": look(0), "worst": Look(look(3).colour, look(1).dashes, "s"), "final": look(2)}
+BAND_ROOM = 2.0
+"""Axes grow by at most this factor of what the lines need so that a band is whole."""
+_STYLES = dict(zip(ROLES, (line_style(0), line_style(3)._replace(marker="s"), line_style(2)), strict=True))
+_BANDS = "Line: typical over examples (the median where some are zero), band: 10-90 % of examples"
+_SEED_BANDS = "Line: mean over seeds of typical curves, band: their range over seeds"
 
 
-def lag_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[str]) -> Drawing:
-    """Gradient norm against lag: a panel for each setting of one task and length.
+class CurveLine(NamedTuple):
+    """One line: a curve of one setting at a checkpoint.
 
-    Args:
-        name: of the file. groups: runs of each setting, measured. names: of the settings.
+    Attributes:
+        group: its seeds. role: of the checkpoint. curve, leaf: what of it.
+        zero: curve whose norm of the whole state at lag 1 is 0, the own leaf's if None.
     """
+
+    group: Sequence[Record]
+    role: str
+    words: str
+    style: LineStyle
+    curve: str = "task"
+    leaf: str = STATE
+    zero: str | None = None
+
+
+@themed()
+def lag_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[str]) -> Drawing:
+    """Gradient norm against lag: a panel for each setting of one task and length, a line for each checkpoint."""
     curves = ["task", "total"] if "total" in groups[0][0].log[0]["curves"] else ["task"]
-    panels = [(group, label, curve) for group, label in zip(groups, names, strict=True) for curve in curves]
-    columns = 2 if len(curves) == 2 else min(len(panels), 2 if len(panels) <= 4 else 3)
-    rows = math.ceil(len(panels) / columns)
-    width, height = (7.2, 4.2) if len(panels) == 1 else (5.0, 3.5)
-    notes: list[str] = []
-    with themed():
-        figure = Figure(figsize=(width * columns, height * rows + 0.4 * (len(panels) > 1)), layout="constrained")
-        axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-        levels = [_panel(ax, *panel, width, notes) for ax, panel in zip(axes, panels, strict=False)]
-        for spare in axes[len(panels) :]:
-            spare.remove()
-        notes += _views(axes[: len(panels)], levels)
-        config = groups[0][0].config
-        heading = f"{config['task']}, T = {config['length']}: {overall(list(chain(*groups)))}"
-        if len(panels) > 1:
-            figure.suptitle(wrapped(heading, width * columns), x=0.01, ha="left")
+    shown: dict[str, list[CurveLine]] = {}
     said = [title(group, label) for group, label in zip(groups, names, strict=True)]
-    if len(curves) == 2:
-        said += [
-            f"{label}, total curve: {trail(group, 'total')}" for group, label in zip(groups, names, strict=True)
-        ]
-    return Drawing(name, figure, heading, _caption(groups, said, notes))
+    for group, label in zip(groups, names, strict=True):
+        for curve in curves:
+            panel = label if curve == "task" else f"{label}, total gradient (all outputs)"
+            shown[panel] = [
+                CurveLine(group, roles[0], words, _STYLES[roles[0]], curve) for roles, words in _roles(group)
+            ]
+        said += [f"{label}, total curve: {trail(group, 'total')}"] if len(curves) == 2 else []
+    columns = 2 if len(curves) == 2 or len(shown) <= 4 else 3
+    return _figure(name, groups, shown, min(columns, len(shown)), _heading(groups), said, "each setting")
 
 
-def probe_figure(
+@themed()
+def checkpoint_figure(
     name: str,
     groups: Sequence[Sequence[Record]],
     names: Sequence[str],
-    role: str = "initial",
+    roles: Sequence[str] = ("initial",),
     finding: str | None = None,
 ) -> Drawing:
-    """Gradient norm against lag at one checkpoint: one line for each setting.
+    """Gradient norm against lag: a panel for each checkpoint, a line for each setting of one task and length.
 
-    Args:
-        name: of the file. groups: runs of each setting of one task and length. names: of the settings.
-        role: the checkpoint; probes have the initial one alone. finding: of the heading, instead of all verdicts.
+    Probes have the initial checkpoint alone; `finding` stands in the heading instead of all verdicts.
     """
-    config = groups[0][0].config
-    notes: list[str] = []
-    with themed():
-        figure = Figure(figsize=(7.2, 4.4 + 0.22 * len(groups)), layout="constrained")
-        ax = figure.subplots()
-        levels = []
-        for index, (group, label) in enumerate(zip(groups, names, strict=True)):
-            words = f"{label}: {changes(group, role)}"
-            levels += _checkpoint(ax, group, role, "task", look(index), words, notes)
-        ax.set_xlabel(LAG)
-        ax.set_ylabel(RELATIVE)
-        notes += _views([ax], [levels])
-        heading = f"{config['task']}, T = {config['length']}{finding or f': {overall(list(chain(*groups)))}'}"
-        ax.set_title(wrapped(heading, 6.6), loc="left")
-        figure.legend(loc="outside lower center")
+    shown = {
+        {"initial": "at initialisation", "final": "at the end of training"}.get(role, role): [
+            CurveLine(group, role, f"{label}: {changes(group, role)}", line_style(index))
+            for index, (group, label) in enumerate(zip(groups, names, strict=True))
+        ]
+        for role in roles
+    }
     said = [title(group, label) for group, label in zip(groups, names, strict=True)]
-    return Drawing(name, figure, heading, _caption(groups, said, notes))
+    return _figure(name, groups, shown, len(roles), _heading(groups, finding), said, "settings together")
 
 
-def _panel(
-    ax: Axes, group: Sequence[Record], label: str, curve: str, width: float, notes: list[str]
-) -> list[float]:
-    """Draw the checkpoints of one setting; returns the levels of the lines at lag 1."""
-    levels: list[float] = []
-    for roles in _distinct(group):
-        words = f"{' and '.join(roles)} ({at_steps([record.step(roles[0]) for record in group])})"
-        stops: list[str] = []
-        levels += _checkpoint(ax, group, roles[0], curve, _LOOKS[roles[0]], words, stops)
-        notes += [f"{label}, {curve} curve, {stop}" for stop in stops]
-    ax.set_xlabel(LAG)
-    ax.set_ylabel(RELATIVE)
-    text = title(group, label, curve) if curve == "task" else f"total curve (all outputs): {trail(group, 'total')}"
-    ax.set_title(wrapped(text, width - 0.6), loc="left")
-    ax.legend()
-    return levels
+def _figure(
+    name: str,
+    groups: Sequence[Sequence[Record]],
+    shown: Mapping[str, Sequence[CurveLine]],
+    columns: int,
+    heading: str,
+    said: Sequence[str],
+    choice: str,
+) -> Drawing:
+    figure, notes = draw_panels(heading, shown, columns)
+    config = groups[0][0].config
+    choices = {"Task": str(config["task"]), "Length T": str(config["length"]), "Show": choice}
+    return Drawing(name, figure, heading, _caption(groups, said, notes), choices=choices)
 
 
-def _checkpoint(
-    ax: Axes, group: Sequence[Record], role: str, curve: str, style: Look, words: str, notes: list[str]
-) -> list[float]:
-    """Draw one checkpoint of one setting, relative to lag 1; returns the level of each seed there."""
-    group = counted(group, role)
+def draw_panels(
+    heading: str, shown: Mapping[str, Sequence[CurveLine]], columns: int, y_name: str = RELATIVE
+) -> tuple[Figure, list[str]]:
+    """A panel for each title in `shown` with its lines, all of one range; and notes on them."""
+    width, height = (7.2, 4.2) if len(shown) == 1 else (4.9, 3.5)
+    height += 0.2 * max(map(len, shown.values()))
+    figure, axes = panels(math.ceil(len(shown) / columns), columns, (width, height), heading)
+    levels: list[list[float]] = []
+    notes: list[str] = []
+    for ax, (label, lines) in zip(axes, shown.items(), strict=False):
+        levels.append([])
+        for line in lines:
+            found, odd = _draw(ax, line, width)
+            levels[-1] += found
+            notes += [f"{label}, {line.words}: {text}" for text in odd]
+        ax.set_xlabel(LAG)
+        ax.set_ylabel(y_name)
+        ax.set_title(wrapped(label, width - 0.6))
+        add_legend(ax)
+    for spare in axes[len(shown) :]:
+        spare.remove()
+    return figure, notes + _views(axes[: len(shown)], levels)
+
+
+def _heading(groups: Sequence[Sequence[Record]], finding: str | None = None) -> str:
+    config = groups[0][0].config
+    return f"{config['task']}, T = {config['length']}{finding or f': {overall(list(chain(*groups)))}'}"
+
+
+def _draw(ax: Axes, line: CurveLine, width: float) -> tuple[list[float], list[str]]:
+    """Draw one line; returns the level of each seed at lag 1, and notes."""
+    place, group = (line.curve, line.leaf), counted(line.group, line.role)
     arrays = [record.arrays() for record in group]
-    rows = [row_of(each, record.step(role)) for each, record in zip(arrays, group, strict=True)]
+    rows = [row_of(each, record.step(line.role)) for each, record in zip(arrays, group, strict=True)]
+    pairs = list(zip(arrays, rows, strict=True))
     # Where sequences differ in length, what is drawn of several seeds are the lags that each of them has.
-    end = min(lags_of(each, row, curve) for each, row in zip(arrays, rows, strict=True))
-    lines = [summarised(each, row, curve)[:end] for each, row in zip(arrays, rows, strict=True)]
-    bases = [float(line[0]) if math.isfinite(line[0]) else 0.0 for line in lines]
-    relative = np.stack([line - base for line, base in zip(lines, bases, strict=True)])
-    noise = np.stack([noise_lags(each, row, curve)[:end] for each, row in zip(arrays, rows, strict=True)])
+    end = min(lags_of(each, row, line.curve) for each, row in pairs)
+    norms = np.stack([summarised(each, row, *place)[:end] for each, row in pairs])
+    zero = (line.zero, STATE) if line.zero else place
+    levels = np.array([summarised(each, row, *zero)[0] for each, row in pairs])
+    levels = np.where(np.isfinite(levels), levels, 0.0)
+    relative = norms - levels[:, None]
     # A zero behind a forward pass that is not finite is no vanishing gradient.
-    bad = np.array([record.summary(role, curve).verdict.word == "non-finite" for record in group])
+    bad = np.array([record.summary(line.role, *place).verdict.word == "non-finite" for record in group])
     relative = np.where(bad[:, None] & np.isneginf(relative), np.nan, relative)
-    kept, said = _averaged(relative, bad)
+    kept, left_out = _averaged(relative, bad)
     if len(group) > 1:
         middle, band = relative[kept].mean(axis=0), (relative[kept].min(axis=0), relative[kept].max(axis=0))
-        notes += [f"{words}: {said}"] if said else []
     else:
-        low, high = (arrays[0][f"{curve}/state/{name}"][rows[0]][:end] - bases[0] for name in ("q10", "q90"))
-        middle, band = relative[0], (low, high)
+        low, high = (arrays[0][f"{'/'.join(place)}/{edge}"][rows[0]][:end] - levels[0] for edge in ("q10", "q90"))
+        middle, band, left_out = relative[0], (low, high), ""
+    noise = np.stack([noise_lags(each, row, *place)[:end] for each, row in pairs])
     unsure = np.asarray(noise[kept].any(axis=0))
-    label = wrapped(words, LEGEND)
-    stop = draw_line(ax, np.arange(1, len(middle) + 1), middle, style, label=label, band=band, noise=unsure)
-    notes += [f"{words}: {stop}"] if stop else []
-    notes += [f"{words}: {note}" for note in notes_of(group, role, curve)]
-    return bases
+    label = wrapped(line.words, width - 0.8)
+    stop = draw_line(ax, np.arange(1, end + 1), middle, line.style, label=label, band=band, noise=unsure)
+    return levels.tolist(), [*filter(None, (left_out, stop)), *notes_of(group, line.role, line.curve)]
 
 
 def _averaged(relative: Floats, bad: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], str]:
     """The seeds (S,) whose mean is drawn, and which others there are: not finite, or zero at some lag.
 
-    Seeds that are zero are drawn where there are no others.
+    Seeds that are zero are drawn if there are no others.
     """
     zero = ~bad & np.isneginf(relative).any(axis=1)
     whole = ~bad & ~zero
@@ -160,12 +185,12 @@ def _averaged(relative: Floats, bad: NDArray[np.bool_]) -> tuple[NDArray[np.bool
     return kept, f"the mean leaves out {', '.join(odd)}" if odd else ""
 
 
-def _distinct(group: Sequence[Record]) -> list[list[str]]:
-    """The roles to draw, those together that are the same checkpoint in every seed."""
+def _roles(group: Sequence[Record]) -> list[tuple[list[str], str]]:
+    """The roles to draw and their words, those together that are the same checkpoint in every seed."""
     at: dict[tuple[int, ...], list[str]] = {}
     for role in ROLES:
         at.setdefault(tuple(record.step(role) for record in group), []).append(role)
-    return list(at.values())
+    return [(roles, f"{' and '.join(roles)} ({at_steps(steps)})") for steps, roles in at.items()]
 
 
 def _views(axes: Sequence[Axes], levels: Sequence[list[float]]) -> list[str]:
@@ -182,6 +207,13 @@ def _views(axes: Sequence[Axes], levels: Sequence[list[float]]) -> list[str]:
     if max(-low, high) > 2 * cut:
         low, high = max(low, -cut), min(high, cut)
         notes.append(f"The axes end {cut:.0f} decades from lag 1; a curve that leaves them goes on")
+    bands = [band for ax in axes for band in ax.collections if isinstance(band, PolyCollection)]
+    corners = [np.asarray(path.vertices)[:, 1] for band in bands for path in band.get_paths()]
+    edges = np.concatenate([np.zeros(1), *corners])
+    room = BAND_ROOM * max(high - low, 1.0)
+    low, high = max(min(low, edges.min()), high - room), min(max(high, edges.max()), low + room)
+    if edges.min() < low or edges.max() > high:
+        notes.append("A band that leaves the axes goes on")
     floors: set[float] = set()
     room = max(0.04 * (high - low), 0.1)
     for ax, at in zip(axes, levels, strict=True):
@@ -189,48 +221,12 @@ def _views(axes: Sequence[Axes], levels: Sequence[list[float]]) -> list[str]:
         floors |= set(mark_floors(ax, at))
     if floors:
         listed = " and ".join(f"10^{floor:g}" for floor in sorted(floors, reverse=True))
-        notes.append(f"Dashed grey: levels ({listed}) below which plain float32 reads 0")
+        notes.append(f"Dashed grey: underflow in float32, which reads 0 below these levels ({listed})")
     return notes
 
 
 def _caption(groups: Sequence[Sequence[Record]], said: Sequence[str], notes: Sequence[str]) -> str:
     counts = {len(group) for group in groups}
-    single = "Line: typical over examples (the median where some are zero), band: 10-90 % of examples"
-    many = "Line: mean over seeds of typical curves, band: their range over seeds"
-    bands = single if counts == {1} else many if 1 not in counts else f"One seed: {single}. Several: {many}"
-    listed = [text if text.endswith(".") else f"{text}." for text in (*said, bands, *notes)]
-    return " ".join(listed)
-
-
-def heat_figure(name: str, record: Record, label: str) -> Drawing:
-    """The task curve of one run as a map of training step by lag."""
-    arrays = record.arrays()
-    steps, rows = np.unique(arrays["step"], return_index=True)
-    curves = np.stack([summarised(arrays, row) for row in rows])
-    noise = np.stack([noise_lags(arrays, int(row)) for row in rows])
-    there = np.arange(curves.shape[1]) < np.array([[lags_of(arrays, int(row))] for row in rows])
-    with np.errstate(invalid="ignore"):
-        values = curves - np.where(np.isfinite(curves[:, :1]), curves[:, :1], 0.0)
-    heading = f"{title([record], label)} (seed {record.seed})"
-    with themed():
-        figure = Figure(figsize=(7.2, 1.8 + 0.27 * len(steps)), layout="constrained")
-        ax = figure.subplots()
-        heat_map(ax, values, steps.tolist(), "decades from lag 1", noise)
-        ax.set_title(wrapped(heading, 6.6), loc="left")
-    return Drawing(name, figure, heading, f"{heading}. {_lost(values, noise, there, steps.tolist())}")
-
-
-def _lost(values: Floats, noise: NDArray[np.bool_], there: NDArray[np.bool_], steps: Sequence[int]) -> str:
-    """Caption of a map: its range, and what is grey; `there` are the lags that a curve has."""
-    finite, lags = np.isfinite(values), np.arange(1, values.shape[1] + 1)
-    text = "Each row is a checkpoint, each column a lag, colour is decades from lag 1"
-    if (finite & ~noise).any():
-        shown = values[finite & ~noise]
-        text += f", from {shown.min():.1f} to {shown.max():+.1f}"
-    for name, flags in (
-        ("Grey (zero or not finite)", ~finite & ~noise & there),
-        ("Pale grey (rounding noise)", noise),
-    ):
-        rows = filter(None, (where(row, lags, f"{step:,}") for step, row in zip(steps, flags, strict=True)))
-        text += f". {name}: training step {', '.join(rows)}" if flags.any() else ""
-    return f"{text}."
+    bands = f"One seed: {_BANDS}. Several: {_SEED_BANDS}"
+    bands = _BANDS if counts == {1} else _SEED_BANDS if 1 not in counts else bands
+    return " ".join(text if text.endswith(".") else f"{text}." for text in (*said, bands, *notes))

@@ -1,45 +1,51 @@
-"""How figures look, and the figure of one curve. The only file that knows seaborn."""
+"""The theme of gradlab's figures, lines with their bands, and the figure of one curve."""
 
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.text import Annotation
-from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
+from numpy.typing import ArrayLike, NDArray
 
 from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR, STATE, GradientCurve
 from gradlab.report.data.gaps import gap, noise_words
+from gradlab.report.data.records import Record
+from gradlab.report.figures.sampling import sampled
 from gradlab.report.text.findings import change
 
 Floats = NDArray[np.float64]
 
-COLOURS: list[str] = list(sns.color_palette("colorblind").as_hex())
+# Distinct hues; figures.css gives each a lighter partner for dark pages.
+COLOURS = (
+    "#0173b2", "#c47a00", "#028a65", "#8b3fb0", "#c2273d", "#767676",
+    "#8f8600", "#d0559f", "#6b4423", "#4a4fc4", "#1c93a8", "#5d7a2e",
+)  # fmt: skip
 DASHES: tuple[tuple[int, tuple[float, ...]], ...] = ((0, ()), (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 INK = "#333333"
 LAG = "lag (timesteps before the loss)"
-RELATIVE = "gradient norm, decades from lag 1"
-NO_FLOOR_LABEL = 0.07
+RELATIVE = "change in gradient norm\nrelative to lag 1 (decades)"
+NOISE_COLOUR, NOISE_DASHES = "#888888", (0, (1, 1.2))
+NOISE_LABEL = "_rounding noise"
+"""Label of the parts of lines that are rounding noise; matplotlib leaves names with _ out of legends."""
+BAND_LAGS = 40
+"""Points of a band at most."""
+NO_FLOOR_LABEL = 0.12
 """Two floors nearer than this share of the axis carry one label."""
-NAMED_ROWS = 24
-"""A map with more rows than this names some of them only."""
-LIGHTEST = 0.45
-"""How light letters may be, 1 being white."""
-PALE = "#e4e4e4"
-NOISE_LABEL, NOISE_COLOUR, NOISE_DASHES = "_rounding noise", "#888888", (0, (1, 1.2))
-"""How lines are drawn where their values are rounding noise; matplotlib leaves names with _ out of legends."""
-STRIP = 2.0
-"""Lines whose levels at lag 1 differ by more decades share the floor of the median one."""
-_FLOORS = {NAIVE_FLOOR: "naive float32 norms read 0 (10⁻¹⁹)", FLOAT32_FLOOR: "float32 entries read 0 (10⁻³⁷·⁹)"}
+_FLOORS = {
+    NAIVE_FLOOR: "Underflow in\nfloat32: norms\n(10⁻¹⁹)",
+    FLOAT32_FLOOR: "Underflow in\nfloat32: entries\n(10⁻³⁷·⁹)",
+}
 
 _OWN: dict[str, Any] = {
     "axes.titlelocation": "left",
@@ -48,14 +54,14 @@ _OWN: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "figure.dpi": 100,
-    "figure.titlesize": 11,
+    "figure.titlesize": 10,
     "font.sans-serif": ["DejaVu Sans"],  # the same letters, and so the same SVG, on every machine
     "legend.fontsize": 8,
     "legend.title_fontsize": 8,
-    "legend.frameon": True,
-    "legend.framealpha": 0.8,
+    "legend.frameon": False,
     "legend.handlelength": 3.0,
     "lines.linewidth": 1.7,
+    "path.simplify_threshold": 0.15,
     "savefig.dpi": 144,
     "svg.fonttype": "none",
     "svg.hashsalt": "gradlab",
@@ -65,8 +71,8 @@ _OWN: dict[str, Any] = {
 }
 
 
-class Look(NamedTuple):
-    """Colour, dashes and marker of a line: any one of them tells lines apart."""
+class LineStyle(NamedTuple):
+    """Colour, dashes and marker of a line: any one of them tells neighbours apart."""
 
     colour: str
     dashes: tuple[int, tuple[float, ...]]
@@ -74,34 +80,61 @@ class Look(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """A figure with its file name, its heading, and a caption whose numbers serve as alt text."""
+    """A figure with what stands around it.
+
+    Attributes:
+        name: of its files, and prefix of the ids in its SVG.
+        heading: the finding. caption: its numbers; serves as alternative text.
+        section: of the page that shows it: `overview`, `curves`, `lengths`, `training` or `runs`.
+        choices: values of the selectors that show it among the figures of its section, `{"Length T": "200"}`.
+    """
 
     name: str
     figure: Figure
     heading: str
     caption: str
+    section: str = "curves"
+    choices: Mapping[str, str] = {}
 
 
-def look(index: int) -> Look:
-    """The look of the index-th line of an axes."""
-    return Look(COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)], MARKERS[index % len(MARKERS)])
+def run_choices(record: Record, label: str, shown: str) -> dict[str, str]:
+    """The selectors of a figure of one run."""
+    return {"Task": str(record.config["task"]), "Setting": label, "Show": shown}
 
 
-def darker(colour: str) -> str:
-    """A colour for letters: a thin stroke of a light colour cannot be read on white."""
-    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
-    light = (0.299 * red + 0.587 * green + 0.114 * blue) / 255
-    by = min(1.0, LIGHTEST / max(light, 1e-9))
-    return "#" + "".join(f"{round(part * by):02x}" for part in (red, green, blue))
+def line_style(index: int) -> LineStyle:
+    """The style of the index-th line of an axes."""
+    return LineStyle(COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)], MARKERS[index % len(MARKERS)])
 
 
 @contextmanager
 def themed() -> Iterator[None]:
-    """The look of gradlab's figures, and nothing global afterwards."""
+    """The theme of gradlab's figures, and nothing global afterwards."""
     style = sns.axes_style("whitegrid", {"grid.color": "#e4e4e4", "axes.edgecolor": "#888888"})
     settings: Any = {**style, **sns.plotting_context("notebook"), **_OWN}
     with matplotlib.rc_context(settings):
         yield
+
+
+def panels(
+    rows: int, columns: int, size: tuple[float, float], heading: str, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure of equal panels under its heading, which the page shows above the figure instead.
+
+    Args:
+        size: inches of one panel. options: of `Figure.subplots`.
+    """
+    title = wrapped(heading, size[0] * columns)
+    height = size[1] * rows + 0.2 * len(title.splitlines())
+    layout = ConstrainedLayoutEngine(w_pad=0.08)
+    figure = Figure(figsize=(size[0] * columns, height), layout=layout)
+    figure.suptitle(title, x=0.01, ha="left").set_gid("heading")
+    return figure, list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+
+
+def wrapped(text: str, inches: float) -> str:
+    """A title broken into lines that fit a width."""
+    return "\n".join(textwrap.wrap(text, max(24, int(inches * 13.5)), break_on_hyphens=False))
 
 
 def plot(curve: GradientCurve, ax: Axes | None = None, *, relative: bool = True) -> Axes:
@@ -109,12 +142,12 @@ def plot(curve: GradientCurve, ax: Axes | None = None, *, relative: bool = True)
 
     Args:
         curve: what `gradient_curve` or `RunResult.curve` gives.
-        ax: where to draw; a new figure of pyplot where it is None.
+        ax: where to draw; a new figure of pyplot if None.
         relative: decades from lag 1; False draws log10 norms.
 
     Returns:
         The axes, titled with what the curve does. Values that are zero or not finite leave a gap, those that are
-        rounding noise are dotted and grey, and the lag where that begins is marked.
+        rounding noise are dotted and grey, and the legend says where that begins.
 
     Example:
         >>> import matplotlib
@@ -124,26 +157,30 @@ def plot(curve: GradientCurve, ax: Axes | None = None, *, relative: bool = True)
         ('T = 3: 2.2 decades lost', 1)
     """
     with themed():
+        legend = (
+            Axes.legend if ax is not None else add_legend
+        )  # below the axes there may be no room in others' figures
         if ax is None:
             from matplotlib import pyplot
 
-            ax = pyplot.subplots(figsize=(6.4, 4.0), layout="constrained")[1]
+            ax = pyplot.subplots(figsize=(6.4, 4.4), layout="constrained")[1]
         names = curve.leaves[:-1] if len(curve.leaves) == 2 else curve.leaves
+        odd = []
         for index, leaf in enumerate(names):
             line = curve.summarised(leaf)
             base = float(line[0]) if relative and math.isfinite(line[0]) else 0.0
-            low, high = curve.quantile(0.1, leaf) - base, curve.quantile(0.9, leaf) - base
-            draw_line(
-                ax, curve.lags, line - base, look(index), label=leaf, band=(low, high), noise=curve.is_noise(leaf)
+            band = (curve.quantile(0.1, leaf) - base, curve.quantile(0.9, leaf) - base)
+            noise = curve.is_noise(leaf)
+            odd.append(
+                draw_line(ax, curve.lags, line - base, line_style(index), label=leaf, band=band, noise=noise)
             )
-        levels = [float(curve.summarised(leaf)[0]) for leaf in names] if relative else [0.0]
-        mark_floors(ax, levels)
+        mark_floors(ax, [float(curve.summarised(leaf)[0]) for leaf in names] if relative else [0.0])
         ax.set_xlabel(LAG)
         ax.set_ylabel(RELATIVE if relative else "log10 gradient norm (decades)")
         said = change(curve.summary(STATE), [str(finding) for finding in curve.non_finite], curve.notes())
         ax.set_title(f"T = {len(curve.lags)}: {said}", loc="left")
-        if len(names) > 1:
-            ax.legend(title="leaf of the state")
+        if len(names) > 1 or any(odd):
+            legend(ax, title="leaf of the state")
     return ax
 
 
@@ -151,145 +188,112 @@ def draw_line(
     ax: Axes,
     x: NDArray[np.int64],
     values: Floats,
-    style: Look,
+    style: LineStyle,
     *,
     label: str,
     band: tuple[Floats, Floats] | None = None,
     noise: NDArray[np.bool_] | None = None,
 ) -> str:
-    """One line with its band; gaps where values are not finite, and a word at the lag where that begins.
+    """One line with its band; a gap where values are not finite, which its label in the legend then says.
 
     Args:
+        x: (K,), lags. values: (K,). band: lower and upper edge, (K,) each.
         noise: (K,), where a value is rounding noise; there the line is dotted and grey.
 
     Returns:
         `""`, or where the line stops: `zero from lag 12`, `not finite from lag 3`.
     """
     noise = np.zeros(len(x), bool) if noise is None else noise
+    stop = gap(np.where(noise, 0.0, values), x)
+    odd = ", ".join(filter(None, (stop, noise_words(noise, x))))
+    kept = sampled(values, noise)
+    x, values, noise = x[kept], values[kept], noise[kept]
     # A line that has no point at some lags has these on its axis all the same.
     ax.update_datalim([(x[0], 0.0), (x[-1], 0.0)], updatey=False)
     finite = np.isfinite(values) & ~noise
-    shown = np.where(finite, values, np.nan)
-    every = max(1, len(x) // 8)
-    ax.plot(
-        x,
-        shown,
-        color=style.colour,
-        linestyle=style.dashes,
-        marker=style.marker,
-        markevery=every if len(x) > 1 else None,
-        markersize=4,
-        label=label,
-    )
+    label = f"{label} ({odd})" if odd else label
+    parts, _ = named_line(ax, x, np.where(finite, values, np.nan), style, label, markers=8)
     if band is not None:
-        low, high = (np.where(finite & np.isfinite(edge), edge, np.nan) for edge in band)
-        ax.fill_between(x, low, high, color=style.colour, alpha=0.18, linewidth=0)
-    if finite.all():
-        return ""
+        some = np.unique(np.linspace(0, len(x) - 1, min(len(x), BAND_LAGS)).round().astype(int))
+        low, high = (np.where(finite & np.isfinite(edge[kept]), edge[kept], np.nan)[some] for edge in band)
+        ax.fill_between(x[some], low, high, color=style.colour, alpha=0.18, linewidth=0, gid=f"{parts}-band")
     if noise.any():
         reached = noise | np.append(noise[1:], False)  # from the last point that is a value
         drawn: dict[str, Any] = {"color": NOISE_COLOUR, "linestyle": NOISE_DASHES, "label": NOISE_LABEL}
-        ax.plot(x, np.where(reached, values, np.nan), **drawn)
-    stop = gap(np.where(noise, 0.0, values), x)
-    _note_odd(ax, ", ".join(filter(None, (stop, noise_words(noise, x)))), int(np.argmin(finite)), x, values, style)
+        ax.plot(x, np.where(reached, values, np.nan), gid=f"{parts}-noise", **drawn)
+    if odd:
+        first = int(np.argmin(finite))
+        place = (x[first - 1], values[first - 1]) if first else (x[0], 0.0)
+        ax.plot(*place, "x", color=style.colour, markersize=9, markeredgewidth=2, gid=f"{parts}-mark")
     return stop
 
 
-def _note_odd(ax: Axes, words: str, first: int, x: NDArray[np.int64], values: Floats, style: Look) -> None:
-    """A cross at the last value before something odd, with what it is; below each other where lines share it."""
-    where = (float(x[first - 1]), float(values[first - 1])) if first else (float(x[0]), 0.0)
-    height = 4 - 11 * sum(isinstance(text, Annotation) and text.xy == where for text in ax.texts)
-    ax.plot(*where, marker="x", markersize=9, markeredgewidth=2, color=style.colour, linestyle="none")
-    ax.annotate(words, where, xytext=(6, height), textcoords="offset points", color=style.colour, fontsize=8)
+def named_line(
+    ax: Axes, x: ArrayLike, values: ArrayLike, style: LineStyle, label: str, markers: int = 0, **options: Any
+) -> tuple[str, Line2D]:
+    """A line with a name in the legend, and the prefix of the ids of its parts; a marker at each point if 0."""
+    figure = ax.get_figure(root=True)
+    panel = figure.axes.index(ax) if figure is not None else 0
+    index = sum(not str(line.get_label()).startswith("_") for line in ax.get_lines())
+    styled: dict[str, Any] = {"color": style.colour, "linestyle": style.dashes, "marker": style.marker}
+    if markers:  # those of lines that coincide stand beside each other
+        every = max(1, np.size(x) // markers)
+        options["markevery"] = (index * every // 4 % every, every)
+    styled |= {"markersize": 4, "gid": f"a{panel}-s{index}-line"}
+    (line,) = ax.plot(x, values, label=label, **styled | options)
+    return f"a{panel}-s{index}", line
+
+
+def add_legend(owner: Axes | Figure, *, title: str | None = None, columns: int = 1) -> None:
+    """The names of lines below their axes, or below all panels of a figure; each entry has the id of its line."""
+    axes = [owner] if isinstance(owner, Axes) else owner.axes
+    lines = {str(line.get_label()): line for ax in reversed(axes) for line in reversed(ax.get_lines())}
+    named: list[Artist] = [line for name, line in reversed(lines.items()) if not name.startswith("_")]
+    if not named:
+        return
+    place: dict[str, Any] = {"loc": "outside lower left"}
+    if isinstance(owner, Axes):
+        below = owner.transAxes + ScaledTranslation(0, -0.45, owner.figure.dpi_scale_trans)
+        place = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": below}
+    found = owner.legend(handles=named, title=title, ncols=columns, **place)
+    found.set_alignment("left")
+    for line, handle, text in zip(named, found.legend_handles, found.get_texts(), strict=True):
+        prefix = str(line.get_gid()).rpartition("-")[0]
+        handle.set_gid(f"{prefix}-key")  # type: ignore[union-attr]
+        text.set_gid(f"{prefix}-name")
 
 
 def mark_floors(ax: Axes, levels: Sequence[float]) -> list[float]:
-    """Mark where plain float32 stops seeing, if that is in view.
+    """Mark where plain float32 underflows, if that is in view; the names stand right of the axes.
 
     Args:
         ax: axes in decades relative to lag 1.
-        levels: log10 norm at lag 1 of each line; where they differ, a floor is a strip.
+        levels: log10 norm at lag 1 of each line; the floors are those of the median one.
 
     Returns:
         The floors that were marked, as log10 of a norm.
     """
-    finite = [level for level in levels if math.isfinite(level)] or [0.0]
-    level = float(np.median(finite))
+    level = float(np.median([level for level in levels if math.isfinite(level)] or [0.0]))
     bottom, top = ax.get_ylim()
-    floors = [floor for floor in (NAIVE_FLOOR, FLOAT32_FLOOR) if floor - level > bottom]
+    floors = [floor for floor in _FLOORS if floor - level > bottom]
     close = len(floors) == 2 and (NAIVE_FLOOR - FLOAT32_FLOOR) / (top - bottom) < NO_FLOOR_LABEL
     for floor in floors:
-        if max(finite) - min(finite) < STRIP:
-            ax.axhspan(floor - max(finite), floor - min(finite), facecolor=INK, alpha=0.12, linewidth=0)
         ax.axhline(floor - level, color=INK, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
         if not close:
-            _note_floor(ax, floor - level, _FLOORS[floor])
+            label_level(ax, floor - level, _FLOORS[floor])
     if close:
-        _note_floor(ax, NAIVE_FLOOR - level, "float32 reads 0 (norms 10⁻¹⁹, entries 10⁻³⁷·⁹)")
+        label_level(ax, NAIVE_FLOOR - level, "Underflow\nin float32")
     ax.set_ylim(bottom, top)
     return floors
 
 
-def _note_floor(ax: Axes, height: float, text: str) -> None:
+def label_level(ax: Axes, height: float, text: str) -> None:
+    """The name of a horizontal line, right of the axes."""
+    place: dict[str, Any] = {
+        "xycoords": ("axes fraction", "data"),
+        "textcoords": "offset points",
+        "xytext": (4, 0),
+    }
     ax.annotate(
-        text,
-        (0.99, height),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 2),
-        textcoords="offset points",
-        ha="right",
-        va="bottom",
-        fontsize=7.5,
-        color=INK,
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5},
+        text, (1.0, height), ha="left", va="center", fontsize=7.5, color=INK, annotation_clip=False, **place
     )
-
-
-def heat_map(
-    ax: Axes, values: Floats, steps: Sequence[int], label: str, noise: NDArray[np.bool_] | None = None
-) -> None:
-    """Training step by lag in colour; grey where a value is zero or not finite, pale where it is rounding noise.
-
-    Args:
-        ax: where to draw.
-        values: [training step, lag], decades from lag 1. steps: the training steps. label: of the colours.
-        noise: [training step, lag], where a value is rounding noise.
-    """
-    noise = np.zeros(values.shape, bool) if noise is None else noise
-    finite = np.isfinite(values) & ~noise
-    shown = values[finite] if finite.any() else np.zeros(1)
-    named = math.ceil(len(steps) / NAMED_ROWS)
-    ax.set_facecolor("#bbbbbb")
-    sns.heatmap(
-        np.where(finite, values, 0.0),
-        ax=ax,
-        mask=~finite,
-        cmap="viridis",
-        vmin=float(shown.min()),
-        vmax=float(max(shown.max(), shown.min() + 1e-9)),
-        rasterized=True,
-        cbar_kws={"label": label, "pad": 0.02, "aspect": 24},
-        xticklabels=False,
-        yticklabels=[f"{step:,}" if row % named == 0 else "" for row, step in enumerate(steps)],
-    )
-    for row, flags in enumerate(noise):
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]])))
-        for first, last in zip(edges[::2], edges[1::2], strict=True):
-            ax.add_patch(Rectangle((first, row), last - first, 1, facecolor=PALE, edgecolor="none"))
-    bar = ax.collections[0].colorbar
-    if bar is not None:
-        bar.ax.tick_params(length=3, width=0.8, color="#888888")
-        bar.locator = MaxNLocator(6)
-        bar.update_ticks()
-    lags = values.shape[1]
-    nice = MaxNLocator(6, steps=[1, 2, 5, 10], integer=True).tick_values(1, lags)
-    ticks = [1, *(int(tick) for tick in nice if 2 < tick <= lags)]
-    ax.set_xticks([tick - 0.5 for tick in ticks], [str(tick) for tick in ticks])
-    ax.tick_params(axis="y", rotation=0)
-    ax.set_xlabel(LAG)
-    ax.set_ylabel("training step")
-
-
-def wrapped(text: str, inches: float) -> str:
-    """A title broken into lines that fit a width."""
-    return "\n".join(textwrap.wrap(text, max(24, int(inches * 13.5)), break_on_hyphens=False))

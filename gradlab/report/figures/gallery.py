@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterator, Sequence
 
 from gradlab.report.data.records import Record, grouped, labels
-from gradlab.report.figures.curves import heat_figure, lag_figure, probe_figure
+from gradlab.report.figures.curves import checkpoint_figure, lag_figure
 from gradlab.report.figures.drawing import Drawing
+from gradlab.report.figures.heat import heat_figure
 from gradlab.report.figures.leaves import kinds_figure, leaves_figure
 from gradlab.report.figures.lengths import lengths_figure, lines_of, solving_figure
-from gradlab.report.figures.per_step import every_figure
+from gradlab.report.figures.per_step import per_step_figure
 from gradlab.report.figures.training import gates_figure, loss_figure
 
 LENGTHS = 4
@@ -18,9 +19,6 @@ SETTINGS = 12
 RUNS = 6
 """Runs that get a map and a figure of their gates: the first seed at the longest length, by cell."""
 
-AGAINST_LENGTH = ("solving-", "lengths-", "probe-lengths-")
-"""How the names of figures against length begin."""
-
 BOUNDS = (
     f"Figures show at most {LENGTHS} lengths of a task (shortest, longest and between), {SETTINGS} settings each "
     f"({SETTINGS // 2} where two curves are drawn), and maps, leaves and gates of {RUNS} runs "
@@ -29,30 +27,52 @@ BOUNDS = (
 
 
 def drawings(records: Sequence[Record]) -> Iterator[Drawing]:
-    """The figures of a report, one after the other so that only one is in memory; those against length first.
-
-    Args:
-        records: runs that have curves.
-    """
+    """The figures of runs that have curves in page order, one after the other so that only one is in memory."""
+    first = list(overview_runs(records).values())
+    yield from overview(records)
     yield from against_length(records)
     trained = [record for record in records if record.trained]
     probes = [record for record in records if not record.trained]
     for name, some in by_task_and_length(trained):
-        paired = "total" in some[0].log[0]["curves"]
-        yield lag_figure(f"lag-{name}", *_settings(some, SETTINGS // 2 if paired else SETTINGS))
+        groups, names = _settings(some, SETTINGS)
+        if some not in first:
+            yield checkpoint_figure(f"cells-{name}", groups, names, ("initial", "final"))
+        most = SETTINGS // 2 if "total" in some[0].log[0]["curves"] else SETTINGS
+        yield lag_figure(f"lag-{name}", groups[:most], names[:most])
     for name, some in by_task_and_length(probes):
-        yield probe_figure(f"probe-{name}", *_settings(some, SETTINGS))
+        if some not in first:
+            yield checkpoint_figure(f"probe-{name}", *_settings(some, SETTINGS))
     for name, some in by_task_and_length(trained):
         yield loss_figure(f"loss-{name}", *_settings(some, SETTINGS))
     yield from _runs(trained)
 
 
-def against_length(records: Sequence[Record]) -> Iterator[Drawing]:
-    """For each task that was run at several lengths: to which length it is solved, and the gradient against T.
+def overview(records: Sequence[Record]) -> Iterator[Drawing]:
+    """The first picture of a page: of one run the map and the loss, of several the longest length of each task."""
+    if len(records) == 1 and records[0].trained:
+        (label,) = labels([records])
+        yield heat_figure("overview", records[0], label, loss=True)._replace(section="overview", choices={})
+        return
+    found = overview_runs(records)
+    for task, runs in found.items():
+        roles = ("initial", "final") if runs[0].trained else ("initial",)
+        name = "overview" if len(found) == 1 else f"overview-{_safe(task)}"
+        yield checkpoint_figure(name, *_settings(runs, SETTINGS), roles)._replace(section="overview", choices={})
 
-    Args:
-        records: runs that have curves; those of borrowed weights are left out.
-    """
+
+def overview_runs(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """The runs that the first picture of each task shows: the longest that were trained, or else probed."""
+    found = {}
+    for task in _tasks(records):
+        mine = [record for record in records if record.config["task"] == task]
+        some = [record for record in mine if record.trained] or mine
+        longest = max(int(record.config["length"]) for record in some)
+        found[task] = [record for record in some if record.config["length"] == longest]
+    return found
+
+
+def against_length(records: Sequence[Record]) -> Iterator[Drawing]:
+    """For each task with several lengths: to which it is solved, and the gradient, but of borrowed weights."""
     fresh = [record for record in records if record.config["params"] == "none"]
     for task in _tasks(fresh):
         for trained in (True, False):
@@ -66,20 +86,21 @@ def against_length(records: Sequence[Record]) -> Iterator[Drawing]:
 
 
 def _runs(trained: Sequence[Record]) -> Iterator[Drawing]:
-    """The map, the leaves, the total gradient and the gates of one run of each cell."""
-    series = grouped(trained, without=["length"])
-    names = labels(series, without=["length"])
-    chosen = []
-    for group, label in zip(series, names, strict=True):
-        longest = [record for record in group if record.config["length"] == group[-1].config["length"]]
-        chosen.append((longest[0], label))
-    for record, label in chosen[:RUNS]:
-        yield heat_figure(f"map-{_safe(record.run.id)}", record, label)
-    closer = (every_figure, "every"), (leaves_figure, "leaves"), (kinds_figure, "kinds"), (gates_figure, "gates")
-    for draw, name in closer:
-        for record, label in chosen[:RUNS]:
-            drawing = draw(f"{name}-{_safe(record.run.id)}", record, label)
-            if drawing is not None:
+    """The maps, the leaves, the total gradient and the gates of one run of each setting."""
+    groups = grouped(trained, without=["length"])
+    names = labels(groups, without=["length"])
+    for group, label in list(zip(groups, names, strict=True))[:RUNS]:
+        record = next(one for one in group if one.config["length"] == group[-1].config["length"])
+        run = _safe(record.run.id)
+        yield heat_figure(f"map-{run}", record, label)
+        closer = (
+            (per_step_figure, "every"),
+            (leaves_figure, "leaves"),
+            (kinds_figure, "kinds"),
+            (gates_figure, "gates"),
+        )
+        for draw, name in closer:
+            if drawing := draw(f"{name}-{run}", record, label):
                 yield drawing
 
 
@@ -89,22 +110,12 @@ def by_task_and_length(records: Sequence[Record]) -> list[tuple[str, list[Record
     for task in _tasks(records):
         mine = [record for record in records if record.config["task"] == task]
         lengths = sorted({int(record.config["length"]) for record in mine}, reverse=True)
-        for length in _spread(lengths):
+        if len(lengths) > LENGTHS:
+            lengths = [lengths[round(index * (len(lengths) - 1) / (LENGTHS - 1))] for index in range(LENGTHS)]
+        for length in lengths:
             some = [record for record in mine if record.config["length"] == length]
             found.append((f"{_safe(task)}-T{length}", some))
     return found
-
-
-def _spread(lengths: Sequence[int]) -> list[int]:
-    """At most `LENGTHS` of them, the first and the last among these.
-
-    Example:
-        >>> _spread([70, 60, 50, 40, 30, 20, 10])
-        [70, 50, 30, 10]
-    """
-    if len(lengths) <= LENGTHS:
-        return list(lengths)
-    return [lengths[round(index * (len(lengths) - 1) / (LENGTHS - 1))] for index in range(LENGTHS)]
 
 
 def _tasks(records: Sequence[Record]) -> list[str]:

@@ -6,16 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gradlab.errors import GradlabError
 from gradlab.judge.statistics import difference
-from gradlab.report.figures.drawing import INK, LAG, Drawing, draw_line, look, themed, wrapped
+from gradlab.report.figures.drawing import INK, LAG, Drawing, add_legend, draw_line, line_style, panels, themed
 from gradlab.report.figures.save import save
 
 Floats = NDArray[np.float64]
-_WIDTH, _HEIGHT = 5.2, 6.0
 
 
 class Pair(NamedTuple):
@@ -47,18 +45,17 @@ def draw_overlay(
     Raises:
         GradlabError: the folder cannot be written.
     """
-    width = _WIDTH * len(columns)
     with themed():
-        figure = Figure(figsize=(width, _HEIGHT), layout="constrained")
-        axes = figure.subplots(2, len(columns), squeeze=False, sharex=True)
-        for top, bottom, (title, pair) in zip(*axes, columns.items(), strict=True):
+        figure, axes = panels(2, len(columns), (5.2, 3.8), heading)
+        halves = axes[: len(columns)], axes[len(columns) :]
+        for top, bottom, (title, pair) in zip(*halves, columns.items(), strict=True):
             _draw_curves(top, np.array(lags), pair)
             _draw_shifts(bottom, np.array(lags), pair)
             top.set_title(title, loc="left")
             for ax in (top, bottom):
+                ax.set_xlabel(LAG)
                 if pair.lag is not None:
                     ax.axvline(pair.lag, color=INK, linewidth=0.9, linestyle=(0, (2, 2)))
-        figure.suptitle(wrapped(heading, 0.85 * width), ha="left", x=0.01, fontsize=9.5)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return save(Drawing(_file_name(name), figure, heading, heading), folder)
@@ -68,19 +65,18 @@ def draw_overlay(
 
 def _draw_curves(ax: Axes, lags: NDArray[np.int64], pair: Pair) -> None:
     for index, (label, curves) in enumerate((("baseline", pair.before), ("now", pair.after))):
-        draw_line(ax, lags, np.median(curves, axis=0), look(index), label=label, band=_range(curves))
+        draw_line(ax, lags, np.median(curves, axis=0), line_style(index), label=label, band=_range(curves))
     ax.set_ylabel("log10 gradient norm (decades)")
-    ax.legend(title="median and range over seeds")
+    add_legend(ax, title="median and range over seeds")
 
 
 def _draw_shifts(ax: Axes, lags: NDArray[np.int64], pair: Pair) -> None:
     shifts = difference(pair.before, pair.after)  # no shift where both are zero
-    draw_line(ax, lags, np.median(shifts, axis=0), look(1), label="now - baseline", band=_range(shifts))
+    draw_line(ax, lags, np.median(shifts, axis=0), line_style(1), label="now - baseline", band=_range(shifts))
     for sign in (-1, 1):
         ax.plot(lags, sign * pair.tolerance, color=INK, linewidth=0.9, linestyle=(0, (5, 2)))
-    ax.set_xlabel(LAG)
     ax.set_ylabel("decades of one seed from its baseline")
-    ax.legend(title="dashed: tolerance")
+    add_legend(ax, title="dashed: tolerance")
 
 
 def _range(curves: Floats) -> tuple[Floats, Floats]:

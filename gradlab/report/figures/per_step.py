@@ -1,21 +1,22 @@
 """The figure of `measure=every`: what the training pass itself saw, training step by training step."""
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from gradlab.report.data.records import Record
-from gradlab.report.figures.drawing import Drawing, Floats, heat_map, themed, wrapped
+from gradlab.report.figures.drawing import Drawing, Floats, panels, run_choices, themed
+from gradlab.report.figures.heat import heat_map
 
 ROWS = 120
 """Rows of the map; with more training steps than that, a row is the deepest of several."""
 
 
-def every_figure(name: str, record: Record, label: str) -> Drawing | None:
-    """Norm of the state by training step and lag in float arithmetic, or None where it was not recorded."""
+@themed()
+def per_step_figure(name: str, record: Record, label: str) -> Drawing | None:
+    """Norm of the state by training step and lag in float arithmetic, or None if it was not recorded."""
     if not (record.run.path / "every.npz").exists():
         return None
     leaves = record.run.arrays("every.npz")
-    norms = _together(list(leaves.values()))
+    norms = _state_norm(list(leaves.values()))
     if not len(norms):
         return None
     with np.errstate(invalid="ignore"):
@@ -28,11 +29,8 @@ def every_figure(name: str, record: Record, label: str) -> Drawing | None:
     if finite.size:
         at = int(np.flatnonzero(end == finite.min())[0]) + 1
         heading += f": lag {values.shape[1]} at {finite.min():+.1f} decades at training step {at:,}"
-    with themed():
-        figure = Figure(figsize=(7.2, 5.0), layout="constrained")
-        ax = figure.subplots()
-        heat_map(ax, values[rows], steps, "decades from lag 1")
-        ax.set_title(wrapped(heading, 6.6), loc="left")
+    figure, (ax,) = panels(1, 1, (7.2, 5.0), heading)
+    heat_map(ax, values[rows], steps)
     per_row = -(-len(values) // ROWS)
     each = "a training step" if per_row == 1 else f"the deepest of {per_row} training steps"
     caption = (
@@ -40,11 +38,13 @@ def every_figure(name: str, record: Record, label: str) -> Drawing | None:
         f"{next(iter(leaves.values())).dtype}, which reads 0 below 1e-38 in float32. Each row is {each}. "
         f"Grey: zero or not finite; lag {values.shape[1]} read zero in {zero:,} of {len(values):,} training steps."
     )
-    return Drawing(name, figure, heading, caption)
+    return Drawing(
+        name, figure, heading, caption, "runs", run_choices(record, label, "map of every training step")
+    )
 
 
-def _together(leaves: list[Floats]) -> Floats:
-    """log10 of the norm over all leaves, [training step, lag], from those of each."""
+def _state_norm(leaves: list[Floats]) -> Floats:
+    """log10 of the norm over all leaves, (training steps, lags), from those of each."""
     stacked = np.stack([np.asarray(leaf, np.float64) for leaf in leaves])
     top = stacked.max(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -58,6 +58,4 @@ def _deepest(values: Floats) -> tuple[list[int], list[int]]:
     starts = range(0, len(values), size)
     # Not a number goes first: it is a finding that must be seen.
     depth = np.where(np.isnan(values[:, -1]), -np.inf, values[:, -1])
-    return [first + 1 for first in starts], [
-        first + int(np.argmin(depth[first : first + size])) for first in starts
-    ]
+    return [at + 1 for at in starts], [at + int(np.argmin(depth[at : at + size])) for at in starts]

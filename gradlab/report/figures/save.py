@@ -1,4 +1,4 @@
-"""How a figure is laid out for good and written to files."""
+"""The files of a figure."""
 
 from pathlib import Path
 
@@ -20,6 +20,8 @@ def save(drawing: Drawing, folder: Path) -> list[Path]:
 
 def freeze(figure: Figure) -> None:
     """Lay a figure out once and round: the solver of the layout differs in its last bits from call to call."""
+    if figure.get_layout_engine() is None:
+        return
     for _ in range(2):  # what stands beside axes at a share of their width moves when these are made narrower
         figure.draw_without_rendering()
     figure.set_layout_engine("none")

@@ -1,36 +1,26 @@
-"""The head of the page: questions with their answers in words and numbers, and a grid of settings and lengths."""
+"""The answers of the page, in words: how far the gradient reaches, what was learned, what predicts it."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
-
-import numpy as np
 
 from gradlab.gradient.summary import Word
 from gradlab.judge.over_seeds import Seeds
 from gradlab.judge.statistics import Share
-from gradlab.report.data.outcomes import outcome
-from gradlab.report.data.records import Record, grouped, labels
-from gradlab.report.page.html import Markup, join, prose, scroll, tag
-from gradlab.report.text.findings import overall, seeds_of, statement
-from gradlab.report.text.length_limit import by_length, furthest, held, relation, solved, word
-from gradlab.report.text.prediction import briefly, explanation, foretold
+from gradlab.report.data.counts import by_length, held, longest_passing, passed, seeds_of, solved
+from gradlab.report.data.records import ROLES, Labelled, Record
+from gradlab.report.data.study import Study
+from gradlab.report.text.findings import VERBS, overall, statement
+from gradlab.report.text.findings import when as when_of
+from gradlab.report.text.length_limit import briefly as limit_of
+from gradlab.report.text.length_limit import relation, sentence
+from gradlab.report.text.outcomes import outcome
+from gradlab.report.text.prediction import briefly, explanation, rank_agreement
 
-ROWS = 40
-"""Settings of a grid at most."""
-TILES = 10
-"""Lengths of a grid at most: the shortest, the longest and some between."""
-NAMED = 5
-"""Settings that an answer names; with more it gives the first of them and counts the rest."""
-SIGNS: dict[Word, str] = {
-    "held": "●",
-    "vanishing": "▼",
-    "exploding": "▲",
-    "both": "◆",
-    "cut": "○",
-    "noise": "≈",
-    "non-finite": "✕",
-}
+_ADJECTIVES: dict[Word, str] = {"both": "both vanishing and exploding"}
+NAMED = 4
+"""Settings that an answer names; with more it counts the rest."""
 
 
 class Answer(NamedTuple):
@@ -41,200 +31,222 @@ class Answer(NamedTuple):
     long: str
 
 
-def answers(records: Sequence[Record]) -> list[Answer]:
+def headline(series: Labelled) -> str:
+    """One sentence: does the gradient reach back far enough, and was the task learned?
+
+    Args:
+        series: measured runs of one task that came to an end, by setting.
+    """
+    trained = [(label, group) for label, group in series if group[0].trained]
+    if not trained:
+        return f"{reached(series)}."
+    if len(series) > 1 or len(series[0][1]) > 1:
+        return f"{reached(trained)}; {_lowered(learned(trained))}"
+    ((_, group),) = trained
+    start, worst, end = (_reach(seeds_of(group, role)) for role in ROLES)
+    when = "before training diverged" if group[0].run.status == "diverged" else "at the end of training"
+    parts = [f"{start.full} at initialisation"]
+    if worst not in (start, end):
+        parts.append(f"{_after(start, worst)} {when_of(group, 'worst')}")
+        parts.append(f"{_after(start, end)} {when}")
+    else:
+        parts.append(f"as far {when}" if end == start and end.brief else f"{_after(start, end)} {when}")
+    return f"The gradient {_and(parts)}; the task was {_lowered(outcome(group))}."
+
+
+def _lowered(text: str) -> str:
+    return text[0].lower() + text[1:]
+
+
+def reached(series: Labelled) -> str:
+    """How far back the gradient reaches at the longest length, setting by setting, before training."""
+    longest = max(int(record.config["length"]) for _, group in series for record in group)
+    fresh = all(group[0].config["params"] == "none" for _, group in series)
+    start = f"At T = {longest:,} the gradient{' at initialisation' if fresh else ''}"
+    at_longest = ((label, by_length(group).get(longest)) for label, group in series)
+    seeds = [(label, seeds_of(group, "initial")) for label, group in at_longest if group]
+    if len(seeds) <= NAMED:
+        return f"{start} {_reaches(seeds)}"
+    rest = [(label, found) for label, found in seeds if not _whole(found) and found.horizon().mean.finite]
+    whole = sum(_whole(found) for _, found in seeds)
+    odd = sum(bool({"exploding", "both", "non-finite"} & set(found.words)) for _, found in seeds)
+    note = f" ({odd} of {len(seeds)} settings explode or are not finite)" if odd else ""
+    all_ = f"{start} reaches all {longest:,} timesteps in {whole} of {len(seeds)} settings"
+    if not rest:
+        return all_ + note
+    ends = [end(rest, key=lambda pair: _lag(pair[1])) for end in (min, max)]
+    low, high = (f"{_lag(found):,.0f} ({label})" for label, found in ends)
+    span = f"{low} to {high}" if len(rest) > 1 and low.split()[0] != high.split()[0] else low.split()[0]
+    if whole:
+        return f"{all_} and {span} in the others{note}"
+    return f"{start} reaches {span} of {longest:,} timesteps in {len(seeds)} settings{note}"
+
+
+def _reaches(seeds: Sequence[tuple[str, Seeds]]) -> str:
+    """`reaches all 40 timesteps in LSTM, 33 in GRU and 7 in RNN`, the furthest first."""
+    if len(seeds) == 1:
+        return _reach(seeds[0][1]).full
+    alike: dict[Reach, list[str]] = {}
+    for label, found in sorted(seeds, key=lambda pair: -_lag(pair[1])):
+        alike.setdefault(_reach(found), []).append(label)
+    return _and(
+        [f"{_after(last, reach)} in {_and(alike[reach])}" for last, reach in pairwise((Reach(""), *alike))]
+    )
+
+
+def _lag(found: Seeds) -> float:
+    return found.horizon().mean.mean if found.horizon().mean.finite else 0.0
+
+
+def _whole(found: Seeds) -> bool:
+    """Whether every seed's gradient reaches all timesteps."""
+    return found.horizon().reached == len(found.summaries)
+
+
+class Reach(NamedTuple):
+    """How far a gradient reaches, as a verb phrase, and as a number that may follow another ("" if it is none)."""
+
+    full: str
+    brief: str = ""
+
+
+def _after(first: Reach, second: Reach) -> str:
+    """The second as it follows the first."""
+    return second.brief if first.brief and second.brief else second.full
+
+
+def _reach(found: Seeds) -> Reach:
+    """`reaches 33 of 40 timesteps`, `reaches all 40 timesteps but explodes`, `is not finite`."""
+    horizon, count = found.horizon(), len(found.summaries)
+    if len(set(found.words)) == 1 and found.words[0] in ("non-finite", "cut", "noise"):
+        return Reach(VERBS[found.words[0]])
+    counts = Counter(word for word in found.words if word in ("non-finite", "cut", "noise"))
+    notes = [f"{VERBS[word]} in {many} of {count} seeds" for word, many in counts.items()]
+    if not horizon.mean.finite:
+        return Reach(_and(notes))
+    if _whole(found):
+        brief, full = f"all {horizon.longest:,}", f"reaches all {horizon.longest:,} timesteps"
+    else:
+        brief = f"{'at least ' if horizon.reached else ''}{horizon.mean.mean:,.0f}"
+        full = f"reaches {brief} of {horizon.longest:,} timesteps"
+        notes += [f"all in {horizon.reached} of {count} seeds"] if horizon.reached else []
+    explodes = sum(word in ("exploding", "both") for word in found.words)
+    also = " but explodes" if explodes == count else ""
+    notes += [f"explodes in {explodes} of {count} seeds"] if 0 < explodes < count else []
+    also += f" ({', '.join(notes)})" if notes else ""
+    return Reach(full + also, brief + also)
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def answers(series: Labelled) -> list[Answer]:
     """What the runs of one task say, question by question.
 
     Args:
-        records: measured runs of one task that came to an end.
+        series: measured runs of one task that came to an end, by setting.
     """
-    trained = [record for record in records if record.trained]
+    trained, probes = ([one for one in series if one[1][0].trained == kind] for kind in (True, False))
     found = []
     if trained:
-        found.append(_learned(trained))
-        told = foretold(trained)
-        if len(told.points) > 1:
-            text = f"{relation(trained)} {explanation(told)}".strip()
-            found.append(Answer("Could I have known at initialisation?", briefly(told), text))
-    probes = [record for record in records if not record.trained]
+        runs = [record for _, group in trained for record in group if record.run.finished]
+        budgets = {int(record.config["steps"]) for record in runs}
+        within = f" within {max(budgets):,} training steps" if len(budgets) == 1 else ""
+        solving = sum(record.run.status == "solved" for record in runs)
+        long = f"A cell solves a length if every seed does{within}, there and at every shorter length. "
+        long += f"{solving} of {len(runs)} runs solved the task."
+        found.append(Answer("Up to what length does each cell learn?", learned(trained), long))
+        agreement = rank_agreement(trained)
+        if len(agreement.points) > 1:
+            text = f"{relation(runs)} {explanation(agreement)}"
+            found.append(Answer("Does the initial gradient predict learning?", briefly(agreement), text))
     if probes:
-        found.append(_kept(probes))
+        runs = [record for _, group in probes for record in group]
+        fresh = all(record.config["params"] == "none" for record in runs)
+        when = "at initialisation" if fresh else "with these weights"
+        long = "Held means: in every seed the gradient stays within 3 decades of its lag 1, at that length and at "
+        long += f"every shorter one. In all, {overall(runs)}."
+        short = f"{_limits([(label, held(group)) for label, group in probes], 'held', 'in')} {reached(probes)}."
+        found.append(Answer(f"Over what length is the gradient held {when}?", short, long))
     return found
 
 
-def _learned(trained: Sequence[Record]) -> Answer:
-    lines = _lines(trained)
-    counts = [(label, solved(group)) for label, group in lines]
-    budgets = {int(record.config["steps"]) for record in trained}
-    within = f" within {max(budgets):,} training steps" if len(budgets) == 1 else ""
-    ended = sum(record.run.status == "solved" for record in trained)
-    long = (
-        f"Learned means: every seed solved the task{within}, at that length and at every shorter one. "
-        f"{ended} of {len(trained)} runs solved it."
-    )
-    return Answer("Up to what length does each cell learn?", _reaches(counts), long)
+def learned(trained: Labelled) -> str:
+    """`Solved in every seed by LSTM and GRU up to T = 200, the longest, by RNN at no tested length.`"""
+    return _limits([(label, solved(group)) for label, group in trained], "solved", "by")
 
 
-def _kept(probes: Sequence[Record]) -> Answer:
-    counts = [(label, held(group)) for label, group in _lines(probes)]
-    fresh = all(record.config["params"] == "none" for record in probes)
-    when = "at initialisation" if fresh else "with these weights"
-    long = (
-        "Kept means: in every seed the gradient stays within 3 decades of its lag 1, at that length and at every "
-        f"shorter one. In all, {overall(probes)}."
-    )
-    return Answer(f"Over what length is the gradient kept {when}?", _reaches(counts), long)
-
-
-def _lines(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
-    """The runs of each setting at all lengths, after its name."""
-    groups = grouped(records, without=["length"])
-    return list(zip(labels(groups, without=["length"]), groups, strict=True))
-
-
-def _reaches(counts: Sequence[tuple[str, Mapping[int, Share]]]) -> str:
-    """`LSTM, GRU up to T = 200 (the longest); RNN at none`, the furthest first."""
-    order = sorted(counts, key=lambda pair: -furthest(pair[1]))
+def _limits(counts: Sequence[tuple[str, Mapping[int, Share]]], done: str, by: str) -> str:
+    """Up to which length each setting passes, the longest first."""
+    tried = sorted((pair for pair in counts if pair[1]), key=lambda pair: -longest_passing(pair[1]))
+    if not tried:
+        return "No run came to an end."
+    shares = [share for _, one in tried for share in one.values()]
+    if not any(map(passed, shares)):
+        whom = "No cell solved" if done == "solved" else f"In no cell was the gradient {done} over"
+        return f"{whom} any length{' in every seed' if any(share.count for share in shares) else ''}."
     alike: dict[str, list[str]] = {}
-    for label, one in order[:NAMED]:
-        alike.setdefault(_reach(furthest(one), max(one, default=0)), []).append(label)
-    said = [f"{', '.join(names)} {reach}" for reach, names in alike.items()]
-    more = len(order) - NAMED
-    return f"{'; '.join(said)}{f'; {more} more below' if more > 0 else ''}."
-
-
-def _reach(reached: int, longest: int) -> str:
-    if not longest:
-        return "did not come to an end"
-    if not reached:
-        return "at none"
-    return f"up to T = {reached:,}{' (the longest)' if reached == longest else ''}"
+    for label, one in tried:
+        alike.setdefault(limit_of(one, "").strip(), []).append(label)
+    if len(tried) <= NAMED:
+        parts = [f"{by} {_and(labels)} {where}" for where, labels in alike.items()]
+        return f"{done.capitalize()} in every seed {', '.join(parts)}."
+    some = sum(any(map(passed, one.values())) for _, one in tried)
+    where, best = next(iter(alike.items()))
+    names = [*best[:NAMED], f"{len(best) - NAMED} more"] if len(best) > NAMED + 1 else best
+    return f"{some} of {len(tried)} settings {done} some length in every seed, {_and(names)} {where}."
 
 
 def single(record: Record) -> list[Answer]:
-    """The same for one run."""
+    """The answers of one run."""
     text = statement([record], "").split(": ", 1)[1]
-    verdicts = [word(record, role) for role in (("initial", "final") if record.trained else ("initial",))]
-    words = f"{_adjective(verdicts[0]).capitalize()} at initialisation"
-    words += f", {_adjective(verdicts[1])} at the end of training" if record.trained else ""
-    found = [Answer("Does the gradient reach back?", f"{words}.", text[0].upper() + text[1:])]
+    roles = {"initial": "at initialisation"} | ({"final": "at the end of training"} if record.trained else {})
+    words = [
+        f"{_ADJECTIVES.get(word := record.summary(role).verdict.word, word)} {when}"
+        for role, when in roles.items()
+    ]
+    found = [Answer("Does the gradient reach back?", f"{_raised(', '.join(words))}.", _raised(text))]
     if record.trained:
         losses = record.run.done["losses"]
-        levels = f"Chance is a loss of {losses['chance']:.4g}, solved is {losses['solved']:.4g} or less"
+        long = f"Chance is a loss of {losses['chance']:.4g}, solved is {losses['solved']:.4g} or less"
         last = losses.get("test") if losses.get("test") is not None else losses.get("final")
-        ended = f"; it ended at {float(last):.4g}" if last is not None else ""
-        found.append(Answer("Was the task learned?", f"{outcome([record])}.", f"{levels}{ended}."))
+        long += f"; it ended at {float(last):.4g}." if last is not None else "."
+        found.append(Answer("Was the task learned?", f"{outcome([record])}.", long))
     return found
 
 
-def _adjective(verdict: Word) -> str:
-    return "both vanishing and exploding" if verdict == "both" else verdict
+def _raised(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
-def cards(found: Sequence[Answer]) -> Markup:
-    """The answers side by side, in a few words."""
-    shown = [
-        tag("div", tag("h2", one.question), tag("p", prose(one.short), class_="short"), class_="answer")
-        for one in found
+def sentences(series: Labelled) -> list[str]:
+    """A sentence for each setting, over its lengths if there are several."""
+    return [
+        sentence(group, label) if len(by_length(group)) > 1 else statement(group, label) for label, group in series
     ]
-    return tag("div", *shown, class_="answers")
 
 
-def behind(found: Sequence[Answer]) -> Markup:
-    """The sentences with the numbers behind the answers."""
-    return tag("div", *(tag("p", prose(one.long)) for one in found), class_="behind")
+def presence(study: Study) -> str:
+    """`48 of 54 runs complete: 40 solved, 8 trained. Not complete: 4 missing, 2 failed.`"""
+    text = f"{len(study.finished)} of {len(study.sweep.runs)} runs complete"
+    text += f": {_counted(record.run.status for record in study.finished)}."
+    if not study.absent:
+        return text
+    return f"**{text} Not complete: {_counted(study.absent.values())}.** The findings leave these out."
 
 
-def grid(records: Sequence[Record]) -> Markup:
-    """Settings by length: how many seeds solved the task, and how the gradient at initialisation does there.
-
-    Args:
-        records: measured runs of one task, all trained or none.
-    """
-    lines = _lines(records)
-    trained = any(record.trained for record in records)
-    lengths = sorted({int(record.config["length"]) for record in records})
-    shown = _spread(lengths)
-    reaches = ["learned up to", "gradient kept up to"] if trained else ["gradient kept up to"]
-    names = [tag("th", name, scope="col", class_="reach-name") for name in reaches]
-    names += [tag("th", f"T = {at:,}", scope="col") for at in shown]
-    head = tag("tr", tag("th", "cell", scope="col"), *names)
-    rows = [_row(label, group, shown) for label, group in lines[:ROWS]]
-    name = f"{records[0].config['task']}, {'trained' if trained else 'not trained'}: settings by length"
-    caption = tag("caption", name, class_="unseen")
-    body = tag("table", caption, tag("thead", head), tag("tbody", *rows), class_="grid")
-    legend = _legend(trained, len(lines) - ROWS, len(lengths) - len(shown))
-    return join((scroll(body, name), tag("p", legend, class_="legend")))
+def _counted(words: Iterable[str]) -> str:
+    return ", ".join(f"{count} {word}" for word, count in Counter(words).most_common())
 
 
-def _spread(lengths: Sequence[int]) -> list[int]:
-    """At most `TILES` of them, the first and the last among these."""
-    count = min(TILES, len(lengths))
-    return sorted({lengths[round(at)] for at in np.linspace(0, len(lengths) - 1, count)})
-
-
-def _row(label: str, group: Sequence[Record], lengths: Sequence[int]) -> Markup:
-    counts, holds, found = solved(group), held(group), by_length(group)
-    cells = [tag("td", _up_to(counts), class_="reach")] if group[0].trained else []
-    cells.append(tag("td", _up_to(holds), class_="reach"))
-    cells += [_tile(found.get(at, []), counts.get(at)) for at in lengths]
-    return tag("tr", tag("th", label, scope="row"), *cells)
-
-
-def _up_to(counts: dict[int, Share]) -> str:
-    return f"{furthest(counts):,}" if furthest(counts) else "none"
-
-
-def _tile(runs: Sequence[Record], share: Share | None) -> Markup:
-    """One setting at one length; its colour says what its words say."""
-    if not runs:
-        return tag("td", tag("span", "not run", class_="unseen"), class_="tile")
-    found = seeds_of(runs, "initial")
-    words = found.words
-    sign, kind = (SIGNS[words[0]], words[0]) if len(set(words)) == 1 else (_counts(words), "mixed")
-    decades = tag("span", f"{sign} {_decades(found)}", class_=f"decades {kind}")
-    said = tag("span", f" decades at initialisation, {found.verdict}", class_="unseen")
-    if share is None:
-        level = "all" if set(words) == {"held"} else "some" if "held" in words else "none"
-        return tag("td", decades, said, class_=f"tile {level}")
-    level = "all" if share.count == share.of else "some" if share.count else "none"
-    count = tag("span", f"{share.count}/{share.of}", class_="share")
-    return tag("td", count, tag("span", " solved; ", class_="unseen"), decades, said, class_=f"tile {level}")
-
-
-def _counts(words: Sequence[Word]) -> str:
-    """`1▼ 2●`: how many seeds gave which verdict."""
-    return " ".join(
-        f"{words.count(word)}{SIGNS[word]}" for word in dict.fromkeys(sorted(words, key=list(SIGNS).index))
-    )
-
-
-def _decades(found: Seeds) -> str:
-    """The median over the finite seeds, or their range where they disagree in sign."""
-    values = [one.verdict.decades for one in found.finite]
-    if not values:
-        return "noise" if "noise" in found.words else "not finite"
-    if found.disagree:
-        return f"{_number(min(values))} to {_number(max(values))}"
-    return _number(
-        float(np.quantile(values, 0.5, method="lower")) if -math.inf in values else float(np.median(values))
-    )
-
-
-def _number(value: float) -> str:
-    """`−4.2`, `+3.0`, `0` or `zero`."""
-    if math.isinf(value):
-        return "zero"
-    text = f"{value:+.1f}" if abs(value) < 100 else f"{value:+.0f}"
-    return "0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
-
-
-def _legend(trained: bool, rows: int, columns: int) -> str:
-    """What a field of the grid says, and what the grid leaves out."""
-    share = "Above in each field: seeds that solved the task; below: how" if trained else "In each field: how"
-    text = (
-        f"{share} far the gradient at initialisation gets from its lag 1, in decades: the median over seeds, or "
-        "their range where some fall and others rise; ● held within 3 decades, ▼ vanishing, ▲ exploding, ◆ both, "
-        "○ cut, ≈ rounding noise, ✕ not finite, with the number of seeds before each sign where they differ."
-    )
-    text += f" {rows} more settings are in the tables." if rows > 0 else ""
-    return text + (f" {columns} more lengths are in the tables." if columns > 0 else "")
+def summary(records: Sequence[Record], measured: Sequence[Record]) -> str:
+    """How many runs there are, what their gradients do, and in how many the task was solved."""
+    finished = sum(record.run.finished for record in records)
+    trained = [record for record in measured if record.trained and record.run.finished]
+    runs = f"{len(records)} run{'s' * (len(records) != 1)} in this folder, {finished} finished"
+    text = f"{runs}. The gradient: {overall(measured)}."
+    if not trained:
+        return text
+    solved = sum(record.run.status == "solved" for record in trained)
+    return f"{text} The task was solved in {solved} of {len(trained)} trained run{'s' * (len(trained) != 1)}."

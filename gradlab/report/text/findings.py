@@ -1,13 +1,14 @@
-"""Sentences that state what runs found, made from their numbers. Knows no figure and no table."""
+"""Sentences that state what runs found, made from their numbers."""
 
 import math
 import re
 from collections.abc import Sequence
 
-from gradlab.gradient.summary import CUT, Summary, Word
+from gradlab.gradient.summary import CUT, Summary, Word, in_decades
 from gradlab.judge.over_seeds import NOTHING, Seeds, verdict_over_seeds
-from gradlab.report.data.outcomes import at_steps, bad_step, outcome, unended
+from gradlab.report.data.counts import counted, seeds_of
 from gradlab.report.data.records import ROLES, Record
+from gradlab.report.text.outcomes import at_steps, diverged_at, outcome, unfinished
 
 VERBS: dict[Word, str] = {
     "vanishing": "vanishes",
@@ -20,17 +21,14 @@ VERBS: dict[Word, str] = {
 }
 CHAOTIC = "one trajectory of a chaotic network"
 """How the note on a trajectory begins that rounding moves."""
-_LOST_OR_GAINED = re.compile(r"(\d+\.\d(?: \[[^\]]*\])?)( decades (?:lost|gained))")
+_LOST_OR_GAINED = re.compile(r"(\d+\.\d+(?: \[[^\]]*\])?)( decades (?:lost|gained))")
 
 
 def change(summary: Summary, findings: Sequence[str] = (), notes: Sequence[str] = ()) -> str:
-    """How far a curve gets from its lag 1, in words.
+    """The change in gradient norm relative to lag 1 where it is largest, in words.
 
     Args:
-        summary: the numbers of the curve.
-        findings: where NaN or infinity begins; beside a curve that is finite they are named after it, as are lags
-            whose value is rounding noise.
-        notes: what else a reader must know; of these it says whether the trajectory is chaotic.
+        findings: where NaN or infinity begins, named after a finite curve. notes: of these the chaotic trajectory.
 
     Example:
         >>> from gradlab.gradient import GradientCurve
@@ -51,7 +49,7 @@ def change(summary: Summary, findings: Sequence[str] = (), notes: Sequence[str] 
 
 
 def _moved(summary: Summary) -> str:
-    """How far a finite curve gets, and for a verdict of both what it does elsewhere."""
+    """The largest change of a finite curve, and for a verdict of both what it does elsewhere."""
     decades, lag = summary.verdict.decades, summary.verdict.lag
     if summary.verdict.word == "cut":
         return "cut, exactly zero at every lag"
@@ -62,25 +60,14 @@ def _moved(summary: Summary) -> str:
     elif abs(decades) < NOTHING:
         return "nothing lost"
     else:
-        text = f"{abs(decades):.1f} decades {_direction(decades)}{'' if lag == summary.lags else f' by lag {lag}'}"
-        unit = ""
+        at = "" if lag == summary.lags else f" by lag {lag}"
+        text, unit = f"{in_decades(abs(decades))} decades {_direction(decades)}{at}", ""
     elsewhere = f", and more than 3{unit} {_direction(-decades)} elsewhere"
     return text + (elsewhere if summary.verdict.word == "both" else "")
 
 
 def _direction(decades: float) -> str:
     return "lost" if decades < 0 else "gained"
-
-
-def counted(group: Sequence[Record], role: str) -> list[Record]:
-    """The runs of a setting that count at a checkpoint: after the initial one those that came to an end."""
-    ended = [record for record in group if record.run.finished]
-    return list(group) if role == "initial" or not ended else ended
-
-
-def seeds_of(group: Sequence[Record], role: str, curve: str = "task") -> Seeds:
-    """The numbers of the whole state in the runs that count at a checkpoint."""
-    return Seeds([record.summary(role, curve) for record in counted(group, role)])
 
 
 def changes(group: Sequence[Record], role: str, curve: str = "task") -> str:
@@ -92,44 +79,41 @@ def changes(group: Sequence[Record], role: str, curve: str = "task") -> str:
     runs, found = counted(group, role), seeds_of(group, role, curve)
     if len(runs) == 1:
         return change(found.summaries[0], runs[0].findings(role, curve), runs[0].notes(role, curve))
-    odd = _beside(found, [bool(record.findings(role, curve)) for record in runs])
-    chaotic = sum(any(note.startswith(CHAOTIC) for note in record.notes(role, curve)) for record in runs)
-    odd += [f"{CHAOTIC} in {chaotic} of {len(runs)}"] if chaotic else []
+    beside = ", ".join(_beside(runs, found, role, curve))
     mean = found.furthest
     if not mean.finite:
-        return ", ".join(odd)
+        return beside
     low, high = found.range
     if found.disagree:
         ends = "" if math.isnan(mean.low) else f" [{mean.low:+.1f}, {mean.high:+.1f}]"
-        return f"{low:+.1f} to {high:+.1f} decades ({', '.join([f'mean {mean.mean:+.1f}{ends}', *odd])})"
+        mean_text = ", ".join(filter(None, [f"mean {mean.mean:+.1f}{ends}", beside]))
+        return f"{in_decades(low, sign=True)} to {in_decades(high, sign=True)} decades ({mean_text})"
     sign = -1 if mean.mean < 0 else 1
-    ends = "" if math.isnan(mean.low) else f" [{_ends(sign, mean.low, mean.high)}]"
-    text = f"{abs(mean.mean):.1f}{ends} decades {_direction(mean.mean)}"
+    first, last = sorted((sign * mean.low, sign * mean.high))
+    ends = "" if math.isnan(mean.low) else f" [{first:.1f}, {last:.1f}]".replace("-0.0", "0.0")
+    text = f"{in_decades(abs(mean.mean))}{ends} decades {_direction(mean.mean)}"
     text = "nothing lost" if max(-low, high) < NOTHING else text
-    return f"{text} ({', '.join(odd)})" if odd else text
+    return f"{text} ({beside})" if beside else text
 
 
-def _beside(found: Seeds, findings: Sequence[bool]) -> list[str]:
-    """What a mean over seeds does not say, each with the number of seeds in which it is so."""
-    words, count = found.words, len(found.words)
+def _beside(runs: Sequence[Record], found: Seeds, role: str, curve: str) -> list[str]:
+    """What a mean over seeds does not say, each with the number of seeds in which it holds."""
+    words = found.words
+    findings = [bool(record.findings(role, curve)) for record in runs]
     zero = sum(one.verdict.decades == -math.inf for one in found.summaries) - words.count("cut")
-    both = sum(word == "both" for word in words)
     beside = sum(had and word != "non-finite" for had, word in zip(findings, words, strict=True))
+    chaotic = sum(any(note.startswith(CHAOTIC) for note in one.notes(role, curve)) for one in runs)
     counts = (
         (zero, "zero at some lag"),
         (words.count("cut"), "cut, exactly zero at every lag,"),
         (words.count("noise"), "rounding noise"),
         (sum(one.noise_from is not None for one in found.finite), "rounding noise at some lags"),
-        (both, "more than 3 decades both lost and gained"),
+        (words.count("both"), "more than 3 decades both lost and gained"),
         (words.count("non-finite"), "not finite"),
         (beside, "NaN or infinity beside the curve"),
+        (chaotic, CHAOTIC),
     )
-    return [f"{what} in {many} of {count}" for many, what in counts if many]
-
-
-def _ends(sign: int, low: float, high: float) -> str:
-    first, last = sorted((sign * low, sign * high))
-    return f"{first:.1f}, {last:.1f}".replace("-0.0", "0.0")
+    return [f"{what} in {count} of {len(words)}" for count, what in counts if count]
 
 
 def notes_of(group: Sequence[Record], role: str, curve: str = "task") -> list[str]:
@@ -137,49 +121,41 @@ def notes_of(group: Sequence[Record], role: str, curve: str = "task") -> list[st
     return together([record.notes(role, curve) for record in counted(group, role)], "seeds")
 
 
-def together(said: Sequence[Sequence[str]], of: str) -> list[str]:
+def together(notes: Sequence[Sequence[str]], of: str) -> list[str]:
     """The notes of several runs, those that differ in numbers alone once with how many there are of them.
 
     Example:
         >>> together([["noise from lag 8"], ["noise from lag 9"], []], "seeds")
-        ['noise from lag 8 (so or like it in 2 of 3 seeds)']
+        ['noise from lag 8 (this or similar in 2 of 3 seeds)']
     """
     found: dict[str, list[str]] = {}
-    for note in (note for notes in said for note in dict.fromkeys(notes)):
+    for note in (note for some in notes for note in dict.fromkeys(some)):
         found.setdefault(re.sub(r"[\d.]+(e[+-]?\d+)?", "#", note), []).append(note)
-    if len(said) < 2:
-        return [notes[0] for notes in found.values()]
-    alike = {kind: "so" if len(set(notes)) == 1 else "so or like it" for kind, notes in found.items()}
-    return [f"{notes[0]} ({alike[kind]} in {len(notes)} of {len(said)} {of})" for kind, notes in found.items()]
+    if len(notes) < 2:
+        return [some[0] for some in found.values()]
+    similar = {kind: "" if len(set(some)) == 1 else "this or similar " for kind, some in found.items()}
+    return [f"{some[0]} ({similar[kind]}in {len(some)} of {len(notes)} {of})" for kind, some in found.items()]
 
 
 def trail(group: Sequence[Record], curve: str = "task") -> str:
     """`4.4 decades lost at initialisation, 13.1 at worst (training step 10), 0.8 when solved`."""
+    initial = changes(group, "initial", curve)
     if not group[0].trained:
-        origin = group[0].config["params"]
-        return (
-            f"{changes(group, 'initial', curve)} {'at initialisation' if origin == 'none' else 'at these weights'}"
-        )
+        return f"{initial} {'at initialisation' if group[0].config['params'] == 'none' else 'at these weights'}"
     steps = {role: [record.step(role) for record in counted(group, "final")] for role in ROLES}
-    said = {role: changes(group, role, curve) for role in ROLES}
-    parts = [f"{said['initial']} at initialisation{', the worst' * (steps['worst'] == steps['initial'])}"]
+    parts = [f"{initial} at initialisation{', the worst' * (steps['worst'] == steps['initial'])}"]
     last = when(group, "final")
     if steps["worst"] == steps["final"] != steps["initial"]:
-        parts.append(f"{said['final']} at worst and {last}")
+        parts.append(f"{changes(group, 'final', curve)} at worst and {last}")
     else:
-        parts += [f"{said['worst']} {when(group, 'worst')}"] if steps["worst"] != steps["initial"] else []
-        parts += [f"{said['final']} {last}"] if steps["final"] != steps["initial"] else []
-    return ", ".join(_short(parts))
-
-
-def _short(parts: Sequence[str]) -> list[str]:
-    """The parts, `decades lost` said where it begins to hold and not again."""
-    kept, said = [], ""
-    for part in parts:
+        for role, words in (("worst", when(group, "worst")), ("final", last)):
+            parts += [f"{changes(group, role, curve)} {words}"] if steps[role] != steps["initial"] else []
+    kept, unit = [], ""
+    for part in parts:  # `decades lost` is written once, until it changes
         found = _LOST_OR_GAINED.match(part)
-        kept.append(part.replace(found[2], "", 1) if found and said == found[2] else part)
-        said = found[2] if found else said
-    return kept
+        kept.append(part.replace(found[2], "", 1) if found and unit == found[2] else part)
+        unit = found[2] if found else unit
+    return ", ".join(kept)
 
 
 def when(group: Sequence[Record], role: str) -> str:
@@ -196,13 +172,14 @@ def when(group: Sequence[Record], role: str) -> str:
     if statuses == {"trained"}:
         return f"at the end (not solved, {steps})"
     if statuses == {"diverged"}:
-        return f"before it diverged at {at_steps([bad_step(record) for record in runs])}"
+        return f"before it diverged at {at_steps([diverged_at(record) for record in runs])}"
     return f"at the end ({verdict_over_seeds([record.run.status for record in runs])}, {steps})"
 
 
 def title(group: Sequence[Record], label: str, curve: str = "task") -> str:
     """The title of a panel: `LSTM, T = 200: 4.4 decades lost at initialisation, ...`."""
-    several = f", {len(group)} seeds{unended(group, ' (', ')')}" if len(group) > 1 else ""
+    more = unfinished(group)
+    several = f", {len(group)} seeds{f' ({more})' if more else ''}" if len(group) > 1 else ""
     return f"{label}, T = {group[0].config['length']}{several}: {trail(group, curve)}"
 
 
@@ -243,15 +220,19 @@ def _seeds(group: Sequence[Record]) -> str:
 
 def overall(records: Sequence[Record]) -> str:
     """`vanishing in 4 of 5 runs before training; held in 5 of 5 runs at the end of training`."""
-
-    def count(role: str, some: Sequence[Record]) -> str:
-        words = Seeds([each.summary(role) for each in some]).verdict
-        return f"{words}{' runs' if len(some) > 1 else ''}"
-
     fresh = [record for record in records if record.config["params"] == "none"]
-    trained = [record for record in records if record.trained and record.run.finished]
-    borrowed = [record for record in records if record not in fresh]
-    parts = [f"{count('initial', fresh)} before training"] if fresh else []
-    parts += [f"{count('final', trained)} at the end of training"] if trained else []
-    parts += [f"{count('initial', borrowed)} with the final weights of another run"] if borrowed else []
-    return "; ".join(parts) or "nothing was measured"
+    parts = (
+        ("initial", fresh, "before training"),
+        ("final", [one for one in records if one.trained and one.run.finished], "at the end of training"),
+        (
+            "initial",
+            [one for one in records if one.config["params"] != "none"],
+            "with the final weights of another run",
+        ),
+    )
+    said = [
+        f"{Seeds([one.summary(role) for one in some]).verdict}{' runs' if len(some) > 1 else ''} {when_}"
+        for role, some, when_ in parts
+        if some
+    ]
+    return "; ".join(said) or "nothing was measured"

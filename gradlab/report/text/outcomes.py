@@ -1,4 +1,4 @@
-"""How runs ended, in words: whether and when the task was solved, and what did not come to an end."""
+"""How runs ended, in words: whether and when the task was solved, and which failed or diverged."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,16 +18,15 @@ def at_steps(values: Sequence[float]) -> str:
     return f"training step {low:,.0f}" if low == high else f"training steps {low:,.0f}–{high:,.0f}"
 
 
-def bad_step(record: Record) -> int:
+def diverged_at(record: Record) -> int:
     """The training step at which a run diverged."""
     return int((record.run.done.get("diverged") or {}).get("step", record.step("final") + 1))
 
 
-def unended(group: Sequence[Record], before: str, after: str = "") -> str:
-    """`1 failed`, or nothing where every run came to an end."""
-    odd = Counter(record.run.status for record in group if not record.run.finished)
-    said = ", ".join(f"{many} {status}" for status, many in odd.most_common())
-    return f"{before}{said}{after}" if said else ""
+def unfinished(group: Sequence[Record]) -> str:
+    """`1 failed, 1 interrupted`; "" if every run came to an end."""
+    statuses = Counter(record.run.status for record in group if not record.run.finished)
+    return ", ".join(f"{count} {status}" for status, count in statuses.most_common())
 
 
 def outcome(group: Sequence[Record]) -> str:
@@ -43,36 +42,36 @@ def outcome(group: Sequence[Record]) -> str:
         steps = at_steps([number(record.run.done["solved_at"]) for record in by["solved"]])
         parts.append(f"solved{_share(by['solved'], ended)} at {steps}")
     if by["diverged"]:
-        steps = at_steps([bad_step(record) for record in by["diverged"]])
+        steps = at_steps([diverged_at(record) for record in by["diverged"]])
         parts.append(f"diverged{_share(by['diverged'], ended)} at {steps}")
     if rest and not by["solved"]:
         steps = at_steps([number(each.run.done.get("training_steps", each.step("final"))) for each in rest])
         parts.append(f"not solved{_share(rest, ended) if by['diverged'] else ''} by {steps}")
     text = ", ".join(parts) if ended else "no run came to an end"
-    return f"{text[0].upper()}{text[1:]}{unended(group, '; ' if ended else ': ')}"
+    more = unfinished(group)
+    return f"{text[0].upper()}{text[1:]}{('; ' if ended else ': ') + more if more else ''}"
 
 
 def solved_of(group: Sequence[Record]) -> str:
     """`2 of 3` seeds solved the task, of those that came to an end; the others are counted after them."""
     ended = [record for record in group if record.run.finished]
     solved = sum(record.run.status == "solved" for record in ended)
-    return f"{solved} of {len(ended)}{unended(group, ', ')}"
+    return ", ".join(filter(None, [f"{solved} of {len(ended)}", unfinished(group)]))
 
 
-def _share(some: Sequence[Record], every: Sequence[Record]) -> str:
-    return "" if len(every) == 1 else f" in {len(some)} of {len(every)} seeds"
+def _share(some: Sequence[Record], all_: Sequence[Record]) -> str:
+    return "" if len(all_) == 1 else f" in {len(some)} of {len(all_)} seeds"
 
 
 def ending(record: Record) -> str:
-    """How a run ended, with the numbers that matter."""
-    done = record.run.done
+    """How a run ended that failed or diverged, with the numbers that matter."""
+    done, status = record.run.done, record.run.status
+    bad = done.get("diverged") or {}
+    how = {
+        "diverged": f"diverged: the {bad.get('what')} was not finite at training step {bad.get('step')}",
+        "failed": f"failed: {done.get('reason')}",
+        "interrupted": f"interrupted at training step {done.get('training_steps')}",
+    }
     count = f"{len(record.log)} checkpoint{'' if len(record.log) == 1 else 's'}"
     measured = f"{count} measured" if record.log else "nothing measured"
-    if record.run.status == "diverged":
-        bad = done.get("diverged") or {}
-        return f"diverged: the {bad.get('what')} was not finite at training step {bad.get('step')}; {measured}"
-    if record.run.status == "failed":
-        return f"failed: {done.get('reason')}; {measured}"
-    if record.run.status == "interrupted":
-        return f"interrupted at training step {done.get('training_steps')}; {measured}"
-    return f"{record.run.status}, no done.json; {measured}"
+    return f"{how.get(status, f'{status}, no done.json')}; {measured}"

@@ -1,0 +1,270 @@
+"""What a lesson measures: the probes of its grid, a worked example, a summed loss, and a float32 training pass."""
+
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from gradlab.cells import CELLS, Cell, Params
+from gradlab.cells.traced import traced_step
+from gradlab.errors import GradlabError
+from gradlab.gradient.adjoint import Loss, leaf_names, split
+from gradlab.gradient.chain import chain
+from gradlab.gradient.curve import GradientCurve
+from gradlab.gradient.measure import gradient_curve
+from gradlab.lesson.axes import SweepAxis, with_options
+from gradlab.lesson.records import GridPoint, Lesson, SummedLoss, TrainingPass, WorkedExample
+from gradlab.runs.execute import run
+from gradlab.runs.result import RunResult
+from gradlab.runs.spec import RunSpec
+from gradlab.training.jit_cache import programs_for
+from gradlab.training.loop import Checkpoint, initial_params, train
+from gradlab.training.model import Model
+
+OnProgress = Callable[[str], None]
+
+LENGTHS = (25, 50, 100, 200, 400)
+SMALL_LENGTH, SMALL_HIDDEN = 6, 2
+SUMMED_TASK, SUMMED_LENGTH = "copy:symbols=4", 20
+"""A task with a loss at every output."""
+GATED = ("lstm", "gru")
+
+
+def measure_lesson(
+    base: RunSpec, axis: SweepAxis, lengths: Sequence[int], shards: int, on_progress: OnProgress
+) -> Lesson:
+    """Measure everything that a lesson shows; nothing is stored.
+
+    Args:
+        base: task, cell, hidden size and seed; the rest is a probe's default.
+        axis: the hyperparameter. lengths: of the sequences, in rising order.
+        shards: devices over which `gradlab run` would split a batch.
+
+    Raises:
+        GradlabError: the cell fails.
+    """
+    family = base.cell.split(":")[0]
+    family = family if family in CELLS else ""
+    prober = Prober(base, built_in=bool(family))
+    grid = prober.grid(axis, lengths, on_progress)
+    missing: dict[str, str] = {}
+
+    def attempt(name: str, about: str, make: Callable[[], Any]) -> Any:
+        """What `make` returns, or None with the reason in `missing`: a user's cell need not fit every example."""
+        on_progress(f"lesson: {about}")
+        try:
+            return make()
+        except GradlabError as error:
+            missing[name] = str(error)
+            return None
+
+    cell = base.build_cell()
+    lesson = Lesson(
+        task=base.task,
+        cell=base.cell,
+        hidden=base.hidden,
+        examples=base.measure_batch,
+        family=family,
+        activation=getattr(cell, "activation", "") if family else "",
+        forget_gate=bool(getattr(cell, "forget_gate", False)),
+        readout=base.build_task().readout,
+        axis=axis,
+        lengths=tuple(lengths),
+        grid=grid,
+        ungated=None,
+        example=attempt("example", "a network small enough to write down", lambda: _example(base)),
+        summed=attempt("summed", "the sum of many losses", lambda: _summed(base)),
+        underflow=attempt("underflow", "one training step in float32", lambda: _underflow(base, grid, shards)),
+        missing=missing,
+        commands={},
+    )
+    if family in GATED:
+        spec = replace(base, cell=with_options(base.cell, {"gain": "0"}), length=lengths[lesson.middle])
+        lesson = replace(lesson, ungated=prober.probe(spec, "0"))
+    return replace(lesson, commands=_commands(base, lesson))
+
+
+def _commands(base: RunSpec, lesson: Lesson) -> dict[str, str]:
+    """The commands that repeat more than one probe, and those that train."""
+    middle = lesson.lengths[lesson.middle]
+    trained = replace(base, length=middle, steps=RunSpec.steps)
+
+    def grid(cells: Iterable[str], *lengths: int) -> str:
+        words = shlex.split(replace(base, length=lengths[0]).command())
+        words[words.index("--cell") + 1] = ",".join(cells)
+        words[words.index("--len") + 1] = ",".join(map(str, lengths))
+        return shlex.join(words)
+
+    return {
+        "grid": grid(lesson.axis.cells, *lesson.lengths),
+        "lengths": grid([base.cell], *lesson.lengths),
+        "ungated": grid([base.cell, lesson.ungated.cell], middle) if lesson.ungated else "",
+        "factors": grid((point.cell for point in lesson.contrast), middle),
+        "train": trained.command(),
+        "then": shlex.join(["gradlab", "lesson", base.task, "--cell", base.cell, "--run", trained.id]),
+    }
+
+
+def _example(base: RunSpec) -> WorkedExample:
+    """Two units and six timesteps in float64, as a product of Jacobians and as a probe."""
+    length = max(SMALL_LENGTH, base.build_task().min_length)
+    spec = replace(base, length=length, hidden=SMALL_HIDDEN, measure_batch=1, dtype="float64")
+    with jax.enable_x64(True):
+        _refuse_complex(spec.model(), spec.seed)
+    curves, cell, params, inputs, loss = _probed(spec)
+    with jax.enable_x64(True):
+        try:
+            found = chain(cell, params, inputs, loss, spec.build_task().task_curve(length))
+        except (TypeError, ValueError) as error:
+            raise GradlabError(_why_no_jacobians(error)) from error
+    return WorkedExample(found, curves["task"], SMALL_HIDDEN, spec.command())
+
+
+def _probed(spec: RunSpec) -> tuple[Mapping[str, GradientCurve], Cell, Params, Array, Loss]:
+    """The curves of a probe, and the cell, parameters, inputs and loss that they are of."""
+    result, model = measured(spec), spec.model()
+    assert result.outcome is not None
+    params = result.outcome.params
+    with jax.enable_x64(spec.dtype == "float64"):
+        batch = programs_for(model, spec.plan()).draw(jnp.uint32(spec.seed))
+
+    def loss(outputs: Array) -> Array:
+        return model.read(params, outputs, batch)
+
+    return result.checkpoints[0].metrics.curves, model.cell, params["cell"], batch.inputs, loss
+
+
+def _refuse_complex(model: Model, seed: int) -> None:
+    """The product is written out for real states only."""
+    start = jax.eval_shape(lambda: model.cell.carry(model.init(seed)["cell"], 1))
+    leaves = zip(leaf_names(start)[0], split(start)[0], strict=True)
+    found = [name for name, leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.complexfloating)]
+    if found:
+        raise GradlabError(f"its state holds complex numbers ({', '.join(found)}), and this shows real matrices")
+
+
+def _why_no_jacobians(error: Exception) -> str:
+    """The end of a sentence."""
+    if "custom_vjp" in str(error):
+        return (
+            "a part of its step has a backward pass of its own (jax.custom_vjp), and the matrices are formed by "
+            "differentiating forwards"
+        )
+    return f"its matrices could not be formed ({type(error).__name__}: {' '.join(str(error).split()).rstrip('.')})"
+
+
+def _summed(base: RunSpec) -> SummedLoss:
+    spec = replace(base, task=SUMMED_TASK, length=SUMMED_LENGTH)
+    curves, cell, params, inputs, loss = _probed(spec)
+    with jax.enable_x64(spec.dtype == "float64"):
+        direct = gradient_curve(cell, params, inputs, loss, kind="direct")
+    return SummedLoss(spec.task, curves["total"], curves["task"], direct, spec.command(), _snippet(spec))
+
+
+def _snippet(spec: RunSpec) -> str:
+    """Python that measures the direct gradient again."""
+    fields = {name: getattr(spec, name) for name in ("hidden", "seed", "dtype", "measure_batch")}
+    given = "".join(f", {name}={it!r}" for name, it in fields.items() if it != getattr(RunSpec, name))
+    return f"""import gradlab
+from gradlab.training.keys import stream
+
+spec = gradlab.RunSpec(task={spec.task!r}, cell={spec.cell!r}, length={spec.length}, steps=0{given})
+model, params = spec.model(), gradlab.run(spec).outcome.params
+batch = model.task.sample(stream({spec.seed}, "measure"), {spec.measure_batch}, {spec.length})
+curve = gradlab.gradient_curve(model.cell, params["cell"], batch.inputs,
+                               lambda y: model.read(params, y, batch), kind="direct")
+print(curve.typical().round(3))"""
+
+
+def _underflow(base: RunSpec, grid: Sequence[Sequence[GridPoint]], shards: int) -> TrainingPass | None:
+    """One training step at the shortest point whose curve leaves float32; None if none does."""
+    if base.dtype != "float32":
+        raise GradlabError(f"This lesson was measured in {base.dtype}, so it has nothing to show of float32.")
+    if base.build_task().task_curve(base.length) is not None:
+        raise GradlabError(
+            f"In {base.task} every output has a loss, and a training pass computes the gradient of their sum. It "
+            "cannot be compared with the curves above, which are those of the last loss alone."
+        )
+    below = [
+        point
+        for row in grid
+        for point in row
+        if not point.curve.float32_horizon().reached
+        and np.isfinite(point.curve.typical()).all()
+        and point.curve.span() < 0
+    ]
+    if not below:
+        return None
+    point = min(below, key=lambda one: (one.length, one.curve.float32_horizon().lag))
+    spec = replace(base, cell=point.cell, length=point.length, steps=1, measure="every")
+    rms = {leaf: np.asarray(rows, np.float64)[0] for leaf, rows in measured(spec, shards).trace.norms.items()}
+    return TrainingPass(point, rms, spec.batch, spec.command()) if all(map(len, rms.values())) else None
+
+
+class Prober:
+    """Probes of built-in cells, which share compiled programs where only their initialisation differs.
+
+    Args:
+        base: task, hidden size and seed of all probes. built_in: whether the cells are built-in ones.
+    """
+
+    def __init__(self, base: RunSpec, built_in: bool) -> None:
+        self.base, self.built_in = base, built_in
+        self.models: dict[str, Model] = {}
+        self.params = lru_cache(maxsize=None)(self._params)
+
+    def grid(
+        self, axis: SweepAxis, lengths: Sequence[int], on_progress: OnProgress
+    ) -> tuple[tuple[GridPoint, ...], ...]:
+        """A point [value][length], measured length by length, as each length compiles anew."""
+        columns, count = [], 0
+        for length in lengths:
+            column = []
+            for value, cell in zip(axis.values, axis.cells, strict=True):
+                count += 1
+                on_progress(f"lesson: probe {count} of {len(axis.cells) * len(lengths)}, {cell}, T = {length}")
+                column.append(self.probe(replace(self.base, cell=cell, length=length), value))
+            columns.append(column)
+        return tuple(zip(*columns, strict=True))
+
+    def probe(self, spec: RunSpec, value: str) -> GridPoint:
+        """What `gradlab probe` measures of this spec."""
+        if not self.built_in:
+            mark = measured(spec).checkpoints[0]
+        else:
+            # The first model with the same step has its programs compiled already.
+            model = spec.model()
+            x_t = jnp.zeros((spec.measure_batch, model.task.input_size))
+            model = self.models.setdefault(traced_step(model.cell, model.hidden, x_t), model)
+            with jax.enable_x64(spec.dtype == "float64"):
+                events = train(model, spec.plan(), self.params(spec.cell))
+                mark = next(event for event in events if isinstance(event, Checkpoint))
+        gates = {name: gate.mean for name, gate in mark.metrics.gates.items()}
+        return GridPoint(value, spec.length, spec.cell, spec.command(), mark.metrics.curves["task"], gates)
+
+    def _params(self, cell: str) -> Params:
+        spec = replace(self.base, cell=cell)
+        with jax.enable_x64(spec.dtype == "float64"):
+            # Drawn without compiling, which would take longer than all probes of one length; of these schemes the
+            # bits are the same, because nothing is multiplied twice.
+            if "init=" in cell and "init=chrono" not in cell:
+                return initial_params(spec.model(), spec.plan())
+            return spec.model().init(jnp.uint32(spec.seed))
+
+
+def measured(spec: RunSpec, shards: int = 1) -> RunResult:
+    """A run that is not stored.
+
+    Raises:
+        GradlabError: it failed; the reason is in it.
+    """
+    result = run(spec, shards=shards)
+    if result.status == "failed":
+        raise GradlabError(f"cell `{spec.cell}` cannot be measured: {result.reason}", exit_code=1)
+    return result
