@@ -82,7 +82,8 @@ def _restyle(element: ElementTree.Element, used: set[str], name: str) -> None:
     element.attrib.clear()
     for part in filter(None, (each.strip() for each in old.pop("style", "").split(";"))):
         key, _, value = part.partition(": ")
-        if key not in _LEFT_OUT and not (keeps_space and value == "#262626"):  # the style sheet's colour of text
+        default = not value or (keeps_space and value == "#262626")  # no dashes, the style sheet's colour of text
+        if key not in _LEFT_OUT and not default:
             element.set(key, _COLOURS.get(value, value))
     if element.get("stroke") == "var(--grid)":  # of many lines that end where the axes do
         old.pop("clip-path", None)
