@@ -52,14 +52,14 @@ def overview(records: Sequence[Record]) -> Iterator[Drawing]:
     """The first picture of a page: of one run the map and the loss, of several the longest length of each task."""
     if len(records) == 1 and records[0].trained:
         (label,) = labels([records])
-        yield heat_figure("overview", records[0], label, loss=True)._replace(section="overview", choices={})
+        yield heat_figure("overview", records[0], label, loss=True)._replace(section="overview")
         return
     found = overview_runs(records)
     for task, runs in found.items():
         roles = ("initial", "final") if runs[0].trained else ("initial",)
         name = "overview" if len(found) == 1 else f"overview-{_safe(task)}"
         drawing = checkpoint_figure(name, *_settings(runs, SETTINGS), roles, f": {overall(runs)}")
-        yield drawing._replace(section="overview", choices={})
+        yield drawing._replace(section="overview")
 
 
 def overview_runs(records: Sequence[Record]) -> dict[str, list[Record]]:
