@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from gradlab.report.data.by_length import rows
 from gradlab.report.data.counts import by_length, held, longest_passing, passed, seeds_of, solved
 from gradlab.report.data.records import Record, labelled
 from gradlab.report.figures.drawing import Drawing, add_legend, line_style, panels, themed
@@ -48,7 +49,7 @@ def solving_figure(name: str, lines: Sequence[LengthLine], most: int | None = No
 
 def _solved_at(line: LengthLine) -> str:
     """`RNN: solved T = 20 in 3 of 3 (median training step 100), T = 40 in 0 of 3`."""
-    found = [row for row in line.rows() if "solved" in row]
+    found = [row for row in rows(line.group) if "solved" in row]
     counts = [
         f"T = {row['length']:,} in {row['solved']} of {row['runs']}"
         + (f" (median training step {row['median_step_solved']:,.0f})" if row["solved"] else "")
@@ -74,8 +75,8 @@ def lengths_figure(name: str, lines: Sequence[LengthLine], most: int | None = No
     task = lines[0].group[0].config["task"]
     roles = ["initial", "final"] if any(line.group[0].trained for line in lines) else ["initial"]
     heading, lines = f"{task}: {_holders(lines, roles[-1])}", lines[:most]
-    rows, options = 2 * len(roles), {"sharey": "row" if len(roles) == 2 else False}
-    figure, axes = panels(rows, 2, (5.2, 2.7 + 0.2 * len(lines) / rows), heading, **options)
+    panel_rows, options = 2 * len(roles), {"sharey": "row" if len(roles) == 2 else False}
+    figure, axes = panels(panel_rows, 2, (5.2, 2.7 + 0.2 * len(lines) / panel_rows), heading, **options)
     for index, number in enumerate((SPAN, SLOPE, HALF_LIFE, HORIZON)):
         draw_numbers(axes[index * len(roles) : (index + 1) * len(roles)], number, lines, roles)
     add_legend(figure)
