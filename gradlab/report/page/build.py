@@ -14,8 +14,8 @@ from gradlab.report.page.tables import costs_table, lengths_table, numbers_table
 from gradlab.report.text.answers import answers, headline, presence, sentences, single, summary
 from gradlab.report.text.environments import environments
 from gradlab.report.text.outcomes import ending
-from gradlab.runs.commands import command
-from gradlab.runs.labels import said
+from gradlab.runs.labels import describe
+from gradlab.runs.spec import command
 
 SECTIONS = {
     "curves": "Gradient norm against lag",
@@ -52,6 +52,11 @@ def report_context(selection: Selection, figures: Sequence[EmbeddedFigure], *, c
     measured = selection.measured
     groups, series = labelled(measured), labelled(measured, without=["length"])
     study = selection.study
+    same = (
+        ", ".join(describe(name, value) for name, value in constant(measured).items())
+        if study and measured
+        else ""
+    )
     several = any(len({record.config["length"] for record in group}) > 1 for _, group in series)
     return ReportContext(
         _title(selection),
@@ -60,7 +65,7 @@ def report_context(selection: Selection, figures: Sequence[EmbeddedFigure], *, c
         presence(study) if study else summary(selection.records, measured),
         [_findings(task, some, figures, selection.single) for task, some in by_task(series)],
         study,
-        ", ".join(said(name, value) for name, value in constant(measured).items()) if study and measured else "",
+        same,
         list(figure_sections(figures)),
         numbers_table(groups),
         lengths_table(groups) if study or several else None,

@@ -120,8 +120,8 @@ def _reach(found: Seeds) -> Reach:
     horizon, count = found.horizon(), len(found.summaries)
     if len(set(found.words)) == 1 and found.words[0] in ("non-finite", "cut", "noise"):
         return Reach(VERBS[found.words[0]])
-    words = {word: found.words.count(word) for word in ("non-finite", "cut", "noise")}
-    notes = [f"{VERBS[word]} in {many} of {count} seeds" for word, many in words.items() if many]
+    counts = Counter(word for word in found.words if word in ("non-finite", "cut", "noise"))
+    notes = [f"{VERBS[word]} in {many} of {count} seeds" for word, many in counts.items()]
     if not horizon.mean.finite:
         return Reach(_and(notes))
     if _whole(found):
