@@ -28,7 +28,13 @@ from gradlab.cells import CELLS
 from gradlab.tasks.adding import adding
 from gradlab.training.keys import stream
 from gradlab.training.model import Model
-from gradlab.training.observe import Observer
+
+try:
+    from gradlab.training.checkpoint_metrics import CheckpointPrograms
+    from gradlab.training.jit_cache import Program
+except ImportError:  # the name of an older commit
+    CheckpointPrograms = None
+    from gradlab.training.observe import Observer
 
 cell, length, hidden, batch = sys.argv[1], *map(int, sys.argv[2:])
 model = Model(CELLS[cell](), adding(), hidden)
@@ -36,9 +42,13 @@ params = model.init(0)
 examples = jax.block_until_ready(model.task.sample(stream(0, "measure"), batch, length))
 for line in sys.stdin:
     if line.strip() == "compile":
-        observer = Observer.of(model, length, examples)
+        if CheckpointPrograms is None:
+            measure = Observer.of(model, length, examples).observe
+        else:
+            programs = CheckpointPrograms.of(model, length, Program)
+            measure = lambda params: programs.measure(params, examples)
     started = time.process_time(), time.perf_counter()
-    observer.observe(params)
+    measure(params)
     print(time.process_time() - started[0], time.perf_counter() - started[1], flush=True)
 """
 

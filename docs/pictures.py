@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from gradlab.cli.console import Screen
-from gradlab.cli.single import Single
+from gradlab.cli.run import carry_out
 from gradlab.report.page.write import write_report
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
@@ -27,7 +27,7 @@ def main() -> None:
         console = Console(record=True, width=124, force_terminal=True, highlight=False)
         console.print("$ gradlab run adding --len 200 --cell lstm")
         screen = Screen(out=console, err=Console(quiet=True))
-        Single(screen, store, RunSpec(), rerun=False, json=False, quiet=True).carry_out()
+        carry_out(store, [RunSpec()], None, None, rerun=False, json=False, quiet=True, screen=screen)
         (DOCS / "run.svg").write_text(console.export_svg(title="gradlab", unique_id="gradlab"))
         written = write_report(store.root, print)
         figure = next(path for path in written if path.name.startswith("lag-") and path.suffix == ".svg")

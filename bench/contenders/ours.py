@@ -13,11 +13,11 @@ from bench.case import CLIP_NORM, LEARNING_RATE, Case, Weights, initial_weights,
 from bench.problem import Problem, errors
 from bench.reference import SEED
 from gradlab.cells import CELLS
-from gradlab.cli.devices import devices_for
+from gradlab.runs.devices import devices_for
 from gradlab.tasks.adding import adding
+from gradlab.training.jit_cache import Program, wait_for
 from gradlab.training.model import Model
 from gradlab.training.optimizers import Clip, adam
-from gradlab.training.programs import Program, wait_for
 from gradlab.training.step import Plan, chunk_program, start_state
 
 PROBE_RATE = 1024.0
@@ -89,7 +89,9 @@ def norms_of(case: Case, rows: Any) -> dict[str, np.ndarray]:
     gradlab gives log10 of the root mean square over examples of dL_b/ds by lag; the reference gives the norm of
     the gradient of the mean loss by timestep.
     """
-    by_timestep = {leaf: np.asarray(seen[0], np.float64)[::-1] for leaf, seen in rows.seen.items()}
+    by_timestep = {
+        leaf: np.asarray(rows_of_leaf[0], np.float64)[::-1] for leaf, rows_of_leaf in rows.norms.items()
+    }
     return {f"norm_{leaf}": 10.0**row / math.sqrt(case.batch) for leaf, row in by_timestep.items()}
 
 

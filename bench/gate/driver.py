@@ -35,7 +35,7 @@ def main() -> int:
         return found
 
     # A picture takes as long as the rest of a check that finds something, and is not what is studied.
-    command._overlays = lambda found: []
+    command._overlays = lambda results: []
     check.measure = bless.measure = keeping  # type: ignore[assignment]
     code = gradlab(words)
     np.savez(out, allow_pickle=False, **kept)

@@ -28,8 +28,10 @@ FAULTS = (
         "recurrent matrix transposed",
         "in the step that is measured; training has its own path",
         RNN,
-        "return gated_step(self, params, carry, x_t)",
-        'return gated_step(self, params | {"w_h": params["w_h"].T}, carry, x_t)',
+        "    def gates(self,",
+        "    def step(self, params, carry, x_t):\n"
+        '        return super().step(params | {"w_h": params["w_h"].T}, carry, x_t)\n\n'
+        "    def gates(self,",
     ),
     Patch(
         "input and forget gate swapped",
@@ -141,8 +143,8 @@ FAULTS = (
         "lag off by one",
         "the curve is read a timestep late",
         PULLBACK,
-        "[ScaledNorm(scaled.norm(mantissa), exponent) for mantissa in mantissas]",
-        "[ScaledNorm(scaled.norm(leaf), adjoint.exponent) for leaf in adjoint.leaves]",
+        "[Scaled(scaled.norm(mantissa), exponent) for mantissa in mantissas]",
+        "[Scaled(scaled.norm(leaf), adjoint.exponent) for leaf in adjoint.leaves]",
     ),
     one(
         "largest entry called a norm",

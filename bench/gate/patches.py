@@ -61,7 +61,7 @@ HARMLESS = (
     one(
         "margin of saturation",
         "of statistics of gates",
-        "training/observe.py",
+        "training/checkpoint_metrics.py",
         "SATURATION_MARGIN = 0.01",
         "SATURATION_MARGIN = 0.1",
     ),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench import say
 from bench.fleet import ROOT
-from bench.gpu import commands, machine, probe, profile, science, speed
+from bench.gpu import commands, machine, persistent, probe, profile, science, speed
 from bench.gpu.record import Record
 from bench.gpu.scale import SMALL, Scale
 
@@ -41,6 +41,7 @@ STAGES = (
     Stage(("commands", "science"), 150, 90),
     Stage(("speed",), 170, 100),
     Stage(("probe",), 80, 40),
+    Stage(("kernel",), 60, 30),
     Stage(("profile",), 200, 50),
 )
 NAMES = tuple(part for stage in STAGES for part in stage.parts)
@@ -84,6 +85,8 @@ def do(name: str, out: Path, scale: Scale, seconds: float) -> None:
         speed.run(record, scale, seconds)
     elif name == "probe":
         probe.run(record, scale)
+    elif name == "kernel":
+        persistent.run(record, scale)
     elif name == "science":
         science.run(record, scale, out, seconds)
     else:

@@ -42,7 +42,7 @@ import time
 started = time.perf_counter()
 import jax
 from gradlab.runs.environment import execution
-from gradlab.runs.faults import rounded_products
+from gradlab.runs.selftest import rounded_products
 device = jax.devices()[0]
 print("platform:", device.platform)
 print("device:", device.device_kind)

@@ -27,7 +27,9 @@ def write(folders: Sequence[Path], results: Path) -> str:
     found: dict[str, Any] = {}
     for folder in folders:
         later = Record(folder).read()
-        ended = found.get("parts", {}) | later.get("parts", {})
+        card = (later.get("machine") or found.get("machine", {})).get("card", {}).get("name")
+        ended = found.get("parts", {})
+        ended |= {name: {"card": card} | part for name, part in later.get("parts", {}).items()}
         commands = [*found.get("about", {}).get("commands", []), later.get("about", {}).get("command")]
         found |= later | {"parts": ended, "about": {"commands": commands}}
     path = results / "bench-gpu.md"
@@ -51,6 +53,7 @@ def page(found: Mapping[str, Any], notes: str) -> str:
         *section("Errors against float64", error_lines(found.get("speed", {}))),
         *section("Measuring without training", probe_lines(found.get("probe", {}))),
         *section("Where the time of a timestep goes", profile_lines(found.get("profile", {}))),
+        *section("One kernel for all timesteps", kernel_lines(found.get("kernel", {}))),
         *section("Commands", command_lines(found.get("commands", {}))),
         *section("Tests of cells, gradient and training", science_lines(found.get("science", {}))),
         *section("Notes", [notes.strip()] if notes.strip() else []),
@@ -67,7 +70,8 @@ def heading(found: Mapping[str, Any]) -> list[str]:
     machine = found.get("machine", {})
     card, said = machine.get("card", {}), machine.get("jax", {})
     times = ", ".join(
-        f"{name} {part['seconds']:.0f} s" + ("" if part["exit"] == 0 else f" (exit {part['exit']})")
+        f"{name} {part['seconds']:.0f} s on {part.get('card')}"
+        + ("" if part["exit"] == 0 else f" (exit {part['exit']})")
         for name, part in found.get("parts", {}).items()
     )
     lines = {
@@ -172,6 +176,25 @@ def profile_lines(profile: Mapping[str, Any]) -> list[str]:
             inside = ", ".join(f"{count} {kind}" for kind, count in kinds)
             lines.append(f"- {way}: a loop of {times or 'as many rounds as are asked for'}: {inside}")
     return lines
+
+
+def kernel_lines(kernel: Mapping[str, Any]) -> list[str]:
+    rows = [
+        [f"{one['case']}: {name}", f"{one['error']:.0e}", ms(one["scan"]), ms(one["kernel"]), ratio(one)]
+        for name, one in kernel.items()
+    ]
+    columns = [
+        "T,H,B: weights at a time",
+        "error",
+        "scan: ms (fastest)",
+        "one kernel: ms (fastest)",
+        "times as fast",
+    ]
+    return table(columns, rows) if rows else []
+
+
+def ratio(one: Mapping[str, Any]) -> str:
+    return f"{statistics.median(one['scan']) / statistics.median(one['kernel']):.2f}"
 
 
 def command_lines(commands: Mapping[str, Any]) -> list[str]:

@@ -20,7 +20,14 @@ from bench.gpu.record import Record
 from bench.gpu.scale import Scale
 
 ROOMS = ("tasks", "cells", "gradient", "training")
-FIRST = ("test_adjoint", "test_cells", "test_closed_forms", "test_unroll", "test_taps", "test_precision")
+FIRST = (
+    "test_adjoint",
+    "test_cells",
+    "test_closed_forms",
+    "test_unroll",
+    "test_state_grad_norms",
+    "test_precision",
+)
 VARIABLES = {
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     "TF_CPP_MIN_LOG_LEVEL": "3",

@@ -6,10 +6,10 @@ A built-in cell is a linear part and an elementwise part,
     preₜ = join(zₜ, rₜ)     linear
     sₜ = gates(preₜ, sₜ₋₁)  elementwise
 
-from which `step` follows. Whoever only measures needs `step` alone.
+from which `step` follows. Measuring needs `step` alone.
 """
 
-from typing import Any, Protocol, TypeGuard, TypeVar
+from typing import Any, ClassVar, Protocol, TypeGuard, TypeVar
 
 import jax.numpy as jnp
 from jax import Array
@@ -35,8 +35,7 @@ class GatedCell(Cell, Protocol):
     """A cell that states its linear and its elementwise part, which makes training fast.
 
     `params` is a dict with `w_x` (I, G·H), `w_h` (H, G·H) and `b` (G·H,); the state is a dict whose leaf `h`
-    is also the output. Its `step` has to be `gated_step(self, params, carry, x_t)`: where it does anything else,
-    it alone is what is trained, as of any other cell.
+    is also the output. Where `step` is not `gated_step(self, params, carry, x_t)`, it is trained as of any cell.
     """
 
     def recurrent_bias(self, params: Params) -> Array | None:
@@ -55,12 +54,6 @@ class GatedCell(Cell, Protocol):
         """The lowest and highest value each of them can take."""
 
 
-def zero_carry(params: Params, batch_size: int, leaves: tuple[str, ...]) -> dict[str, Array]:
-    """The all-zero state of a built-in cell, each leaf (B, H) in the dtype of `w_h`."""
-    w_h = params["w_h"]
-    return {leaf: jnp.zeros((batch_size, w_h.shape[0]), w_h.dtype) for leaf in leaves}
-
-
 def pre_activation(cell: GatedCell, params: Params, carry: Carry, x_t: Array) -> Array:
     """preₜ (B, P) of a gated cell."""
     z_t = x_t @ params["w_x"] + params["b"]
@@ -76,7 +69,7 @@ def gated_step(cell: GatedCell, params: Params, carry: Carry, x_t: Array) -> tup
 
 
 def is_gated(cell: Any) -> TypeGuard[GatedCell]:
-    """Whether a cell states its two parts; that its `step` does nothing more, they do not say.
+    """Whether a cell states its two parts; its `step` may still do more.
 
     Example:
         >>> from gradlab.cells import CELLS
@@ -86,18 +79,41 @@ def is_gated(cell: Any) -> TypeGuard[GatedCell]:
     return all(hasattr(cell, part) for part in ("recurrent_bias", "join", "gates"))
 
 
+class BuiltIn:
+    """The defaults of built-in cells: a state of zeros, no recurrent bias, preₜ = zₜ + rₜ."""
+
+    leaves: ClassVar[tuple[str, ...]] = ("h",)
+
+    def carry(self, params: Params, batch_size: int) -> Carry:
+        """s₀ = 0, each leaf (B, H) in the dtype of `w_h`."""
+        w_h = params["w_h"]
+        return {leaf: jnp.zeros((batch_size, w_h.shape[0]), w_h.dtype) for leaf in self.leaves}
+
+    def step(self: Any, params: Params, carry: Carry, x_t: Array) -> tuple[Carry, Array]:
+        """(sₜ₋₁, xₜ) -> (sₜ, hₜ)."""
+        return gated_step(self, params, carry, x_t)
+
+    def recurrent_bias(self, params: Params) -> Array | None:
+        """No bias inside the recurrent product."""
+        return None
+
+    def join(self, z_t: Array, r_t: Array) -> Array:
+        """preₜ = zₜ + rₜ, (B, G·H)."""
+        return z_t + r_t
+
+
 Class = TypeVar("Class", bound=type)
 _STEPS: dict[type, Any] = {}
 
 
 def steps_by_parts(cell_class: Class) -> Class:
-    """Note of a class that its `step`, as it is written, is `gated_step` and nothing more."""
-    _STEPS[cell_class] = vars(cell_class)["step"]
+    """Register a class whose `step`, as it is written, is `gated_step` and nothing more."""
+    _STEPS[cell_class] = cell_class.step  # type: ignore[attr-defined]
     return cell_class
 
 
 def is_built_in(cell: Any) -> bool:
-    """Whether the `step` of a cell is known to be `gated_step`: no subclass is, nor what was given another `step`.
+    """Whether the `step` of a cell is known to be `gated_step`: not of a subclass, nor of a replaced `step`.
 
     Example:
         >>> from gradlab.cells import CELLS

@@ -16,13 +16,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gradlab.cells.base import Carry, Params, gated_step, steps_by_parts, zero_carry
+from gradlab.cells.base import BuiltIn, Carry, Params, steps_by_parts
 from gradlab.cells.initializers import Scheme, chrono_bias
 
 
 @steps_by_parts
 @dataclass(frozen=True)
-class GRU:
+class GRU(BuiltIn):
     """hₜ = (1 - zₜ) ⊙ nₜ + zₜ ⊙ hₜ₋₁, yₜ = hₜ. Made by `gru`."""
 
     scheme: Scheme
@@ -34,14 +34,6 @@ class GRU:
         keep = zeros if self.scheme.t_max is None else chrono_bias(key_bias, hidden_size, self.scheme.t_max)
         weights = self.scheme.weights(key_weights, input_size, hidden_size, blocks=3)
         return weights | {"b": jnp.concatenate([zeros, keep, zeros]), "b_n": zeros}
-
-    def carry(self, params: Params, batch_size: int) -> Carry:
-        """h₀ = 0, (B, H)."""
-        return zero_carry(params, batch_size, ("h",))
-
-    def step(self, params: Params, carry: Carry, x_t: Array) -> tuple[Carry, Array]:
-        """(hₜ₋₁, xₜ) -> (hₜ, hₜ)."""
-        return gated_step(self, params, carry, x_t)
 
     def recurrent_bias(self, params: Params) -> Array | None:
         """b_r = (0, 0, b_n), (3H,)."""

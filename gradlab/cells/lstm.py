@@ -15,20 +15,23 @@ blocks; here g = tanh and every gate sees all of hₜ₋₁); the forget gate: G
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gradlab.cells.base import Carry, Params, gated_step, steps_by_parts, zero_carry
+from gradlab.cells.base import BuiltIn, Carry, Params, steps_by_parts
 from gradlab.cells.initializers import Scheme, chrono_bias
 from gradlab.errors import GradlabError
 
 
 @steps_by_parts
 @dataclass(frozen=True)
-class LSTM:
+class LSTM(BuiltIn):
     """cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ, hₜ = oₜ ⊙ tanh(cₜ), yₜ = hₜ. Made by `lstm`."""
+
+    leaves: ClassVar[tuple[str, ...]] = ("h", "c")
 
     forget_gate: bool
     forget_bias: float
@@ -48,22 +51,6 @@ class LSTM:
         weights = self.scheme.weights(key_weights, input_size, hidden_size, blocks=len(bias))
         return weights | {"b": jnp.concatenate(bias)}
 
-    def carry(self, params: Params, batch_size: int) -> Carry:
-        """h₀ = c₀ = 0, each (B, H)."""
-        return zero_carry(params, batch_size, ("h", "c"))
-
-    def step(self, params: Params, carry: Carry, x_t: Array) -> tuple[Carry, Array]:
-        """(hₜ₋₁, cₜ₋₁, xₜ) -> (hₜ, cₜ), hₜ."""
-        return gated_step(self, params, carry, x_t)
-
-    def recurrent_bias(self, params: Params) -> Array | None:
-        """No bias inside the recurrent product."""
-        return None
-
-    def join(self, z_t: Array, r_t: Array) -> Array:
-        """preₜ = zₜ + rₜ, (B, 4H)."""
-        return z_t + r_t
-
     def gates(self, pre_t: Array, carry: Carry) -> Carry:
         """cₜ and hₜ from the pre-activations and cₜ₋₁."""
         gate = self.gate_values(pre_t)
@@ -73,10 +60,9 @@ class LSTM:
 
     def gate_values(self, pre_t: Array) -> dict[str, Array]:
         """iₜ, fₜ (where there is one), gₜ and oₜ, each (B, H)."""
-        names = tuple(self.gate_bounds())
-        blocks = jnp.split(pre_t, len(names), axis=-1)
-        squash = {"g": jnp.tanh}
-        return {name: squash.get(name, jax.nn.sigmoid)(block) for name, block in zip(names, blocks, strict=True)}
+        names, squash = tuple(self.gate_bounds()), {"g": jnp.tanh}
+        blocks = zip(names, jnp.split(pre_t, len(names), axis=-1), strict=True)
+        return {name: squash.get(name, jax.nn.sigmoid)(block) for name, block in blocks}
 
     def gate_bounds(self) -> dict[str, tuple[float, float]]:
         """(0, 1) for the gates and (-1, 1) for the candidate g, in the order of the blocks."""

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gradlab.cells.base import Carry, Params, gated_step, steps_by_parts, zero_carry
+from gradlab.cells.base import BuiltIn, Carry, Params, steps_by_parts
 from gradlab.cells.initializers import Scheme
 from gradlab.errors import GradlabError, unknown
 
@@ -21,7 +21,7 @@ _BOUNDS = {"tanh": (-1.0, 1.0), "relu": (0.0, float("inf")), "sigmoid": (0.0, 1.
 
 @steps_by_parts
 @dataclass(frozen=True)
-class RNN:
+class RNN(BuiltIn):
     """hₜ = φ(preₜ), preₜ = zₜ + rₜ, yₜ = hₜ; one gate block. Made by `rnn`."""
 
     activation: str
@@ -31,22 +31,6 @@ class RNN:
         """`w_x` (I, H), `w_h` (H, H) and a bias `b` (H,) of zeros."""
         weights = self.scheme.weights(key, input_size, hidden_size, blocks=1)
         return weights | {"b": jnp.zeros(hidden_size)}
-
-    def carry(self, params: Params, batch_size: int) -> Carry:
-        """h₀ = 0, (B, H)."""
-        return zero_carry(params, batch_size, ("h",))
-
-    def step(self, params: Params, carry: Carry, x_t: Array) -> tuple[Carry, Array]:
-        """(hₜ₋₁, xₜ) -> (hₜ, hₜ)."""
-        return gated_step(self, params, carry, x_t)
-
-    def recurrent_bias(self, params: Params) -> Array | None:
-        """No bias inside the recurrent product."""
-        return None
-
-    def join(self, z_t: Array, r_t: Array) -> Array:
-        """preₜ = zₜ + rₜ, (B, H)."""
-        return z_t + r_t
 
     def gates(self, pre_t: Array, carry: Carry) -> Carry:
         """hₜ = φ(preₜ)."""

@@ -1,7 +1,7 @@
-"""The command line: its commands, its exit codes, and everything global that it sets.
+"""The command line: its commands, its exit codes, and all global settings.
 
 0 ok · 1 a regression, a failed claim, a failed run, a fault found · 2 wrong usage, bad input or nothing to do ·
-3 no baseline or inconclusive · 70 a bug in gradlab · 130 interrupted.
+3 no baseline or inconclusive · 70 a bug in gradlab · 130 interrupted. A command returns its exit code or raises.
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from gradlab import __version__
-from gradlab.cli import catalogue, check, doctor, inspect, lesson, reports, run, sweep
+from gradlab.cli import check, info, inspect, lesson, reports, run, sweep
 from gradlab.cli.console import Screen
 from gradlab.errors import GradlabError
 
@@ -30,8 +30,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, sweep, reports, lesson, check, inspect, catalogue, doctor):
-    module.register(app)
+for command in (
+    *(run.run, run.probe, sweep.sweep, reports.report, lesson.lesson, check.check, check.bless),
+    *(inspect.ls, inspect.show, inspect.rm, info.cells, info.tasks, info.doctor),
+):
+    app.command()(command)
 
 
 def _version(wanted: bool) -> None:
@@ -50,15 +53,15 @@ def _gradlab(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; nothing a user can type makes a traceback.
+    """Run one command and return its exit code; no input makes a traceback.
 
     Args:
-        arguments: the words after `gradlab`; those of the process where None.
+        arguments: the words after `gradlab`; by default those of the process.
     """
     _set_up()
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        words = sweep.spelled_out(sys.argv[1:] if arguments is None else arguments)
-        return int(app(args=words, prog_name="gradlab", standalone_mode=False) or 0)
+        return int(app(args=sweep.with_rerun_value(given), prog_name="gradlab", standalone_mode=False) or 0)
     except GradlabError as error:
         Screen().error(str(error))
         return error.exit_code
@@ -70,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Screen().note(message())
             return 2
         if message is not None:  # a usage error of typer, whose own class has no public name in all versions
-            Screen().error(f"{_one_line(message())}; `{_command(arguments)} --help` lists what there is")
+            text = " ".join(message().split()).rstrip(".?")
+            Screen().error(f"{text}; `{_command(given)} --help` lists what there is")
             return 2
         traceback.print_exc()
         Screen().error("this is a bug in gradlab: please report the lines above with the command that you typed")
@@ -80,29 +84,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def entry() -> None:
     """The `gradlab` command."""
     code = main()
-    # All is written. One more Ctrl-C would find Python at its own end, and print where there.
+    # All is written: a further Ctrl-C would only make Python print where it was ending.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)
 
 
-def _command(arguments: Sequence[str] | None) -> str:
-    """`gradlab run`, where that is what was typed."""
-    typed = (sys.argv[1:] if arguments is None else [*map(str, arguments)])[:1]
-    return " ".join(
-        ["gradlab", *(word for word in typed if word in {one.name for one in app.registered_commands})]
-    )
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split()).rstrip(".?")
+def _command(given: Sequence[str]) -> str:
+    """`gradlab run` if that is the command, else `gradlab`."""
+    known = {command.name for command in app.registered_commands}
+    return " ".join(["gradlab", *(word for word in map(str, given[:1]) if word in known)])
 
 
 def _set_up() -> None:
-    """What has to be set before jax is imported, and streams that can print any character."""
-    # XLA logs an error for every program that it loads from the cache, about tuning hints that it calls features
-    # of the processor. What really fails is raised, so only fatal messages are let through.
+    """Settings that jax reads on import, and streams that can print any character."""
+    # XLA logs spurious errors about CPU features for every program loaded from the cache. Real errors are raised.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # A user's `package.module:MyCell` is looked for in the working directory too, after everything installed.
+    # A user's `package.module:MyCell` may lie in the working directory; installed packages come first.
     if "" not in sys.path:
         sys.path.append("")
     for stream in (sys.stdout, sys.stderr):

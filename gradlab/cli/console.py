@@ -1,16 +1,16 @@
-"""What is printed and where: data on stdout, messages and progress on stderr. The only file that knows rich."""
+"""Output of a command: data on stdout, messages and progress on stderr. The only file that imports rich."""
 
 import os
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import IO
+from typing import Any
 
-from rich.console import Console, JustifyMethod
+from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
+
+from gradlab.runs.jsonable import dumps
 
 VERDICT_STYLE = {
     "vanishing": "bold red",
@@ -35,26 +35,18 @@ STATUS_STYLE = {
 }
 
 
-MANY_ROWS = 200
-"""A longer table is laid out by its longest cells, not by the width of the terminal."""
-
-
 class _Console(Console):
-    """A console whose reader may leave, as `head` does: what is left to say then goes nowhere."""
+    """A console that survives a closed pipe: the command still ends with its own exit code."""
 
     def on_broken_pipe(self) -> None:
-        """Let the command go on and end with its own exit code."""
-        _silence(self.file)
-
-
-def _silence(stream: IO[str]) -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        """Drop further output."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 def _console(*, stderr: bool) -> Console:
     # FORCE_COLOR alone must not make rich draw moving lines into a log file.
     stream = sys.stderr if stderr else sys.stdout
-    # A file has no width, so a table in it is not folded unless COLUMNS asks for that.
+    # A file has no width: tables in it are not folded unless COLUMNS is set.
     width = None if stream.isatty() or "COLUMNS" in os.environ else 160
     return _Console(stderr=stderr, highlight=False, width=width, force_interactive=stream.isatty())
 
@@ -75,13 +67,22 @@ class Screen:
         """One line of data, never wrapped."""
         self.out.print(Text(text, style=style), soft_wrap=True)
 
+    def prose(self, text: str, style: str = "") -> None:
+        """A sentence below a table or plot, wrapped to the width of the terminal."""
+        wraps = self.out.is_terminal or "COLUMNS" in os.environ
+        self.out.print(Text(text, style=style), soft_wrap=not wraps)
+
     def raw(self, text: str) -> None:
-        """Text for another program, exactly as it is."""
+        """Text for another program, unchanged."""
         try:
             self.out.file.write(text + "\n")
             self.out.file.flush()
         except BrokenPipeError:
             self.out.on_broken_pipe()
+
+    def json(self, value: Any) -> None:
+        """The object of `--json`."""
+        self.raw(dumps(value, indent=1))
 
     def note(self, text: str, style: str = "") -> None:
         """One message on stderr, never wrapped."""
@@ -92,13 +93,13 @@ class Screen:
         self.note(f"gradlab: {text}", "bold red" if self.err.is_terminal else "")
 
     def warn(self, text: str) -> None:
-        """One line that says what is odd."""
+        """A warning, one line."""
         self.note(f"gradlab: warning: {text}", "yellow" if self.err.is_terminal else "")
 
     def heading(self, text: str) -> None:
-        """A line that names what follows."""
+        """A title after an empty line."""
         self.out.print()
-        self.out.print(Text(text, style="bold"), soft_wrap=True)
+        self.prose(text, "bold")
 
     def table(
         self,
@@ -106,69 +107,62 @@ class Screen:
         rows: Iterable[Sequence[str]],
         *,
         right: Iterable[str] = (),
-        fold: Iterable[str] = (),
+        fold: Sequence[str] = (),
     ) -> None:
-        """A table; words such as verdicts and statuses carry their colour, and never only colour.
+        """A table; verdicts and statuses are coloured, and never told apart by colour alone.
 
         Args:
             columns: headings. rows: cells.
-            right: columns that are aligned to the right.
-            fold: columns that may break into lines where the terminal is narrow.
+            right: right-aligned columns.
+            fold: columns that may wrap on a narrow terminal, the first ones first: names stand last.
         """
-        kept = list(rows)
-        if len(kept) > MANY_ROWS:
-            self._plain_table(columns, kept, set(right))
-            return
-        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-        for column in columns:
-            justify: JustifyMethod = "right" if column in right else "left"
-            widest_word = max(map(len, column.split()))
-            table.add_column(
-                escape(column),
-                justify=justify,
-                overflow="fold",
-                no_wrap=column not in fold,
-                min_width=widest_word,
-            )
-        for row in kept:
-            table.add_row(*(Text(cell, style=_style(cell)) for cell in row))
-        self.out.print(table)
-
-    def _plain_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], right: set[str]) -> None:
-        """A table of any length at once: rich takes a second for 5,000 rows. Long headings take several lines."""
-        bodies = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-        widths = [max(body, len(column)) for body, column in zip(bodies, columns, strict=True)]
-        if sum(widths) + len(widths) > self.out.width:
-            words = [max(map(len, column.split())) for column in columns]
-            widths = [max(body, word) for body, word in zip(bodies, words, strict=True)]
-        heads = [textwrap.wrap(column, width) for column, width in zip(columns, widths, strict=True)]
-        deep = max(map(len, heads))
-        tops = [[head[row] if row < len(head) else "" for head in heads] for row in range(deep)]
-        flush = [str.rjust if column in right else str.ljust for column in columns]
-
-        def line(cells: Sequence[str]) -> str:
-            padded = (place(cell, width) for place, cell, width in zip(flush, cells, widths, strict=True))
-            return " ".join(padded).rstrip()
-
-        if self.out.is_terminal:
-            text = Text()
-            text.append("".join(f"{line(top)}\n" for top in tops), "bold")
-            for cells in rows:
-                text.append(line(cells) + "\n", next(filter(None, map(_style, cells)), ""))
-            self.out.print(text, soft_wrap=True, end="")
+        body = [list(row) for row in rows]
+        widths = _widths(columns, body, fold, self.out.width)
+        flush = [str.rjust if column in set(right) else str.ljust for column in columns]
+        lines = []
+        for index, row in enumerate([list(columns), *body]):
+            cells = [_wrapped(cell, width) for cell, width in zip(row, widths, strict=True)]
+            for depth in range(max(map(len, cells))):
+                line = Text(style="" if index else "bold")
+                for at, (cell, width, place) in enumerate(zip(cells, widths, flush, strict=True)):
+                    text = cell[depth] if depth < len(cell) else ""
+                    line.append(" " * bool(at) + place(text, width), _style(row[at]) if index else "")
+                line.rstrip()
+                lines.append(line)
+        if self.out.is_terminal or self.out.record:
+            self.out.print(Text("\n").join(lines), soft_wrap=True)
         else:
-            self.raw("\n".join(map(line, (*tops, *rows))))
+            self.raw("\n".join(line.plain for line in lines))
 
-    def progress(self) -> "Progress":
-        """A line that is redrawn on a terminal; nothing elsewhere."""
-        return Progress(self)
+
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], fold: Sequence[str], room: int) -> list[int]:
+    """Widths that fit the room if possible: headings wrap first, then cells at spaces, then inside words."""
+    cells = [[row[at] for row in rows] for at in range(len(columns))]
+    bodies = [max(map(len, each), default=0) for each in cells]
+    words = [_longest_word([name]) for name in columns]
+    widths = [max(body, len(name)) for body, name in zip(bodies, columns, strict=True)]
+    if sum(widths) + len(widths) - 1 > room:
+        widths = [max(body, word) for body, word in zip(bodies, words, strict=True)]
+    for whole_words in (True, False):
+        for at in [columns.index(name) for name in fold if name in columns]:
+            least = max(words[at], _longest_word(cells[at]) if whole_words else 0)
+            excess = sum(widths) + len(widths) - 1 - room
+            widths[at] = max(min(widths[at], least), widths[at] - max(excess, 0))
+    return widths
+
+
+def _longest_word(texts: Iterable[str]) -> int:
+    return max((len(word) for text in texts for word in text.split()), default=1)
+
+
+def _wrapped(cell: str, width: int) -> list[str]:
+    return [cell] if len(cell) <= width else textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
 
 
 class Progress:
-    """The live line of a run, on stderr."""
+    """Lines on stderr that are redrawn on a terminal; nothing elsewhere."""
 
     def __init__(self, screen: Screen) -> None:
-        self._screen = screen
         self._live = Live(console=screen.err, transient=True, auto_refresh=False) if screen.live else None
 
     def __enter__(self) -> "Progress":
@@ -181,7 +175,7 @@ class Progress:
             self._live.stop()
 
     def show(self, text: str) -> None:
-        """Replace the line."""
+        """Replace the lines."""
         if self._live:
             self._live.update(Text(text, style="cyan", no_wrap=True, overflow="ellipsis"), refresh=True)
 

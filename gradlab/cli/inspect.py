@@ -1,4 +1,4 @@
-"""`gradlab ls`, `gradlab show` and `gradlab rm`: what is in the results folder. None of them loads jax."""
+"""`gradlab ls`, `gradlab show` and `gradlab rm`: the runs of the results folder. None of them loads jax."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -6,11 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from gradlab.cli import options
-from gradlab.cli.console import Screen
+from gradlab.cli.console import Screen, counted
 from gradlab.cli.present import as_json, record_of, show_run
-from gradlab.cli.remove import rm
 from gradlab.errors import GradlabError
-from gradlab.runs.commands import command
 from gradlab.runs.jsonable import dumps
 from gradlab.runs.listing import (
     CURVE_NUMBERS,
@@ -23,27 +21,20 @@ from gradlab.runs.listing import (
     position,
     value,
 )
-from gradlab.runs.store import StoredRun
+from gradlab.runs.removal import Removable, clear_trash, removable, remove, select_removable
+from gradlab.runs.spec import command
+from gradlab.runs.store import Store, StoredRun
 
 _COLUMNS = ("run", "status", "training steps", "span at start", "span at end")
 _SHOWN = ("id", "status", "training_steps", "initial.span", "span")
 """The fields of these columns."""
 _IN_JSON = (*RUN_NUMBERS, *CURVE_NUMBERS, "verdict")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file, and `rm`."""
-    app.command("ls")(ls)
-    app.command("show")(show)
-    app.command("rm")(rm)
+_NUMBERS = (*SPEC_NUMBERS, *RUN_NUMBERS, *CURVE_NUMBERS)
 
 
 def ls(
     where: options.Where = None,
-    sort: Annotated[
-        str | None, typer.Option("--sort", help="Order by a field such as slope; -slope: largest first.")
-    ] = None,
-    reverse: Annotated[bool, typer.Option("--reverse", help="Turn the order round.")] = False,
+    sort: Annotated[str | None, typer.Option("--sort", help="A field: slope; -slope: largest first.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="Show at most so many runs.")] = None,
     results: options.Results = None,
     json: options.Json = False,
@@ -54,15 +45,14 @@ def ls(
     """
     screen, store = Screen(), options.open_store(results)
     asked = [condition(text) for text in where or []]
-    backwards = (sort or "").startswith("-") != reverse
     order = field_name((sort or "id").removeprefix("-"))
     if limit is not None and limit < 1:
         raise GradlabError(f"--limit is {limit}: give a whole number of at least 1")
     fields = (*_SHOWN, *_extra(asked, order))
-    # What is shown of a run is a few numbers, so the rest of thousands of runs is not kept.
+    # Only the shown numbers are kept of each run: there may be thousands.
     runs = chosen(store.each(screen.warn), asked)
-    rows = [(value(run, order), _entry(run) if json else _row(run, fields)) for run in runs]
-    found = _ordered(rows, backwards)
+    rows = [(value(run, order), _entry(run) if json else [_cell(run, name) for name in fields]) for run in runs]
+    found = _ordered(rows, backwards=(sort or "").startswith("-"))
     shown = found[:limit]
     if json:
         screen.raw('{"runs": [' + ",".join(f"\n {dumps(entry)}" for entry in shown) + "]}")
@@ -72,7 +62,7 @@ def ls(
         screen.note(f"{nothing} in {store.root}; make one: gradlab run adding --len 200 --cell lstm")
         return
     columns = (*_COLUMNS, *(name.replace("_", " ").replace(".", " ") for name in fields[len(_SHOWN) :]))
-    numbers = [column for column, name in zip(columns, fields, strict=True) if _is_number(name)]
+    numbers = [column for column, name in zip(columns, fields, strict=True) if name.rpartition(".")[2] in _NUMBERS]
     screen.table(columns, shown, right=numbers, fold=columns[2:])
     if len(shown) < len(found):
         screen.note(f"{len(shown):,} of {len(found):,} runs")
@@ -92,7 +82,7 @@ def show(
     found = store.find(run)
     record = record_of(found)
     if json:
-        screen.raw(dumps(as_json([record]), indent=1))
+        screen.json(as_json([record]))
         return
     again = command(found.config)
     if not found.done:
@@ -101,28 +91,64 @@ def show(
         )
     show_run(screen, record, found.arrays() if record.get("summary") else None)
     env = found.env()
+    where = env.get("execution", {})
+    computed = (where.get("cpu"), f"jaxlib {where.get('jaxlib')}", where.get("dtype"), env.get("started"))
     screen.line()
     screen.line(f"made by: {' '.join(env.get('command', ['unknown']))}")
     screen.line(f"made again by: {again}")
-    where = env.get("execution", {})
-    screen.line(
-        f"on: {where.get('cpu')}, jaxlib {where.get('jaxlib')}, {where.get('dtype')}, {env.get('started')}"
-    )
+    screen.line(f"on: {', '.join(map(str, computed))}")
     screen.line(f"files: {found.path}/")
     screen.line("next: gradlab report")
 
 
+def rm(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="Ids of runs, or enough of their beginning or end."),
+    ] = None,
+    where: options.Where = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them.")] = False,
+    results: options.Results = None,
+    json: options.Json = False,
+) -> int:
+    """Say what would be removed and exit with 2; with --yes, remove it.
+
+    gradlab rm --where status=failed --yes
+    """
+    screen, store = Screen(), options.open_store(results)
+    if not runs and not where:
+        raise GradlabError("name runs to remove, or say --where status=failed: `gradlab ls` lists them")
+    found = _removable(screen, store, runs or [], where or [])
+    if not found:
+        raise GradlabError(f"no run to remove with {' and '.join(where or [])} in {store.root}")
+    if yes:
+        clear_trash(store)
+        for each in found:
+            remove(store, each)
+    if json:
+        listed = [
+            {"id": one.id, "status": one.status, "bytes": one.size, "paths": [str(path) for path in one.paths]}
+            for one in found
+        ]
+        screen.json({"runs": listed, "removed": yes})
+    else:
+        screen.table(("run", "status", "size"), [[one.id, one.status, _bytes(one.size)] for one in found])
+    total = f"{counted(len(found), 'run')}, {_bytes(sum(one.size for one in found))}"
+    screen.note(f"removed: {total}" if yes else f"nothing is removed: {total} would go with --yes")
+    return 0 if yes else 2
+
+
 def _extra(asked: Sequence[Condition], order: str) -> list[str]:
-    """The fields of the command that have no column: what is compared by size, and what sorts."""
+    """The fields with a column of their own: those compared by size or with several values, and the order's."""
     named = [each.field for each in asked if each.sign not in ("=", "!=") or len(each.values) > 1]
     return [name for name in dict.fromkeys((*named, order)) if name not in _SHOWN]
 
 
-def _ordered(rows: Sequence[tuple[Any, Any]], backwards: bool) -> list[Any]:
-    """Rows by the value before each; what has none stays at the end in either direction."""
-    there = [row for row in rows if not position(row[0])[0]]
+def _ordered(rows: Sequence[tuple[Any, Any]], *, backwards: bool) -> list[Any]:
+    """Rows by the value before each; rows without a value stay at the end in either direction."""
     missing = [row[1] for row in rows if position(row[0])[0]]
-    return [row[1] for row in sorted(there, key=lambda row: position(row[0]), reverse=backwards)] + missing
+    rest = [row for row in rows if not position(row[0])[0]]
+    return [row[1] for row in sorted(rest, key=lambda row: position(row[0]), reverse=backwards)] + missing
 
 
 def _entry(run: StoredRun) -> dict[str, Any]:
@@ -131,17 +157,36 @@ def _entry(run: StoredRun) -> dict[str, Any]:
     return {"id": run.id, "status": run.status, "spec": run.config, "numbers": numbers, "path": str(run.path)}
 
 
-def _row(run: StoredRun, fields: Sequence[str]) -> list[str]:
-    return [_cell(name, value(run, name)) for name in fields]
-
-
-def _cell(name: str, found: Any) -> str:
-    if found is None:
-        return "-"
+def _cell(run: StoredRun, name: str) -> str:
+    found = value(run, name)
     if isinstance(found, float):
         return f"{found:.1f}" if name.endswith("span") else f"{found:.4g}"
-    return str(found)
+    return "-" if found is None else str(found)
 
 
-def _is_number(name: str) -> bool:
-    return name.rpartition(".")[2] in (*SPEC_NUMBERS, *RUN_NUMBERS, *CURVE_NUMBERS)
+def _removable(screen: Screen, store: Store, names: Sequence[str], where: Sequence[str]) -> list[Removable]:
+    """The named runs, or those of them (or of all runs) that meet every condition."""
+    asked = [condition(text) for text in where]
+    status = dict(select_removable(store, name) for name in names)
+    if asked:
+        fitting = chosen(store.each(screen.warn, status or None), asked)
+        status = {run.id: run.status for run in fitting}
+    found = removable(store, status)
+    if len(found) < len(status):
+        screen.warn(f"{len(status) - len(found)} of {len(status)} runs are running and stay")
+    return found
+
+
+def _bytes(size: int) -> str:
+    """A size for people.
+
+    Example:
+        >>> _bytes(512), _bytes(2_500_000)
+        ('512 B', '2.5 MB')
+    """
+    number, unit = float(size), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if number < 1000:
+            break
+        number, unit = number / 1000, larger
+    return f"{number:.3g} {unit}"

@@ -1,25 +1,21 @@
-"""Ctrl-C that cannot get lost.
-
-Python drops an exception that is raised while it cleans up after an object, and a KeyboardInterrupt with it. Each
-press is therefore remembered, and asked for again when the next event of a run comes.
-"""
+"""Ctrl-C that Python cannot lose in a finaliser: presses are counted, and raised at the next event of a run."""
 
 import signal
 import sys
 from types import FrameType, TracebackType
 from typing import Any
 
-PATIENCE = 2
-"""Presses after which one more ends the command at once, whatever it still has to write or to stop."""
+GRACEFUL = 2
+"""Presses that let the command write its results and stop its workers; the next one ends it at once."""
 
 
 class Interrupts:
-    """While this context lasts, the first SIGINT raises KeyboardInterrupt at once, or else at the next `check`.
+    """A context in which the first SIGINT raises KeyboardInterrupt at once, or at the next `check` if lost.
 
-    The next one is only counted, so that whoever presses twice still reads what became of the run.
+    The second one is only counted, so that the outcome of the run is still printed.
 
     Args:
-        raising: False counts the first one too, for a command that has workers to stop first.
+        raising: False only counts the first one too, for a command that has workers to stop.
     """
 
     def __init__(self, *, raising: bool = True) -> None:
@@ -27,7 +23,7 @@ class Interrupts:
         self._raising = raising
 
     def __enter__(self) -> "Interrupts":
-        self._handler = signal.signal(signal.SIGINT, self._hear)
+        self._handler = signal.signal(signal.SIGINT, self._count)
         self._hook, sys.unraisablehook = sys.unraisablehook, self._dropped
         return self
 
@@ -42,9 +38,9 @@ class Interrupts:
         if self._raising and self.presses:
             raise KeyboardInterrupt
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def _count(self, number: int, frame: FrameType | None) -> None:
         self.presses += 1
-        if (self._raising and self.presses == 1) or self.presses > PATIENCE:
+        if (self._raising and self.presses == 1) or self.presses > GRACEFUL:
             raise KeyboardInterrupt
 
     def _dropped(self, unraisable: Any) -> None:

@@ -1,49 +1,27 @@
 """Options that several commands share, each declared once."""
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from gradlab.runs.fields import SpecField, spell
+from gradlab.runs.spec import SETTABLE
 from gradlab.runs.store import Store
 
 Many = list[str] | None
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
-Task = Annotated[str, typer.Argument(metavar="TASK", help="adding, copy, or a variant such as copy:symbols=5.")]
-Cell = Annotated[
-    Many,
-    typer.Option(
-        "--cell", help="rnn, lstm, gru, a variant such as lstm:forget_bias=3, or FILE.py:Name (default: lstm)."
-    ),
-]
-Length = Annotated[
-    Many, typer.Option("--len", help="Length of the sequences; a list 50,100 or a range 2-5 (default: 200).")
-]
-Seed = Annotated[
-    Many, typer.Option("--seed", help="Seed of weights and data; a list, or a range 0-7 (default: 0).")
-]
-Hidden = Annotated[Many, typer.Option("--hidden", help="Size of the state (default: 64).")]
-Dtype = Annotated[Many, typer.Option("--dtype", help="float32 or float64 (default: float32).")]
-MeasureBatch = Annotated[
-    Many, typer.Option("--measure-batch", help="Held-out examples that curves are measured on (default: 64).")
-]
-Where = Annotated[
-    Many, typer.Option("--where", help="Only runs such as cell=lstm, status=solved or length>=200; may repeat.")
-]
-Jobs = Annotated[
-    int | None, typer.Option("--jobs", min=1, help="Processes (default: one for each GPU, else for each core).")
-]
+Where = Annotated[Many, typer.Option("--where", help="Only runs such as cell=lstm or length>=200; may repeat.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Processes (default: one per GPU or core).")]
 Together = Annotated[
     int | None,
     typer.Option("--together", min=1, help="Runs of equal shape in one program (default: 64 on a GPU, else 1)."),
 ]
-Rerun = Annotated[
-    bool, typer.Option("--rerun", help="Do it although it is stored; the stored run stays until this one is done.")
-]
-Results = Annotated[
-    Path | None,
-    typer.Option("--results", help="Results folder (default: $GRADLAB_RESULTS or results)."),
-]
+Rerun = Annotated[bool, typer.Option("--rerun", help="Do stored runs again; each stays until it is replaced.")]
+Results = Annotated[Path | None, typer.Option("--results", help="Folder (default: $GRADLAB_RESULTS or results).")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, as in docs/json.md.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; results only.")]
 
@@ -51,3 +29,32 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; results
 def open_store(results: Path | None) -> Store:
     """The store that `--results`, `GRADLAB_RESULTS` or the default names."""
     return Store(results)
+
+
+def with_fields(command: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Gives a function with `**fields` an option for each field of `RunSpec` that a command takes.
+
+    A parameter that the function has itself stays as it is. The options come first in `--help`.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        own = inspect.signature(function, eval_str=True).parameters
+        taken = [each for name, each in SETTABLE.items() if command in each.commands and name not in own]
+        added = [_parameter(each, listed=each.default is not None and command != "lesson") for each in taken]
+        kept = [each.replace(kind=_KEYWORD) for each in own.values() if each.kind is not each.VAR_KEYWORD]
+        function.__signature__ = inspect.Signature([*added, *kept])  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def _parameter(each: SpecField, *, listed: bool) -> inspect.Parameter:
+    """The parameter of a command from which typer makes the option of a field."""
+    if each.option == "TASK":
+        argument = typer.Argument(metavar=each.option, help=f"{each.help}.")
+        return inspect.Parameter(each.name, _KEYWORD, annotation=Annotated[str, argument])
+    default = "" if each.default is None else f" (default: {spell(each.default)})"
+    text = each.help if listed else each.help.partition(";")[0]
+    kind: Any = Many if listed else str | None
+    annotation = Annotated[kind, typer.Option(each.option, help=f"{text}{default}.")]
+    return inspect.Parameter(each.name, _KEYWORD, default=None, annotation=annotation)

@@ -1,4 +1,4 @@
-"""How a run and a grid look on a screen; works from records, so a stored run looks like a fresh one."""
+"""A run, a grid and a table over seeds on the terminal, from the records of stored runs."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,36 +13,37 @@ from gradlab.report.data.records import lags_of, noise_lags, row_of, summarised
 from gradlab.report.text.findings import together
 from gradlab.runs.attempt import DONE
 from gradlab.runs.jsonable import jsonable, number
-from gradlab.runs.labels import VERSIONS, plain, said, varying
+from gradlab.runs.labels import describe, format_value, varying
 from gradlab.runs.listing import SPEC_NUMBERS
+from gradlab.runs.spec import VERSIONS, RunSpec
 from gradlab.runs.store import StoredRun
 
 Record = Mapping[str, Any]
 
 _COLUMNS = ("training step", "leaf", "span", "slope", "half-life", "horizon", "float32", "verdict")
 _NUMERIC = ("length", "seed", "span", "half-life", "horizon", "float32")
-_FOLDED = ("training step", "cell", "half-life", "verdict")
+_FOLDED = ("half-life", "training step", "verdict", "cell")
 _FLOORS = {"float32 norms read 0": NAIVE_FLOOR, "float32 entries read 0": FLOAT32_FLOOR}
 _UNITS = "span in decades, slope in decades per timestep (± at these weights), lags in timesteps"
 
 
 def record_of(run: StoredRun) -> dict[str, Any]:
-    """The record of a stored run, the same object that `--json` prints."""
-    found = {"id": run.id, "spec": run.config, "status": run.status}
+    """The record of a stored run, which `--json` prints."""
     done = {name: value for name, value in run.done.items() if name != "digests"}
-    return found | done | {"checkpoints": run.log(), "path": str(run.path)}
+    about = {"id": run.id, "spec": run.config, "status": run.status}
+    return about | done | {"checkpoints": run.log(), "path": str(run.path)}
 
 
-def failure_of(run_id: str, config: Mapping[str, Any], reason: str | None) -> dict[str, Any]:
-    """The record of a run that failed and was not stored."""
-    return {"id": run_id, "spec": config, "status": "failed", "reason": reason, "summary": {}}
+def failure_of(spec: RunSpec, reason: str | None) -> dict[str, Any]:
+    """The record of a failed run that is not stored."""
+    return {"id": spec.id, "spec": spec.config(), "status": "failed", "reason": reason, "summary": {}}
 
 
 def headline(record: Record) -> str:
     """One line: status, training steps, and loss against chance."""
     status, losses = record["status"], record["losses"]
-    loss = losses["test"] if losses["test"] is not None else losses["final"]
-    kind = "test loss" if losses["test"] is not None else "held-out loss"
+    tested = losses["test"] is not None
+    kind, loss = ("test loss", losses["test"]) if tested else ("held-out loss", losses["final"])
     words = {
         "solved": f"solved at training step {record['solved_at']}",
         "trained": f"not solved within {record['training_steps']} training steps",
@@ -51,8 +52,7 @@ def headline(record: Record) -> str:
         "interrupted": f"interrupted at training step {record['training_steps']}",
     }
     text = words.get(status) or str(status)
-    if status == "diverged" and record["diverged"]:
-        bad = record["diverged"]
+    if status == "diverged" and (bad := record["diverged"]):
         text = f"diverged: {bad['what']} not finite at training step {bad['step']}"
     if loss is None:
         return text
@@ -62,16 +62,19 @@ def headline(record: Record) -> str:
 def show_run(screen: Screen, record: Record, arrays: Mapping[str, Any] | None) -> None:
     """Headline, table of the initial, worst and final checkpoint, and the plot of their curves."""
     screen.heading(record["id"])
-    screen.line(headline(record))
+    screen.prose(headline(record))
     marks = record.get("summary") or {}
     if marks:
         screen.line()
         _summary_table(screen, marks)
         _notes(screen, marks)
     for leaf, seen in (record.get("every") or {}).items():
-        screen.line(
-            f"every training step, {leaf}: lag T lowest at training step {seen['training_step']}, "
-            f"{_depth(number(seen['span']))}; read 0 in {seen['zero']} training steps"
+        span = number(seen["span"])
+        depth = "where it is zero" if span == -math.inf else "not finite or zero at lag 1 already"
+        depth = f"{span:+.1f} decades from lag 1" if math.isfinite(span) else depth
+        screen.prose(
+            f"every training step, {leaf}: lag T lowest at training step {seen['training_step']}, {depth}; "
+            f"read 0 in {seen['zero']} training steps"
         )
     if arrays is not None and marks:
         screen.line()
@@ -81,16 +84,10 @@ def show_run(screen: Screen, record: Record, arrays: Mapping[str, Any] | None) -
             screen.line(line)
 
 
-def _depth(span: float) -> str:
-    if math.isfinite(span):
-        return f"{span:+.1f} decades from lag 1"
-    return "where it is zero" if span == -math.inf else "not finite or zero at lag 1 already"
-
-
 def _summary_table(screen: Screen, marks: Mapping[str, Any]) -> None:
     rows = []
-    there = {name for mark in marks.values() for name in mark["curves"]}
-    for curve in (name for name in ("task", "total") if name in there):  # `direct` is in the report and the JSON
+    measured = {name for mark in marks.values() for name in mark["curves"]}
+    for curve in [name for name in ("task", "total") if name in measured]:  # the report has `direct` too
         for at, mark in _distinct(marks).items():
             leaves = mark["curves"][curve]
             for leaf in leaf_rows(leaves):
@@ -109,43 +106,36 @@ def _distinct(marks: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def leaf_rows(leaves: Mapping[str, Any]) -> list[str]:
-    """The leaves worth a row: `state` repeats a state of one leaf."""
+    """The leaves with a row of their own: not `state` if it is a single leaf."""
     names = [name for name in leaves if name not in SENTENCES]
     return names[:-1] if len(names) == 2 else names
 
 
 def _cells(leaf: str, stored: Mapping[str, Any]) -> list[str]:
     read = Summary.from_dict(leaf, stored)
-    return [
-        f"{read.span:.1f}",
-        str(read.slope),
-        str(read.half_life),
-        str(read.horizon),
-        str(read.float32_horizon),
-        _verdict(read.verdict),
-    ]
+    numbers = map(str, (read.slope, read.half_life, read.horizon, read.float32_horizon))
+    return [f"{read.span:.1f}", *numbers, _verdict(read.verdict)]
 
 
 def _verdict(read: Verdict) -> str:
-    """`vanishing -4.4 @200`: the word, how far the curve gets, and the lag where it does."""
+    """`vanishing -4.4 @200`: the word, the largest change in decades, and its lag."""
     if read.word == "cut":
         return "cut"
-    decades = {"non-finite": "", "noise": f" ± {read.decades:.1f}"}.get(read.word)
-    if decades is None:
-        decades = " zero" if read.decades == -math.inf else f" {in_decades(read.decades, sign=True)}"
-    return f"{read.word}{decades} @{read.lag}"
+    change = "zero" if read.decades == -math.inf else in_decades(read.decades, sign=True)
+    words = {"non-finite": read.word, "noise": f"noise ± {read.decades:.1f}"}
+    return f"{words.get(read.word, f'{read.word} {change}')} @{read.lag}"
 
 
 def _notes(screen: Screen, marks: Mapping[str, Any]) -> None:
-    """What the table cannot hold: medians, saturation, NaN and infinity."""
-    screen.line(_UNITS, "dim")
+    """Remarks below the table: medians, saturation, NaN and infinity."""
+    screen.prose(_UNITS, "dim")
     for at, mark in _distinct(marks).items():
         for curve, leaves in mark["curves"].items():
-            for sentence in (*leaves["non_finite"], *leaves.get("notes", ())):
-                screen.line(f"{at}, {curve} curve: {sentence}")
-            state = leaves["state"]
+            sentences, state = [*leaves["non_finite"], *leaves.get("notes", ())], leaves["state"]
             if state["statistic"] == "median" and state["verdict"] != "cut":
-                screen.line(f"{at}, {curve} curve: up to {state['dead']:.0%} of examples are zero; median shown")
+                sentences.append(f"up to {state['dead']:.0%} of examples are zero; median shown")
+            for sentence in sentences:
+                screen.prose(f"{at}, {curve} curve: {sentence}")
 
 
 def _series(arrays: Mapping[str, Any], marks: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -162,7 +152,7 @@ def show_grid(screen: Screen, records: Sequence[Record]) -> None:
     fields = _varying(records)
     columns = ("cell", "length", *(name.replace("_", " ") for name in fields), "seed", *_COLUMNS[1:], "status")
     rows = [row for record in records for row in _grid_rows(record, fields)]
-    # A column that says the same in every row says nothing.
+    # Constant columns are left out.
     kept = [i for i, name in enumerate(columns) if name not in ("seed", "status") or len({r[i] for r in rows}) > 1]
     screen.table(
         [columns[i] for i in kept],
@@ -170,27 +160,23 @@ def show_grid(screen: Screen, records: Sequence[Record]) -> None:
         right=(*_NUMERIC, *(name.replace("_", " ") for name in SPEC_NUMBERS)),
         fold=_FOLDED,
     )
-    screen.line(_UNITS, "dim")
-    notes = [
-        record["summary"]["final"]["curves"]["task"].get("notes", [])
-        for record in records
-        if record.get("summary")
-    ]
-    for note in together(notes, "runs"):
-        screen.line(note)
+    screen.prose(_UNITS, "dim")
+    ends = [record["summary"]["final"]["curves"]["task"] for record in records if record.get("summary")]
+    for note in together([curve.get("notes", []) for curve in ends], "runs"):
+        screen.prose(note)
     show_seeds(screen, records)
 
 
 def _varying(records: Sequence[Record]) -> list[str]:
-    """The fields in which the runs of a table differ, but for those that every table has."""
+    """The fields in which the runs of a table differ, apart from those that every table has."""
     about = ("cell", "length", "seed", "store", *VERSIONS)
     return varying([record["spec"] for record in records], without=about)
 
 
 def _grid_rows(record: Record, fields: Sequence[str]) -> list[list[str]]:
-    """A row for each leaf of a run, or one that has only its status."""
+    """A row for each leaf of a run, or one with nothing but its status."""
     spec, marks = record["spec"], record.get("summary")
-    start = [spec["cell"], f"{spec['length']}", *(plain(spec.get(name)) for name in fields), f"{spec['seed']}"]
+    start = [format_value(spec.get(name)) for name in ("cell", "length", *fields, "seed")]
     if not marks:
         return [[*start, *["-"] * 7, record["status"]]]
     leaves = marks["final"]["curves"]["task"]
@@ -205,23 +191,21 @@ def show_seeds(screen: Screen, records: Sequence[Record]) -> None:
     screen.heading("over seeds (mean, 95 % interval from 3 seeds on; state of the task curve)")
     shown = []
     for row in rows:
-        solved = f"{row['solved']} of {row['ended']}" if row["trained"] else "-"
-        steps = str(row["training_steps"]) if row["trained"] else "-"
+        outcome = ["-", "-"]
+        if row["trained"]:
+            outcome = [f"{row['solved']} of {row['ended']}", str(row["training_steps"])]
+        name = ", ".join([f"{row['cell']} {row['length']}", *(describe(field, row[field]) for field in fields)])
         for when in ("initial", "worst", "final") if row["trained"] else ("initial",):
             numbers = row[when]
-            name = f"{row['cell']} {row['length']}"
-            name = ", ".join([name, *(said(field, row[field]) for field in fields)])
-            shown.append(
-                [name, when, str(numbers["span"]), str(numbers["slope"]), numbers["verdict"], solved, steps]
-            )
-            solved, steps = "", ""
+            shown.append([name, when, str(numbers["span"]), str(numbers["slope"]), numbers["verdict"], *outcome])
+            outcome = ["", ""]
     named = ", ".join(["cell, length", *(name.replace("_", " ") for name in fields)])
     columns = (named, "at", "span", "slope", "verdict", "solved", "training steps")
-    screen.table(columns, shown, fold=columns)
+    screen.table(columns, shown, fold=columns[::-1])
 
 
 def seed_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """For each setting with at least two seeds, what they say together."""
+    """The statistics over seeds of each setting with at least two seeds."""
     fields = _varying(records)
     groups: dict[str, list[Record]] = {}
     for record in records:
@@ -234,10 +218,7 @@ def seed_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
 def _seed_row(group: Sequence[Record], fields: Sequence[str]) -> dict[str, Any]:
     spec, ended = group[0]["spec"], [record for record in group if record["status"] in DONE]
     row: dict[str, Any] = {
-        "task": spec["task"],
-        "cell": spec["cell"],
-        "length": spec["length"],
-        **{name: spec.get(name) for name in fields},
+        **{name: spec.get(name) for name in ("task", "cell", "length", *fields)},
         "seeds": len(group),
         "ended": len(ended),
         "trained": spec["steps"] > 0,
@@ -245,7 +226,7 @@ def _seed_row(group: Sequence[Record], fields: Sequence[str]) -> dict[str, Any]:
         "training_steps": over_seeds(number(record["training_steps"]) for record in ended),
     }
     for when in ("initial", "worst", "final"):
-        # What a run that did not come to an end was measured as last is not the end of its training.
+        # The last checkpoint of a run that did not end is not the end of its training.
         some = group if when == "initial" or not ended else ended
         found = Seeds.stored("state", (record["summary"][when]["curves"]["task"]["state"] for record in some))
         row[when] = {"span": found.span, "slope": found.slope, "verdict": found.verdict}

@@ -1,37 +1,26 @@
-"""`gradlab report`: tables and plots of what is in the results folder."""
+"""`gradlab report`: pages, tables and figures of the results folder."""
 
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from gradlab.cli import options
-from gradlab.cli.console import Screen
+from gradlab.cli.console import Progress, Screen
 from gradlab.errors import GradlabError, unknown
-from gradlab.runs.jsonable import dumps
-
-if TYPE_CHECKING:
-    from gradlab.runs.store import Store
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command("report")(report)
+from gradlab.runs.store import Store
+from gradlab.runs.sweeps import stored_sweep
 
 
 def report(
-    sweep: Annotated[
-        str | None, typer.Option("--sweep", help="Only the runs of this sweep, by its name in results/sweeps/.")
-    ] = None,
+    sweep: Annotated[str | None, typer.Option("--sweep", help="Only the runs of this sweep, by name.")] = None,
     run: Annotated[str | None, typer.Option("--run", help="Only this run, by its id or enough of it.")] = None,
     compare: Annotated[
         tuple[str, str] | None, typer.Option("--compare", metavar="A B", help="Two runs or two sweeps overlaid.")
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the HTML page alone, to this file.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the HTML page alone here.")] = None,
     formats: Annotated[
         str | None, typer.Option("--format", help="Any of html,md,csv (default: all); figures come with md.")
     ] = None,
@@ -39,10 +28,10 @@ def report(
     results: options.Results = None,
     json: options.Json = False,
 ) -> None:
-    """Write what is in the results folder to results/report/: index.html, index.md, CSV tables, SVG and PNG.
+    """Write the runs of the results folder to results/report/: index.html, index.md, CSV tables, SVG and PNG.
 
-    The page, index.html, is one file that needs no other and no network. Of a sweep, a table and figures small
-    enough to commit go to results/summaries/NAME/ too. A comparison is a page, compare.html.
+    The page, index.html, is one file that needs no network. Of a sweep, a table and figures small enough to commit
+    go to results/summaries/NAME/ too. A comparison is a page, compare.html.
 
     gradlab report --open
 
@@ -56,26 +45,35 @@ def report(
     wanted = _formats(formats, alone=output is not None or compare is not None)
     if show and "html" not in wanted:
         raise GradlabError("--open shows the page, which --format leaves out: add html to it")
-    with screen.progress() as live:
+    with Progress(screen) as live:
         if compare is not None:
-            written = [_compared(store, screen, compare, output, live.show)]
+            written = [_compare(store, screen, compare, output, live.show)]
         else:
-            written = _written(store, screen, sweep, run, output, wanted, live.show)
+            from gradlab.report.page.write import write_page, write_report
+
+            some: dict[str, Any] = {
+                "sweep": None if sweep is None else stored_sweep(store.root, sweep),
+                "run": None if run is None else store.find(run).id,
+                "progress": live.show,
+            }
+            if output is None:
+                written = write_report(store.root, screen.warn, formats=wanted, **some)
+            else:
+                written = [write_page(store.root, screen.warn, output, **some)]
     if json:
-        screen.raw(dumps({"report": [str(path) for path in written]}, indent=1))
+        screen.json({"report": [str(path) for path in written]})
     else:
-        _tell(screen, written, store.root / "report")
+        _show(screen, written, store.root / "report")
     if show and not webbrowser.open(written[0].resolve().as_uri()):
         screen.warn(f"no browser was found: open {written[0]} yourself")
 
 
 def _formats(asked: str | None, *, alone: bool) -> tuple[str, ...]:
-    """What `--format` names; a page alone is HTML."""
+    """The formats of `--format`; a page alone is HTML."""
     from gradlab.report.page.write import FORMATS
 
-    names = (
-        [name.strip() for name in asked.split(",")] if asked is not None else list(("html",) if alone else FORMATS)
-    )
+    default = ("html",) if alone else FORMATS
+    names = default if asked is None else [name.strip() for name in asked.split(",")]
     for name in names:
         if name not in FORMATS:
             raise unknown("--format", name, FORMATS)
@@ -84,47 +82,24 @@ def _formats(asked: str | None, *, alone: bool) -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in names)
 
 
-def _written(
-    store: "Store",
-    screen: Screen,
-    sweep: str | None,
-    run: str | None,
-    output: Path | None,
-    formats: tuple[str, ...],
-    progress: Callable[[str], None],
-) -> list[Path]:
-    from gradlab.report.page.write import write_page, write_report
-    from gradlab.runs.sweeps import stored_sweep
-
-    asked = None if sweep is None else stored_sweep(store.root, sweep)
-    name = None if run is None else store.find(run).id
-    if output is not None:
-        return [write_page(store.root, screen.warn, output, sweep=asked, run=name, progress=progress)]
-    return write_report(store.root, screen.warn, sweep=asked, run=name, formats=formats, progress=progress)
-
-
-def _compared(
-    store: "Store", screen: Screen, names: tuple[str, str], output: Path | None, progress: Callable[[str], None]
+def _compare(
+    store: Store, screen: Screen, names: tuple[str, str], output: Path | None, progress: Callable[[str], None]
 ) -> Path:
     from gradlab.report.page.compare import side, write_comparison
 
-    sides = [side(store, name, screen.warn) for name in names]
-    target = output or store.root / "report" / "compare.html"
-    return write_comparison(sides[0], sides[1], target, progress)
+    first, second = (side(store, name, screen.warn) for name in names)
+    return write_comparison(first, second, output or store.root / "report" / "compare.html", progress)
 
 
-def _tell(screen: Screen, written: list[Path], folder: Path) -> None:
+def _show(screen: Screen, written: list[Path], folder: Path) -> None:
     """What was written, and what to do with it."""
     page = [path for path in written if path.is_relative_to(folder)] or written
     figures = sum(path.suffix == ".svg" for path in page)
     tables = sum(path.suffix == ".csv" for path in page)
-    with_ = [f"{figures} figures (SVG and PNG)"] if figures else []
-    with_ += [f"{tables} CSV tables"] if tables else []
-    more = f", with {' and '.join(with_)}" if with_ else ""
+    extras = [f"{figures} figures (SVG and PNG)"] * bool(figures) + [f"{tables} CSV tables"] * bool(tables)
     size = f", {page[0].stat().st_size / 1e6:.1f} MB" if page[0].suffix == ".html" else ""
-    screen.line(f"written: {page[0]}{size}{more}")
+    screen.line(f"written: {page[0]}{size}{', with ' * bool(extras)}{' and '.join(extras)}")
     kept = written[len(page) :]
     if kept:
-        names = ", ".join(path.name for path in kept)
-        screen.line(f"to be kept and committed: {kept[0].parent}/ ({names})")
+        screen.line(f"to be kept and committed: {kept[0].parent}/ ({', '.join(path.name for path in kept)})")
     screen.line(f"next: open {page[0]}, or gradlab ls")

@@ -1,59 +1,31 @@
 """`gradlab run` and `gradlab probe`: train and measure, or measure alone."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from gradlab.cli import options
-from gradlab.cli.batch import Batch
 from gradlab.cli.console import Screen
-from gradlab.cli.devices import shares
-from gradlab.cli.lists import grid
 from gradlab.cli.options import Many
-from gradlab.cli.present import Record, as_json, failure_of, record_of, show_grid
-from gradlab.cli.single import Single, folder_option
-from gradlab.runs.jsonable import dumps
+from gradlab.cli.present import as_json, show_grid, show_run
+from gradlab.cli.session import Session, folder_option
+from gradlab.runs.devices import devices_for, parallelism
+from gradlab.runs.grids import specs_of_options
+from gradlab.runs.jobs import Settings
+from gradlab.runs.spec import FIELDS, RunSpec
 from gradlab.runs.store import Store
 
-if TYPE_CHECKING:
-    from gradlab.runs.spec import RunSpec
 
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    app.command("run")(run)
-    app.command("probe")(probe)
-
-
+@options.with_fields("run")
 def run(
-    task: options.Task,
-    cell: options.Cell = None,
-    length: options.Length = None,
-    seed: options.Seed = None,
-    hidden: options.Hidden = None,
-    batch: Annotated[Many, typer.Option("--batch", help="Examples in a training step (default: 32).")] = None,
-    steps: Annotated[Many, typer.Option("--steps", help="Training steps at most (default: 5000).")] = None,
-    stop: Annotated[Many, typer.Option("--stop", help="solved or never (default: solved).")] = None,
-    optimizer: Annotated[
-        Many, typer.Option("--optimizer", help="adam, rmsprop, sgd, or rmsprop:decay=0.99 (default: adam).")
-    ] = None,
-    learning_rate: Annotated[Many, typer.Option("--learning-rate", help="Positive (default: 0.01).")] = None,
-    clip: Annotated[Many, typer.Option("--clip", help="norm:1, value:1 or none (default: norm:1).")] = None,
-    dtype: options.Dtype = None,
-    measure: Annotated[
-        Many,
-        typer.Option(
-            "--measure", help="checkpoints, ends or every, that is each training step (default: checkpoints)."
-        ),
-    ] = None,
-    measure_batch: options.MeasureBatch = None,
     jobs: options.Jobs = None,
     together: options.Together = None,
     rerun: options.Rerun = False,
     results: options.Results = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    **fields: Many,
 ) -> int:
     """Train one or several runs, measure their gradients, store and show them; lists make a grid.
 
@@ -61,46 +33,18 @@ def run(
 
     gradlab run copy --len 50,100 --cell rnn,lstm,gru --seed 0-2
     """
-    specs = grid(
-        {
-            "task": [task],
-            "cell": cell,
-            "length": length,
-            "hidden": hidden,
-            "batch": batch,
-            "optimizer": optimizer,
-            "learning_rate": learning_rate,
-            "clip": clip,
-            "steps": steps,
-            "stop": stop,
-            "dtype": dtype,
-            "measure": measure,
-            "measure_batch": measure_batch,
-            "seed": seed,
-        }
-    )
+    specs = specs_of_options(fields)
     return carry_out(options.open_store(results), specs, jobs, together, rerun=rerun, json=json, quiet=quiet)
 
 
+@options.with_fields("probe")
 def probe(
-    task: options.Task,
-    cell: options.Cell = None,
-    length: options.Length = None,
-    seed: options.Seed = None,
-    hidden: options.Hidden = None,
-    dtype: options.Dtype = None,
-    measure_batch: options.MeasureBatch = None,
-    params: Annotated[
-        str | None,
-        typer.Option(
-            "--params", help="Measure the final weights of this run, whose settings are then the defaults."
-        ),
-    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs at a time.")] = 1,
     rerun: options.Rerun = False,
     results: options.Results = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    **fields: Many,
 ) -> int:
     """Measure gradients without training, in seconds; `--params RUN` measures a run's trained weights.
 
@@ -109,76 +53,92 @@ def probe(
     gradlab probe adding --params adding-lstm-T200-s0 --len 2000
     """
     store = options.open_store(results)
-    fields = {"cell": cell, "length": length, "hidden": hidden, "dtype": dtype, "seed": seed}
     fixed: dict[str, Any] = {"steps": 0}
-    if params is not None:
-        source = store.find(params, trained=True)
+    name = fields.pop("params")
+    source = None if name is None else store.find(str(name), trained=True)
+    if source is not None:
         fixed["params"] = source.id
-        for name, given in fields.items():
-            fields[name] = given if given is not None else [str(source.config[name])]
-    specs = grid({"task": [task], **fields, "measure_batch": measure_batch}, **fixed)
-    if params is not None and (changed := specs[0].has_changed_since(source.config)):
+        for field, given in fields.items():
+            if given is None and FIELDS[field].of_weights:
+                fields[field] = [str(source.config[field])]
+    specs = specs_of_options(fields, **fixed)
+    if source is not None and (changed := specs[0].has_changed_since(source.config)):
         Screen().warn(
-            f"{source.id} was trained before the source of {changed} changed: its weights, the code of now"
+            f"{source.id} was trained before the source of {changed} changed: its weights, the present code"
         )
     return carry_out(store, specs, jobs, together=1, rerun=rerun, json=json, quiet=quiet)
 
 
 def carry_out(
     store: Store,
-    specs: Sequence["RunSpec"],
+    specs: Sequence[RunSpec],
     jobs: int | None,
     together: int | None,
     *,
     rerun: bool,
     json: bool,
     quiet: bool,
+    screen: Screen | None = None,
 ) -> int:
     """Do the runs of a command, show them and return the exit code.
 
     Args:
         jobs: processes; a single run takes all cores, those of a grid one each, for equal bits.
         together: runs of equal shape in one program.
-        rerun: do those too that are stored.
+        rerun: do stored runs again.
     """
-    screen = Screen()
-    if len(specs) == 1:
-        return Single(screen, store, specs[0], rerun=rerun, json=json, quiet=quiet).carry_out()
-    from gradlab.cli.app import INTERRUPTED
-    from gradlab.runs.engine import Settings
-
-    settings = Settings(**shares(jobs, together), rerun="all" if rerun else None)
-    batch = Batch(screen, store, specs, settings, quiet=quiet)
+    screen = screen or Screen()
+    again: Any = "all" if rerun else None
+    alone = specs[0] if len(specs) == 1 else None
+    if alone is None:
+        settings = Settings(**parallelism(jobs, together), rerun=again)
+    else:
+        settings = Settings(shards=_shards(screen, alone, quiet), rerun=again)
+    session = Session(screen, store, specs, settings, quiet=quiet)
     try:
-        batch.carry_out(each=True)
+        session.carry_out()
     except KeyboardInterrupt:
-        screen.note("interrupted; what was measured so far is kept")
-        done = len(batch.outcomes) - len(batch.failed)
-        screen.note(f"done {done} of {len(specs)}; the same command does the rest")
-        return INTERRUPTED
-    _show(screen, store, batch, json=json)
-    return 1 if batch.failed else 0
-
-
-def _show(screen: Screen, store: Store, batch: Batch, *, json: bool) -> None:
-    reasons = {end.spec.id: end.reason for end in batch.failed}
-    records = [_record(store, spec, reasons.get(spec.id)) for spec in batch.specs]
+        screen.note(f"interrupted; {session.kept()}")
+        done = len(session.outcomes) - len(session.failed)
+        rest = "this run again" if alone else "the rest"
+        screen.note(f"done {done} of {len(specs)}; the same command does {rest}")
+        if alone:
+            screen.note(f"this run alone: {alone.command()}{folder_option(store)}")
+        raise
     if json:
-        screen.raw(dumps(as_json(records), indent=1))
-        return
-    show_grid(screen, records)
-    batch.show_failures()
+        screen.json(as_json(session.records()))
+    else:
+        _show(session)
+    return 1 if session.failed else 0
+
+
+def _shards(screen: Screen, spec: RunSpec, quiet: bool) -> int:
+    """The devices that the batches of a single run are split over: all cores, if examples are independent."""
+    from gradlab.runs.execute import usable_shards
+
+    devices = devices_for(spec.batch) if spec.steps > 0 else 1
+    shards = usable_shards(spec, devices)
+    if shards < devices and not quiet:
+        screen.note(f"not split over {devices} devices: a part of a batch does not give what the whole gives")
+    return shards
+
+
+def _show(session: Session) -> None:
+    screen, store, records = session.screen, session.store, session.records()
+    if len(records) == 1:
+        record, run = records[0], store.peek(records[0]["id"])
+        if run is None or "losses" not in record:  # it failed, and was not stored
+            screen.note(f"{record['id']} failed: {record['reason']}; the stored run stays")
+            return
+        show_run(screen, record, run.arrays() if record.get("summary") else None)
+        written = f"{run.path}/ ({', '.join(sorted(path.name for path in run.path.iterdir()))})"
+    else:
+        show_grid(screen, records)
+        session.show_failures()
+        written = f"{len(records)} runs in {store.runs}/"
     screen.line()
-    screen.line(f"written: {len(records)} runs in {store.runs}/")
-    if batch.failed:
+    screen.line(f"written: {written}")
+    if session.failed and len(records) > 1:
         screen.line("try again: the same command does those that failed")
-    command = f"gradlab show {batch.failed[0].spec.id}" if batch.failed else "gradlab report"
+    command = f"gradlab show {session.failed[0].spec.id}" if session.failed else "gradlab report"
     screen.line(f"next: {command}{folder_option(store)}")
-
-
-def _record(store: Store, spec: "RunSpec", reason: str | None) -> Record:
-    """A run as it is stored, or what is known of one that failed and was not: a full disk, or a rerun."""
-    run = store.peek(spec.id)
-    if run is None or (reason is not None and run.status != "failed"):
-        return failure_of(spec.id, spec.config(), reason)
-    return record_of(run)

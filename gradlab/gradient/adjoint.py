@@ -4,11 +4,11 @@ The state sₜ₋₁ enters timestep t, and sₜ, yₜ = step(params, sₜ₋₁
 
     λₜ₋₁ = (∂yₜ/∂sₜ₋₁)ᵀ gₜ + (∂sₜ/∂sₜ₋₁)ᵀ λₜ,   λ_T = 0
 
-and |λ_{T-k}| is the gradient at lag k. The first term alone is the direct gradient. λ is kept beside powers of two
-(`scaled.py`), so that no entry drowns beside a larger one, of the same leaf or of another (`pullback.py`).
+and |λ_{T-k}| is the gradient at lag k. The first term alone is the direct gradient. λ is kept with power-of-two
+exponents (`scaled.py`), so that no entry underflows beside a larger one of any leaf (`pullback.py`).
 
-It needs `step` only, and memory for the outputs and, up to a budget, the states of the forward pass; of a longer
-sequence, segments are run again on the way back (`segments.py`).
+It needs `step` only. Memory holds the outputs and, up to a budget, the states of the forward pass; of a longer
+sequence, segments are recomputed on the way back (`segments.py`).
 """
 
 from collections.abc import Callable
@@ -20,20 +20,32 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from gradlab.cells import Carry, Cell, Params
-from gradlab.errors import GradlabError
-from gradlab.gradient.pullback import ONE_GROUP, Method, ScaledNorm
+from gradlab.gradient.pullback import ONE_GROUP, Method, silenced
+from gradlab.gradient.scaled import Scaled
 from gradlab.gradient.segments import MEMORY_BUDGET, cut, join, segment_length
+from gradlab.gradient.state import check_state, leaf_names, split
 
 Kind = Literal["total", "direct"]
 Loss = Callable[[Array], Array]
 
 
-class Adjoint(NamedTuple):
-    """What one backward pass saw.
+class Reverse(NamedTuple):
+    """A backward pass.
 
     Attributes:
         norms: for each float leaf of the state, the scaled norm at lags 1..T (row i is lag i + 1).
         lossy: (T, B), where the arithmetic may have lost an entry; never by `BY_MAGNITUDE`.
+    """
+
+    norms: dict[str, Scaled]
+    lossy: Array
+
+
+class Adjoint(NamedTuple):
+    """A forward and a backward pass.
+
+    Attributes:
+        norms, lossy: as in `Reverse`.
         last_read: (B,), the last timestep whose output the loss of each example reads; `at` where that is given, T
             where it reads none.
         loss: (B,), the loss of each example.
@@ -42,20 +54,13 @@ class Adjoint(NamedTuple):
         g: dL_b/dyₜ of the outputs that the adjoint starts from, (T, O, B), or (1, O, B) where that is one output.
     """
 
-    norms: dict[str, ScaledNorm]
+    norms: dict[str, Scaled]
     lossy: Array
     last_read: Array
     loss: Array
     finite_states: dict[str, Array]
     finite_outputs: Array
     g: Array
-
-
-class Reverse(NamedTuple):
-    """The backward pass alone: `norms` and `lossy` of `Adjoint`."""
-
-    norms: dict[str, ScaledNorm]
-    lossy: Array
 
 
 def adjoint(
@@ -74,15 +79,9 @@ def adjoint(
     """The scaled norm of dL_b/dsₜ at every lag, for each leaf and example; pure JAX, may be jitted.
 
     Args:
-        cell: anything with `step(params, carry, x_t)`.
-        params: the cell's parameters.
-        inputs: (T, B, I).
-        loss: maps the outputs (T, B, O) of the cell to the loss (B,) of each example.
-        carry: s₀; the cell's own initial state where None.
-        kind: `total` for λ, `direct` for its first term alone.
-        at: start the adjoint from the output of this timestep alone (1..T); lags are then 1..at.
+        cell, params, inputs, loss, carry, kind, at: as in `gradient_curve`.
         last: the loss reads the last output alone and is given that, (1, B, O): no other is kept.
-        budget: bytes of states above which segments are run again.
+        budget: bytes of states above which segments are recomputed.
         method: how entries of different magnitude are pulled back.
 
     Raises:
@@ -90,22 +89,15 @@ def adjoint(
     """
     path, start = _begin(cell, params, inputs, carry, kind, budget)
     with jax.default_matmul_precision("highest"):
-        seen = _forward(path, inputs, start, last)
-        losses, output_gradients = jax.vjp(loss, seen.outputs)
+        forward = _forward(path, inputs, start, last)
+        losses, output_gradients = jax.vjp(loss, forward.outputs)
         (g,) = output_gradients(jnp.ones_like(losses))
         last_read = _last_read(g, len(inputs), at, last)
         g = g if last or at is None else g[at - 1 : at]
-        kept = seen.kept if at is None or at == len(inputs) else None
+        kept = forward.kept if at is None or at == len(inputs) else None
         norms, lossy = _reverse(path, inputs, start, kept, g, len(inputs) if last else at, method)
-    return Adjoint(
-        norms,
-        lossy,
-        last_read,
-        losses,
-        seen.finite_states,
-        seen.finite_outputs,
-        jnp.moveaxis(g, 1, -1),
-    )
+    finite = forward.finite_states, forward.finite_outputs
+    return Adjoint(norms, lossy, last_read, losses, *finite, jnp.moveaxis(g, 1, -1))
 
 
 def reverse(
@@ -117,86 +109,21 @@ def reverse(
     *,
     kind: Kind = "total",
     at: int | None = None,
-    budget: int = MEMORY_BUDGET,
-    method: Method = ONE_GROUP,
 ) -> Reverse:
-    """The adjoint from gradients of the outputs that are already there.
+    """The adjoint from given gradients of the outputs.
 
     Args:
         g: as in `Adjoint`.
         at: the timestep of the one output that it is of; None where it is of all.
-        cell, params, inputs, carry, kind, budget, method: as in `adjoint`.
+        cell, params, inputs, carry, kind: as in `adjoint`.
     """
-    path, start = _begin(cell, params, inputs, carry, kind, budget)
+    path, start = _begin(cell, params, inputs, carry, kind, MEMORY_BUDGET)
     with jax.default_matmul_precision("highest"):
-        return Reverse(*_reverse(path, inputs, start, None, jnp.moveaxis(g, -1, 1), at, method))
+        return _reverse(path, inputs, start, None, jnp.moveaxis(g, -1, 1), at, ONE_GROUP)
 
 
-def _begin(
-    cell: Cell, params: Params, inputs: Array, carry: Carry | None, kind: Kind, budget: int
-) -> tuple["_Path", Carry]:
-    start = jax.tree.map(jnp.asarray, cell.carry(params, inputs.shape[1]) if carry is None else carry)
-    _check_state(start, inputs.shape[1])
-    step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(start))
-    return _Path(cell, params, kind == "total", segment_length(len(inputs), step_bytes, budget)), start
-
-
-def leaf_names(carry: Carry) -> tuple[list[str], list[str]]:
-    """The key paths of the float leaves of a state and of the others, in the order of its leaves.
-
-    A leaf without entries is one of the others.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> leaf_names({"h": jnp.zeros(3), "c": (jnp.zeros(3), jnp.arange(3))})
-        (['c.0', 'h'], ['c.1'])
-    """
-    floats: list[str] = []
-    others: list[str] = []
-    for path, leaf in jax.tree_util.tree_leaves_with_path(carry):
-        (floats if _is_float(leaf) else others).append(_name(path))
-    return floats, others
-
-
-def _check_state(start: Carry, batch_size: int) -> None:
-    floats, others = leaf_names(start)
-    twice = {name for name in floats if floats.count(name) > 1}
-    if twice:
-        raise GradlabError(f"two leaves of the state are both called `{min(twice)}`: give them other names")
-    for name, leaf in zip(floats, split(start)[0], strict=True):
-        if leaf.shape[:1] != (batch_size,):
-            raise GradlabError(
-                f"leaf `{name}` of the state has shape {leaf.shape}: give one row for each of the "
-                f"{batch_size} examples of the inputs"
-            )
-    if not floats:
-        raise GradlabError(f"the state has no float leaf to measure: its leaves are {', '.join(others) or 'none'}")
-
-
-def _name(path: tuple[Any, ...]) -> str:
-    """`c.0` for a key path; a state that is a single array is called `s`, `state` being all leaves."""
-    name = jax.tree_util.keystr(path, simple=True, separator=".") or "s"
-    return "state_" if name == "state" else name
-
-
-def _is_float(leaf: Array) -> bool:
-    return bool(jnp.issubdtype(leaf.dtype, jnp.inexact)) and leaf.size > 0
-
-
-def split(carry: Carry) -> tuple[list[Array], Callable[[list[Array]], Carry]]:
-    """The float leaves of a state, and the function that puts new ones in their place."""
-    leaves, treedef = jax.tree.flatten(carry)
-    floats = [leaf for leaf in leaves if _is_float(leaf)]
-
-    def rebuild(new: list[Array]) -> Carry:
-        remaining = iter(new)
-        return jax.tree.unflatten(treedef, [next(remaining) if _is_float(leaf) else leaf for leaf in leaves])
-
-    return floats, rebuild
-
-
-class _Path(NamedTuple):
-    """What stays the same along the sequence; `segment` timesteps are run again at a time."""
+class _PassConstants(NamedTuple):
+    """The constants of a pass; `carried` for the total gradient, `segment` timesteps are recomputed at a time."""
 
     cell: Cell
     params: Params
@@ -204,10 +131,10 @@ class _Path(NamedTuple):
     segment: int
 
 
-class _Seen(NamedTuple):
-    """Of the forward pass: outputs, flags by timestep, and what the backward pass needs.
+class _Forward(NamedTuple):
+    """Outputs and flags by timestep, and what the backward pass needs.
 
-    `kept` is the state that enters each timestep or, where segments are run again, each segment but the first.
+    `kept` is the state that enters each timestep or, where segments are recomputed, each segment but the first.
     """
 
     outputs: Array
@@ -216,10 +143,19 @@ class _Seen(NamedTuple):
     kept: Carry
 
 
-def _forward(path: _Path, inputs: Array, start: Carry, last: bool) -> _Seen:
+def _begin(
+    cell: Cell, params: Params, inputs: Array, carry: Carry | None, kind: Kind, budget: int
+) -> tuple[_PassConstants, Carry]:
+    start = jax.tree.map(jnp.asarray, cell.carry(params, inputs.shape[1]) if carry is None else carry)
+    check_state(start, inputs.shape[1])
+    step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(start))
+    return _PassConstants(cell, params, kind == "total", segment_length(len(inputs), step_bytes, budget)), start
+
+
+def _forward(path: _PassConstants, inputs: Array, start: Carry, last: bool) -> _Forward:
     names, _ = leaf_names(start)
 
-    # What is carried is the state and, where no other output is kept, the output.
+    # The scan carries the state and, where no other output is kept, the output.
     def timestep(before: tuple[Carry, Any], x_t: Array) -> tuple[tuple[Carry, Any], tuple[Any, ...]]:
         s_t, y_t = path.cell.step(path.params, before[0], x_t)
         finite = {name: _all_finite(leaf) for name, leaf in zip(names, split(s_t)[0], strict=True)}
@@ -243,27 +179,8 @@ def _forward(path: _Path, inputs: Array, start: Carry, last: bool) -> _Seen:
         final, (kept, rest) = lax.scan(segment, middle, segments)
         rows = join(first, rest)
     outputs, finite_states, finite_outputs = rows
-    y_last = final[1]
-    return _Seen(outputs if y_last is None else y_last[None], finite_states, finite_outputs, kept)
-
-
-class _Source(NamedTuple):
-    """Where the adjoint starts, as a method wants it: gₜ of every timestep (T, B, O), or of `at` alone (B, O)."""
-
-    g: Any
-    at: int | None
-
-
-def _reverse(
-    path: _Path, inputs: Array, start: Carry, kept: Carry | None, g: Array, at: int | None, method: Method
-) -> tuple[dict[str, ScaledNorm], Array]:
-    """The backward pass from g (T, B, O), or (1, B, O) of timestep `at`; without `kept`, runs forward first."""
-    if at is not None and at < len(inputs):
-        # Timesteps after the source have no part in it: a NaN of theirs must not either.
-        inputs, path = inputs[:at], path._replace(segment=min(path.segment, at))
-    kept = _forward(path, inputs, start, last=True).kept if kept is None else kept
-    source = _Source(jax.vmap(method.source)(g), None) if at is None else _Source(method.source(g[0]), at)
-    return _backward(path, inputs, start, kept, source, method)
+    _, y_last = final
+    return _Forward(outputs if y_last is None else y_last[None], finite_states, finite_outputs, kept)
 
 
 def _last_read(g: Array, timesteps: int, at: int | None, last: bool) -> Array:
@@ -274,15 +191,19 @@ def _last_read(g: Array, timesteps: int, at: int | None, last: bool) -> Array:
     return jnp.where(jnp.any(read, axis=0), timesteps - jnp.argmax(read[::-1], axis=0), timesteps)
 
 
-def _backward(
-    path: _Path, inputs: Array, start: Carry, kept: Carry, source: _Source, method: Method
-) -> tuple[dict[str, ScaledNorm], Array]:
-    """The reverse scan of the adjoint: norms by lag, and where something may have been lost."""
-    names, _ = leaf_names(start)
-    back = partial(_timestep, path, source, method)
+def _reverse(
+    path: _PassConstants, inputs: Array, start: Carry, kept: Carry | None, g: Array, at: int | None, method: Method
+) -> Reverse:
+    """The backward pass from g (T, B, O), or (1, B, O) of timestep `at`; without `kept`, runs forward first."""
+    if at is not None and at < len(inputs):
+        # Timesteps after the source have no part in it: a NaN of theirs must not either.
+        inputs, path = inputs[:at], path._replace(segment=min(path.segment, at))
+    kept = _forward(path, inputs, start, last=True).kept if kept is None else kept
+    source = jax.vmap(method.source)(g) if at is None else method.source(g[0])
+    back = partial(_timestep, path, method, source, at)
     times = jnp.arange(1, len(inputs) + 1)
-    given = (inputs, times, source.g if source.at is None else None)
-    nothing = method.zero(split(start)[0])
+    given = (inputs, times, source if at is None else None)
+    zero = method.zero(split(start)[0])
 
     def states(s_tm1: Carry, xs: Array) -> Carry:
         return lax.scan(lambda s, x_t: (path.cell.step(path.params, s, x_t)[0], s), s_tm1, xs)[1]
@@ -292,27 +213,35 @@ def _backward(
         return lax.scan(back, adjoint_t, (states(s_tm1, given[0]), *given), reverse=True)
 
     if path.segment == len(inputs):
-        _, rows = lax.scan(back, nothing, (kept, *given), reverse=True)
+        _, rows = lax.scan(back, zero, (kept, *given), reverse=True)
     else:
         head, segments = cut(given, path.segment)
-        middle, rest = lax.scan(segment, nothing, (kept, segments), reverse=True)
+        middle, rest = lax.scan(segment, zero, (kept, segments), reverse=True)
         _, first = segment(middle, (start, head))
         rows = join(first, rest)
     norms, lossy = jax.tree.map(lambda row: row[::-1], rows)
-    return dict(zip(names, norms, strict=True)), lossy
+    return Reverse(dict(zip(leaf_names(start)[0], norms, strict=True)), lossy)
 
 
 def _timestep(
-    path: _Path, source: _Source, method: Method, adjoint_t: Any, row: tuple[Carry, Array, Array, Any]
-) -> tuple[Any, tuple[list[ScaledNorm], Array]]:
-    """λₜ₋₁ from λₜ and gₜ, the norm of each of its leaves, and whether something may have been lost."""
+    path: _PassConstants,
+    method: Method,
+    source: Any,
+    at: int | None,
+    adjoint_t: Any,
+    row: tuple[Carry, Array, Array, Any],
+) -> tuple[Any, tuple[list[Scaled], Array]]:
+    """λₜ₋₁ = (∂yₜ/∂sₜ₋₁)ᵀ gₜ + (∂sₜ/∂sₜ₋₁)ᵀ λₜ, the norm of each of its leaves, and whether it may be lossy.
+
+    gₜ comes with the row, or is `source` at timestep `at` and zero at any other.
+    """
     s_tm1, x_t, t, g_t = row
-    if source.at is not None:
-        g_t = method.silent(source.g, jnp.equal(t, source.at))
+    if at is not None:
+        g_t = silenced(source, jnp.equal(t, at))
     floats, rebuild = split(s_tm1)
 
-    def floats_step(new: list[Array]) -> tuple[list[Array], Array]:
-        s_t, y_t = path.cell.step(path.params, rebuild(new), x_t)
+    def floats_step(floats: list[Array]) -> tuple[list[Array], Array]:
+        s_t, y_t = path.cell.step(path.params, rebuild(floats), x_t)
         return split(s_t)[0], y_t
 
     _, pullback = jax.vjp(floats_step, floats)

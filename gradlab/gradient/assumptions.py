@@ -2,17 +2,15 @@
 
     sₜ, yₜ = step(params, sₜ₋₁, xₜ),   λₜ₋₁ = (∂yₜ/∂sₜ₋₁)ᵀ gₜ + (∂sₜ/∂sₜ₋₁)ᵀ λₜ
 
-has a meaning for each example alone where no example enters the step of another, and may be carried as a mantissa
-and a power of two where the pullback is linear. Any pure function of one example is so; batch statistics break the
-first, and a hand-written backward pass that clips breaks the second. A state whose leaves have no row for each
-example, or whose dtype `step` changes, is no sₜ.
+is the gradient of one example only where no gradient of one example reaches another, and may be carried as a
+mantissa and a power of two only where the pullback is linear. Batch statistics break the first, a hand-written
+backward pass that clips the second. Every float leaf of a state needs a row for each example, and keeps its dtype.
 
-The tests are answers of `step` and of its pullback, not a reading of its source: what no state on the way shows is
-missed.
+The tests evaluate `step` and its pullback and do not read its source: a breach that no state of a short forward
+pass shows is missed.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,37 +20,34 @@ from jax import Array
 from gradlab.cells import Carry, Cell, Params
 from gradlab.cells.base import is_built_in
 from gradlab.errors import GradlabError
-from gradlab.gradient.adjoint import leaf_names
-from gradlab.gradient.cotangents import (
-    Cotangent,
-    differ,
-    gaussian,
-    halves,
-    masked,
-    nudged,
-    peak,
-    plus,
-    reached,
-    times,
-    unlike,
-    wide,
-)
-from gradlab.gradient.shapes import (
-    arrays,
+from gradlab.gradient.state import (
+    as_arrays,
     drifting_leaves,
+    leaf_names,
     leaves_without_batch,
     output_shape,
     step_of,
 )
-from gradlab.gradient.trial import CURSORY, Trial, moved, rows_of, trial
+from gradlab.gradient.trial import (
+    UNOPTIMISED,
+    Trial,
+    first_difference,
+    gaussian,
+    is_reached,
+    masked,
+    peak,
+    rows_of,
+    times,
+    trial,
+    wide,
+)
 
 PATH = 8
 """Timesteps of the forward pass along which a cell is tried."""
 EXPONENTS = (-100, -60, -20, -8, -3, 3, 8, 20, 60, 100)
 """Powers of two by which a gradient is scaled."""
-_FREEZE = "measure with frozen statistics (inference mode), or normalise within each example"
 _MARGIN = 10
-"""The power of two by which a number that is lost to its format may still be multiplied on its way."""
+"""The power of two by which a number that underflows may still be multiplied on its way."""
 
 
 def check_cell(cell: Cell, params: Params, inputs: Array, carry: Carry) -> None:
@@ -65,9 +60,9 @@ def check_cell(cell: Cell, params: Params, inputs: Array, carry: Carry) -> None:
         carry: the initial state s₀ of the B examples.
 
     Raises:
-        GradlabError: the first of these that is so: a leaf of the state has no row for each example,
-            `step` does not return a state and an output, it changes a leaf's dtype or shape, the gradient of one
-            example reaches another, the pullback is not linear.
+        GradlabError: the first of these: a leaf of the state has no row for each example, `step` does not return a
+            state and an output, it changes a leaf's dtype or shape, the gradient of one example reaches another,
+            the pullback is not linear.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -76,75 +71,79 @@ def check_cell(cell: Cell, params: Params, inputs: Array, carry: Carry) -> None:
         >>> params = cell.init(jax.random.key(0), 2, 8)
         >>> check_cell(cell, params, jnp.ones((20, 3, 2)), cell.carry(params, 3))
     """
-    carry, batch_size = arrays(carry), inputs.shape[1]
+    carry, batch_size = as_arrays(carry), inputs.shape[1]
     if not leaf_names(carry)[0]:
-        return  # there is nothing to measure, which the adjoint says
+        return  # the adjoint says that there is nothing to measure
     refuse(*leaves_without_batch(cell, params, batch_size, carry).values())
     output_shape(cell, params, carry, inputs[0])
     refuse(*drifting_leaves(cell, params, carry, inputs[0]).values())
-    places = _path(cell, params, inputs, carry)
-    # What overflows at these states is no number, which says nothing of the cell.
+    trials = _along_path(cell, params, inputs, carry)
+    # Overflow at these states is no breach.
     with np.errstate(over="ignore", invalid="ignore"):
-        refuse(*map(_gradients_meet, places))
-        refuse(*map(_not_linear, places))
+        refuse(*map(gradients_meet, trials))
+        refuse(*map(not_linear, trials))
 
 
-def check_own_cell(cell: Cell, params: Params, inputs: Array, carry: Carry) -> None:
-    """`check_cell`, but for the built-in cells, of which tests ask it once and for all."""
+def check_custom_cell(cell: Cell, params: Params, inputs: Array, carry: Carry) -> None:
+    """`check_cell` for any cell but the built-in ones, which the tests of this package check."""
     if not is_built_in(cell):
         check_cell(cell, params, inputs, carry)
 
 
 def refuse(*reasons: str | None) -> None:
     """Raise the first reason there is."""
-    for reason in reasons:
-        if reason:
-            raise GradlabError(reason)
+    for reason in filter(None, reasons):
+        raise GradlabError(reason)
 
 
-def examples_meet(cell: Cell, params: Params, carry: Carry, x_t: Array) -> str | None:
-    """Why the next state or output of one example depends on another, or None; the text says if by a gradient.
+def gradients_meet(at: Trial) -> str | None:
+    """Why the gradient of one example reaches another, so that none has a curve of its own; None if it does not.
 
-    Args:
-        carry: a state (B, ...); of one example, two are made.
-        x_t: (B, I).
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> class Centred:
-        ...     def step(self, params, s, x_t):
-        ...         return s - s.mean(axis=0) + x_t, s
-        >>> examples_meet(Centred(), None, jnp.ones((3, 2)), jnp.ones((3, 2)))[:30]
-        'examples meet in Centred.step:'
+    Gradients of some examples alone are pulled back, at this state and at one moved away from it.
     """
-    return gradients_meet(cell, params, carry, x_t) or values_meet(cell, params, carry, x_t)
+    if any(map(is_reached, at.pull(at.zeros()).values())):
+        return None  # what comes of a zero gradient comes from no example; `not_linear` reports it
+    rng = np.random.RandomState(0)
+    count = len(at.examples)
+    for tried in (at, at.moved(rng, np.full(count, True))):
+        for members in halves(count):
+            found = tried.pull([masked(leaf, members) for leaf in tried.cotangents(rng)])
+            for name, leaf in found.items():
+                if is_reached(leaf[~members]):
+                    return (
+                        f"examples meet in {step_of(at.cell)}: the gradient of one example reaches `{name}` of "
+                        "another (batch statistics?), so that no example has a curve of its own: measure with "
+                        "frozen statistics (inference mode), or normalise within each example"
+                    )
+    return None
 
 
-def gradients_meet(cell: Cell, params: Params, carry: Carry, x_t: Array) -> str | None:
-    """Why the gradient of one example reaches another, or None: then there is no curve of one example."""
-    found = trial(cell, params, carry, x_t)
-    return None if found is None else _gradients_meet(found)
-
-
-def values_meet(cell: Cell, params: Params, carry: Carry, x_t: Array) -> str | None:
-    """Why the values of one example depend on another, or None.
-
-    Behind a `stop_gradient` no gradient does so and the curves are right, but the network is another one for every
-    batch size and for every number of devices that share a batch.
-    """
-    found = trial(cell, params, carry, x_t)
-    return None if found is None else _values_meet(found)
-
-
-def not_linear(cell: Cell, params: Params, carry: Carry, x_t: Array) -> str | None:
-    """Why the pullback J of `step` is not linear, or None: J(c u) = c J(u), J(u + v) = J(u) + J(v) up to rounding.
-
-    Args:
-        carry: a state (B, ...).
-        x_t: (B, I).
-    """
-    found = trial(cell, params, carry, x_t)
-    return None if found is None else _not_linear(found)
+def not_linear(at: Trial) -> str | None:
+    """Why the pullback J of `step` is not linear, J(c u) = c J(u) and J(u + v) = J(u) + J(v), or None."""
+    rng = np.random.RandomState(0)
+    eps, smallest = at.precision
+    scaling, adding = min(0.1, 2**8 * eps), min(0.1, 2**12 * eps)
+    for name, leaf in at.pull(at.zeros()).items():
+        if is_reached(leaf):
+            return _bent(at, "a gradient of zero comes back as something else than zero", name)
+    u, v = at.cotangents(rng), at.cotangents(rng)
+    pulled = at.pull(u)
+    for exponent in EXPONENTS:
+        found = {name: leaf * 2.0**-exponent for name, leaf in at.pull(times(u, 2.0**exponent)).items()}
+        # Powers of two commute with rounding, but what is too small for the format is flushed to zero.
+        floors = dict.fromkeys(pulled, 2.0 ** (smallest + _MARGIN - min(exponent, 0)))
+        if name := first_difference(pulled, found, scaling, floors):
+            factor = f"2^{exponent}"
+            return _bent(at, f"a gradient times {factor} comes back as something else times {factor}", name)
+    turned = {name: -leaf for name, leaf in at.pull(times(u, -1.0)).items()}
+    if name := first_difference(pulled, turned, scaling, {}):
+        return _bent(at, "a gradient of the other sign comes back as something else of the other sign", name)
+    rounded = at.pull([times([leaf], 1 + eps * rng.standard_normal(leaf.shape))[0] for leaf in u])
+    noise = {name: 2**6 * peak(rounded[name] - leaf) for name, leaf in pulled.items()}
+    separate = {name: leaf + pulled[name] for name, leaf in at.pull(v).items()}
+    if name := first_difference(separate, at.pull([a + b for a, b in zip(u, v, strict=True)]), adding, noise):
+        return _bent(at, "the sum of two gradients comes back as something else than their sum", name)
+    return None
 
 
 def losses_meet(loss: Callable[[Array], Array], outputs: Array) -> str | None:
@@ -161,10 +160,8 @@ def losses_meet(loss: Callable[[Array], Array], outputs: Array) -> str | None:
         'the loss of one example depend'
     """
     examples = outputs.shape[1]
-    if examples < 2:
-        return None
 
-    @jax.jit(compiler_options=CURSORY)
+    @jax.jit(compiler_options=UNOPTIMISED)
     def program(outputs: Array, d: Array) -> tuple[Array, Array]:
         losses, pullback = jax.vjp(loss, outputs)
         return losses, pullback(d)[0]
@@ -175,8 +172,11 @@ def losses_meet(loss: Callable[[Array], Array], outputs: Array) -> str | None:
         d = masked(gaussian(rng, result.shape, result.dtype), members)
         losses, found = map(wide, program(outputs, d))
         move = np.where(members[:, None], rng.standard_normal(outputs.shape), 0.0)
-        others, _ = map(wide, program((wide(outputs) + move).astype(outputs.dtype), d))
-        if reached(found[:, ~members]) or differ(losses[~members], others[~members], tolerance):
+        moved, _ = map(wide, program((wide(outputs) + move).astype(outputs.dtype), d))
+        before, after = losses[~members], moved[~members]
+        with np.errstate(invalid="ignore"):
+            differ = ~(np.abs(before - after) <= tolerance * peak(before)) & np.isfinite(before)
+        if is_reached(found[:, ~members]) or differ.any():
             return (
                 "the loss of one example depends on the outputs of another (a mean over the batch?): return one "
                 "loss for each example, (B,), that reads the outputs of this example alone"
@@ -184,101 +184,25 @@ def losses_meet(loss: Callable[[Array], Array], outputs: Array) -> str | None:
     return None
 
 
-def _path(cell: Cell, params: Params, inputs: Array, carry: Carry) -> list[Trial]:
+def halves(examples: int) -> list[np.ndarray]:
+    """Parts of the examples, as flags, such that of any two one part has the first and not the second.
+
+    Example:
+        >>> [[int(flag) for flag in part] for part in halves(3)]
+        [[0, 1, 0], [1, 0, 1], [0, 0, 1], [1, 1, 0]]
+    """
+    numbers, digits = np.arange(examples), range((examples - 1).bit_length())
+    ones = [(numbers >> digit) % 2 == 1 for digit in digits]
+    return [part for digit in ones for part in (digit, ~digit)]
+
+
+def _along_path(cell: Cell, params: Params, inputs: Array, carry: Carry) -> list[Trial]:
     """A cell at its initial state and at one some timesteps later."""
-    first = trial(cell, params, carry, inputs[0])
-    if first is None:
-        return []
-    last = first
+    first = last = trial(cell, params, carry, inputs[0])
     for x_t in np.asarray(inputs[1:PATH]):
         s_t, _ = last.step()
         last = last.at(s_t, rows_of(x_t, first.examples))
     return [first] if last is first else [first, last]
-
-
-def _gradients_meet(at: Trial) -> str | None:
-    """Pull back gradients of some examples alone, at this state and at one moved away, and look at the others."""
-    if any(map(reached, at.pull(at.zeros()).values())):
-        return None  # what comes of nothing comes from nowhere; `_not_linear` says so
-    rng = np.random.RandomState(0)
-    everyone = np.full(len(at.examples), True)
-    for here in (at, at.at(*moved(at, rng, everyone))):
-        for members in halves(len(at.examples)):
-            if name := _others_reached(here, here.cotangents(rng), members):
-                return (
-                    f"examples meet in {step_of(at.cell)}: the gradient of one example reaches `{name}` of "
-                    f"another (batch statistics?), so that no example has a curve of its own: {_FREEZE}"
-                )
-    return None
-
-
-def _others_reached(at: Trial, cotangent: Cotangent, members: np.ndarray) -> str:
-    """The first leaf in which a gradient of the members alone reaches other examples, or nothing."""
-    own = [
-        masked(leaf, members) if row else np.zeros_like(leaf)
-        for leaf, row in zip(cotangent, [*at.of_floats, True], strict=True)
-    ]
-    found = at.pull(own)
-    shared = [name for name, row in zip(at.names, at.of_floats, strict=True) if not row]
-    direct = _outsiders(found, shared, members)
-    if direct or not any(reached(found[name]) for name in shared):
-        return direct
-    # What reaches a leaf without a batch is pulled back once more: by it examples meet in the timestep before.
-    names = [*at.names, None]
-    again = [
-        found[name].astype(leaf.dtype) if name in shared else np.zeros_like(leaf)
-        for name, leaf in zip(names, own, strict=True)
-    ]
-    return _outsiders(at.pull(again), shared, members)
-
-
-def _outsiders(found: dict[str, np.ndarray], shared: list[str], members: np.ndarray) -> str:
-    return next((name for name, leaf in found.items() if name not in shared and reached(leaf[~members])), "")
-
-
-def _values_meet(at: Trial) -> str | None:
-    """Move the states and inputs of some examples, and look at the others for two timesteps."""
-    rng = np.random.RandomState(0)
-    tolerance = 2**5 * at.precision()[0]
-    for members in halves(len(at.examples)):
-        one, other = at, at.at(*moved(at, rng, members))
-        for _ in range(2):  # by a leaf without a batch, examples meet in the second timestep
-            results = one.step(), other.step()
-            if any(differ(a[~members], b[~members], tolerance) for a, b in _with_rows(at, *results)):
-                return (
-                    f"examples meet in {step_of(at.cell)}: the state or output of one changes with those of "
-                    f"another, though no gradient need (batch statistics behind a stop_gradient?): {_FREEZE}"
-                )
-            one, other = (at.at(s_t, at.x_t) for s_t, _ in results)
-    return None
-
-
-def _not_linear(at: Trial) -> str | None:
-    """Scale, turn round and add random gradients, and compare what comes back."""
-    rng = np.random.RandomState(0)
-    eps, smallest = at.precision()
-    scaling, adding = min(0.1, 2**8 * eps), min(0.1, 2**12 * eps)
-    for name, leaf in at.pull(at.zeros()).items():
-        if reached(leaf):
-            return _bent(at, "a gradient of zero comes back as something else than zero", name)
-    u, v = at.cotangents(rng), at.cotangents(rng)
-    pulled = at.pull(u)
-    for exponent in EXPONENTS:
-        found = {name: leaf * 2.0**-exponent for name, leaf in at.pull(times(u, 2.0**exponent)).items()}
-        # Powers of two commute with rounding, but what is too small for the format is flushed to zero.
-        floors = dict.fromkeys(pulled, 2.0 ** (smallest + _MARGIN - min(exponent, 0)))
-        if name := unlike(pulled, found, scaling, floors):
-            factor = f"2^{exponent}"
-            return _bent(at, f"a gradient times {factor} comes back as something else times {factor}", name)
-    turned = {name: -leaf for name, leaf in at.pull(times(u, -1.0)).items()}
-    if name := unlike(pulled, turned, scaling, {}):
-        return _bent(at, "a gradient of the other sign comes back as something else of the other sign", name)
-    moved_u = at.pull(nudged(u, rng, eps))
-    noise = {name: 2**6 * peak(moved_u[name] - leaf) for name, leaf in pulled.items()}
-    apart = {name: leaf + pulled[name] for name, leaf in at.pull(v).items()}
-    if name := unlike(apart, at.pull(plus(u, v)), adding, noise):
-        return _bent(at, "the sum of two gradients comes back as something else than their sum", name)
-    return None
 
 
 def _bent(at: Trial, what: str, name: str) -> str:
@@ -286,13 +210,3 @@ def _bent(at: Trial, what: str, name: str) -> str:
         f"the backward pass of {step_of(at.cell)} is not linear: {what} (in `{name}`), as where it clips or "
         "rescales gradients: measure without that, clipping belongs to the optimiser (`--clip`)"
     )
-
-
-def _with_rows(at: Trial, *results: tuple[Any, Any]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of the arrays of two results that have a row for each example, and are no random keys."""
-    one, other = ([*jax.tree.leaves(s_t), y_t] for s_t, y_t in results)
-    return [
-        (wide(a), wide(b))
-        for a, b, flag in zip(one, other, [*at.flags, True], strict=True)
-        if flag and not jax.dtypes.issubdtype(a.dtype, jax.dtypes.extended)
-    ]

@@ -2,8 +2,8 @@
 
     λₜ₋₁ = dₜ + Jₜᵀ λₜ    Jₜ = ∂sₜ/∂sₜ₋₁    dₜ = (∂yₜ/∂sₜ₋₁)ᵀ gₜ    gₜ = dL/dyₜ
 
-It is the slow way to what `adjoint.py` measures, and shares no code with it: every Jacobian is formed, by forward
-differentiation, and the products are taken in NumPy. Without an exponent of its own it is for short sequences.
+The slow way to what `adjoint.py` measures, sharing no code with it: every Jacobian is formed by forward
+differentiation, and the products are taken in NumPy. Without a separate exponent it is for short sequences.
 """
 
 from typing import Any, NamedTuple
@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from numpy.typing import NDArray
+from jax.flatten_util import ravel_pytree
 
 from gradlab.cells import Carry, Cell, Params
-from gradlab.gradient.adjoint import Loss, leaf_names, split
-
-Floats = NDArray[np.float64]
+from gradlab.gradient.adjoint import Loss
+from gradlab.gradient.reductions import Floats
+from gradlab.gradient.state import leaf_names, split
 
 
 class Chain(NamedTuple):
@@ -66,33 +66,27 @@ def chain(cell: Cell, params: Params, inputs: Array, loss: Loss, at: int | None 
         ([2.0, 2.0], [0.5, 0.5, 0.5])
     """
     start = cell.carry(params, 1)
-    with jax.default_matmul_precision("highest"):
-        outputs, states = _forward(cell, params, inputs, start)
-        (g,) = jax.vjp(loss, outputs)[1](jnp.ones(1, outputs.dtype))
-    used = np.asarray(g, np.float64)[:, 0]
-    if at is not None:
-        used = np.where((np.arange(len(used)) == at - 1)[:, None], used, 0.0)
-    floats, _ = split(start)
-    with jax.default_matmul_precision("highest"):
-        jacobians, to_output = _jacobians(cell, params, inputs, states, sum(leaf.size for leaf in floats))
-    direct = np.einsum("ton,to->tn", to_output, used)
-    adjoint = np.zeros_like(direct)
-    carried = np.zeros(direct.shape[1])
-    for t in reversed(range(len(direct))):
-        carried = direct[t] + jacobians[t].T @ carried
-        adjoint[t] = carried
-    return Chain(_entries(start), jacobians, direct, adjoint)
-
-
-def _forward(cell: Cell, params: Params, inputs: Array, start: Carry) -> tuple[Array, Carry]:
-    """The outputs (T, 1, O), and the state that enters each timestep."""
 
     def timestep(s_tm1: Carry, x_t: Array) -> tuple[Carry, tuple[Array, Carry]]:
         s_t, y_t = cell.step(params, s_tm1, x_t)
         return s_t, (y_t, s_tm1)
 
-    outputs, states = lax.scan(timestep, start, inputs)[1]
-    return outputs, states
+    with jax.default_matmul_precision("highest"):
+        outputs, states = lax.scan(timestep, start, inputs)[1]
+        (g,) = jax.vjp(loss, outputs)[1](jnp.ones(1, outputs.dtype))
+        size = sum(leaf.size for leaf in split(start)[0])
+        jacobians, to_output = _jacobians(cell, params, inputs, states, size)
+    g_t = np.asarray(g, np.float64)[:, 0]
+    if at is not None:
+        g_t = np.where((np.arange(len(g_t)) == at - 1)[:, None], g_t, 0.0)
+    direct = np.einsum("ton,to->tn", to_output, g_t)
+    adjoint, carried = np.zeros_like(direct), np.zeros(direct.shape[1])
+    for t in reversed(range(len(direct))):
+        carried = direct[t] + jacobians[t].T @ carried
+        adjoint[t] = carried
+    named = zip(leaf_names(start)[0], split(start)[0], strict=True)
+    entries = tuple(f"{name}{entry + 1}" for name, leaf in named for entry in range(leaf.size))
+    return Chain(entries, jacobians, direct, adjoint)
 
 
 def _jacobians(cell: Cell, params: Params, inputs: Array, states: Carry, size: int) -> tuple[Floats, Floats]:
@@ -100,20 +94,13 @@ def _jacobians(cell: Cell, params: Params, inputs: Array, states: Carry, size: i
 
     def at_timestep(s_tm1: Carry, x_t: Array) -> Any:
         floats, rebuild = split(s_tm1)
+        flat, unravel = ravel_pytree(floats)
 
         def flat_step(flat: Array) -> Array:
-            ends = np.cumsum([leaf.size for leaf in floats])[:-1]
-            parts = [part.reshape(leaf.shape) for part, leaf in zip(jnp.split(flat, ends), floats, strict=True)]
-            s_t, y_t = cell.step(params, rebuild(parts), x_t)
+            s_t, y_t = cell.step(params, rebuild(unravel(flat)), x_t)
             return jnp.concatenate([*(leaf.ravel() for leaf in split(s_t)[0]), y_t.ravel()])
 
-        return jax.jacfwd(flat_step)(jnp.concatenate([leaf.ravel() for leaf in floats]))
+        return jax.jacfwd(flat_step)(flat)
 
     both = np.asarray(jax.jit(jax.vmap(at_timestep))(states, inputs), np.float64)
     return both[:, :size], both[:, size:]
-
-
-def _entries(start: Carry) -> tuple[str, ...]:
-    names, _ = leaf_names(start)
-    leaves, _ = split(start)
-    return tuple(f"{name}{at + 1}" for name, leaf in zip(names, leaves, strict=True) for at in range(leaf.size))

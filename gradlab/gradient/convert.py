@@ -3,38 +3,34 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jax import Array
 
 from gradlab.gradient.adjoint import Adjoint
 from gradlab.gradient.curve import Floats, GradientCurve
-from gradlab.gradient.pullback import ScaledNorm
-from gradlab.gradient.summary import Kind as FindingKind
-from gradlab.gradient.summary import NonFinite
+from gradlab.gradient.scaled import Scaled
+from gradlab.gradient.summary import Kind, NonFinite
 
 _LOG10_2 = np.log10(2.0)
 
 
 def to_curve(result: Adjoint, leaves: Sequence[str] | None = None) -> GradientCurve:
-    """A `GradientCurve` from the scaled norms of an adjoint pass, of all leaves or of those that count."""
+    """The curve of all leaves of an adjoint pass, or of those that count."""
     found = {name: log10(norm) for name, norm in result.norms.items()}
     dtype = min((norm.dtype for norm, _ in result.norms.values()), key=lambda dtype: dtype.itemsize)
-    findings = (*_forward_findings(result), *_backward_findings(found))
-    losses = np.asarray(result.loss, np.float64)
     counted = {name: values for name, values in found.items() if leaves is None or name in leaves}
     counted, lengths = _from_last_read(counted, np.asarray(result.last_read, np.int64))
     return GradientCurve.of(
         counted,
         dtype=dtype.name,
         lengths=lengths,
-        non_finite=findings,
-        losses=losses,
+        non_finite=(*_forward_findings(result), *_backward_findings(found)),
+        losses=np.asarray(result.loss, np.float64),
     )
 
 
-def log10(norm: ScaledNorm) -> Floats:
-    """log10 (norm · 2^exponent) in float64."""
+def log10(norm: Scaled) -> Floats:
+    """log10 (mantissa · 2^exponent) in float64."""
     with np.errstate(divide="ignore"):
-        return np.asarray(np.log10(np.asarray(norm.norm, np.float64)) + np.asarray(norm.exponent) * _LOG10_2)
+        return np.asarray(np.log10(np.asarray(norm.mantissa, np.float64)) + np.asarray(norm.exponent) * _LOG10_2)
 
 
 def _from_last_read(
@@ -62,25 +58,17 @@ def _forward_findings(result: Adjoint) -> list[NonFinite]:
     """
     timesteps = len(result.finite_outputs)
     after = np.arange(1, timesteps + 1)[:, None] > np.asarray(result.last_read)[None, :]
-    findings: list[NonFinite] = []
-
-    def look(where: str, finite: Array, kind: FindingKind) -> None:
-        flags = np.asarray(finite) | after
-        if not flags.all():
-            findings.append(_first(where, flags, kind))
-
-    for name, finite in result.finite_states.items():
-        look(name, finite, "state")
-    look("output", result.finite_outputs, "output")
-    losses = np.isfinite(np.asarray(result.loss))
-    if not losses.all():
-        findings.append(NonFinite("loss", timesteps, int((~losses).sum()), "loss"))
-    return findings
-
-
-def _first(where: str, finite: np.ndarray, kind: FindingKind) -> NonFinite:
-    """The finding for flags (T, B) that are not all true."""
-    return NonFinite(where, int(np.argmin(finite.all(axis=1))) + 1, int((~finite).any(axis=0).sum()), kind)
+    quantities: list[tuple[str, np.ndarray, Kind]] = [
+        *((name, np.asarray(finite), "state") for name, finite in result.finite_states.items()),
+        ("output", np.asarray(result.finite_outputs), "output"),
+    ]
+    findings = []
+    for where, finite, kind in quantities:
+        bad = ~(finite | after)
+        if bad.any():
+            findings.append(NonFinite(where, int(np.argmax(bad.any(axis=1))) + 1, _examples(bad), kind))
+    lost = ~np.isfinite(np.asarray(result.loss))
+    return [*findings, NonFinite("loss", timesteps, int(lost.sum()), "loss")] if lost.any() else findings
 
 
 def _backward_findings(leaves: dict[str, np.ndarray]) -> list[NonFinite]:
@@ -89,8 +77,10 @@ def _backward_findings(leaves: dict[str, np.ndarray]) -> list[NonFinite]:
     for name, values in leaves.items():
         bad = np.isnan(values) | np.isposinf(values)
         if bad.any():
-            lag = int(np.argmax(bad.any(axis=1))) + 1
-            findings.append(
-                NonFinite(f"gradient {name}", len(values) - lag + 1, int(bad.any(axis=0).sum()), "gradient")
-            )
+            timestep = len(values) - int(np.argmax(bad.any(axis=1)))
+            findings.append(NonFinite(f"gradient {name}", timestep, _examples(bad), "gradient"))
     return findings
+
+
+def _examples(bad: np.ndarray) -> int:
+    return int(bad.any(axis=0).sum())

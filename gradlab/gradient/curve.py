@@ -1,6 +1,6 @@
 """A gradient curve: log10 norms by lag and example, and the numbers that say what it does. NumPy only."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,10 +8,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradlab.errors import GradlabError, unknown
-from gradlab.gradient.line import explained, least_squares, median_error
+from gradlab.gradient.reductions import (
+    Floats,
+    explained,
+    least_squares,
+    log10_of_all,
+    median_error,
+    relative_to_first,
+    zero_from,
+)
 from gradlab.gradient.summary import CUT, HalfLife, Horizon, NonFinite, Slope, Summary, Verdict
-
-Floats = NDArray[np.float64]
 
 STATE = "state"
 FLOAT32_FLOOR = -37.9
@@ -111,11 +117,8 @@ class GradientCurve:
 
     def is_noise(self, leaf: str = STATE) -> NDArray[np.bool_]:
         """Whether the value at each lag (T,) is rounding noise, and says nothing about the network."""
-        noise = self.noise.get(leaf)
-        if noise is None:
-            self._of(leaf)
-            return np.zeros(len(self.lags), bool)
-        moved = np.abs(_relative(self.summarised(leaf)))
+        moved = np.abs(relative_to_first(self.summarised(leaf)))
+        noise = self.noise.get(leaf, np.zeros(len(moved)))
         return (noise > NOISE_DECADES) & (noise > NOISE_SHARE * np.where(np.isfinite(moved), moved, 0.0))
 
     def is_cut(self, leaf: str = STATE) -> bool:
@@ -132,7 +135,7 @@ class GradientCurve:
 
     def span(self, leaf: str = STATE) -> float:
         """Decades from lag 1 to lag T; -inf where the gradient is zero at lag T."""
-        return float(_relative(self.summarised(leaf))[-1])
+        return float(relative_to_first(self.summarised(leaf))[-1])
 
     def slope(self, leaf: str = STATE) -> Slope:
         """Decades per timestep: mean over examples of each example's least-squares slope over its lags.
@@ -142,7 +145,7 @@ class GradientCurve:
         curve, kept = self.summarised(leaf), ~self.is_noise(leaf)
         zero = np.isneginf(curve)
         if zero[-1] and kept[-1]:
-            return Slope(-np.inf, np.nan, np.nan, _zero_from(zero))
+            return Slope(-np.inf, np.nan, np.nan, zero_from(zero))
         if kept.sum() < 2 or zero[kept].any():
             return Slope(np.nan, np.nan, np.nan)
         values, lags = self._of(leaf)[kept], self.lags[kept]
@@ -167,7 +170,7 @@ class GradientCurve:
     def horizon(self, decades: float = 3.0, leaf: str = STATE) -> Horizon:
         """The largest lag up to which the curve has never dropped `decades` below lag 1, nor become noise."""
         _check_decades(decades)
-        relative = _relative(self.summarised(leaf))
+        relative = relative_to_first(self.summarised(leaf))
         return _horizon((relative >= -decades) & ~self.is_noise(leaf))
 
     def float32_horizon(self, leaf: str = STATE) -> Horizon:
@@ -181,7 +184,7 @@ class GradientCurve:
         Lags whose value is rounding noise are left out; where lag 1 is one of them, the word is `noise`.
         """
         _check_decades(decades)
-        relative, noise = _relative(self.summarised(leaf)), self.is_noise(leaf)
+        relative, noise = relative_to_first(self.summarised(leaf)), self.is_noise(leaf)
         bad = (np.isnan(relative) | np.isposinf(relative)) & ~noise
         if bad.any():
             lag = int(np.argmax(bad))
@@ -202,37 +205,36 @@ class GradientCurve:
 
     def notes(self, leaf: str = STATE) -> list[str]:
         """What a reader of the numbers of a leaf must know about them, a sentence each."""
-        said = []
+        notes = []
         if self.lengths is not None:
             first, last = int(self.lengths.min()), int(self.lengths.max())
             where = f"timestep {last}" if first == last else f"timesteps {first} to {last}"
-            said.append(f"lags count from the last output that the loss of each example reads ({where})")
+            notes.append(f"lags count from the last output that the loss of each example reads ({where})")
         if leaf in self.saturated:
-            said.append(f"{self.dtype} is zero or imprecise from lag {self.saturated[leaf]}; float64 is shown")
+            notes.append(f"{self.dtype} is zero or imprecise from lag {self.saturated[leaf]}; float64 is shown")
         if self.unverified and np.any(self.dead(leaf) > 0):
-            said.append(f"reads 0 in {self.dtype}, and float64 cannot tell: {self.unverified}")
+            notes.append(f"reads 0 in {self.dtype}, and float64 cannot tell: {self.unverified}")
         if self.is_cut(leaf):
-            said.append(CUT)
+            notes.append(CUT)
         noise, largest = self.is_noise(leaf), self.largest_noise(leaf)
         if self.chaotic and largest:
-            said.append(f"one trajectory of a chaotic network: ± {largest:.2g} decades")
+            notes.append(f"one trajectory of a chaotic network: ± {largest:.2g} decades")
         if noise.any():
             from_lag = int(np.argmax(noise)) + 1
-            said.append(
+            notes.append(
                 f"rounding noise from lag {from_lag} ({int(noise.sum())} lags), left out of slope and verdict"
             )
-        return said
+        return notes
 
     def all_notes(self) -> list[str]:
         """The notes of `state`, then what other leaves have to add, each after its name."""
-        said = self.notes()
-        more = [f"{leaf}: {note}" for leaf in self.leaves[:-1] for note in self.notes(leaf) if note not in said]
-        return said + more if len(self.leaves) > 2 else said
+        notes = self.notes()
+        more = [f"{leaf}: {note}" for leaf in self.leaves[:-1] for note in self.notes(leaf) if note not in notes]
+        return notes + more if len(self.leaves) > 2 else notes
 
     def largest_noise(self, leaf: str = STATE) -> float:
         """The most that rounding moves a value of a leaf, in decades; 0 where it moves none."""
-        noise = self.noise.get(leaf)
-        return 0.0 if noise is None else float(noise.max())
+        return float(self.noise.get(leaf, np.zeros(1)).max())
 
     def summary(self, leaf: str = STATE, decades: float = 3.0) -> Summary:
         """All of the numbers above."""
@@ -262,18 +264,11 @@ class GradientCurve:
         values = self._of(leaf)
         if self.lengths is None:
             return reduce(values)
-        found = np.empty(len(values))
-        for rows, present in self._present():
-            found[rows] = reduce(values[rows][:, present])
+        found, start = np.empty(len(values)), 0
+        for end in np.unique(self.lengths):  # the lags start + 1..end belong to the same examples
+            found[start:end] = reduce(values[start:end, self.lengths > start])
+            start = end
         return found
-
-    def _present(self) -> Iterator[tuple[slice, NDArray[np.bool_]]]:
-        """Runs of lags that the same examples have, and those examples."""
-        assert self.lengths is not None
-        start = 0
-        for end in np.unique(self.lengths):
-            yield slice(start, int(end)), self.lengths > start
-            start = int(end)
 
     def _slopes(self, values: Floats, lags: NDArray[np.int64]) -> Floats:
         """The least-squares slope of every example that has at least two of these lags."""
@@ -284,36 +279,14 @@ class GradientCurve:
         return np.array(slopes)
 
 
-def log10_of_all(parts: list[Floats]) -> Floats:
-    """log10 √(Σ norm²) of parts given as log10 norms; exact at any size, -inf where all are zero."""
-    stack = np.stack(parts)
-    top = stack.max(axis=0)
-    shift = np.where(np.isfinite(top), top, 0.0)
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        return shift + 0.5 * np.log10(np.sum(10.0 ** (2 * (stack - shift)), axis=0))
-
-
-def _relative(curve: Floats) -> Floats:
-    """The curve in decades from lag 1; all -inf where lag 1 itself is zero."""
-    if np.isneginf(curve[0]):
-        return np.full_like(curve, -np.inf)
-    with np.errstate(invalid="ignore"):  # infinity from infinity is not a number, which is the finding
-        return curve - curve[0]
-
-
 def _check_decades(decades: float) -> None:
     if not (decades > 0 and np.isfinite(decades)):
         raise GradlabError(f"decades is {decades}: give a positive number")
 
 
-def _zero_from(zero: NDArray[np.bool_]) -> int:
-    """The lag from which a curve is zero to its end."""
-    return len(zero) - int(np.argmin(zero[::-1])) + 1 if not zero.all() else 1
-
-
-def _horizon(seen: NDArray[np.bool_]) -> Horizon:
-    lag = len(seen) if seen.all() else int(np.argmin(seen))
-    return Horizon(lag, bool(seen.all()))
+def _horizon(inside: NDArray[np.bool_]) -> Horizon:
+    reached = bool(inside.all())
+    return Horizon(len(inside) if reached else int(np.argmin(inside)), reached)
 
 
 def _half_life(slope: float) -> float:

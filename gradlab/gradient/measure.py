@@ -1,20 +1,35 @@
-"""From a cell and a loss to a `GradientCurve`: run the adjoint, take logarithms, check them against float64."""
+"""From a cell and a loss to `GradientCurve`s: adjoint passes, checked against float64.
+
+1. In the arithmetic of the run, in one group of magnitude; where that may have lost an entry, by magnitude.
+2. In float64 on a few examples: those whose gradient at the last lag is smallest (the most saturated) and largest,
+   and two more. Where they agree with the first and no gradient is zero, the first is right.
+3. Else in float64 on all examples, once as they are and once moved by a rounding error (`noise.py`).
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from gradlab.cells import Carry, Cell, Params
 from gradlab.errors import GradlabError, unknown
-from gradlab.gradient.adjoint import Kind, Loss, Reverse, adjoint, leaf_names, reverse
-from gradlab.gradient.assumptions import check_own_cell
+from gradlab.gradient.adjoint import Adjoint, Kind, Loss, Reverse, adjoint, reverse
+from gradlab.gradient.assumptions import check_custom_cell
+from gradlab.gradient.convert import log10, to_curve
 from gradlab.gradient.curve import GradientCurve
-from gradlab.gradient.passes import Adjoints, Passes, Sample, measured, rows_of
+from gradlab.gradient.noise import differs, disagree, mark_noise, reconcile
 from gradlab.gradient.pullback import BY_MAGNITUDE, ONE_GROUP, Method
+from gradlab.gradient.state import as_arrays, leaf_names
+
+SAMPLE = 4
+"""Examples that are measured in float64 first."""
+
+Adjoints = dict[str, Adjoint]
+Curves = dict[str, GradientCurve]
 
 
 def gradient_curve(
@@ -63,12 +78,15 @@ def gradient_curve(
     """
     if isinstance(cell, type):
         raise GradlabError(f"`{cell.__name__}` is a class: give an object of it, `{cell.__name__}(...)`")
-    _refuse_tracers(params, inputs, carry)
-    params, carry = jax.tree.map(_as_array, (params, carry))
-    inputs = inputs if hasattr(inputs, "dtype") else jnp.asarray(inputs)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((params, inputs, carry))):
+        raise GradlabError(
+            "gradient_curve was called inside jax.jit, vmap or grad, and gives numbers of NumPy: "
+            "call it outside; it compiles what it runs by itself"
+        )
+    params, inputs = as_arrays(params), inputs if hasattr(inputs, "dtype") else jnp.asarray(inputs)
     _check(inputs, kind, at)
-    start = jax.tree.map(_as_array, cell.carry(params, inputs.shape[1])) if carry is None else carry
-    check_own_cell(cell, params, inputs, start)
+    start = as_arrays(cell.carry(params, inputs.shape[1]) if carry is None else carry)
+    check_custom_cell(cell, params, inputs, start)
 
     def program(method: Method) -> Callable[..., Adjoints]:
         def measure(params: Params, inputs: Array, start: Carry) -> Adjoints:
@@ -77,9 +95,10 @@ def gradient_curve(
 
         return jax.jit(measure)
 
-    def part(sample: Sample, params: Params, inputs: Array, start: Carry) -> tuple[Any, ...]:
-        states = rows_of(start, sample.examples, inputs.shape[1])
-        return params, inputs[:, sample.examples], states, sample.g["curve"]
+    def part(rows: np.ndarray, g: dict[str, Array], params: Params, inputs: Array, start: Carry) -> Any:
+        size = inputs.shape[1]
+        few = jax.tree.map(lambda leaf: leaf[rows] if leaf.shape[:1] == (size,) else leaf, start)
+        return params, inputs[:, rows], few, g["curve"]
 
     def back(params: Params, inputs: Array, start: Carry, g: Array) -> dict[str, Reverse]:
         return {"curve": reverse(cell, params, inputs, g, start, kind=kind, at=at)}
@@ -107,19 +126,6 @@ def counted_leaves(cell: Cell, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in wanted)
 
 
-def _as_array(leaf: Any) -> Any:
-    """A number of Python as an array; arrays and keys as they are."""
-    return leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
-
-
-def _refuse_tracers(*arguments: Any) -> None:
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments)):
-        raise GradlabError(
-            "gradient_curve was called inside jax.jit, vmap or grad, and gives numbers of NumPy: "
-            "call it outside; it compiles what it runs by itself"
-        )
-
-
 def _check(inputs: Array, kind: str, at: int | None) -> None:
     if kind not in ("total", "direct"):
         raise unknown("kind", kind, ("total", "direct"))
@@ -141,3 +147,121 @@ def _checked(loss: Loss) -> Loss:
         return losses
 
     return checked
+
+
+# ---------------------------------------------------------------- passes of different precision
+
+
+class Passes(NamedTuple):
+    """The compiled programs of one measurement.
+
+    Attributes:
+        one_group, by_magnitude: arguments -> the adjoints by each method of `pullback.py`.
+        reverse: the result of `part` -> the backward passes of some examples.
+        part: (indices of examples, their part of `Adjoint.g` by curve, arguments) -> the arguments of `reverse`.
+    """
+
+    one_group: Any
+    by_magnitude: Any
+    reverse: Any
+    part: Callable[..., tuple[Any, ...]]
+
+    def __call__(self, *arguments: Any) -> Adjoints:
+        """The adjoints of these arguments, by the cheaper method that loses nothing."""
+        found: Adjoints = self.one_group(*arguments)
+        lossy = any(bool(jnp.any(each.lossy)) for each in found.values())
+        return self.by_magnitude(*arguments) if lossy else found
+
+
+def measured(passes: Passes, *arguments: Any, leaves: Sequence[str]) -> Curves:
+    """The curves of a measurement, checked against float64 and corrected where that is right.
+
+    Args:
+        passes: functions of `arguments` that may be called in float64 too.
+        arguments: pytrees of arrays.
+        leaves: the leaves of the state that count.
+    """
+
+    def curves(results: Adjoints) -> Curves:
+        return {name: to_curve(result, leaves) for name, result in results.items()}
+
+    def in_float64(arguments: tuple[Any, ...]) -> Curves:
+        with jax.enable_x64(True):
+            return curves(passes(*in_dtype(arguments, jnp.float64)))
+
+    results = passes(*arguments)
+    native = curves(results)
+    dtype = min((jnp.dtype(curve.dtype) for curve in native.values()), key=lambda dtype: dtype.itemsize)
+    is_float64 = dtype == jnp.float64
+    try:
+        if _sample_agrees(passes, results, native, _moved(arguments, dtype) if is_float64 else arguments):
+            return native
+        replica = in_float64(_moved(arguments, dtype))
+        if not is_float64:
+            precise = in_float64(arguments)
+            return {name: reconcile(curve, precise[name], replica[name]) for name, curve in native.items()}
+    except Exception as error:
+        # A cell may do anything in float64, which the run did not ask of it.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        return {name: replace(curve, unverified=reason) for name, curve in native.items()}
+    if not any(disagree(curve, replica[name]) for name, curve in native.items()):
+        return native
+    try:
+        coarse = curves(passes(*in_dtype(arguments, jnp.float32)))
+    except Exception:  # a cell that computes in float64 alone: only what float64 itself moves by is known
+        coarse = replica
+    return {name: mark_noise(curve, replica[name], coarse[name]) for name, curve in native.items()}
+
+
+def _sample_agrees(passes: Passes, results: Adjoints, native: Curves, arguments: tuple[Any, ...]) -> bool:
+    """Whether no gradient is zero, and float64 gives the same norms on a few examples."""
+    if any(np.isneginf(leaf).any() for curve in native.values() for leaf in curve.log10_norm.values()):
+        return False
+    index = _extremes(next(iter(native.values())))
+    part = passes.part(index, {name: result.g[..., index] for name, result in results.items()}, *arguments)
+    with jax.enable_x64(True):
+        precise: dict[str, Reverse] = passes.reverse(*in_dtype(part, jnp.float64))
+    return not any(
+        bool(jnp.any(found.lossy))
+        or any(
+            differs(log10(results[name].norms[leaf])[:, index], log10(norm)).any()
+            for leaf, norm in found.norms.items()
+        )
+        for name, found in precise.items()
+    )
+
+
+def _extremes(curve: GradientCurve) -> np.ndarray:
+    """The examples with the smallest and the largest gradient at the last lag, and some between."""
+    values = curve.log10_norm["state"]
+    ends = len(values) - 1 if curve.lengths is None else curve.lengths - 1
+    order = np.argsort(values[ends, np.arange(values.shape[1])], kind="stable")
+    places = np.linspace(0, len(order) - 1, min(SAMPLE, len(order))).astype(int)
+    return np.asarray(order[places])
+
+
+def _moved(arguments: tuple[Any, ...], dtype: np.dtype) -> tuple[Any, ...]:
+    """Arguments in float64 whose every number is moved by about one rounding error of a dtype."""
+    draws = np.random.RandomState(0)
+
+    def move(leaf: Any) -> Any:
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            return leaf
+        values = np.asarray(leaf).astype(np.complex128 if jnp.iscomplexobj(leaf) else np.float64)
+        values = values * (1 + float(jnp.finfo(dtype).eps) * draws.standard_normal(leaf.shape))
+        # On the same devices, or another program would be compiled.
+        return jax.device_put(values, leaf.sharding) if isinstance(leaf, Array) else values
+
+    with jax.enable_x64(True):
+        return jax.tree.map(move, arguments)
+
+
+def in_dtype(tree: Any, dtype: Any) -> Any:
+    """A tree with its float arrays in a dtype, complex ones in the complex dtype of that precision."""
+
+    def cast(leaf: Any) -> Any:
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            return leaf
+        return leaf.astype(jnp.result_type(dtype, jnp.complex64) if jnp.iscomplexobj(leaf) else dtype)
+
+    return jax.tree.map(cast, tree)

@@ -2,17 +2,16 @@
 
 `ONE_GROUP` keeps one power of two for each example and pulls everything back at once. That is exact to rounding as
 long as all entries of λ, of all leaves, lie within `group_width` binades of the largest; where they do not, or
-where a contribution could have been flushed to zero, it says so (`lossy`).
+where a contribution could have been flushed to zero, the result is marked `lossy`.
 
 `BY_MAGNITUDE` keeps a power of two for every entry. Entries of like magnitude are pulled back together, whatever
-leaf they belong to, in as many groups as their spread needs, and the results are added entry by entry. It costs a
-pullback for each group and is never lossy, so it is what is run where `ONE_GROUP` was.
+leaf they belong to, in as many groups as their range needs, and the results are added entry by entry. It costs a
+pullback for each group and is never lossy, so it is run where `ONE_GROUP` was.
 
 Both rest on the linearity of the pullback: 2ᵉ (∂s)ᵀ λ = (∂s)ᵀ (2ᵉ λ).
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -25,24 +24,11 @@ Pullback = Callable[[tuple[list[Array], Array]], tuple[list[Array]]]
 """(cotangents of the leaves of sₜ, cotangent of yₜ) -> (cotangents of the leaves of sₜ₋₁,)."""
 
 
-class ScaledNorm(NamedTuple):
-    """Euclidean norms by lag and example, norm · 2^exponent: `norm` (T, B) and `exponent` (T, B) int32."""
-
-    norm: Array
-    exponent: Array
-
-
 class Step(NamedTuple):
-    """What a timestep of the adjoint gives.
-
-    Attributes:
-        adjoint: λₜ₋₁, as the method keeps it.
-        norms: of each leaf of it, (B,).
-        lossy: (B,), whether something may have been lost.
-    """
+    """λₜ₋₁ as the method keeps it, the norm (B,) of each of its leaves, and whether something may be lost (B,)."""
 
     adjoint: Any
-    norms: list[ScaledNorm]
+    norms: list[Scaled]
     lossy: Array
 
 
@@ -50,16 +36,21 @@ class Method(NamedTuple):
     """How the adjoint is kept and pulled back.
 
     Attributes:
-        source: gₜ (B, O) -> gₜ as `step` wants it.
-        silent: the same without any gradient in it, where the flag (a scalar) is false.
+        source: gₜ (B, O) -> gₜ as `step` takes it: a mantissa, then exponents.
         zero: leaves of a state -> λ = 0.
-        step: (pullback, λₜ or None where nothing is carried, gₜ, leaves of sₜ) -> `Step`.
+        step: (pullback, λₜ or None for the direct gradient, gₜ, leaves of sₜ) -> `Step`.
     """
 
     source: Callable[[Array], Any]
-    silent: Callable[[Any, Array], Any]
     zero: Callable[[list[Array]], Any]
     step: Callable[[Pullback, Any, Any, list[Array]], Step]
+
+
+def silenced(source: Any, keep: Array) -> Any:
+    """A source of either method, or zero where the flag (a scalar) is false."""
+    mantissa, *exponents = source
+    exponents = [jnp.where(keep, exponent, ZERO_EXPONENT) for exponent in exponents]
+    return type(source)(jnp.where(keep, mantissa, 0), *exponents)
 
 
 # ---------------------------------------------------------------- one group
@@ -84,12 +75,6 @@ def _one_source(g: Array) -> _Source:
     found = scaled.sizes([g])
     (mantissa,), power = scaled.normalise([g], found.top)
     return _Source(mantissa, jnp.where(found.top == ZERO_EXPONENT, ZERO_EXPONENT, power), found.bottom)
-
-
-def _one_silent(source: _Source, sounds: Array) -> _Source:
-    zero = jnp.full_like(source.top, ZERO_EXPONENT)
-    top, bottom = (jnp.where(sounds, exponent, zero) for exponent in (source.top, source.bottom))
-    return _Source(jnp.where(sounds, source.mantissa, 0), top, bottom)
 
 
 def _one_zero(leaves: list[Array]) -> _Group:
@@ -117,7 +102,7 @@ def _one_step(pullback: Pullback, adjoint: _Group | None, source: _Source, leave
     exponent = jnp.where(found.top == ZERO_EXPONENT, ZERO_EXPONENT, top - width + power)
     # An entry that is not zero cannot have lost more than rounding to contributions that were flushed.
     lossy = (found.top - found.bottom > width) | (far & found.some_zero)
-    norms = [ScaledNorm(scaled.norm(mantissa), exponent) for mantissa in mantissas]
+    norms = [Scaled(scaled.norm(mantissa), exponent) for mantissa in mantissas]
     return Step(_Group(mantissas, exponent), norms, lossy)
 
 
@@ -129,18 +114,14 @@ def _is_far(exponent: Array, top: Array, reach: int) -> Array:
 # ---------------------------------------------------------------- by magnitude
 
 
-def _many_silent(source: Scaled, sounds: Array) -> Scaled:
-    return Scaled(jnp.where(sounds, source.mantissa, 0), jnp.where(sounds, source.exponent, ZERO_EXPONENT))
-
-
 def _many_zero(leaves: list[Array]) -> list[Scaled]:
     return [Scaled(jnp.zeros_like(leaf), jnp.full(leaf.shape, ZERO_EXPONENT, jnp.int32)) for leaf in leaves]
 
 
 def _many_step(pullback: Pullback, adjoint: list[Scaled] | None, source: Scaled, leaves: list[Array]) -> Step:
     width = _width(leaves)
-    slots = [*(_many_zero(leaves) if adjoint is None else adjoint), source]
-    mantissas = [slot.mantissa for slot in slots]
+    terms = [*(_many_zero(leaves) if adjoint is None else adjoint), source]
+    mantissas = [term.mantissa for term in terms]
 
     def more(loop: tuple[list[Array], list[Scaled]]) -> Array:
         return jnp.any(jnp.stack([jnp.any(exponent > ZERO_EXPONENT) for exponent in loop[0]]))
@@ -148,35 +129,30 @@ def _many_step(pullback: Pullback, adjoint: list[Scaled] | None, source: Scaled,
     def body(loop: tuple[list[Array], list[Scaled]]) -> tuple[list[Array], list[Scaled]]:
         waiting, sums = loop
         top = jnp.max(jnp.stack([_largest(exponent) for exponent in waiting]), axis=0)
-        member = [(e > ZERO_EXPONENT) & (e > _along(top, e) - width) for e in waiting]
+        member = [(e > ZERO_EXPONENT) & (e > scaled.beside(top, e) - width) for e in waiting]
         cotangents = [
-            jnp.where(here, scaled.times_near_power(m, e - _along(top, e) + width), 0)
-            for here, m, e in zip(member, mantissas, waiting, strict=True)
+            jnp.where(inside, scaled.times_near_power(m, e - scaled.beside(top, e) + width), 0)
+            for inside, m, e in zip(member, mantissas, waiting, strict=True)
         ]
         (pulled,) = pullback((cotangents[:-1], cotangents[-1]))
         sums = [
             scaled.add(total, scaled.by_entry(part, top - width)) for total, part in zip(sums, pulled, strict=True)
         ]
-        return [jnp.where(here, ZERO_EXPONENT, e) for here, e in zip(member, waiting, strict=True)], sums
+        return [jnp.where(inside, ZERO_EXPONENT, e) for inside, e in zip(member, waiting, strict=True)], sums
 
-    _, sums = lax.while_loop(more, body, ([slot.exponent for slot in slots], _many_zero(leaves)))
+    _, sums = lax.while_loop(more, body, ([term.exponent for term in terms], _many_zero(leaves)))
     return Step(sums, [_norm_of(total) for total in sums], jnp.zeros(len(leaves[0]), bool))
 
 
-def _norm_of(total: Scaled) -> ScaledNorm:
+def _norm_of(total: Scaled) -> Scaled:
     top = _largest(total.exponent)
-    aligned = scaled.times_near_power(total.mantissa, total.exponent - _along(top, total.exponent))
-    return ScaledNorm(scaled.norm(aligned), top)
+    aligned = scaled.times_near_power(total.mantissa, total.exponent - scaled.beside(top, total.exponent))
+    return Scaled(scaled.norm(aligned), top)
 
 
 def _largest(exponent: Array) -> Array:
     """(B,) from (B, ...)."""
     return jnp.max(exponent, axis=tuple(range(1, exponent.ndim)))
-
-
-def _along(per_example: Array, entries: Array) -> Array:
-    """(B,) as (B, 1, ...), to meet an array of entries."""
-    return per_example.reshape(per_example.shape + (1,) * (entries.ndim - 1))
 
 
 # ---------------------------------------------------------------- both
@@ -191,5 +167,5 @@ def _reach(leaves: list[Array]) -> int:
     return min(int(jnp.finfo(leaf.dtype).maxexp) for leaf in leaves) - 6
 
 
-ONE_GROUP = Method(_one_source, _one_silent, _one_zero, _one_step)
-BY_MAGNITUDE = Method(partial(scaled.by_entry, exponent=0), _many_silent, _many_zero, _many_step)
+ONE_GROUP = Method(_one_source, _one_zero, _one_step)
+BY_MAGNITUDE = Method(scaled.by_entry, _many_zero, _many_step)

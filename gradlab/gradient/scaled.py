@@ -82,7 +82,7 @@ def exponents(part: Array) -> Array:
 def times_power_of_two(value: Array, power: Array) -> Array:
     """Value · 2^power, a power for each example or entry; exact while the result is normal, else 0 or infinity."""
     limit = 3 * (int(jnp.finfo(value.dtype).maxexp) - 2)
-    power = _beside(jnp.clip(power, -limit, limit), value)
+    power = beside(jnp.clip(power, -limit, limit), value)
     # Three factors, because a smaller number of them leaves the float range before their product does.
     third = power // 3
     factor = _power_of_two(third, value.dtype)
@@ -92,7 +92,7 @@ def times_power_of_two(value: Array, power: Array) -> Array:
 def times_near_power(value: Array, power: Array) -> Array:
     """The same by one factor, where the power is at most that of a normal number; below the smallest, 0."""
     limit = int(jnp.finfo(value.dtype).maxexp) - 2
-    power = _beside(power, value)
+    power = beside(power, value)
     factor = _power_of_two(jnp.clip(power, -limit, limit), value.dtype)
     return value * jnp.where(power < -limit, 0, factor)
 
@@ -119,7 +119,7 @@ def by_entry(value: Array, exponent: Array | int = 0) -> Scaled:
     own = exponents(magnitude(value))
     zero = own == ZERO_EXPONENT
     own = jnp.where(zero, 0, own)
-    total = own + (exponent if isinstance(exponent, int) else _beside(exponent, value))
+    total = own + (exponent if isinstance(exponent, int) else beside(exponent, value))
     return Scaled(times_power_of_two(value, -own), jnp.where(zero, ZERO_EXPONENT, total))
 
 
@@ -137,8 +137,8 @@ def norm(value: Array) -> Array:
     return jnp.sqrt(jnp.sum(square.astype(wide), axis=tuple(range(1, value.ndim))))
 
 
-def _beside(per_example: Array, entries: Array) -> Array:
-    """(B,) as (B, 1, ...), to meet an array of entries; one for each entry as it is."""
+def beside(per_example: Array, entries: Array) -> Array:
+    """(B,) as (B, 1, ...), to broadcast with an array of entries; one for each entry as it is."""
     return per_example.reshape(per_example.shape + (1,) * (entries.ndim - per_example.ndim))
 
 

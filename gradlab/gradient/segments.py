@@ -1,7 +1,7 @@
-"""Long sequences in segments, so that what a backward pass needs of the forward one is not all kept at once.
+"""Long sequences in segments, which bounds the memory of a backward pass.
 
-Only the state at the start of each segment is kept, and a segment is run again on the way back: with √T segments
-that is the least memory, for one more forward pass (Chen et al. 2016, "Training deep nets with sublinear memory
+Only the state at the start of each segment is kept, and each segment is recomputed on the way back: √T segments
+need the least memory, for one more forward pass (Chen et al. 2016, "Training deep nets with sublinear memory
 cost", section 4, https://arxiv.org/abs/1604.06174).
 """
 
@@ -12,16 +12,11 @@ import jax
 import jax.numpy as jnp
 
 MEMORY_BUDGET = 256 * 2**20
-"""Bytes kept for a backward pass, above which segments are run again."""
+"""Bytes kept for a backward pass, above which segments are recomputed."""
 
 
 def segment_length(timesteps: int, step_bytes: int, budget: int = MEMORY_BUDGET) -> int:
-    """Timesteps in a segment: all of them where they fit into the budget, else √T.
-
-    Args:
-        timesteps: T.
-        step_bytes: kept for each timestep.
-        budget: bytes.
+    """Timesteps of a segment: all T where `step_bytes` for each fit into the budget, else √T.
 
     Example:
         >>> segment_length(1000, 1), segment_length(1000, 2**20), segment_length(1001, 2**20)
@@ -31,7 +26,7 @@ def segment_length(timesteps: int, step_bytes: int, budget: int = MEMORY_BUDGET)
 
 
 def cut(rows: Any, size: int) -> tuple[Any, Any]:
-    """Arrays of timesteps (T, ...) as a head of 1..size of them and the rest as (n, size, ...).
+    """Arrays (T, ...) as a head of 1..size timesteps and the rest as (n, size, ...).
 
     Example:
         >>> head, rest = cut(jnp.arange(7), 3)
@@ -46,5 +41,5 @@ def cut(rows: Any, size: int) -> tuple[Any, Any]:
 
 
 def join(head: Any, rest: Any) -> Any:
-    """What `cut` cut, as (T, ...) again."""
+    """The inverse of `cut`: arrays (T, ...)."""
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b.reshape(-1, *b.shape[2:])]), head, rest)

@@ -1,4 +1,4 @@
-"""The numbers that are read off a curve, as small records that know how to say themselves."""
+"""The numbers that are read off a curve, as small records with their text."""
 
 import math
 from collections.abc import Mapping
@@ -50,11 +50,8 @@ class Slope:
             return f"zero from lag {self.zero_from}"
         if math.isnan(self.value):
             return "none"
-        return (
-            f"{self.value:.3g}"
-            if math.isnan(self.error)
-            else f"{self.value:.3g} ± {self.error:.1g}".replace("e-0", "e-")
-        )
+        value = f"{self.value:.3g}"
+        return value if math.isnan(self.error) else f"{value} ± {self.error:.1g}".replace("e-0", "e-")
 
 
 @dataclass(frozen=True)
@@ -121,17 +118,13 @@ class Verdict:
         return self.word == "non-finite", 0.0 if self.word in ("non-finite", "noise") else abs(self.decades)
 
     def __str__(self) -> str:
-        what = "" if self.leaf == "state" else f"{self.leaf}: "
-        return what + self._said()
-
-    def _said(self) -> str:
-        if self.word == "non-finite":
-            return f"non-finite at lag {self.lag}"
-        if self.word == "cut":
-            return "cut (exactly zero at every lag)"
-        if self.word == "noise":
-            return f"noise (± {self.decades:.1f} decades at lag 1)"
-        return f"{self.word} ({in_decades(self.decades, sign=True)} at lag {self.lag})"
+        special = {
+            "non-finite": f"non-finite at lag {self.lag}",
+            "cut": "cut (exactly zero at every lag)",
+            "noise": f"noise (± {self.decades:.1f} decades at lag 1)",
+        }
+        text = special.get(self.word, f"{self.word} ({in_decades(self.decades, sign=True)} at lag {self.lag})")
+        return text if self.leaf == "state" else f"{self.leaf}: {text}"
 
 
 @dataclass(frozen=True)

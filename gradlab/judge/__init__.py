@@ -1,1 +1,1 @@
-"""What is true: statistics over seeds, and curves against what was blessed."""
+"""Statistics over seeds, and the comparison of gradient curves with accepted baselines."""

@@ -1,7 +1,7 @@
-"""Baselines: what was blessed, as text that reads well in a review.
+"""Baselines: accepted curves, as JSON that reads well in a review.
 
-Two files for each scenario below `<folder>/<suite>/`: `<scenario>.json` with one line for each paired seed, and
-`<scenario>.population.json` with the initial curves of many seeds, for what cannot be compared one by one.
+Two files per scenario below `<folder>/<suite>/`: `<scenario>.json` with one line per paired seed, and
+`<scenario>.population.json` with the initial curves of many seeds, for comparison as samples.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.errors import GradlabError
-from gradlab.judge.measure import PARTS, Floats, Measurement, Part, Sketch
+from gradlab.judge.measure import PARTS, Floats, Measurement, Part
 from gradlab.judge.suite import Scenario
 from gradlab.runs.attempt import write_whole
 from gradlab.runs.jsonable import dumps
@@ -23,27 +23,25 @@ FOLDER = Path("results/baselines")
 _DIGITS, _POPULATION_DIGITS = 6, 3
 
 
-class Unreadable(Exception):
-    """A baseline is there and cannot be used; the text says why."""
+class UnreadableBaseline(Exception):
+    """A baseline exists and cannot be used; the text says why."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A scenario as it was blessed.
+    """An accepted scenario.
 
     Attributes:
-        config: what the scenario was then. reason: why it was blessed.
+        config: the scenario as it was accepted. reason: why it was.
         environment: versions, device and flags.
-        twin: what rounding was measured with. noise: by part, decades (K,).
-        measurement: the numbers.
-        population_lags, population: (J,) and (N, J), initial curves of many seeds; empty where their file is
-            missing.
+        noise_source: how the noise was measured. noise: by part, decades (K,).
+        population_lags, population: (J,) and (N, J), initial curves of many seeds; empty if their file is missing.
     """
 
     config: Mapping[str, Any]
     reason: str
     environment: Mapping[str, str]
-    twin: str
+    noise_source: str
     noise: Mapping[str, Floats]
     measurement: Measurement
     population_lags: list[int]
@@ -56,9 +54,9 @@ def paths_of(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def stored_name(folder: Path, scenario: Scenario) -> str:
-    """The name under which a scenario has its baseline: its own, or else the one that it had before."""
-    there = [name for name in (scenario.name, scenario.former) if name and paths_of(folder, name)[0].exists()]
-    return there[0] if there else scenario.name
+    """The name under which a scenario has its baseline: its own, or else its former one."""
+    names = [name for name in (scenario.name, scenario.former) if name and paths_of(folder, name)[0].exists()]
+    return names[0] if names else scenario.name
 
 
 def write_baseline(folder: Path, name: str, baseline: Baseline) -> list[Path]:
@@ -74,25 +72,23 @@ def write_baseline(folder: Path, name: str, baseline: Baseline) -> list[Path]:
     population = {
         "baseline": VERSION,
         "lags": baseline.population_lags,
-        "log10_norm": {
-            str(seed): _rounded(row, _POPULATION_DIGITS) for seed, row in enumerate(baseline.population)
-        },
+        "log10_norm": _by_seed(baseline.population, _POPULATION_DIGITS),
     }
     paths = paths_of(folder, name)
     for path, value in zip(paths, (_as_dict(baseline), population), strict=True):
-        _write(path, _lines(value))
+        _write(path, _lines(value).encode())
     return list(paths)
 
 
-def _write(path: Path, text: str) -> None:
-    write_whole(path, lambda file: file.write(text.encode()))
+def _write(path: Path, text: bytes) -> None:
+    write_whole(path, lambda file: file.write(text))
 
 
 def read_baseline(folder: Path, name: str) -> Baseline | None:
-    """The baseline of a scenario, None where there is none.
+    """The baseline of a scenario, None if absent.
 
     Raises:
-        Unreadable: its file is damaged or of a newer gradlab.
+        UnreadableBaseline: its file is damaged or of a newer gradlab.
     """
     path, population_path = paths_of(folder, name)
     if not path.exists():
@@ -101,28 +97,21 @@ def read_baseline(folder: Path, name: str) -> Baseline | None:
     try:
         found = _measurement(value)
         noise = {part: np.array(value[part]["noise"], float) for part in found.parts}
-        lags, population = _population(population_path)
-        texts = {key: dict(value[key]) for key in ("scenario", "environment")}
+        config, environment = dict(value["scenario"]), dict(value["environment"])
+        population = _population(population_path)
         baseline = Baseline(
-            texts["scenario"],
-            str(value["reason"]),
-            texts["environment"],
-            str(value["twin"]),
-            noise,
-            found,
-            lags,
-            population,
+            config, str(value["reason"]), environment, str(value["twin"]), noise, found, *population
         )
         _check(baseline)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise Unreadable(f"{path} is damaged: {type(error).__name__} {error}") from None
+        raise UnreadableBaseline(f"{path} is damaged: {type(error).__name__} {error}") from None
     return baseline
 
 
 def orphans(folder: Path, names: Sequence[str]) -> list[str]:
-    """Baselines that no scenario of the suite asks for."""
-    there = {path.name.removesuffix(".json").removesuffix(".population") for path in folder.glob("[!.]*.json")}
-    return sorted(there - set(names))
+    """Baselines of the folder that belong to none of the named scenarios."""
+    stored = {path.name.removesuffix(".json").removesuffix(".population") for path in folder.glob("[!.]*.json")}
+    return sorted(stored - set(names))
 
 
 def _as_dict(baseline: Baseline) -> dict[str, Any]:
@@ -132,7 +121,7 @@ def _as_dict(baseline: Baseline) -> dict[str, Any]:
         "scenario": baseline.config,
         "reason": baseline.reason,
         "environment": baseline.environment,
-        "twin": baseline.twin,
+        "twin": baseline.noise_source,
         "bits": found.bits,
         "lags": found.lags,
     }
@@ -141,33 +130,37 @@ def _as_dict(baseline: Baseline) -> dict[str, Any]:
             "noise": [float(f"{decades:.2g}") for decades in baseline.noise[name]],
             "float32_horizon": part.horizons,
             "loss": [float(f"{loss:.6g}") for loss in part.losses],
-            "log10_norm": {str(seed): _rounded(row, _DIGITS) for seed, row in enumerate(part.curves)},
+            "log10_norm": _by_seed(part.curves, _DIGITS),
         }
     for name, sketches in (("weights", found.weights), ("data", found.data)):
         value[name] = {str(seed): one for seed, one in enumerate(sketches)}
     return value
 
 
+def _by_seed(curves: Floats, digits: int) -> dict[str, list[float]]:
+    # Adding 0.0 turns -0.0 into 0.0, which would otherwise show up in a diff.
+    return {str(seed): [round(float(x), digits) + 0.0 for x in row] for seed, row in enumerate(curves)}
+
+
 def _measurement(value: Mapping[str, Any]) -> Measurement:
-    parts = {}
-    for name in PARTS:
-        if name in value:
-            stored = value[name]
-            parts[name] = Part(
-                _rows(stored["log10_norm"]),
-                np.array(stored["float32_horizon"], int),
-                np.array(stored["loss"], float),
-            )
-    weights, data = ([_sketch(one) for one in value[name].values()] for name in ("weights", "data"))
+    parts = {
+        name: Part(
+            _rows(value[name]["log10_norm"]),
+            np.array(value[name]["float32_horizon"], int),
+            np.array(value[name]["loss"], float),
+        )
+        for name in PARTS
+        if name in value
+    }
+    weights, data = (
+        [{array: [float(x) for x in numbers] for array, numbers in one.items()} for one in value[name].values()]
+        for name in ("weights", "data")
+    )
     return Measurement([int(lag) for lag in value["lags"]], parts, weights, data, str(value["bits"]))
 
 
 def _rows(stored: Mapping[str, Sequence[Any]]) -> Floats:
     return np.array([[float(number) for number in row] for row in stored.values()])
-
-
-def _sketch(stored: Mapping[str, Sequence[float]]) -> Sketch:
-    return {name: [float(number) for number in numbers] for name, numbers in stored.items()}
 
 
 def _population(path: Path) -> tuple[list[int], Floats]:
@@ -181,16 +174,15 @@ def _population(path: Path) -> tuple[list[int], Floats]:
 
 
 def _check(baseline: Baseline) -> None:
-    """Refuse what the numbers of a hand-edited or merged file cannot mean."""
+    """Refuse a hand-edited or merged file whose arrays do not fit together."""
     found = baseline.measurement
     if "initial" not in found.parts:
         raise ValueError("no initial curves")
     for name, part in found.parts.items():
         seeds = len(part.curves)
         shapes = {part.curves.shape, (seeds, len(found.lags)), (seeds, len(baseline.noise[name]))}
-        if len(shapes) > 1 or {len(part.losses), len(part.horizons), len(found.weights), len(found.data)} != {
-            seeds
-        }:
+        counts = {len(part.losses), len(part.horizons), len(found.weights), len(found.data)}
+        if len(shapes) > 1 or counts != {seeds}:
             raise ValueError(f"seeds or lags of {name} differ in number")
         if not np.all(baseline.noise[name] >= 0):
             raise ValueError(f"the noise of {name} is not a number of at least 0")
@@ -200,25 +192,20 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise Unreadable(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+        raise UnreadableBaseline(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(value, dict) or not isinstance(value.get("baseline"), int):
-        raise Unreadable(f"{path} is no baseline")
+        raise UnreadableBaseline(f"{path} is no baseline")
     if value["baseline"] > VERSION:
-        raise Unreadable(f"{path} is of a newer gradlab: update gradlab")
+        raise UnreadableBaseline(f"{path} is of a newer gradlab: update gradlab")
     return value
 
 
-def _rounded(row: Floats, digits: int) -> list[float]:
-    # Adding 0.0 turns -0.0 into 0.0, which would else be a line of a diff.
-    return [round(float(number), digits) + 0.0 for number in row]
-
-
 def _lines(value: Mapping[str, Any], depth: int = 0) -> str:
-    """JSON with a line for each item and, of curves, for each seed, so that a diff shows what changed."""
+    """JSON with one line per item and, of curves, per seed, so that a diff shows what changed."""
     indent = " " * (depth + 1)
     items = []
     for key, item in value.items():
-        broken = isinstance(item, Mapping) and (depth == 0 or key == "log10_norm")
-        items.append(f"{indent}{json.dumps(key)}: {_lines(item, depth + 1) if broken else dumps(item)}")
+        nested = isinstance(item, Mapping) and (depth == 0 or key == "log10_norm")
+        items.append(f"{indent}{json.dumps(key)}: {_lines(item, depth + 1) if nested else dumps(item)}")
     text = "{\n" + ",\n".join(items) + f"\n{' ' * depth}}}"
     return text if depth else text + "\n"

@@ -1,13 +1,21 @@
-"""A suite against its baselines: which tier judges each scenario, and what all of them say together."""
+"""A suite against its baselines: which tier judges each scenario, and the exit code that follows."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from gradlab.judge.baseline import Baseline, Unreadable, orphans, paths_of, read_baseline, stored_name
+from gradlab.judge.baseline import (
+    Baseline,
+    UnreadableBaseline,
+    orphans,
+    paths_of,
+    read_baseline,
+    stored_name,
+)
 from gradlab.judge.compare import (
+    PART_NAMES,
     Finding,
     Samples,
     changed_arrays,
@@ -15,20 +23,22 @@ from gradlab.judge.compare import (
     compare_samples,
     environment_changes,
     judge_samples,
+    tolerance,
 )
-from gradlab.judge.measure import Measurement, measure, measure_population
+from gradlab.judge.measure import Floats, Measurement, measure, measure_population
 from gradlab.judge.suite import Scenario
 
-Tell = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 _ENVIRONMENT = ("platform", "device", "cpu", "matmul_precision", "xla_flags")
 _VERSIONS = ("jax", "jaxlib", "numpy", "optax", "gradlab-rnn")
-FAILED, UNDECIDED = 1, 3
+REGRESSED, UNDECIDED = 1, 3
+"""Exit codes."""
 
 
 @dataclass
-class Judged:
-    """One scenario: its findings, what differs of the environment, and what both were measured as."""
+class ScenarioResult:
+    """One scenario: its findings, how the environment differs, and both measurements."""
 
     scenario: str
     findings: list[Finding]
@@ -41,30 +51,39 @@ class Judged:
         """The finding that decides."""
         return min(self.findings, key=lambda finding: finding.severity)
 
+    def overlay(self) -> dict[str, tuple[Floats, Floats, Floats, int | None]]:
+        """Curves of the baseline, of now, the tolerance and the lag of a regression, by part; empty if unknown."""
+        before, now = self.baseline, self.now
+        if before is None or now is None or before.measurement.lags != now.lags:
+            return {}
+        lags = {finding.part: finding.lag for finding in self.findings if finding.status == "regressed"}
+        old, noise = before.measurement.parts, before.noise
+        return {
+            PART_NAMES[part]: (old[part].curves, new.curves, tolerance(noise[part]), lags.get(part))
+            for part, new in now.parts.items()
+        }
+
 
 @dataclass
-class Verdict:
+class SuiteResult:
     """All scenarios of a suite, worst first.
 
     Attributes:
         suite: its name. folder: of its baselines.
-        unasked: baselines that the suite has no scenario for.
-        typed: what names the suite to a command.
+        orphans: baselines without a scenario.
+        argument: what names the suite on the command line.
     """
 
     suite: str
     folder: Path
-    judged: list[Judged]
-    unasked: list[str]
-    typed: str = ""
+    scenarios: list[ScenarioResult]
+    orphans: list[str]
+    argument: str = ""
 
-    def exit_code(self, *, allow_missing: bool = False, allow_inconclusive: bool = False) -> int:
-        """0 unchanged, 1 regressed, 3 where it cannot be told."""
-        allowed = {"unchanged"}
-        allowed |= {"missing"} if allow_missing else set()
-        allowed |= {"inconclusive"} if allow_inconclusive else set()
-        found = {one.status for judged in self.judged for one in judged.findings} - allowed
-        return FAILED if "regressed" in found else UNDECIDED if found else 0
+    def exit_code(self, allowed: Collection[str] = ()) -> int:
+        """0 unchanged, 1 regressed, 3 undecided; findings of an `allowed` status do not count."""
+        found = {one.status for each in self.scenarios for one in each.findings} - {"unchanged", *allowed}
+        return REGRESSED if "regressed" in found else UNDECIDED if found else 0
 
 
 def environment_now(dtype: str) -> dict[str, str]:
@@ -75,118 +94,108 @@ def environment_now(dtype: str) -> dict[str, str]:
     return {name: found[name] for name in _VERSIONS} | {name: str(where[name]) for name in _ENVIRONMENT}
 
 
-def check(name: str, scenarios: Sequence[Scenario], folder: Path, tell: Tell = lambda text: None) -> Verdict:
-    """Measure scenarios and compare them with their baselines.
-
-    Args:
-        name: of the suite. folder: of its baselines.
-        tell: hears what is being done.
-    """
-    judged, samples = [], []
+def check(
+    name: str, scenarios: Sequence[Scenario], folder: Path, on_progress: OnProgress = lambda text: None
+) -> SuiteResult:
+    """Measure the scenarios of the suite `name` and compare them with their baselines in `folder`."""
+    results, samples = [], []
     for index, scenario in enumerate(scenarios, start=1):
-        tell(f"{index} of {len(scenarios)}: {scenario.name}")
-        one, waiting = _check_one(scenario, folder)
-        judged.append(one)
-        samples += waiting
-    # Tier B needs all scenarios, because each of them could raise a false alarm.
-    by_name = {one.scenario: one for one in judged}
+        on_progress(f"{index} of {len(scenarios)}: {scenario.name}")
+        result, pending = _check_one(scenario, folder)
+        results.append(result)
+        samples += pending
+    # Tier B adjusts for the number of scenarios, so it needs all of them.
+    by_name = {one.scenario: one for one in results}
     for finding in judge_samples(samples):
         by_name[finding.scenario].findings.append(finding)
-    judged.sort(key=lambda one: one.worst.severity)
-    return Verdict(name, folder, judged, orphans(folder, [stored_name(folder, one) for one in scenarios]))
+    results.sort(key=lambda one: one.worst.severity)
+    return SuiteResult(name, folder, results, orphans(folder, [stored_name(folder, one) for one in scenarios]))
 
 
-def _check_one(scenario: Scenario, folder: Path) -> tuple[Judged, list[Samples]]:
+def _check_one(scenario: Scenario, folder: Path) -> tuple[ScenarioResult, list[Samples]]:
     name, stored = scenario.name, stored_name(folder, scenario)
     try:
         baseline = read_baseline(folder, stored)
-    except Unreadable as problem:
-        return Judged(name, [Finding(name, "all", "unreadable", str(problem))]), []
+    except UnreadableBaseline as problem:
+        return ScenarioResult(name, [Finding(name, "all", "unreadable", str(problem))]), []
     if baseline is None:
-        return Judged(name, [Finding(name, "all", "missing", f"no baseline in {folder}/")]), []
-    other = environment_changes(
-        {key: str(value) for key, value in scenario.in_its_words(baseline.config).items()},
-        {key: str(value) for key, value in scenario.config.items()},
-    )
+        return ScenarioResult(name, [Finding(name, "all", "missing", f"no baseline in {folder}/")]), []
+    before = {key: str(value) for key, value in scenario.respelled(baseline.config).items()}
+    other = environment_changes(before, {key: str(value) for key, value in scenario.config.items()})
     if other:
         text = f"the baseline is of other settings: {', '.join(other)}"
-        return Judged(name, [Finding(name, "all", "incomparable", text)], baseline=baseline), []
-    now = measure(scenario)
-    judged, samples = judge(scenario, baseline, now, environment_now(scenario.dtype))
-    if not baseline.population_lags and all(one.status == "unchanged" for one in judged.findings):
-        # Nothing needs it today, and the day that something does it would be too late to measure it.
+        return ScenarioResult(name, [Finding(name, "all", "incomparable", text)], baseline=baseline), []
+    result, samples = judge(scenario, baseline, measure(scenario), environment_now(scenario.dtype))
+    if not baseline.population_lags and all(one.status == "unchanged" for one in result.findings):
+        # It is not needed today, and cannot be measured any more on the day that it is.
         text = f"{paths_of(folder, stored)[1]} is missing, which another jax or platform will need"
-        judged.findings.append(Finding(name, "all", "missing", text))
-    return judged, samples
+        result.findings.append(Finding(name, "all", "missing", text))
+    return result, samples
 
 
 def judge(
     scenario: Scenario, baseline: Baseline, now: Measurement, environment: dict[str, str]
-) -> tuple[Judged, list[Samples]]:
-    """The findings of one measured scenario, and what of it waits for tier B."""
-    judged = Judged(scenario.name, [], environment_changes(baseline.environment, environment), baseline, now)
+) -> tuple[ScenarioResult, list[Samples]]:
+    """The findings of one measured scenario, and the samples that tier B has yet to judge."""
+    changes = environment_changes(baseline.environment, environment)
+    result = ScenarioResult(scenario.name, [], changes, baseline, now)
     before = baseline.measurement
     if before.lags != now.lags or len(before.weights) != len(now.weights):
         text = "the baseline has other lags or seeds than the suite asks for"
-        judged.findings.append(Finding(scenario.name, "all", "incomparable", text))
-        return judged, []
+        result.findings.append(Finding(scenario.name, "all", "incomparable", text))
+        return result, []
     weights, data = changed_arrays(before.weights, now.weights), changed_arrays(before.data, now.data)
     same_jax = baseline.environment.get("jax") == environment["jax"]
     same_platform = baseline.environment.get("platform") == environment["platform"]
     findings = [compare_part(scenario.name, part, baseline, now) for part in now.parts]
     if (weights or data) and same_jax and same_platform:
         what = f"initial weights changed ({weights})" if weights else f"the data changed ({data})"
-        judged.findings += [_told(finding, what) for finding in findings]
-        return judged, []
+        for finding in findings:
+            moved = "the curves are " * (finding.status == "unchanged") + finding.message
+            result.findings.append(replace(finding, status="regressed", message=f"{what}; {moved}"))
+        return result, []
     if not now.moved():
         text = f"did not train: the loss stayed at {np.median(now.parts['trained'].losses):.4g}"
-        judged.findings.append(Finding(scenario.name, "trained", "regressed", text, tier="A"))
+        result.findings.append(Finding(scenario.name, "trained", "regressed", text, tier="A"))
     whose = "another jax" if not same_jax else "another platform"
     unpaired = f"{whose} draws other weights or data" if weights or data else ""
+    reason = unpaired or ("" if same_platform else "another platform")
     samples: list[Samples] = []
     for finding in findings:
-        strange = unpaired or ("" if same_platform else "another platform")
-        if strange and (unpaired or finding.status != "unchanged"):
-            judged.findings += _without_pairs(finding, strange)
-            samples += _samples(judged, scenario, baseline, strange, None) if finding.part == "initial" else []
-        else:
-            left = finding.part == "initial" and finding.chaotic and finding.status != "regressed"
-            # Where every lag is chaotic tier A has nothing to say, and tier B says it all.
-            judged.findings += [] if left and finding.status == "inconclusive" else [finding]
-            if left:
-                samples += _samples(judged, scenario, baseline, "these lags are chaotic", finding.chaotic)
-    return judged, samples
-
-
-def _told(finding: Finding, what: str) -> Finding:
-    """A finding whose weights or data are not those of the baseline: regressed, with how far the curve moved."""
-    moved = f"the curves are {finding.message}" if finding.status == "unchanged" else finding.message
-    return replace(finding, status="regressed", message=f"{what}; {moved}")
-
-
-def _without_pairs(finding: Finding, reason: str) -> Iterable[Finding]:
-    """What is said of a part whose seeds cannot be compared one by one; the initial one is left to tier B."""
-    if finding.part == "trained":
-        text = f"cannot be compared after training: {reason}; bless it in this environment"
-        yield Finding(finding.scenario, "trained", "incomparable", text)
+        initial = finding.part == "initial"
+        if unpaired or (reason and finding.status != "unchanged"):
+            # Seeds cannot be paired: initial curves are left to tier B, trained ones cannot be compared.
+            if initial:
+                samples += _samples(result, scenario, baseline, reason, None)
+            else:
+                text = f"cannot be compared after training: {reason}; bless it in this environment"
+                result.findings.append(Finding(scenario.name, "trained", "incomparable", text))
+            continue
+        undecided = initial and finding.chaotic and finding.status != "regressed"
+        # If every lag is chaotic, tier A is inconclusive and tier B replaces it.
+        if not (undecided and finding.status == "inconclusive"):
+            result.findings.append(finding)
+        if undecided:
+            samples += _samples(result, scenario, baseline, "these lags are chaotic", finding.chaotic)
+    return result, samples
 
 
 def _samples(
-    judged: Judged, scenario: Scenario, baseline: Baseline, reason: str, chaotic: Sequence[int] | None
+    result: ScenarioResult, scenario: Scenario, baseline: Baseline, reason: str, chaotic: Sequence[int] | None
 ) -> list[Samples]:
-    """The comparison of populations, at all lags or chaotic ones; a finding that needs none goes to `judged`."""
+    """The comparison of populations at all lags or the chaotic ones; an immediate finding goes to `result`."""
     lags = baseline.population_lags
     if chaotic is not None:
-        # A chaotic lag between two of the population's is seen at the next one.
+        # A chaotic lag between two population lags shows at the next one.
         lags = [lag for lag in lags if lag >= min(chaotic)]
     if not lags:
         text = f"its population file is missing, which is needed because {reason}"
-        judged.findings.append(Finding(scenario.name, "initial", "inconclusive", text, tier="B"))
+        result.findings.append(Finding(scenario.name, "initial", "inconclusive", text, tier="B"))
         return []
     columns = [baseline.population_lags.index(lag) for lag in lags]
     now = measure_population(scenario, lags)
     found = compare_samples(scenario.name, lags, baseline.population[:, columns], now, reason)
     if isinstance(found, Finding):
-        judged.findings.append(found)
+        result.findings.append(found)
         return []
     return [found]

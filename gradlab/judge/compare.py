@@ -1,13 +1,13 @@
-"""One scenario against its baseline: seed by seed where that means something (tier A), else as samples (tier B).
+"""One scenario against its baseline: paired by seed where possible (tier A), otherwise as samples (tier B).
 
-Tier A. Weights and data are those of the baseline but for rounding, so every seed is compared with itself. The
-tolerance at a lag is max(1e-4, 10 · noise) decades, where noise is what the twins showed when it was blessed. The
-median over seeds must be within it and the largest within three times it. Lags whose tolerance would pass 0.1
-decade are chaotic: rounding alone moves them, and before training they are left to tier B.
+Tier A: weights and data equal those of the baseline up to rounding, so each seed is compared with itself. The
+tolerance at a lag is max(1e-4, 10 · noise) decades, with the noise measured when it was blessed. The median over
+seeds must be within it and the largest shift within three times it. Lags with a tolerance above 0.1 decades are
+chaotic (rounding alone moves them) and, before training, left to tier B.
 
-Tier B. Weights differ because another jax draws them differently, or the device is another: samples of initial
-curves are compared by a permutation test of all lags at once. Passing needs the simultaneous band of the shift
-within ±0.3 decade: what is merely not significant is inconclusive.
+Tier B: weights differ because another jax or device draws them differently. Samples of initial curves are compared
+by a permutation test of all lags at once. Passing needs the simultaneous band of the shift within ±0.3 decades;
+a shift that is merely not significant is inconclusive.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,34 +25,43 @@ Status = Literal["regressed", "unreadable", "missing", "incomparable", "inconclu
 STATUSES: tuple[Status, ...] = ("regressed", "unreadable", "missing", "incomparable", "inconclusive", "unchanged")
 """Worst first."""
 
+STATUS_NAMES = {status: status for status in STATUSES} | {
+    "unreadable": "baseline unreadable",
+    "missing": "no baseline",
+    "incomparable": "cannot be compared",
+}
+PART_NAMES = {"initial": "at initialisation", "trained": "after training"}
+
 SMALLEST, PER_NOISE, OF_LARGEST = 1e-4, 10.0, 3.0
 CHAOTIC = 0.1
-"""Decades of tolerance above which a lag says nothing about one seed."""
+"""Tolerance in decades above which a lag says nothing about a single seed."""
 MARGIN, LEVEL = 0.3, 0.01
-"""Of tier B: decades, and the chance of a false alarm in a whole suite."""
+"""Of tier B: decades, and the probability of a false alarm in a whole suite."""
 WEIGHTS_APART = 1e-4
-"""Of the root mean square of an array: a sketch that differs by less differs by rounding."""
+"""Relative to the root mean square of an array; a smaller change of a sketch is rounding."""
 HORIZON_LAGS = 1
 FEWEST = 2
-"""Finite seeds of a sample that can be compared."""
+"""Fewest finite seeds of a sample."""
 _NOT_FINITE = "nan decades at lag {}, the first that is not finite"
-PART_NAMES = {"initial": "at initialisation", "trained": "after training"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the comparison of one scenario at one time of training says.
+    """The comparison of one scenario before or after training.
 
     Attributes:
-        scenario, part: which; part is `initial`, `trained` or, where there is nothing to compare, `all`.
-        status: see `STATUSES`.
-        message: one sentence without the name of the scenario.
-        lag, decades, tolerance: where the curves are furthest apart by the measure of the tolerance, how far, and
-            what was allowed; None where nothing was compared.
+        part: `initial`, `trained` or, where nothing was compared, `all`.
+        status: see `STATUSES`. message: one sentence without the name of the scenario.
+        lag, decades, tolerance: where the curves are furthest apart relative to the tolerance, how far, and what
+            was allowed; None if nothing was compared.
         tier: `A`, `B` or "".
         chaotic: lags that rounding alone moves too far.
-        largest: decades that any seed is from itself at any lag that is compared; None where seeds are not.
-        p: of tier B, adjusted for lags and scenarios. seeds_needed: of tier B, where it is inconclusive.
+        largest: largest shift in decades of any seed at any compared lag; None if seeds are not paired.
+        p: of tier B, adjusted for lags and scenarios. seeds_needed: of tier B, if inconclusive.
+
+    Example:
+        >>> str(Finding("adding-rnn", "initial", "regressed", "+0.1 decades at lag 7 (tolerance 0.0001)"))
+        'regressed: adding-rnn at initialisation: +0.1 decades at lag 7 (tolerance 0.0001)'
     """
 
     scenario: str
@@ -70,10 +79,14 @@ class Finding:
 
     @property
     def severity(self) -> tuple[int, float]:
-        """Sorts findings, worst first: by status, then by how many tolerances the curves are apart."""
+        """Sort key, worst first: by status, then by the shift relative to the tolerance."""
         apart = abs(self.decades or 0.0) / self.tolerance if self.tolerance else 0.0
         apart = np.inf if np.isnan(apart) else apart
         return STATUSES.index(self.status), -apart
+
+    def __str__(self) -> str:
+        when = f" {PART_NAMES[self.part]}" if self.part in PART_NAMES else ""
+        return f"{STATUS_NAMES[self.status]}: {self.scenario}{when}: {self.message}"
 
 
 def tolerance(noise: Floats) -> Floats:
@@ -82,7 +95,7 @@ def tolerance(noise: Floats) -> Floats:
 
 
 def changed_arrays(before: Sequence[Sketch], now: Sequence[Sketch]) -> str:
-    """The array that changed most over all seeds and by how much, or "" where none did but for rounding.
+    """The array that changed most over all seeds and by how much; "" if all are equal up to rounding.
 
     Example:
         >>> changed_arrays([{"w": [4.0, 1.0, 0.5, 0.5]}], [{"w": [4.0, 1.01, 0.505, 0.505]}])
@@ -101,20 +114,19 @@ def changed_arrays(before: Sequence[Sketch], now: Sequence[Sketch]) -> str:
             relative = float(apart.max() / max(one[name][1], 1e-30))
             if np.isnan(relative) or relative > worst:
                 worst = np.inf if np.isnan(relative) else relative
-                said = _array_said(name, one[name][1], apart)
+                said = f"{name} {_array_change(one[name][1], apart)}"
     return said
 
 
-def _array_said(name: str, rms: float, apart: Floats) -> str:
-    """How an array changed: in size where it did, else in direction."""
+def _array_change(rms: float, apart: Floats) -> str:
+    """How an array changed: in size where it did, otherwise in direction."""
     if not np.isfinite(apart).all():
-        return f"{name} is not finite"
+        return "is not finite"
     if rms == 0:
-        return f"{name} by {apart.max():.3g} from 0"
-    in_size = apart[0] > WEIGHTS_APART * rms
-    return (
-        f"{name} by {100 * (apart[0] if in_size else apart.max()) / rms:.3g} %{'' if in_size else ' in direction'}"
-    )
+        return f"by {apart.max():.3g} from 0"
+    if apart[0] > WEIGHTS_APART * rms:
+        return f"by {100 * apart[0] / rms:.3g} %"
+    return f"by {100 * apart.max() / rms:.3g} % in direction"
 
 
 def compare_part(scenario: str, part: str, baseline: Baseline, now: Measurement) -> Finding:
@@ -125,15 +137,13 @@ def compare_part(scenario: str, part: str, baseline: Baseline, now: Measurement)
     chaotic = allowed > CHAOTIC
     apart = np.where(chaotic, 0.0, np.abs(shifts).max(axis=0))
     typical = np.median(np.abs(shifts), axis=0)
-    # By how many tolerances: of the median over seeds, or a third of the largest.
+    # In tolerances: the median over seeds, or a third of the largest.
     ratio = np.maximum(typical, np.abs(shifts).max(axis=0) / OF_LARGEST) / allowed
     ratio = np.where(chaotic, 0.0, ratio)
     at = int(np.argmax(ratio))
-    seed = (
-        _median_seed(shifts[:, at])
-        if typical[at] >= ratio[at] * allowed[at] * (1 - 1e-9)
-        else _largest(shifts[:, at])
-    )
+    of_median = typical[at] >= ratio[at] * allowed[at] * (1 - 1e-9)
+    sizes = np.abs(shifts[:, at])
+    seed = int(np.argsort(sizes)[len(sizes) // 2] if of_median else np.argmax(sizes))
     finding = Finding(
         scenario,
         part,
@@ -146,14 +156,13 @@ def compare_part(scenario: str, part: str, baseline: Baseline, now: Measurement)
         tuple(int(lag) for lag in lags[chaotic]),
         None if chaotic.all() else float(apart.max()),
     )
-    new = _not_finite(after.curves) & ~_not_finite(before.curves)
+    new = (not_finite(after.curves) & ~not_finite(before.curves)).any(axis=0)
     if new.any():
-        lag = int(lags[int(np.argmax(new.any(axis=0)))])
+        lag = int(lags[np.argmax(new)])
         return replace(finding, status="regressed", message=_NOT_FINITE.format(lag), lag=lag, decades=np.nan)
-    if ratio[at] > 1:
-        said = _said(finding, before.curves[seed, at], after.curves[seed, at])
-        return replace(finding, status="regressed", message=said)
     moved = _horizon_moved(before.horizons, after.horizons, lags[chaotic])
+    if ratio[at] > 1:
+        moved = _shift(finding, before.curves[seed, at], after.curves[seed, at])
     if moved:
         return replace(finding, status="regressed", message=moved)
     if chaotic.all():
@@ -162,7 +171,7 @@ def compare_part(scenario: str, part: str, baseline: Baseline, now: Measurement)
     return replace(finding, message=f"at most {apart[furthest]:.2g} decades apart, at lag {lags[furthest]}")
 
 
-def _said(finding: Finding, before: float, after: float) -> str:
+def _shift(finding: Finding, before: float, after: float) -> str:
     """How far one seed moved, from its value before to that after."""
     if np.isnan(before) or before == np.inf:
         return f"{'zero' if after == -np.inf else 'finite'} at lag {finding.lag}, where the baseline is not finite"
@@ -172,37 +181,25 @@ def _said(finding: Finding, before: float, after: float) -> str:
     return f"{decades:+.3g} decades at lag {finding.lag}{zero} (tolerance {allowed:.2g})"
 
 
-def _median_seed(shifts: Floats) -> int:
-    return int(np.argsort(np.abs(shifts))[len(shifts) // 2])
-
-
-def _largest(shifts: Floats) -> int:
-    return int(np.argmax(np.abs(shifts)))
-
-
-def _not_finite(curves: Floats) -> NDArray[np.bool_]:
+def not_finite(curves: Floats) -> NDArray[np.bool_]:
     """NaN or +infinity; -infinity is a zero."""
     return np.isnan(curves) | np.isposinf(curves)
 
 
 def _horizon_moved(before: NDArray[np.int64], now: NDArray[np.int64], chaotic: NDArray[np.int64]) -> str:
-    """What happened to the lag where float32 stops seeing, or "" where it stayed."""
+    """The change of the float32 horizon, or "" if there is none."""
     if len(chaotic) and min(before.min(), now.min()) >= chaotic.min():
         return ""
-    apart = now - before
-    if np.median(np.abs(apart)) <= HORIZON_LAGS and np.abs(apart).max() <= OF_LARGEST * HORIZON_LAGS:
+    apart = np.abs(now - before)
+    if np.median(apart) <= HORIZON_LAGS and apart.max() <= OF_LARGEST * HORIZON_LAGS:
         return ""
-    seed = int(np.argmax(np.abs(apart)))
+    seed = int(np.argmax(apart))
     return f"the float32 horizon moved from lag {before[seed]} to {now[seed]}"
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Tier B of one scenario, before the other scenarios are known: the comparison and its lags.
-
-    Attributes:
-        zeros: for each lag in how many seeds the gradient is exactly zero, in words; "" where in none.
-    """
+    """Tier B of one scenario, before adjusting for the other scenarios; `zeros` are remarks by lag."""
 
     scenario: str
     lags: tuple[int, ...]
@@ -214,12 +211,11 @@ class Samples:
 def compare_samples(
     scenario: str, lags: Sequence[int], before: Floats, now: Floats, reason: str
 ) -> Samples | Finding:
-    """Tier B: initial curves of many seeds as two samples. A zero counts as a decade below all that is not zero.
+    """Tier B: initial curves (N, K) and (M, K) as two samples; a zero counts as a decade below all other values.
 
-    Args:
-        before, now: (N, K) and (M, K). reason: why seeds are not compared one by one.
+    `reason` says why seeds are not paired.
     """
-    bad, was = _not_finite(now), _not_finite(before)
+    bad, was = not_finite(now), not_finite(before)
     if bad.any(axis=1).mean() > was.any(axis=1).mean():
         lag = lags[int(np.argmax(bad.any(axis=0)))]
         text = f"{_NOT_FINITE.format(lag)}, in {int(bad.any(axis=1).sum())} of {len(now)} seeds"
@@ -235,15 +231,10 @@ def compare_samples(
 
 
 def _zeros(before: Floats, now: Floats) -> tuple[str, ...]:
-    """For each lag `zero in 3 of 8 seeds and in 0 of 8 before, which count as a decade below the rest; `."""
+    """For each lag in how many seeds the gradient is exactly zero, in words; "" if in none."""
     counts = zip(np.isneginf(before).sum(axis=0), np.isneginf(now).sum(axis=0), strict=True)
-    return tuple(
-        f"zero in {new} of {len(now)} seeds and in {old} of {len(before)} before, which counts as a decade below "
-        "all others; "
-        if new or old
-        else ""
-        for old, new in counts
-    )
+    text = "zero in {} of {} seeds and in {} of {} before, which counts as a decade below all others; "
+    return tuple(text.format(new, len(now), old, len(before)) if new or old else "" for old, new in counts)
 
 
 def judge_samples(samples: Sequence[Samples]) -> list[Finding]:

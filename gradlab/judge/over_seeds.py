@@ -1,8 +1,7 @@
-"""What several seeds say together: the one place that averages over seeds. Knows no jax.
+"""Statistics over seeds: the only module that averages over seeds. Imports no jax.
 
-A run whose curve is not finite has no number that means anything: it is left out of every mean and counted beside
-it. A gradient that is exactly zero has no finite span or slope, and is counted as what it is. Fewer than three
-finite seeds give a mean and no interval.
+Runs with a non-finite curve are left out of every mean and counted beside it. A gradient that is exactly zero has
+no finite span or slope and is counted as zero. Fewer than three finite seeds give a mean without an interval.
 """
 
 import math
@@ -17,20 +16,20 @@ import numpy as np
 from gradlab.gradient.summary import HalfLife, Summary, Word
 
 FEWEST = 3
-"""Finite seeds from which on a mean has an interval."""
+"""Fewest finite seeds for an interval."""
 NOTHING = 0.05
-"""Decades that are written as 0.0."""
+"""Decades that print as 0.0."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over seeds and its interval; the ends are nan for fewer than `FEWEST` finite seeds.
+    """A mean over seeds with its 95 % t interval.
 
     Attributes:
-        mean: over the finite values; nan where there is none.
-        low, high: the 95 % interval of the mean by Student's t.
-        count: how many seeds. zero: how many of them are -inf, a gradient that is exactly zero.
-        not_finite: how many are nan or inf. missing: how many have no such number.
+        mean: over the finite values; nan if there are none.
+        low, high: nan for fewer than `FEWEST` finite values.
+        count: number of seeds; of these, zero: -inf, a gradient that is exactly zero; not_finite: nan or inf;
+            missing: without such a number.
     """
 
     mean: float
@@ -43,12 +42,12 @@ class Interval:
 
     @property
     def finite(self) -> int:
-        """How many seeds the mean is of."""
+        """Number of seeds in the mean."""
         return self.count - self.zero - self.not_finite - self.missing
 
     @property
     def left_out(self) -> str:
-        """The seeds that the mean is not of: `1 of 5 zero, 2 of 5 not finite`."""
+        """The seeds not in the mean: `1 of 5 zero, 2 of 5 not finite`."""
         counts = ((self.zero, "zero"), (self.not_finite, "not finite"), (self.missing, "with none"))
         return ", ".join(f"{number} of {self.count} {word}" for number, word in counts if number)
 
@@ -56,17 +55,15 @@ class Interval:
         left_out = f" ({self.left_out})" if self.left_out and self.missing < self.count else ""
         if not self.finite:
             return f"none{left_out}"
-        if math.isnan(self.low):
-            return f"{self.mean:.3g}{left_out}"
-        return f"{self.mean:.3g} [{self.low:.3g}, {self.high:.3g}]{left_out}"
+        interval = "" if math.isnan(self.low) else f" [{self.low:.3g}, {self.high:.3g}]"
+        return f"{self.mean:.3g}{interval}{left_out}"
 
 
 def over_seeds(values: Iterable[float | None], confidence: float = 0.95) -> Interval:
     """The mean of one number over seeds with its t interval.
 
     Args:
-        values: one value for each seed, None where a seed has no such number; those that are not finite are
-            counted, and say so.
+        values: one per seed, None if a seed has no such number; non-finite ones are counted apart.
         confidence: of the interval.
 
     Example:
@@ -78,13 +75,11 @@ def over_seeds(values: Iterable[float | None], confidence: float = 0.95) -> Inte
     Source: Student (1908), "The probable error of a mean", https://doi.org/10.1093/biomet/6.1.1
     """
     given = list(values)
-    there = np.array([value for value in given if value is not None], float)
-    finite = there[np.isfinite(there)]
-    zero = int(np.isneginf(there).sum())
-    left_out = (len(given), zero, len(there) - len(finite) - zero, len(given) - len(there))
-    if len(finite) == 0:
-        return Interval(math.nan, math.nan, math.nan, *left_out)
-    mean = float(finite.mean())
+    known = np.array([value for value in given if value is not None], float)
+    finite = known[np.isfinite(known)]
+    zero = int(np.isneginf(known).sum())
+    left_out = (len(given), zero, len(known) - len(finite) - zero, len(given) - len(known))
+    mean = float(finite.mean()) if len(finite) else math.nan
     if len(finite) < FEWEST:
         return Interval(mean, math.nan, math.nan, *left_out)
     from scipy import stats  # a second of import that most commands do not need
@@ -100,23 +95,22 @@ def median(values: Iterable[float]) -> float:
 
 
 def verdict_over_seeds(words: Sequence[str]) -> str:
-    """`vanishing in 5 of 8`: the commonest verdicts and how many seeds gave them.
+    """How many seeds gave which verdict, the most common first.
 
     Example:
         >>> verdict_over_seeds(["held", "vanishing", "vanishing"])
         'vanishing in 2 of 3, held in 1 of 3'
     """
-    counts = Counter(words).most_common()
-    if len(counts) == 1:
-        return counts[0][0] if len(words) == 1 else f"{counts[0][0]} in {len(words)} of {len(words)}"
-    return ", ".join(f"{word} in {count} of {len(words)}" for word, count in counts)
+    if len(words) == 1:
+        return words[0]
+    return ", ".join(f"{word} in {count} of {len(words)}" for word, count in Counter(words).most_common())
 
 
 def half_life(slope: Interval, longest: int) -> HalfLife:
-    """log10(2) / -slope over seeds, with the interval of the slope; open-ended where that includes 0.
+    """log10(2) / -slope over seeds, with the interval of the slope; open-ended if that includes 0.
 
     Args:
-        slope: over seeds, decades per timestep. longest: T, the longest lag that was measured.
+        slope: over seeds, decades per timestep. longest: T, the longest measured lag.
 
     Example:
         >>> str(half_life(over_seeds([-0.3, -0.3, -0.3]), 50))
@@ -127,12 +121,8 @@ def half_life(slope: Interval, longest: int) -> HalfLife:
     return HalfLife(value, low, high, longest)
 
 
-class Reach(NamedTuple):
-    """A mean of horizons, which is only a lower bound where some of them reach T.
-
-    Attributes:
-        mean: over the finite seeds. reached: in how many of them the horizon is T or more. longest: T.
-    """
+class MeanHorizon(NamedTuple):
+    """A mean of horizons; only a lower bound if some (`reached`) reach T (`longest`)."""
 
     mean: Interval
     reached: int
@@ -146,10 +136,7 @@ class Reach(NamedTuple):
 
 @dataclass(frozen=True)
 class Seeds:
-    """One leaf of one curve at one checkpoint in several runs that differ in nothing but their seed.
-
-    Attributes:
-        summaries: of each seed, at least one.
+    """One leaf of one curve at one checkpoint, in runs that differ only in their seed; at least one summary.
 
     Example:
         >>> from gradlab.gradient import GradientCurve
@@ -177,11 +164,11 @@ class Seeds:
 
     @property
     def finite(self) -> list[Summary]:
-        """The seeds whose curve has numbers: it is finite, as exact zeros are, and no noise."""
+        """The seeds whose curve has numbers: neither non-finite nor noise; exact zeros count."""
         return [one for one in self.summaries if one.verdict.word not in ("non-finite", "noise")]
 
     def mean(self, number: Callable[[Summary], float]) -> Interval:
-        """The mean of a number over the seeds whose curve is finite; what is nan or noise there is no number."""
+        """The mean of a number over the seeds whose curve is finite; nan and noise count as missing."""
 
         def of(one: Summary) -> float | None:
             if one.verdict.word == "non-finite":
@@ -203,7 +190,7 @@ class Seeds:
 
     @property
     def furthest(self) -> Interval:
-        """Decades that the curve gets from its lag 1, in the direction in which it gets furthest."""
+        """The largest change relative to lag 1 in decades, with its sign."""
         return self.mean(lambda one: one.verdict.decades)
 
     @property
@@ -213,19 +200,19 @@ class Seeds:
 
     @property
     def range(self) -> tuple[float, float]:
-        """The smallest and the largest finite value of `furthest`; nan where there is none."""
+        """The smallest and the largest finite value of `furthest`; nan if there are none."""
         decades = [one.verdict.decades for one in self.finite if math.isfinite(one.verdict.decades)]
         return (min(decades), max(decades)) if decades else (math.nan, math.nan)
 
     @property
     def disagree(self) -> bool:
-        """Whether the gradient of one seed falls and that of another rises, so that a mean would hide both."""
+        """Whether the gradient falls in one seed and rises in another, which a mean would hide."""
         low, high = self.range
         return low <= -NOTHING and high >= NOTHING
 
     @property
     def bent(self) -> int:
-        """In how many of the finite seeds the curve is not exponential."""
+        """Number of finite seeds whose curve is not exponential."""
         return sum(math.isnan(one.half_life.value) for one in self.finite)
 
     @property
@@ -235,8 +222,8 @@ class Seeds:
             return None
         return half_life(self.slope, self.finite[0].lags)
 
-    def horizon(self, name: str = "horizon") -> Reach:
+    def horizon(self, name: str = "horizon") -> MeanHorizon:
         """The mean of `horizon` or `float32_horizon`."""
-        found = [getattr(one, name) for one in self.finite]
+        reached = sum(getattr(one, name).reached for one in self.finite)
         mean = self.mean(lambda one: float(getattr(one, name).lag))
-        return Reach(mean, sum(one.reached for one in found), self.summaries[0].lags)
+        return MeanHorizon(mean, reached, self.summaries[0].lags)

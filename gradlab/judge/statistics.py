@@ -1,24 +1,23 @@
-"""Shares, rank correlations, and two samples of curves. NumPy only."""
+"""Proportions, rank correlations, and permutation tests of two samples of curves."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 PERMUTATIONS = 9_999
-"""Random splits of two samples; where there are not more than `EXACT` splits, all of them are taken."""
 EXACT = 20_000
+"""Up to so many splits of two samples all are enumerated; beyond, `PERMUTATIONS` random ones are drawn."""
 FEWEST = 4
-"""Pairs from which on there is a rank correlation."""
+"""Fewest pairs for a rank correlation."""
 
 
 def difference(before: ArrayLike, after: ArrayLike) -> NDArray[np.float64]:
-    """After - before, zero where both are the same infinity or both are not a number."""
+    """After - before; zero where both are the same infinity or both NaN, infinite where one of them is."""
     before, after = np.asarray(before, float), np.asarray(after, float)
     with np.errstate(invalid="ignore"):
         plain = after - before
@@ -28,12 +27,7 @@ def difference(before: ArrayLike, after: ArrayLike) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Share:
-    """How many of several seeds did something; the ends are nan where there is none.
-
-    Attributes:
-        count: those that did. of: all of them.
-        low, high: the 95 % interval of the probability, by Wilson's score.
-    """
+    """`count` of `of` seeds, with the 95 % Wilson interval of the probability; nan if there are no seeds."""
 
     count: int
     of: int
@@ -42,7 +36,7 @@ class Share:
 
     @property
     def rate(self) -> float:
-        """Count / of; nan where there is none."""
+        """Count / of; nan if there are no seeds."""
         return self.count / self.of if self.of else math.nan
 
     def __str__(self) -> str:
@@ -50,10 +44,7 @@ class Share:
 
 
 def share(count: int, of: int, confidence: float = 0.95) -> Share:
-    """A count of seeds with the interval of its probability, which is honest for a handful of them too.
-
-    Args:
-        count: seeds that did. of: all seeds. confidence: of the interval.
+    """A proportion of seeds with its Wilson score interval, which is reliable for small samples.
 
     Example:
         >>> one = share(3, 3)
@@ -66,22 +57,15 @@ def share(count: int, of: int, confidence: float = 0.95) -> Share:
     """
     if of == 0:
         return Share(count, of, math.nan, math.nan)
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    rate = count / of
-    middle = (rate + z**2 / (2 * of)) / (1 + z**2 / of)
-    half = z / (1 + z**2 / of) * math.sqrt(rate * (1 - rate) / of + z**2 / (4 * of**2))
-    # At the ends the score touches 0 and 1 exactly, but for the last bit.
-    low, high = max(0.0, middle - half), min(1.0, middle + half)
-    return Share(count, of, 0.0 if count == 0 else low, 1.0 if count == of else high)
+    from scipy.stats import binomtest  # a second of import that most commands do not need
+
+    low, high = binomtest(count, of).proportion_ci(confidence, "wilson")
+    return Share(count, of, float(low), float(high))
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """A rank correlation with its 95 % interval; nan where there is none, the ends also where it is exactly ±1.
-
-    Attributes:
-        value: Spearman's rho, from -1 to 1. low, high: of its interval. count: how many pairs.
-    """
+    """Spearman's rho of `count` pairs with its 95 % interval; nan if undefined, the ends also at exactly ±1."""
 
     value: float
     low: float
@@ -99,11 +83,7 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], confidence: float =
 
     rho = corr(rank x, rank y); the interval is tanh(artanh(rho) ± z sqrt((1 + rho²/2) / (n - 3))).
 
-    Args:
-        x, y: the two numbers of each pair. confidence: of the interval, which takes pairs as independent.
-
-    Returns:
-        The correlation; nan for fewer than 4 pairs, or where all x or all y are the same.
+    The interval assumes independent pairs. The result is nan for fewer than 4 pairs, or if x or y is constant.
 
     Example:
         >>> str(rank_correlation([1, 2, 3, 4, 5, 6], [1, 3, 2, 5, 4, float("inf")]))
@@ -115,23 +95,17 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], confidence: float =
     count = len(x)
     if count < FEWEST or len(set(x)) < 2 or len(set(y)) < 2:
         return Correlation(math.nan, math.nan, math.nan, count)
-    ranks = np.array([_ranks(values) for values in (x, y)])
-    rho = float(np.clip(np.corrcoef(ranks)[0, 1], -1.0, 1.0))
+    from scipy.stats import norm, spearmanr  # a second of import that most commands do not need
+
+    rho = float(np.clip(spearmanr(x, y).statistic, -1.0, 1.0))
     if abs(rho) > 1 - 1e-12:
         return Correlation(float(round(rho)), math.nan, math.nan, count)
-    half = NormalDist().inv_cdf(0.5 + confidence / 2) * math.sqrt((1 + rho**2 / 2) / (count - 3))
+    half = float(norm.ppf(0.5 + confidence / 2)) * math.sqrt((1 + rho**2 / 2) / (count - 3))
     return Correlation(rho, math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half), count)
 
 
-def _ranks(values: Sequence[float]) -> np.ndarray:
-    """Ranks from 1, ties sharing their mean."""
-    _, place, many = np.unique(np.asarray(values, float), return_inverse=True, return_counts=True)
-    last = np.cumsum(many)
-    return (last - (many - 1) / 2)[place]
-
-
 class MaxT(NamedTuple):
-    """Two samples of curves compared at every lag at once.
+    """Comparison of two samples of curves at all lags.
 
     Attributes:
         shift: (K,), mean of the second sample minus mean of the first.
@@ -153,12 +127,11 @@ class MaxT(NamedTuple):
 def max_t(first: ArrayLike, second: ArrayLike, seed: int = 0) -> MaxT:
     """The permutation test of the largest |t| over lags, which holds its level however lags are correlated.
 
-    t(k) = (ȳ(k) - x̄(k)) / (s(k) √(1/n + 1/m)) with the pooled s(k); under no difference the labels of the seeds
-    may be exchanged, so max |t| is compared with its values over exchanged labels.
+    t(k) = (ȳ(k) - x̄(k)) / (s(k) √(1/n + 1/m)) with the pooled s(k); under the null hypothesis seed labels are
+    exchangeable, so max |t| is compared with its distribution over permuted labels.
 
     Args:
-        first, second: (n, K) and (m, K), finite, n + m at least 4. seed: of the random splits, where not all
-            are taken.
+        first, second: (n, K) and (m, K), finite, n + m at least 4. seed: of the random permutations.
 
     Example:
         >>> x = np.arange(8.0)[:, None] % 3
@@ -186,7 +159,7 @@ def max_t(first: ArrayLike, second: ArrayLike, seed: int = 0) -> MaxT:
     t = np.sqrt(squared_t(shift))
     labels = _splits(n, m, seed)
     largest = np.sqrt(squared_t(labels @ values).max(axis=1))
-    # What is equal but for rounding counts as reached, or the observed split would miss itself.
+    # The margin counts values equal up to rounding as reached, as the observed split must be.
     p = np.mean(largest[:, None] >= t * (1 - 1e-9), axis=0)
     spread = np.sqrt(np.maximum(total - share * shift**2, 0.0) / (n + m - 2))
     critical, alarm = (float(np.quantile(largest, q, method="higher")) for q in (0.95, 0.99))
@@ -207,13 +180,10 @@ def _splits(n: int, m: int, seed: int) -> NDArray[np.float64]:
 
 
 def seeds_to_decide(found: MaxT, margin: float) -> int:
-    """How many seeds on each side would decide, if spread and shift stay as they are.
+    """Seeds per sample needed to decide an inconclusive comparison, if spread and shift stay as they are.
 
-    Where the shift is within the margin: so many that the band is; where it is beyond: so many that it is
-    significant at 1 %.
-
-    Args:
-        found: an inconclusive comparison. margin: decades.
+    For a shift within the margin (decades), enough for the band to lie within it; beyond it, enough for
+    significance at 1 %.
 
     Example:
         >>> noise = np.random.default_rng(0).normal(size=(8, 1))
@@ -228,7 +198,7 @@ def seeds_to_decide(found: MaxT, margin: float) -> int:
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """P values adjusted for their number, so that the chance of any false alarm among them stays as one's own.
+    """P values adjusted for multiple comparisons by the Holm step-down procedure.
 
     Example:
         >>> holm([0.01, 0.04, 0.03])

@@ -1,12 +1,12 @@
 """Suites: the TOML file that says which gradient curves are guarded.
 
     title, question     as in a sweep
-    [base]              fields of RunSpec that all scenarios share; `steps`: training steps before the second look
+    [base]              fields of RunSpec of all scenarios; `steps`: training steps before the second measurement
     [seeds]             `paired`: seeds of every scenario (8); `population`: where curves cannot be paired (128)
     [[scenario]]        fields of RunSpec; of lists, every combination is a scenario; `name`: of its baseline
 
-A scenario is what the suite says, option by option, so that no default of the code can rename it.
-Knows no jax until a file is loaded.
+A scenario is named by what the suite states, so that no default of the code can rename it.
+Importing it loads no jax.
 """
 
 import math
@@ -14,25 +14,25 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from gradlab.errors import GradlabError, nearest, unknown
 from gradlab.runs.grids import Axes, points_of, read_axes, specs_of, table_of
+from gradlab.runs.spec import FIELDS as SPEC_FIELDS
+from gradlab.runs.spec import RunSpec, part_of_name
 from gradlab.runs.sweeps import checked_name, read_toml, title_of
 
 if TYPE_CHECKING:
-    from gradlab.runs.spec import RunSpec
     from gradlab.training.model import Model
     from gradlab.training.step import Plan
 
 FOLDER = Path("experiments")
 SEEDS = {"paired": 8, "population": 128}
-_FIELDS = ("task", "cell", "length", "hidden", "batch", "measure_batch", "optimizer", "learning_rate", "clip")
-_ALL_FIELDS = (*_FIELDS, "steps", "dtype")
+_FIELDS = tuple(name for name, each in SPEC_FIELDS.items() if each.in_suite)
 _KEYS = ("title", "question", "base", "seeds", "scenario")
-_VARIANTS = ("task", "cell", "optimizer")
+_VARIANTS = tuple(name for name, each in SPEC_FIELDS.items() if each.variant)
 _NAMED = {"task": "adding", "cell": "lstm", "length": 200, "hidden": 64, "dtype": "float32"}
-"""The fields that a name is made of, and what stands in it for one that the suite leaves to the code."""
+"""The fields in a name, with their value in it if the suite leaves them to the code."""
 FEWEST = {"paired": 3, "population": 8}
 
 
@@ -41,15 +41,14 @@ class Scenario:
     """One guarded setting: what is measured, at which seeds, and how to build it.
 
     Attributes:
-        name: of its baseline, made of [a-z0-9._=-] but for T and H unless the suite gives it one.
-        config: everything that a baseline must have been made for, as the suite says it.
+        name: of its baseline.
+        config: everything that its baseline must have been made for, as the suite states it.
         paired: seeds 0..paired-1 are compared one by one. population: seeds 0..population-1 are compared as
-            samples, where one by one makes no sense.
-        steps: training steps before the second look; 0 for none.
-        dtype: float32 or float64.
+            samples, where pairing is not possible.
+        steps: training steps before the second measurement; 0 for none.
         build: makes the model and the plan of its training.
-        means: the variants of `config` as the code spells them now, without what is at its default.
-        former: the name that its baseline had when names were made of these; none where another scenario has it.
+        canonical: the variants of `config` as the code spells them now, without options at their default.
+        former: the name of its baseline when names were made of these; empty if another scenario has it.
     """
 
     name: str
@@ -59,28 +58,26 @@ class Scenario:
     steps: int
     dtype: str
     build: Callable[[], tuple["Model", "Plan"]]
-    means: Mapping[str, str] = field(default_factory=dict)
+    canonical: Mapping[str, str] = field(default_factory=dict)
     former: str = ""
 
-    def in_its_words(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The config of a baseline, its variants spelt as they are here where they mean the same."""
-        from gradlab.runs.variants import as_said
+    def respelled(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The config of a baseline, with its variants spelt as in this scenario if they mean the same."""
+        from gradlab.runs.variants import respelled
 
         found = dict(config)
         for name in _VARIANTS:
-            if name in found and as_said(str(found[name])) in (self.config.get(name), self.means.get(name)):
+            if name in found and respelled(str(found[name])) in (self.config.get(name), self.canonical.get(name)):
                 found[name] = self.config[name]
         return found
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What a file asks for, resolved; `name` is the stem of the file, `typed` what names it to a command."""
+    """A resolved suite file: `name` is its stem, `argument` what names it on the command line."""
 
     name: str
-    typed: str
-    title: str
-    question: str
+    argument: str
     scenarios: tuple[Scenario, ...]
 
 
@@ -88,7 +85,7 @@ def load_suite(name: str, folder: Path = FOLDER) -> Suite:
     """Read a suite: a name below `experiments/`, or the path of a TOML file.
 
     Raises:
-        GradlabError: there is no such file, or something in it is unknown, wrong, twice there or missing.
+        GradlabError: there is no such file, or something in it is unknown, wrong, duplicate or missing.
     """
     path = Path(name) if name.endswith(".toml") or "/" in name else folder / f"{name}.toml"
     if not path.is_file():
@@ -99,17 +96,17 @@ def load_suite(name: str, folder: Path = FOLDER) -> Suite:
     for key in table:
         if key not in _KEYS:
             raise unknown(f"key in {path}", key, _KEYS)
-    title, question = title_of(path, table)
+    title_of(path, table)
     seeds = _seeds(path, table_of(path, "seeds", table))
-    scenarios = [scenario_of(each.spec, **seeds, said=each.said, name=each.name) for each in _asked(path, table)]
+    scenarios = _scenarios(path, table, seeds)
     names = [scenario.name for scenario in scenarios]
     for scenario in scenarios:
         if names.count(scenario.name) > 1:
             raise GradlabError(f'{path} has two scenarios called {scenario.name}: give one a name, name = "..."')
     taken = [*names, *(scenario.former for scenario in scenarios)]
     scenarios = [one if taken.count(one.former) == 1 else replace(one, former="") for one in scenarios]
-    typed = path.stem if path == FOLDER / f"{path.stem}.toml" else str(path)
-    return Suite(checked_name(path.stem, "suite"), typed, title, question, tuple(scenarios))
+    argument = path.stem if path == FOLDER / f"{path.stem}.toml" else str(path)
+    return Suite(checked_name(path.stem, "suite"), argument, tuple(scenarios))
 
 
 def suite_names(folder: Path = FOLDER) -> list[str]:
@@ -119,34 +116,32 @@ def suite_names(folder: Path = FOLDER) -> list[str]:
 
 
 def scenario_of(
-    spec: "RunSpec",
+    spec: RunSpec,
     paired: int = SEEDS["paired"],
     population: int = SEEDS["population"],
-    said: Mapping[str, Any] | None = None,
+    stated: Mapping[str, Any] | None = None,
     name: str = "",
 ) -> Scenario:
-    """The scenario of a spec, whatever its seed.
+    """The scenario of a spec, whose seed does not matter.
 
     Args:
         paired, population: seeds.
-        said: the fields as they were written; those of the spec where None.
-        name: of its baseline; made of what was written where there is none.
+        stated: the fields as they were written; by default those of the spec.
+        name: of its baseline; by default made of the stated fields.
     """
-    from gradlab.runs.spec import part_of_name
-    from gradlab.runs.variants import as_said
+    from gradlab.runs.variants import respelled
 
     asked = spec.config()
-    said = asked if said is None else said
-    texts = {field: as_said(str(said[field])) for field in _VARIANTS if field in said}
-    config = {field: texts.get(field, asked[field]) for field in _ALL_FIELDS}
-    named = {field: config[field] if field in said else unsaid for field, unsaid in _NAMED.items()}
-    made = "{task}-{cell}-T{length}-H{hidden}-{dtype}".format(
-        **named | {field: part_of_name(str(named[field])) for field in ("task", "cell")}
-    )
+    stated = asked if stated is None else stated
+    texts = {field: respelled(str(stated[field])) for field in _VARIANTS if field in stated}
+    config = {field: texts.get(field, asked[field]) for field in _FIELDS if field in asked}
+    named = _NAMED | {field: config[field] for field in _NAMED if field in stated}
+    parts = {field: part_of_name(str(named[field])) for field in ("task", "cell")}
+    name = name or "{task}-{cell}-T{length}-H{hidden}-{dtype}".format(**named | parts)
     task, cell = (part_of_name(asked[field], origin=False) for field in ("task", "cell"))
     former = f"{task}-{cell}-T{spec.length}-H{spec.hidden}-{spec.dtype}"
     return Scenario(
-        name or made,
+        name,
         config,
         paired,
         population,
@@ -154,12 +149,12 @@ def scenario_of(
         spec.dtype,
         lambda: (spec.model(), spec.plan()),
         {field: asked[field] for field in _VARIANTS},
-        "" if former == (name or made) else former,
+        "" if former == name else former,
     )
 
 
 def log_spaced(longest: int, count: int) -> list[int]:
-    """At most `count` lags from 1 to `longest`, as evenly spaced by their logarithm as whole numbers can be.
+    """At most `count` distinct lags from 1 to `longest`, evenly spaced by their logarithm as far as possible.
 
     Example:
         >>> log_spaced(100, 8), log_spaced(3, 8)
@@ -169,22 +164,14 @@ def log_spaced(longest: int, count: int) -> list[int]:
         return list(range(1, longest + 1))
     lags = [1]
     for index in range(1, count):
-        # Each lag takes its share of the way that is left, so that rounding up early ones loses none.
+        # Each lag takes its share of the remaining way, so that rounding up early ones loses none.
         factor = (longest / lags[-1]) ** (1 / (count - index))
         lags.append(min(longest, max(lags[-1] + 1, math.floor(lags[-1] * factor + 0.5))))
     return lags
 
 
-class _Asked(NamedTuple):
-    """One scenario as the file has it: seed 0 of it, its fields as they were written, and the name it is given."""
-
-    spec: "RunSpec"
-    said: Mapping[str, Any]
-    name: str
-
-
-def _asked(path: Path, table: Mapping[str, Any]) -> list[_Asked]:
-    """All scenarios of a file."""
+def _scenarios(path: Path, table: Mapping[str, Any], seeds: Mapping[str, int]) -> list[Scenario]:
+    """All scenarios of a file, with its fields as they were written."""
     tables = table.get("scenario")
     if not isinstance(tables, list) or not tables or not all(isinstance(entry, dict) for entry in tables):
         raise GradlabError(f"{path} has no scenario: give tables, [[scenario]]")
@@ -195,18 +182,19 @@ def _asked(path: Path, table: Mapping[str, Any]) -> list[_Asked]:
         if not isinstance(name, str) or (name and not checked_name(name, "scenario")):
             raise GradlabError(f"name of a scenario in {path} is {name!r}: give a text")
         axes = _axes(path, base, {key: value for key, value in entry.items() if key != "name"})
-        said = [point for point, _ in points_of(path, axes)]
-        if name and len(said) > 1:
+        stated = [point for point, _ in points_of(path, axes)]
+        if name and len(stated) > 1:
             raise GradlabError(f"scenario `{name}` in {path} has lists: a name is of one, give single values")
-        found += [_Asked(*pair, name) for pair in zip(specs_of(path, axes), said, strict=True)]
+        pairs = zip(specs_of(path, axes), stated, strict=True)
+        found += [scenario_of(spec, **seeds, stated=point, name=name) for spec, point in pairs]
     return found
 
 
 def _axes(path: Path, base: Mapping[str, Any], entry: Mapping[str, Any]) -> Axes:
     """The fields of one table of scenarios over those of the base, its lists as a grid."""
     for key in (*base, *entry):
-        if key not in _ALL_FIELDS:
-            raise unknown(f"field of a scenario in {path}", key, _ALL_FIELDS)
+        if key not in _FIELDS:
+            raise unknown(f"field of a scenario in {path}", key, _FIELDS)
     lists = {key: value for key, value in entry.items() if isinstance(value, list)}
     one = {key: value for key, value in {**base, **entry}.items() if key not in lists}
     axes = read_axes(path, {"base": one, "grid": lists}, {})

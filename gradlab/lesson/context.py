@@ -11,7 +11,7 @@ from gradlab.lesson.questions import Question, questions
 from gradlab.lesson.records import Lesson
 from gradlab.report.data.records import Record
 from gradlab.report.figures.embed import EmbeddedFigure, embedded
-from gradlab.runs.commands import command
+from gradlab.runs.spec import command
 
 ZOOM = (-6.0, 6.0)
 """Decades from lag 1 that the figure of the sliders shows when it is zoomed in."""

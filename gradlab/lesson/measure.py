@@ -23,7 +23,7 @@ from gradlab.lesson.records import GridPoint, Lesson, SummedLoss, TrainingPass, 
 from gradlab.runs.execute import run
 from gradlab.runs.result import RunResult
 from gradlab.runs.spec import RunSpec
-from gradlab.training.compiled import programs_for
+from gradlab.training.jit_cache import programs_for
 from gradlab.training.loop import Checkpoint, initial_params, train
 from gradlab.training.model import Model
 
@@ -137,7 +137,7 @@ def _probed(spec: RunSpec) -> tuple[Mapping[str, GradientCurve], Cell, Params, A
     def loss(outputs: Array) -> Array:
         return model.read(params, outputs, batch)
 
-    return result.checkpoints[0].observation.curves, model.cell, params["cell"], batch.inputs, loss
+    return result.checkpoints[0].metrics.curves, model.cell, params["cell"], batch.inputs, loss
 
 
 def _refuse_complex(model: Model, seed: int) -> None:
@@ -203,7 +203,7 @@ def _underflow(base: RunSpec, grid: Sequence[Sequence[GridPoint]], shards: int) 
         return None
     point = min(below, key=lambda one: (one.length, one.curve.float32_horizon().lag))
     spec = replace(base, cell=point.cell, length=point.length, steps=1, measure="every")
-    rms = {leaf: np.asarray(rows, np.float64)[0] for leaf, rows in measured(spec, shards).trace.seen.items()}
+    rms = {leaf: np.asarray(rows, np.float64)[0] for leaf, rows in measured(spec, shards).trace.norms.items()}
     return TrainingPass(point, rms, spec.batch, spec.command()) if all(map(len, rms.values())) else None
 
 
@@ -245,8 +245,8 @@ class Prober:
             with jax.enable_x64(spec.dtype == "float64"):
                 events = train(model, spec.plan(), self.params(spec.cell))
                 mark = next(event for event in events if isinstance(event, Checkpoint))
-        gates = {name: gate.mean for name, gate in mark.observation.gates.items()}
-        return GridPoint(value, spec.length, spec.cell, spec.command(), mark.observation.curves["task"], gates)
+        gates = {name: gate.mean for name, gate in mark.metrics.gates.items()}
+        return GridPoint(value, spec.length, spec.cell, spec.command(), mark.metrics.curves["task"], gates)
 
     def _params(self, cell: str) -> Params:
         spec = replace(self.base, cell=cell)

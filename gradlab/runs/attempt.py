@@ -1,6 +1,6 @@
-"""A run being written: each file whole or not at all, and the directory in its place when all is done.
+"""A run being written: each file whole or not at all, and its directory renamed into place when all is done.
 
-Two processes may finish the same run at the same moment; renaming a directory is what decides between them.
+Two processes may finish the same run at the same moment; the rename of the directory decides between them.
 """
 
 import hashlib
@@ -8,8 +8,8 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -23,9 +23,9 @@ DONE = ("measured", "solved", "trained", "diverged")
 """Statuses of a run that need not be repeated."""
 
 REDO = "redo"
-"""A file of this name in a finished run says that the next attempt that ends well replaces it.
+"""A file of this name marks a finished run that the next successful attempt replaces.
 
-What did not end well in the meantime leaves its status and its order in there."""
+An attempt that does not succeed writes its status and the key of its job into it."""
 
 _FILES = ("config.json", "env.json", "log.jsonl", "curves.npz", "every.npz", "params.npz")
 
@@ -39,31 +39,31 @@ class Attempt:
     target: Path
 
     def write_json(self, name: str, value: Any) -> None:
-        """Write one JSON file, whole or not at all."""
-        self._write(name, lambda file: file.write((dumps(value, indent=1) + "\n").encode()))
+        """Write one JSON file."""
+        write_whole(self.path / name, lambda file: file.write((dumps(value, indent=1) + "\n").encode()))
 
     def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write one npz file, whole or not at all."""
-        self._write(name, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+        """Write one npz file."""
+        write_whole(self.path / name, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Append one line to `log.jsonl` and flush it to the disk."""
-        with _told("log.jsonl", self.path), open(self.path / "log.jsonl", "a") as file:
+        with _naming("log.jsonl", self.path), open(self.path / "log.jsonl", "a") as file:
             file.write(dumps(line) + "\n")
             _sync(file)
 
     def finish(self, done: Mapping[str, Any]) -> Path:
-        """Write `done.json` and give the run its name; returns where it now stands.
+        """Write `done.json` and rename the directory to its id; returns where the run now is.
 
-        A finished run of the same config that is already there wins; anything else is replaced. One that is to be
-        done again stays until an attempt ends well.
+        A finished run of the same config that is already there wins; anything else is replaced. One that is marked
+        `REDO` stays until an attempt succeeds.
         """
         digests = {name: _digest(self.path / name) for name in _FILES if (self.path / name).exists()}
         self.write_json("done.json", {**done, "digests": digests})
         redo = self.target / REDO
-        if done["status"] not in DONE and redo.exists() and self._is_whole(self.target):
-            with suppress(OSError):  # it stays to be done again, only nobody can say why
-                redo.write_text(f"{done['status']} {done.get('order', '')}")
+        if done["status"] not in DONE and redo.exists() and self._is_there(self.target, even_redo=True):
+            with suppress(OSError):  # it stays marked, without a reason
+                redo.write_text(f"{done['status']} {done.get('job', '')}")
             self.discard()
             return self.target
         for _ in range(10):
@@ -73,7 +73,7 @@ class Attempt:
             except OSError as error:
                 if not self.target.exists():
                     raise GradlabError(f"run {self.run_id} cannot be put in place: {error.strerror}") from error
-            if self._is_settled(self.target):
+            if self._is_there(self.target):
                 self.discard()
                 return self.target
             self._clear_target()
@@ -84,38 +84,27 @@ class Attempt:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _clear_target(self) -> None:
-        """Move an unfinished predecessor out of the way; whoever renames first does it."""
+        """Move an unfinished predecessor out of the way, unless another process is faster."""
         trash = self.target.with_name(f".trash.{self.run_id}.{host()}-{os.getpid()}")
         try:
             os.rename(self.target, trash)
         except OSError:
-            return  # another writer was faster; the next rename shows what it left
-        if self._is_settled(trash):  # it was put there just now, so it goes back instead of this one
+            return
+        if self._is_there(trash):  # another process finished it just now: it goes back instead of this one
             self.discard()
             self.path = trash
         else:
             shutil.rmtree(trash, ignore_errors=True)
 
-    def _is_settled(self, path: Path) -> bool:
-        """Whether a directory holds this very run, finished and not to be done again."""
-        return is_finished(path, read_json(self.path / "config.json") or {})
-
-    def _is_whole(self, path: Path) -> bool:
+    def _is_there(self, path: Path, *, even_redo: bool = False) -> bool:
         """Whether a directory holds this very run, finished."""
-        return is_whole(path, read_json(self.path / "config.json") or {})
-
-    def _write(self, name: str, write: Callable[[IO[bytes]], Any]) -> None:
-        write_whole(self.path / name, write)
+        return is_finished(path, read_json(self.path / "config.json") or {}, even_redo=even_redo)
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file under another name, sync it and give it its own, so that nobody ever sees a part of it.
-
-    Raises:
-        GradlabError: the folder cannot be written.
-    """
+    """Write a file under a temporary name, sync it and rename it, so that no reader sees a part of it."""
     temporary = path.with_name(f".{path.name}.{host()}-{os.getpid()}.tmp")
-    with _told(path.name, path.parent):
+    with _naming(path.name, path.parent):
         try:
             with open(temporary, "wb") as file:
                 write(file)
@@ -126,21 +115,16 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
             raise
 
 
-class _told:
-    """Turns a failure of the disk into one line that names the file."""
-
-    def __init__(self, name: str, folder: Path) -> None:
-        self._name, self._folder = name, folder
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise GradlabError(
-                f"{self._name} cannot be written to {self._folder}: {error.strerror}; free some space or give "
-                "another --results folder"
-            ) from error
+@contextmanager
+def _naming(name: str, folder: Path) -> Iterator[None]:
+    """Turn a failure of the disk into one line that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise GradlabError(
+            f"{name} cannot be written to {folder}: {error.strerror}; free some space or give another --results "
+            "folder"
+        ) from error
 
 
 def _sync(file: IO[Any]) -> None:
@@ -148,15 +132,12 @@ def _sync(file: IO[Any]) -> None:
     os.fsync(file.fileno())
 
 
-def is_finished(path: Path, config: Mapping[str, Any]) -> bool:
-    """Whether a directory holds a finished run of this config that need not be done again."""
-    return not (path / REDO).exists() and is_whole(path, config)
-
-
-def is_whole(path: Path, config: Mapping[str, Any]) -> bool:
-    """Whether a directory holds a finished run of this config, its files as `done.json` says they were."""
+def is_finished(path: Path, config: Mapping[str, Any], *, even_redo: bool = False) -> bool:
+    """Whether a directory holds an intact finished run of this config, not marked `REDO` unless `even_redo`."""
     done = read_json(path / "done.json") or {}
     if done.get("status") not in DONE or read_json(path / "config.json") != dict(config):
+        return False
+    if (path / REDO).exists() and not even_redo:
         return False
     try:
         return all(_digest(path / name) == digest for name, digest in done.get("digests", {}).items())
@@ -169,7 +150,7 @@ def _digest(path: Path) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file, or None where it is missing or torn."""
+    """The object in a JSON file, None if the file is missing or torn."""
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError):

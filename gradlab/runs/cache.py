@@ -1,7 +1,7 @@
-"""Compiled programs are kept between commands, in the user's cache folder.
+"""The persistent compilation cache, in the user's cache folder.
 
-jax writes an entry in place, so a killed process leaves a torn one, about which jax would warn at every start.
-Entries that changed since the last command began are therefore read once before jax may trust them.
+jax writes entries in place, so a killed process leaves a torn one, about which jax would warn at every start.
+Entries that changed since the last command are therefore checked first.
 """
 
 import hashlib
@@ -12,28 +12,25 @@ import zlib
 from pathlib import Path
 
 LIMIT_BYTES = 512 * 2**20
-"""Above this the entries that were made first are deleted."""
+"""Above this the oldest entries are deleted."""
 
 _STAMP = ".checked"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 def use_cache(*, clean: bool = True) -> None:
-    """Let jax keep compiled programs; `GRADLAB_CACHE` is `off` or the folder, jax's own setting comes first.
-
-    Args:
-        clean: delete torn entries and old ones first, once for each command.
-    """
+    """Let jax cache compiled programs; `GRADLAB_CACHE` is `off` or the folder, after jax's own setting."""
     setting = os.environ.get("GRADLAB_CACHE", "")
     if setting.lower() == "off" or "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
-    folder = (Path(setting) if setting else _user_cache() / "gradlab") / _machine()
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = (Path(setting) if setting else user / "gradlab") / _machine()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if clean:
             tidy(folder)
     except OSError:
-        return  # without a cache everything works, only later
+        return  # without a cache everything works, only slower
     import jax
 
     jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -42,12 +39,7 @@ def use_cache(*, clean: bool = True) -> None:
 
 
 def tidy(folder: Path, limit: int = LIMIT_BYTES) -> None:
-    """Delete torn entries, and the oldest ones above the limit.
-
-    Args:
-        folder: of the cache.
-        limit: bytes that may stay.
-    """
+    """Delete torn entries, and the oldest ones above a limit in bytes."""
     stamp = folder / _STAMP
     checked = stamp.stat().st_mtime_ns if stamp.exists() else 0
     stamp.touch()
@@ -60,7 +52,7 @@ def tidy(folder: Path, limit: int = LIMIT_BYTES) -> None:
             else:
                 entries.append((stat.st_mtime_ns, stat.st_size, path))
         except FileNotFoundError:
-            continue  # another command tidies too
+            continue  # another process deleted it
     total = sum(size for _, size, _ in entries)
     for _, size, path in sorted(entries):
         if total <= limit:
@@ -70,7 +62,7 @@ def tidy(folder: Path, limit: int = LIMIT_BYTES) -> None:
 
 
 def _is_whole(entry: bytes) -> bool:
-    """Whether an entry can be decompressed to its end; jax uses zstd where it is installed, else zlib."""
+    """Whether an entry can be decompressed; jax uses zstd if it is installed, else zlib."""
     try:
         if entry.startswith(_ZSTD_MAGIC):
             import zstandard
@@ -78,13 +70,13 @@ def _is_whole(entry: bytes) -> bool:
             zstandard.ZstdDecompressor().decompress(entry)
         else:
             zlib.decompress(entry)
-    except Exception:  # each library has errors of its own, and a missing one cannot read the entry either
+    except Exception:  # each library has its own errors
         return False
     return True
 
 
 def _machine() -> str:
-    """The jaxlib and the processor that compiled programs belong to."""
+    """The jaxlib and the processor that compiled programs are for."""
     flags = platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -93,7 +85,3 @@ def _machine() -> str:
         flags += platform.processor()
     digest = hashlib.blake2b(flags.encode(), digest_size=4).hexdigest()
     return f"jaxlib-{importlib.metadata.version('jaxlib')}-{digest}"
-
-
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -1,6 +1,6 @@
-"""Workers of Dask: of this machine, of a cluster that runs already, or of Slurm.
+"""Workers of Dask: on this machine, on a running cluster, or started by Slurm.
 
-Dask gives up a run with the first worker that dies of it; whether it is tried again is decided by `dispatch.py`.
+Dask gives up a job with the first worker that dies of it; `engine.py` decides whether it is tried again.
 """
 
 import inspect
@@ -22,7 +22,8 @@ from distributed import Client, LocalCluster
 from distributed.scheduler import KilledWorker
 
 from gradlab.errors import GradlabError, unknown
-from gradlab.runs.worker import Order, Report, carry_out, halt
+from gradlab.runs.jobs import JobBatch, RunReport
+from gradlab.runs.worker import halt, run_job
 
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 0,
@@ -34,33 +35,33 @@ _CLOSE_SECONDS = 5
 _COUNT_SECONDS = 1.0
 
 
-class Told(NamedTuple):
-    """A running run says something: `execution` when it begins, then `step`."""
+class ProgressEvent(NamedTuple):
+    """A message of a running run: `execution` when it begins, then `step`."""
 
     run_id: str
     message: dict[str, Any]
 
 
-class Ended(NamedTuple):
-    """An order came back; with neither reports nor error, the scheduler was lost."""
+class BatchEnded(NamedTuple):
+    """A job came back; with neither reports nor error, the scheduler was lost."""
 
-    order: Order
-    reports: tuple[Report, ...] | None
+    job: JobBatch
+    reports: tuple[RunReport, ...] | None
     error: BaseException | None = None
 
 
-class Crew:
+class WorkerPool:
     """The workers of one command."""
 
     def __init__(self, client: Client, invocation: str) -> None:
         self._client, self._invocation = client, invocation
-        self._news: queue.SimpleQueue[Told | Ended] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[ProgressEvent | BatchEnded] = queue.SimpleQueue()
         self._futures: set[Any] = set()
         self._size, self._counted = 0, -math.inf
-        client.subscribe_topic(invocation, self._hear)
+        client.subscribe_topic(invocation, self._on_message)
 
     def size(self) -> int:
-        """Threads of workers that are there; asked for again after a second or a `recount`."""
+        """Threads of all workers; counted again after a second or a `recount`."""
         if time.monotonic() >= self._counted + _COUNT_SECONDS:
             workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
             self._size = sum(worker["nthreads"] for worker in workers)
@@ -76,47 +77,47 @@ class Crew:
         """Whether the scheduler is gone."""
         return self._client.status not in ("running", "connecting")
 
-    def submit(self, order: Order) -> None:
-        """Give an order to whichever worker is free first."""
-        future = self._client.submit(carry_out, order, key=order.key, pure=False)
-        self._futures.add(future)  # who forgets a future cancels its task
-        future.add_done_callback(lambda done: self._end(order, done))
+    def submit(self, job: JobBatch) -> None:
+        """Give a job to whichever worker is free first."""
+        future = self._client.submit(run_job, job, key=job.key, pure=False)
+        self._futures.add(future)  # keep a reference: Dask cancels unreferenced futures
+        future.add_done_callback(lambda done: self._end(job, done))
 
-    def next(self, seconds: float) -> Told | Ended | None:
-        """What happens next, or None where nothing does for so long."""
+    def next_event(self, seconds: float) -> ProgressEvent | BatchEnded | None:
+        """The next event, None if there is none for so long."""
         with suppress(queue.Empty):
-            return self._news.get(timeout=seconds)
+            return self._events.get(timeout=seconds)
         return None
 
     def halt(self, *, running: bool) -> None:
-        """Have the workers begin no run of this command, and stop `running` ones too; returns at once."""
+        """Have the workers begin no run of this command, and also stop `running` ones; returns at once."""
 
         def ask() -> None:
-            with suppress(Exception):  # what cannot be asked is ended with its process
+            with suppress(Exception):  # a worker that cannot be asked is ended with its process
                 self._client.run(halt, self._invocation, running, on_error="ignore")
 
         threading.Thread(target=ask, daemon=True).start()
 
-    def _hear(self, event: tuple[Any, Any]) -> None:
+    def _on_message(self, event: tuple[Any, Any]) -> None:
         message = dict(event[1])
-        self._news.put(Told(message.pop("id"), message))
+        self._events.put(ProgressEvent(message.pop("id"), message))
 
-    def _end(self, order: Order, future: Any) -> None:
+    def _end(self, job: JobBatch, future: Any) -> None:
         self._futures.discard(future)
         if future.status == "finished":
-            self._news.put(Ended(order, future.result()))
+            self._events.put(BatchEnded(job, future.result()))
         else:
             error = future.exception() if future.status == "error" else None
-            self._news.put(Ended(order, None, error))
+            self._events.put(BatchEnded(job, None, error))
 
 
 def deaths_in(error: BaseException | None) -> int:
-    """How many workers died of an order."""
+    """How many workers died of a job."""
     return error.allowed_failures + 1 if isinstance(error, KilledWorker) else 0
 
 
 def reason_of(error: BaseException | None, deaths: int) -> str:
-    """Why a run is given up that no worker reported."""
+    """Why a run is given up that no worker reported on."""
     if deaths:
         times = "twice" if deaths == 2 else f"{deaths} times"
         return f"its process died {times} (killed, out of memory, or it called os._exit)"
@@ -124,34 +125,27 @@ def reason_of(error: BaseException | None, deaths: int) -> str:
 
 
 @contextmanager
-def local(jobs: int, invocation: str) -> Iterator[Crew]:
-    """Single-threaded processes of this machine, which die with this one."""
+def local(jobs: int, invocation: str) -> Iterator[WorkerPool]:
+    """Single-threaded processes on this machine, which die with this one."""
     with _quiet(), dask.config.set(SETTINGS):
         with _sigint_blocked(), warnings.catch_warnings():
-            # The scheduler serves pages about itself, at another port where another sweep has the usual one.
+            # The dashboard of the scheduler takes another port if another sweep has the usual one.
             warnings.filterwarnings("ignore", "Port .* is already in use")
             cluster = LocalCluster(
                 n_workers=jobs,
                 threads_per_worker=1,
                 processes=True,
                 scheduler_kwargs=_NO_DASHBOARD,
-                memory_limit=0,  # Dask would stop a worker that uses its share; the system knows better
+                memory_limit=0,  # Dask would stop a worker that uses more than its share
                 silence_logs=logging.CRITICAL,
             )
         with _closing(cluster), Client(cluster, set_as_default=False) as client:
-            yield Crew(client, invocation)
+            yield WorkerPool(client, invocation)
 
 
 @contextmanager
-def remote(scheduler: str, invocation: str) -> Iterator[Crew]:
-    """A cluster that runs already.
-
-    Args:
-        scheduler: its address, or the file that it wrote about itself.
-
-    Raises:
-        GradlabError: it cannot be reached.
-    """
+def remote(scheduler: str, invocation: str) -> Iterator[WorkerPool]:
+    """A running cluster, by the address of its scheduler or the file that the scheduler wrote."""
     is_file = scheduler.endswith(".json")
     if is_file and not Path(scheduler).is_file():
         raise GradlabError(f"scheduler file `{scheduler}` does not exist: give what `dask scheduler` wrote")
@@ -160,22 +154,15 @@ def remote(scheduler: str, invocation: str) -> Iterator[Crew]:
         try:
             client = Client(**where, set_as_default=False, timeout="5s")
         except (OSError, ValueError, TimeoutError) as error:
-            reason = str(error) or "nobody answers"
+            reason = str(error) or "no answer"
             raise GradlabError(f"scheduler `{scheduler}` cannot be reached: {reason}") from error
         with client:
-            yield Crew(client, invocation)
+            yield WorkerPool(client, invocation)
 
 
 @contextmanager
-def slurm(settings: Mapping[str, Any], jobs: int, invocation: str) -> Iterator[Crew]:
-    """Workers that Slurm starts, `jobs` of them, each in a job of its own.
-
-    Args:
-        settings: keys of `dask_jobqueue.SLURMCluster`.
-
-    Raises:
-        GradlabError: dask-jobqueue is not installed, a key is unknown, or Slurm refuses.
-    """
+def slurm(settings: Mapping[str, Any], jobs: int, invocation: str) -> Iterator[WorkerPool]:
+    """Workers that Slurm starts as `jobs` jobs; `settings` are keys of `dask_jobqueue.SLURMCluster`."""
     try:
         import dask_jobqueue
     except ImportError as error:
@@ -196,35 +183,25 @@ def slurm(settings: Mapping[str, Any], jobs: int, invocation: str) -> Iterator[C
         except (OSError, RuntimeError, TypeError, ValueError) as error:
             raise GradlabError(f"Slurm workers cannot be started: {error}") from error
         with _closing(cluster), Client(cluster, set_as_default=False) as client:
-            yield Crew(client, invocation)
+            yield WorkerPool(client, invocation)
 
 
 def _slurm_keys(cluster: type) -> list[str]:
-    """The settings of a cluster and of its jobs, which it takes without a list of them."""
+    """The settings of a cluster and of its jobs, read from the signatures of their classes."""
     jobs = inspect.getmro(cluster.job_cls)  # type: ignore[attr-defined]
     signatures = [inspect.signature(kind.__init__) for kind in (*inspect.getmro(cluster), *jobs)]  # type: ignore[misc]
-    ours = {
-        "self",
-        "args",
-        "kwargs",
-        "loop",
-        "asynchronous",
-        "n_workers",
-        "job_cls",
-        "silence_logs",
-        "config_name",
-    }
-    return sorted({name for signature in signatures for name in signature.parameters} - ours)
+    reserved = set("self args kwargs loop asynchronous n_workers job_cls silence_logs config_name".split())
+    return sorted({name for signature in signatures for name in signature.parameters} - reserved)
 
 
 @contextmanager
 def _sigint_blocked() -> Iterator[None]:
-    """Threads and processes that start in here never see Ctrl-C; this thread sees it afterwards."""
+    """Threads and processes started within never receive SIGINT; this thread receives it afterwards."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    # It unblocks the signal in the thread that first needs it, so none of the new threads may be the first.
+    # The tracker unblocks SIGINT in the thread that first needs it, so start it in this one.
     resource_tracker.ensure_running()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -238,13 +215,13 @@ def _closing(cluster: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(Exception):  # whatever it says now, its processes end with this one
+        with suppress(Exception):  # its processes end with this one in any case
             cluster.close(timeout=_CLOSE_SECONDS)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What Dask logs of dying workers is told by gradlab in its own words."""
+    """Silence what Dask logs about dying workers, which gradlab reports itself."""
     loggers = [logging.getLogger(name) for name in ("distributed", "asyncio", "tornado", "dask_jobqueue")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,122 +1,58 @@
-"""Many runs, here or on workers: what is done is not repeated, and no failure stops or hides another run."""
+"""Many runs, in this process or on workers: finished ones are skipped, and no failure stops or hides another run.
 
-import os
+Dask suspects every run that a worker holds when the worker dies, so a worker never has more than one job: as many
+jobs are submitted as there are workers.
+"""
+
+import math
 import time
-import uuid
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 from gradlab.errors import GradlabError
+from gradlab.runs.attempt import DONE
 from gradlab.runs.environment import execution
+from gradlab.runs.jobs import Finished, JobBatch, JobTracker, Listener, RunReport, Settings, SpecBatch
 from gradlab.runs.spec import RunSpec
-from gradlab.runs.store import Store, StoredRun
-from gradlab.runs.worker import Order, Report, perform, use_one_core
+from gradlab.runs.store import Store
+from gradlab.runs.worker import perform, record_failure, use_one_core, was_killed
 
 if TYPE_CHECKING:
-    from gradlab.runs.cluster import Crew
-    from gradlab.runs.deadline import Deadline
-    from gradlab.training.loop import Event
+    from gradlab.runs.cluster import BatchEnded, ProgressEvent, WorkerPool
 
-
-@dataclass(frozen=True)
-class Settings:
-    """How a list of runs is carried out.
-
-    Args:
-        jobs: processes; 1 is this one, more are workers.
-        together: runs of equal shape that a process trains at a time, as one program; for a GPU.
-        gpus: of this machine, as CUDA_VISIBLE_DEVICES names them; each worker takes one.
-        timeout: seconds for each run.
-        retries: how often a failed run is tried again.
-        fail_fast: begin no run after the first failure.
-        rerun: `failed` does the failed ones alone, `all` does finished ones again.
-        scheduler: address or file of a Dask cluster to use.
-        slurm: keys of a Slurm cluster to start.
-    """
-
-    jobs: int = 1
-    together: int = 1
-    gpus: tuple[str, ...] = ()
-    timeout: float | None = None
-    retries: int = 0
-    fail_fast: bool = False
-    rerun: Literal["failed", "all"] | None = None
-    scheduler: str | None = None
-    slurm: Mapping[str, Any] | None = None
-
-    @property
-    def here(self) -> bool:
-        """Whether this process computes the runs itself."""
-        return self.jobs == 1 and self.scheduler is None and self.slurm is None
-
-
-Pack = tuple[RunSpec, ...]
-"""Runs of equal shape that one program does, or a single run."""
-
-
-class Finished(NamedTuple):
-    """One run of a list: its status, why it failed, and whether it was done now or was there already."""
-
-    spec: RunSpec
-    status: str
-    reason: str | None
-    fresh: bool
-    seconds: float = 0.0
-
-
-class Listener(Protocol):
-    """What hears how a list of runs goes on, always in the main thread."""
-
-    def begun(self, spec: RunSpec) -> None:
-        """A run begins."""
-
-    def reached(self, spec: RunSpec, event: "Event | int") -> None:
-        """A run in this process had an event, or one elsewhere is at this training step."""
-
-    def ended(self, finished: Finished) -> None:
-        """A run ended, or was there already."""
-
-    def tick(self) -> None:
-        """A moment passed, while other processes work."""
-
-    def warn(self, text: str) -> None:
-        """Something is odd."""
-
-    def presses(self) -> int:
-        """How often Ctrl-C was pressed; in this process it raises KeyboardInterrupt as well."""
+MAX_DEATHS = 2
+"""How many workers may die of a run before it is given up."""
+STOP_SECONDS = 10.0
+"""How long the runs of workers may take to stop before their processes are ended."""
+_POLL = 0.2
 
 
 def run_all(specs: Sequence[RunSpec], store: Store, settings: Settings, listener: Listener) -> list[Finished]:
-    """Run every spec that is not done.
+    """Compute every run that is not finished; returns what ended, in that order.
 
-    Args:
-        specs: what to run, each once.
-        store: where runs are looked up and written.
-        settings: how.
-        listener: hears of every begin, training step and end as it happens.
-
-    Returns:
-        What ended, in that order; with `fail_fast` not every run may have begun.
+    With `fail_fast` not every run may have begun.
 
     Raises:
-        GradlabError: the same spec twice, or no workers could be had.
+        GradlabError: the same spec twice, no workers could be started, or the scheduler was lost.
         KeyboardInterrupt: Ctrl-C; runs that had begun are stored as interrupted.
     """
-    ids = [spec.id for spec in specs]
-    twice = {run_id for run_id in ids if ids.count(run_id) > 1} if len(set(ids)) < len(ids) else set()
+    count = Counter(spec.id for spec in specs)
+    twice = [run_id for run_id, number in count.items() if number > 1]
     if twice:
         raise GradlabError(f"the list asks for {min(twice)} twice: name each run once")
-    work = Work(store, settings, listener)
-    todo = work.skip_done(specs)
-    if todo and settings.here:
-        work.do_here(todo)
+    tracker = JobTracker(store, settings, listener)
+    todo = tracker.skip_done(specs)
+    if todo and settings.local:
+        _run_locally(tracker, todo)
     elif todo:
-        work.do_on_workers(todo)
-    return work.outcomes
+        waiting = batches(schedule_order(todo), settings.together)
+        with _worker_pool(tracker, min(settings.jobs, len(waiting))) as pool:
+            Dispatcher(tracker, pool, waiting).run()
+    return tracker.outcomes
 
 
 def cost(spec: RunSpec) -> float:
@@ -124,11 +60,10 @@ def cost(spec: RunSpec) -> float:
     return float(max(spec.steps, 1) * spec.length)
 
 
-def in_good_order(specs: Sequence[RunSpec]) -> list[RunSpec]:
+def schedule_order(specs: Sequence[RunSpec]) -> list[RunSpec]:
     """One run of each shape before the others, and the longest first.
 
-    So a shape is compiled by one worker and read from the cache by the next, and no core waits for another at
-    the end.
+    So a shape is compiled by one worker and read from the cache by the next, and no core idles at the end.
     """
     first: dict[str, str] = {}
     for spec in specs:
@@ -138,8 +73,8 @@ def in_good_order(specs: Sequence[RunSpec]) -> list[RunSpec]:
     return sorted(specs, key=lambda spec: (spec.id not in leaders, -cost(spec)))
 
 
-def packs(specs: Sequence[RunSpec], together: int) -> list[Pack]:
-    """The runs that are done as one program, at most so many each, in the order of their first ones."""
+def batches(specs: Sequence[RunSpec], together: int) -> list[SpecBatch]:
+    """Runs of equal shape in batches of at most `together`, in the order of their first ones."""
     alike: dict[object, list[RunSpec]] = {}
     for spec in specs:
         alike.setdefault(spec.shape if together > 1 else spec.id, []).append(spec)
@@ -150,142 +85,142 @@ def packs(specs: Sequence[RunSpec], together: int) -> list[Pack]:
     ]
 
 
-class Work:
-    """One call of `run_all`."""
-
-    def __init__(self, store: Store, settings: Settings, listener: Listener) -> None:
-        self.store, self.settings, self.listener = store, settings, listener
-        self.invocation = uuid.uuid4().hex[:12]
-        self.outcomes: list[Finished] = []
-        self.earlier: list[StoredRun] = []
-        self.compared = False
-        self.tries: Counter[str] = Counter()
-        self.failures: Counter[str] = Counter()
-
-    def skip_done(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
-        """Tell of the runs that are there, and return those that are to be done."""
-        todo = []
-        for spec in specs:
-            stored = self.store.completed(spec.id, spec.config())
-            if stored and self.settings.rerun == "all":
-                # Marked now, so that after an interruption the plain command goes on with the others.
-                self.store.reopen(spec.id)
-            if stored and self.settings.rerun != "all":
-                self.earlier.append(stored)
-                self.end(Finished(spec, stored.status, None, fresh=False))
-            elif self.settings.rerun != "failed" or "failed" in (
-                self.status_of(spec),
-                self.store.redone(spec.id)[0],
-            ):
-                todo.append(spec)
-        return todo
-
-    def do_here(self, todo: Sequence[RunSpec]) -> None:
-        """One pack after the other in this process."""
+def _run_locally(tracker: JobTracker, todo: Sequence[RunSpec]) -> None:
+    """One batch after the other in this process."""
+    shards = tracker.settings.shards
+    if shards is None:
         use_one_core()
-        waiting = deque(packs(todo, self.settings.together))
-        while waiting and not self.stopped:
-            pack = waiting.popleft()
-            self.compare(execution(pack[0].dtype))
-            for spec in pack:
-                self.listener.begun(spec)
-            started = time.monotonic()
-            hears = [partial(self.listener.reached, spec) for spec in pack]
-            reports = perform(self.order(pack), pack, hears, guard=_alarm)
-            waiting.extendleft(reversed(self.settle(pack, reports, time.monotonic() - started)))
+    waiting = deque(batches(todo, tracker.settings.together))
+    while waiting and not tracker.stopped:
+        batch = waiting.popleft()
+        tracker.compare(execution(batch[0].dtype, shards or 1))
+        for spec in batch:
+            tracker.listener.begun(spec)
+        started = time.monotonic()
+        on_events = [partial(tracker.listener.reached, spec) for spec in batch]
+        reports = perform(tracker.job(batch), batch, on_events, shards=shards)
+        waiting.extendleft(reversed(tracker.settle(batch, reports, time.monotonic() - started)))
 
-    def do_on_workers(self, todo: Sequence[RunSpec]) -> None:
-        """In an order that keeps the workers busy."""
-        from gradlab.runs.dispatch import Dispatch
 
-        waiting = packs(in_good_order(todo), self.settings.together)
-        with self.crew(min(self.settings.jobs, len(waiting))) as crew:
-            Dispatch(self, crew, waiting).go()
+@contextmanager
+def _worker_pool(tracker: JobTracker, jobs: int) -> Iterator["WorkerPool"]:
+    """The workers that the settings ask for, `jobs` of them if they are started now."""
+    from gradlab.runs import cluster
 
-    @contextmanager
-    def crew(self, jobs: int) -> Iterator["Crew"]:
-        """The workers that the settings ask for, `jobs` of them where they are to be started."""
-        from gradlab.runs import cluster
+    settings = tracker.settings
+    if settings.scheduler is not None:
+        workers = cluster.remote(settings.scheduler, tracker.invocation)
+    elif settings.slurm is not None:
+        workers = cluster.slurm(settings.slurm, jobs, tracker.invocation)
+    else:
+        workers = cluster.local(jobs, tracker.invocation)
+    with workers as pool:
+        yield pool
 
-        settings = self.settings
-        if settings.scheduler is not None:
-            workers = cluster.remote(settings.scheduler, self.invocation)
-        elif settings.slurm is not None:
-            workers = cluster.slurm(settings.slurm, jobs, self.invocation)
-        else:
-            workers = cluster.local(jobs, self.invocation)
-        with workers as crew:
-            yield crew
 
-    def status_of(self, spec: RunSpec) -> str | None:
-        """The status of a run that has one."""
-        stored = self.store.peek(spec.id)
-        return stored.status if stored else None
+class Dispatcher:
+    """Submits batches to workers, in their order, and takes what comes back."""
 
-    @property
-    def stopped(self) -> bool:
-        """Whether no other run is to begin, because one failed."""
-        return self.settings.fail_fast and any(end.status == "failed" for end in self.outcomes)
+    def __init__(self, tracker: JobTracker, pool: "WorkerPool", todo: Sequence[SpecBatch]) -> None:
+        self.tracker, self.pool = tracker, pool
+        self.specs = {spec.id: spec for batch in todo for spec in batch}
+        self.waiting = deque(todo)
+        self.submitted: dict[str, JobBatch] = {}
+        self.started: dict[str, float] = {}
+        self.deaths: Counter[str] = Counter()
 
-    def order(self, pack: Pack) -> Order:
-        """What a process is told of a pack that it is to do; no two are alike."""
-        self.tries[pack[0].id] += 1
-        return Order(
-            tuple(asdict(spec) for spec in pack),
-            tuple(spec.id for spec in pack),
-            str(self.store.root.resolve()),
-            self.settings.timeout,
-            self.invocation,
-            self.tries[pack[0].id],
-            self.settings.gpus,
-            os.getcwd(),
-        )
+    def run(self) -> None:
+        """Until every run ended, or with `fail_fast` those that had begun when one failed."""
+        listener = self.tracker.listener
+        while not listener.presses():
+            while self.waiting and len(self.submitted) < self.pool.size():
+                job = self.tracker.job(self.waiting.popleft())
+                self.submitted[job.key] = job
+                self.pool.submit(job)
+            if not self.submitted and not self.waiting:
+                return
+            self._take(self.pool.next_event(_POLL))
+            listener.tick()
+        self.pool.halt(running=True)
+        deadline, quiet = time.monotonic() + STOP_SECONDS, 0
+        # A job submitted a moment ago may still report that it began, so wait for a few polls without an event.
+        while time.monotonic() < deadline and listener.presses() < 2 and (self.started or quiet < 3):
+            event = self.pool.next_event(_POLL)
+            quiet = 0 if event else quiet + 1
+            self._take(event)
+        raise KeyboardInterrupt
 
-    def settle(self, pack: Pack, reports: Sequence[Report], seconds: float) -> list[Pack]:
-        """Note how runs ended, and return those that are to be done again, alone.
+    def _take(self, event: "ProgressEvent | BatchEnded | None") -> None:
+        from gradlab.runs.cluster import BatchEnded
 
-        What failed in company is tried alone, so that no run fails of another's fault.
-        """
-        again: list[Pack] = []
-        for spec, report in zip(pack, reports, strict=True):
-            if report.status == "failed" and (len(pack) > 1 or self.is_tried_again(spec, report)):
-                again.append((spec,))
-            else:
-                self.end(Finished(spec, report.status, report.reason, report.fresh, seconds))
-        return again
+        if event is None:
+            if self.pool.lost:
+                raise _lost()
+        elif isinstance(event, BatchEnded):
+            self._end(event)
+        elif not any(event.run_id in job.run_ids for job in self.submitted.values()):
+            return  # it arrived after the end of its job
+        elif "execution" in event.message:
+            self.tracker.compare(event.message["execution"])
+            self.started[event.run_id] = time.monotonic()
+            self.tracker.listener.begun(self.specs[event.run_id])
+        elif event.run_id in self.started:
+            self.tracker.listener.reached(self.specs[event.run_id], event.message["step"])
 
-    def is_tried_again(self, spec: RunSpec, report: Report) -> bool:
-        """Whether a failed run has a try left, which is then told."""
-        if self.failures[spec.id] >= self.settings.retries:
-            return False
-        self.failures[spec.id] += 1
-        number = self.failures[spec.id] + 1
-        self.listener.warn(f"{spec.id} failed ({report.reason}): try {number} of {self.settings.retries + 1}")
-        return True
-
-    def end(self, finished: Finished) -> None:
-        """A run ended, or was there already."""
-        self.outcomes.append(finished)
-        self.listener.ended(finished)
-
-    def compare(self, now: Mapping[str, Any]) -> None:
-        """Warn once where finished runs of this list were computed in another way than those to come."""
-        if self.compared:
+    def _end(self, event: "BatchEnded") -> None:
+        """Record how the runs of a job ended, or put them back to be tried again."""
+        batch = tuple(self.specs[run_id] for run_id in event.job.run_ids)
+        self.submitted.pop(event.job.key)
+        began = [self.started.pop(spec.id, math.inf) for spec in batch]
+        seconds = max(0.0, time.monotonic() - min(began))
+        reports = self._reports(event, batch)
+        if reports is None:
+            self.waiting.extend((spec,) for spec in batch)  # at the end, where they delay no other run
             return
-        self.compared = True
-        others: dict[str, int] = {}
-        for run in self.earlier:
-            then = run.env().get("execution", {})
-            for name in {*then, *now} - {"dtype", "together"}:  # of how many a pack is, chance decides
-                if then.get(name) != now.get(name):
-                    others[name] = others.get(name, 0) + 1
-        if others:
-            count = max(others.values())
-            self.listener.warn(
-                f"{count} finished runs were computed with another {', '.join(sorted(others))}: equal bits are "
-                "promised for equal ones only"
-            )
+        pairs = zip(batch, reports, strict=True)
+        ended = [pair for pair in pairs if pair[1].status not in ("waiting", "interrupted")]
+        if ended:
+            specs, reports = zip(*ended, strict=True)
+            self.waiting.extend(self.tracker.settle(specs, reports, seconds))
+        if self.tracker.stopped:
+            self.waiting.clear()
+            self.pool.halt(running=False)
+
+    def _reports(self, event: "BatchEnded", batch: SpecBatch) -> tuple[RunReport, ...] | None:
+        """How the runs of a job ended; None if its worker died, possibly of another run."""
+        from gradlab.runs.cluster import deaths_in, reason_of
+
+        if event.reports is not None:
+            return tuple(self._verified(spec, report) for spec, report in zip(batch, event.reports, strict=True))
+        if event.error is None:
+            raise _lost()
+        if reason := was_killed(event.job):
+            return event.job.reports("failed", reason)
+        died = deaths_in(event.error)
+        if died:
+            self.pool.recount()
+        if died and len(batch) > 1:
+            return None
+        spec = batch[0]
+        self.deaths[spec.id] += died
+        if 0 < self.deaths[spec.id] < MAX_DEATHS:
+            return None
+        reason = reason_of(event.error, self.deaths[spec.id])
+        return tuple(RunReport(spec.id, "failed", record_failure(event.job, spec, reason)) for spec in batch)
+
+    def _verified(self, spec: RunSpec, report: RunReport) -> RunReport:
+        """The report of a worker, checked against this process's interrupts and store."""
+        if report.status == "interrupted" and not self.tracker.listener.presses():
+            return report._replace(status="failed", reason="it raised KeyboardInterrupt itself")
+        if report.status in DONE and self.tracker.status_of(spec) not in DONE:
+            folder = self.tracker.store.root
+            reason = f"its results are not in {folder} of this machine: workers have to share that folder"
+            return report._replace(status="failed", reason=reason)
+        return report
 
 
-def _alarm(order: Order, specs: Sequence[RunSpec], deadline: "Deadline") -> AbstractContextManager[None]:
-    return deadline.alarm()
+def _lost() -> GradlabError:
+    return GradlabError(
+        "the connection to the scheduler was lost; what was finished is kept, and the same command does the rest",
+        exit_code=1,
+    )

@@ -31,7 +31,7 @@ def versions() -> dict[str, str]:
     """Version of every package that matters."""
     found = {}
     plugins = {entry.dist.name for entry in importlib.metadata.entry_points(group="jax_plugins") if entry.dist}
-    for package in (*_PACKAGES, *sorted(plugins)):  # what computes on a GPU comes as a plug-in of jax
+    for package in (*_PACKAGES, *sorted(plugins)):  # GPU backends are plug-ins of jax
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -40,14 +40,10 @@ def versions() -> dict[str, str]:
 
 
 def execution(dtype: str, shards: int = 1, together: int = 1) -> dict[str, Any]:
-    """Platform, device, shards, arithmetic and compiler: equal bits are promised where all of these agree.
-
-    Args:
-        together: runs that one program trained at once; named where it is more than one.
-    """
+    """Platform, device, shards, arithmetic and compiler: equal bits are promised where all of these agree."""
     import jax
 
-    from gradlab.training.programs import product_precision
+    from gradlab.training.jit_cache import product_precision
 
     device = jax.devices()[0]
     return {
@@ -72,16 +68,15 @@ def _cpu() -> str:
     return names[0] if names else platform.machine()
 
 
-@lru_cache(maxsize=1)  # the code that computes is the one that this process has loaded
+@lru_cache(maxsize=1)  # the code that this process has loaded does not change
 def _git() -> dict[str, Any] | None:
-    """The commit of the working directory and whether it has changes, or None outside a repository."""
-    commit = _ask_git("rev-parse", "HEAD")
-    return None if commit is None else {"commit": commit, "dirty": bool(_ask_git("status", "--porcelain"))}
+    """The commit of the working directory and whether it has changes, None outside a repository."""
 
+    def output_of(*words: str) -> str:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=5, check=True)
+        return done.stdout.strip()
 
-def _ask_git(*words: str) -> str | None:
     try:
-        answer = subprocess.run(["git", *words], capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+        return {"commit": output_of("rev-parse", "HEAD"), "dirty": bool(output_of("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
         return None
-    return answer.stdout.strip() if answer.returncode == 0 else None

@@ -1,4 +1,4 @@
-"""One run from its spec to its result, stored on the way if a store is given."""
+"""A run from its spec to its result, stored on the way if a results folder is given."""
 
 import signal
 import sysconfig
@@ -15,34 +15,31 @@ import jax
 
 from gradlab.cells import Params
 from gradlab.errors import GradlabError
-from gradlab.runs.arrays import curve_arrays, flatten_params, trace_arrays, unflatten_params
 from gradlab.runs.attempt import Attempt
 from gradlab.runs.environment import environment
-from gradlab.runs.result import RunResult
+from gradlab.runs.result import RunResult, curve_arrays, flatten_params, trace_arrays, unflatten_params
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store, StoredRun
-from gradlab.training.divisible import is_divisible
 from gradlab.training.loop import Checkpoint, Event, Outcome, initial_params, train, train_together
+from gradlab.training.sharding import is_divisible
 from gradlab.training.weights import count
 
-Observe = Callable[[Event], None]
+OnEvent = Callable[[Event], None]
 
 
 def run(
-    spec: RunSpec, results: Path | str | None = None, observe: Observe | None = None, *, shards: int = 1
+    spec: RunSpec, results: Path | str | None = None, on_event: OnEvent | None = None, *, shards: int = 1
 ) -> RunResult:
     """Train and measure as a spec says.
 
     Args:
-        spec: what to do.
-        results: a results folder; nothing is stored where it is None.
-        observe: hears of every event of the loop as it happens.
-        shards: devices that each batch is split over, where it may be (`usable_shards`); part of what equal bits
-            depend on.
+        results: a results folder; nothing is stored if None.
+        on_event: called with every event of the training loop.
+        shards: devices that each batch is split over, if it can be (`usable_shards`); equal bits depend on it.
 
     Raises:
         GradlabError: `shards` does not divide the batch or is more than there are devices, the results folder
-            cannot be written, or the run whose `params` are wanted is not there.
+            cannot be written, or the run whose `params` are wanted does not exist.
         KeyboardInterrupt: Ctrl-C; what was measured until then is stored as `interrupted`.
 
     Example:
@@ -54,41 +51,37 @@ def run(
         raise GradlabError(
             f"shards is {shards}: give a divisor of batch={spec.batch}, at most {len(jax.devices())}"
         )
-    job = _Job.begin(spec, results, observe)
-    _carry_out([job], usable_shards(spec, shards))
-    return job.result
+    return run_together([spec], results, [on_event], shards=usable_shards(spec, shards))[0]
 
 
-@lru_cache(maxsize=64)  # asked by whoever says on what a run computes, and by the run
+@lru_cache(maxsize=64)
 def usable_shards(spec: RunSpec, shards: int) -> int:
-    """The devices that the batches of a run are split over: one where examples meet, which no split may change.
-
-    Args:
-        shards: as many as there could be.
-    """
+    """How many of `shards` devices the batches of a run can be split over: 1 if examples depend on each other."""
     if shards == 1:
         return 1
     try:
-        with _arithmetic(spec.dtype):
+        with _precision(spec.dtype):
             model, plan = spec.model(), spec.plan(shards)
             return shards if is_divisible(model, plan, partial(initial_params, model, plan)) else 1
-    except GradlabError:  # its run will say so and do nothing
+    except GradlabError:  # the run raises it too
         return shards
-    except Exception:  # whatever else is wrong with a cell of one's own, its run will say
+    except Exception:  # a custom cell may raise anything, which the run reports
         return 1
 
 
 def run_together(
-    specs: Sequence[RunSpec], results: Path | str | None = None, observe: Sequence[Observe | None] | None = None
+    specs: Sequence[RunSpec],
+    results: Path | str | None = None,
+    on_event: Sequence[OnEvent | None] | None = None,
+    *,
+    shards: int = 1,
 ) -> list[RunResult]:
-    """Runs that differ in seed and learning rate alone as one batched program: for a GPU, whose time they share.
+    """Runs that differ in seed and learning rate alone as one batched program, for a GPU, whose time they share.
 
     Each is stored as by `run`, and its numbers are those of `run` but for rounding.
 
     Args:
-        specs: what to do, at least one.
-        results: a results folder; nothing is stored where it is None.
-        observe: for each spec, hears of every event of its run.
+        results: as of `run`. on_event: for each spec. shards: of a single spec.
 
     Raises:
         ValueError: the specs differ in more than seed and learning rate.
@@ -101,115 +94,99 @@ def run_together(
     """
     if len({spec.shape for spec in specs}) > 1:
         raise ValueError("specs that are run together differ in seed and learning rate alone")
-    hears = observe or [None] * len(specs)
-    jobs = [_Job.begin(spec, results, hear) for spec, hear in zip(specs, hears, strict=True)]
-    _carry_out(jobs, shards=1)
-    return [job.result for job in jobs]
+    observers = on_event or [None] * len(specs)
+    runs = [_ActiveRun.begin(spec, results, each) for spec, each in zip(specs, observers, strict=True)]
+    try:
+        with _precision(specs[0].dtype):
+            _train(runs, shards)
+    except KeyboardInterrupt:
+        with _sigint_ignored():
+            for each in _open(runs):
+                each.store()
+        raise
+    except GradlabError:
+        for each in _open(runs):
+            if each.attempt:
+                each.attempt.discard()
+        raise
+    except Exception as error:
+        for each in _open(runs):
+            each.result.status, each.result.reason = "failed", _reason(error)
+            each.store()
+    return [each.result for each in runs]
 
 
 @dataclass
-class _Job:
-    """A run under way: its result so far, where it starts from, and where it is written."""
+class _ActiveRun:
+    """A run under way: its result so far, its initial parameters, and where it is written."""
 
     result: RunResult
-    start: Params | None
+    params: Params | None
     attempt: Attempt | None
-    observe: Observe
+    on_event: OnEvent
     started: float
 
     @classmethod
-    def begin(cls, spec: RunSpec, results: Path | str | None, observe: Observe | None) -> "_Job":
+    def begin(cls, spec: RunSpec, results: Path | str | None, on_event: OnEvent | None) -> "_ActiveRun":
         store = None if results is None else Store(results)
-        with _arithmetic(spec.dtype):
-            start = None if spec.params is None else trained_params(spec, Store(results).find(spec.params))
+        with _precision(spec.dtype):
+            params = None if spec.params is None else trained_params(spec, Store(results).find(spec.params))
         attempt = store.begin(spec.id, spec.config()) if store else None
-        return cls(RunResult(spec), start, attempt, observe or (lambda event: None), time.perf_counter())
-
-    @property
-    def ended(self) -> bool:
-        """Whether there is nothing left to store."""
-        return self.result.outcome is not None
+        return cls(RunResult(spec), params, attempt, on_event or (lambda event: None), time.perf_counter())
 
     def take(self, event: Event) -> None:
-        """Note and store one event, and tell whoever listens."""
+        """Record and store one event, and pass it on."""
         self.result.take(event)
         if self.attempt and isinstance(event, Checkpoint):
             self.attempt.log(self.result.log_line(event))
         if isinstance(event, Outcome):
-            self.keep()
-        self.observe(event)
+            self.store()
+        self.on_event(event)
 
-    def keep(self) -> None:
-        """Write what there is and give the run its name; where the disk is full, leave nothing."""
+    def store(self) -> None:
+        """Write the files of the run and give it its name; if the disk is full, leave nothing."""
         result, attempt = self.result, self.attempt
         result.wall_seconds = time.perf_counter() - self.started
         if attempt is None:
             return
         result.path = attempt.target
-        done = {
-            key: value for key, value in result.as_dict().items() if key not in ("spec", "checkpoints", "path")
-        }
         try:
             if result.checkpoints:
                 arrays = curve_arrays(result.checkpoints) | trace_arrays(result.trace, result.tests)
                 attempt.write_arrays("curves.npz", arrays)
-            if seen := result.trace.seen:
-                attempt.write_arrays("every.npz", seen)
+            if norms := result.trace.norms:
+                attempt.write_arrays("every.npz", norms)
             if result.outcome:
                 attempt.write_arrays("params.npz", flatten_params(jax.device_get(result.outcome.params)))
-            attempt.finish(done)
+            attempt.finish(result.done())
         except GradlabError:
             attempt.discard()
             raise
 
 
-def _carry_out(jobs: Sequence[_Job], shards: int) -> None:
-    """Train, store what ends, and store what did not end as what stopped it."""
-    try:
-        with _arithmetic(jobs[0].result.spec.dtype):
-            _perform(jobs, shards)
-    except KeyboardInterrupt:
-        with _undisturbed():
-            for job in _open(jobs):
-                job.keep()
-        raise
-    except GradlabError:
-        for job in _open(jobs):
-            if job.attempt:
-                job.attempt.discard()
-        raise
-    except Exception as error:
-        for job in _open(jobs):
-            job.result.status, job.result.reason = "failed", _reason(error)
-            job.keep()
+def _open(runs: Sequence[_ActiveRun]) -> list[_ActiveRun]:
+    """The runs that have not ended, and so are not stored."""
+    return [each for each in runs if each.result.outcome is None]
 
 
-def _open(jobs: Sequence[_Job]) -> list[_Job]:
-    return [job for job in jobs if not job.ended]
-
-
-def _perform(jobs: Sequence[_Job], shards: int) -> None:
-    specs = [job.result.spec for job in jobs]
+def _train(runs: Sequence[_ActiveRun], shards: int) -> None:
+    specs = [each.result.spec for each in runs]
     model, plans = specs[0].model(), [spec.plan(shards) for spec in specs]
-    for job, plan in zip(jobs, plans, strict=True):
-        if job.attempt:
-            job.attempt.write_json("env.json", environment(job.result.spec.dtype, shards, len(jobs)))
-        job.start = initial_params(model, plan) if job.start is None else job.start
-        job.result.parameters = count(job.start)
-    if len(jobs) == 1:
-        for event in train(model, plans[0], jobs[0].start):
-            jobs[0].take(event)
+    for each, plan in zip(runs, plans, strict=True):
+        if each.attempt:
+            each.attempt.write_json("env.json", environment(specs[0].dtype, shards, len(runs)))
+        each.params = initial_params(model, plan) if each.params is None else each.params
+        each.result.parameters = count(each.params)
+    if len(runs) == 1:
+        for event in train(model, plans[0], runs[0].params):
+            runs[0].take(event)
     else:
-        for index, event in train_together(model, plans, [job.start for job in jobs]):
-            jobs[index].take(event)
+        for index, event in train_together(model, plans, [each.params for each in runs]):
+            runs[index].take(event)
 
 
 def trained_params(spec: RunSpec, source: StoredRun) -> Params:
-    """The final parameters of a stored run, in the shape that a spec's model has.
-
-    Raises:
-        GradlabError: the run has no parameters, or they are of another model.
-    """
+    """The final parameters of a stored run, in the shape that a spec's model has."""
     params = unflatten_params(source.arrays("params.npz"), lambda: spec.model().init(spec.seed))
     if params is None:
         raise GradlabError(
@@ -220,28 +197,25 @@ def trained_params(spec: RunSpec, source: StoredRun) -> Params:
 
 
 def _reason(error: Exception) -> str:
-    """One line: the exception, and the line of the user's own file that it came from."""
-    ours, libraries = (
-        str(Path(__file__).parents[1]),
-        ("site-packages", "dist-packages", sysconfig.get_path("stdlib")),
-    )
+    """One line: the exception, and the line of the user's file that raised it."""
+    package = str(Path(__file__).parents[1])
+    libraries = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"))
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((ours, "<")) and not any(part in frame.filename for part in libraries)
+        if not frame.filename.startswith((package, "<")) and not any(part in frame.filename for part in libraries)
     ]
     where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     return " ".join(f"{type(error).__name__}: {error}{where}".split())
 
 
-def _arithmetic(dtype: str) -> AbstractContextManager[None]:
-    """What jax computes in."""
+def _precision(dtype: str) -> AbstractContextManager[None]:
     return jax.enable_x64(dtype == "float64")
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ignore a second Ctrl-C, which must not undo what the first one asked for."""
+def _sigint_ignored() -> Iterator[None]:
+    """Ignore a second Ctrl-C while the first one is dealt with."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

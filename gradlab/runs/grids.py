@@ -1,23 +1,20 @@
-"""The grid of a sweep: which field stands where in its file, and the specs that follow."""
+"""Grids of runs: the axes in a sweep's file or in the options of a command, and the specs that follow."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from gradlab.errors import GradlabError, unknown
-from gradlab.runs.values import read_values
-
-if TYPE_CHECKING:
-    from gradlab.runs.spec import RunSpec
+from gradlab.runs.spec import FIELDS, SETTABLE, RunSpec
 
 MOST_RUNS = 100_000
-"""A longer list is taken for a slip."""
+"""A longer list is taken for a mistake."""
 
 
 class Axes(NamedTuple):
-    """The fields of a sweep: fixed ones, those of the grid, those that are varied alone."""
+    """The fields of a sweep: fixed ones, those of the grid, those that are varied one at a time."""
 
     base: dict[str, Any]
     grid: dict[str, list[Any]]
@@ -25,33 +22,26 @@ class Axes(NamedTuple):
 
 
 def table_of(path: Path | str, key: str, table: Mapping[str, Any]) -> dict[str, Any]:
-    """A table of the file, empty where there is none."""
+    """A table of the file, empty if there is none."""
     value = table.get(key, {})
     if not isinstance(value, dict):
         raise GradlabError(f"{key} in {path} is {value!r}: give a table, [{key}]")
     return dict(value)
 
 
-def _fields() -> tuple[str, ...]:
-    from gradlab.runs.spec import DERIVED, RunSpec
-
-    return tuple(field.name for field in fields(RunSpec) if field.name not in DERIVED)
-
-
 def read_axes(path: Path | str, table: Mapping[str, Any], budget: dict[str, Any]) -> Axes:
-    """The three kinds of fields, each field in one place only."""
+    """The axes of a sweep's file; each field may be in one table only."""
     base, grid = table_of(path, "base", table), table_of(path, "grid", table)
     tables = table.get("vary", [])
     if not isinstance(tables, list) or not all(isinstance(entry, dict) for entry in tables):
         raise GradlabError(f"vary in {path} is {tables!r}: give tables, [[vary]]")
     places: dict[str, str] = {}
     vary: dict[str, list[Any]] = {}
-    known = _fields()
     groups = [("[base]", base), ("[budget]", budget), ("[grid]", grid), *(("[[vary]]", t) for t in tables)]
     for place, entries in groups:
         for field, value in entries.items():
-            if field not in known:
-                raise unknown(f"field in {place} of {path}", field, known)
+            if field not in SETTABLE:
+                raise unknown(f"field in {place} of {path}", field, SETTABLE)
             if place in ("[grid]", "[[vary]]"):
                 _check_list(path, place, field, value)
             elif isinstance(value, list | dict):
@@ -77,19 +67,19 @@ def _check_list(path: Path | str, place: str, field: str, value: Any) -> None:
 
 
 def override(axes: Axes, overrides: Sequence[str]) -> Axes:
-    """The axes after `--set`: one value goes to the base, several to the grid, or to where the list stood."""
+    """The axes after `--set`: one value goes to the base, several to the grid, or to the list they replace."""
     base, grid, vary = dict(axes.base), dict(axes.grid), dict(axes.vary)
-    known, seen = _fields(), set()
+    seen: set[str] = set()
     for text in overrides:
         field, equals, given = text.partition("=")
         if not equals:
             raise GradlabError(f"--set `{text}`: write field=value, as in --set length=100,200")
-        if field not in known:
-            raise unknown("field in --set", field, known)
+        if field not in SETTABLE:
+            raise unknown("field in --set", field, SETTABLE)
         if field in seen:
             raise GradlabError(f"--set {field} is given twice: give it once, with commas between the values")
         seen.add(field)
-        values = read_values(field, f"--set {field}", [given])
+        values = FIELDS[field].parse(f"--set {field}", [given])
         _check_list("the command", "--set", field, values)
         if field in vary:
             vary[field] = values
@@ -101,10 +91,8 @@ def override(axes: Axes, overrides: Sequence[str]) -> Axes:
     return Axes(base, grid, vary)
 
 
-def specs_of(path: Path | str, axes: Axes) -> list["RunSpec"]:
+def specs_of(path: Path | str, axes: Axes) -> list[RunSpec]:
     """The base, then each varied value in its place, and each of these for every combination of the grid."""
-    from gradlab.runs.spec import RunSpec
-
     specs: dict[str, RunSpec] = {}
     for point, varied in points_of(path, axes):
         spec = RunSpec.from_dict(point)
@@ -115,12 +103,20 @@ def specs_of(path: Path | str, axes: Axes) -> list["RunSpec"]:
     return list(specs.values())
 
 
+def specs_of_options(given: Mapping[str, Sequence[str] | str | None], **fixed: Any) -> list[RunSpec]:
+    """Every combination of the values in the options of a command; None means the default."""
+    grid = {
+        name: FIELDS[name].parse(FIELDS[name].option, [texts] if isinstance(texts, str) else texts)
+        for name, texts in given.items()
+        if texts is not None
+    }
+    return specs_of("the command", Axes(fixed, grid, {}))
+
+
 def points_of(path: Path | str, axes: Axes) -> Iterator[tuple[dict[str, Any], bool]]:
-    """The fields of each spec as they were written, in that order, and whether one of them is from `[[vary]]`."""
+    """The fields of each spec as written, and whether one of them is from `[[vary]]`."""
     changes = [{}, *({field: value} for field, values in axes.vary.items() for value in values)]
-    count = len(changes)
-    for values in axes.grid.values():
-        count *= len(values)
+    count = len(changes) * math.prod(map(len, axes.grid.values()))
     if count > MOST_RUNS:
         raise GradlabError(f"{path} asks for {count} runs: at most {MOST_RUNS} are taken")
     for change in changes:

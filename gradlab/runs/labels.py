@@ -1,22 +1,21 @@
-"""How settings are called: by the cell, and what tells one from the others. Knows no jax."""
+"""Names of settings: the cell, and what differs from the other settings. Loads no jax."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from gradlab.runs.spec import FIELDS
+
 BUILT_IN = ("rnn", "lstm", "gru")
-VERSIONS = ("numerics", "cell_source", "task_source")
-"""Fields that say by which code a run was made; two runs that differ in them are no two seeds of one setting."""
-_OF_ALL = ("hidden", "dtype")
-"""Fields that tell probes from trained runs too; others have no effect on a probe."""
+_OF_PROBES = [name for name, each in FIELDS.items() if each.of_weights]
 
 
 def cell_label(cell: str, parts: int = 1) -> str:
-    """How a cell variant is written in titles; one of the user's own with its file or module.
+    """A cell variant as titles show it; a custom one with its file or module.
 
     Args:
-        parts: how much of a path is given, from its end on.
+        parts: how many parts of a path are shown, counted from its end.
 
     Example:
         >>> cell_label("lstm"), cell_label("rnn:gain=0.5"), cell_label("cells/my.py:LSTM:gain=2")
@@ -31,7 +30,7 @@ def cell_label(cell: str, parts: int = 1) -> str:
 
 
 def cell_labels(cells: Iterable[str]) -> dict[str, str]:
-    """A name for each of several variants, no two alike: of the paths of own cells as much as it takes.
+    """A unique name for each of several variants: of the paths of custom cells only as much as needed.
 
     Example:
         >>> cell_labels(["a/my.py:Cell", "b/my.py:Cell", "my.py:Other"])
@@ -47,21 +46,20 @@ def cell_labels(cells: Iterable[str]) -> dict[str, str]:
 
 
 def varying(settings: Sequence[Mapping[str, Any]], *, without: Sequence[str] = ()) -> list[str]:
-    """The fields that are not the same in all settings.
+    """The fields in which settings differ, in the order of `RunSpec`.
 
     Example:
         >>> varying([{"cell": "rnn", "clip": "none"}, {"cell": "rnn", "clip": "norm:1"}])
         ['clip']
     """
-    names = dict.fromkeys(name for setting in settings for name in setting)
+    names = dict.fromkeys((*FIELDS, *(name for setting in settings for name in setting)))
     return [name for name in names if name not in without and len({str(each.get(name)) for each in settings}) > 1]
 
 
 def labels(settings: Sequence[Mapping[str, Any]], *, without: Sequence[str] = ()) -> list[str]:
-    """A short name for each setting of one task and length: its cell, and what tells it from others of that cell.
+    """A short name for each setting of one task and length: its cell, and how it differs from others of that cell.
 
-    Args:
-        settings: what was asked but for the seed. without: fields that are told elsewhere.
+    `settings` have no seed; `without` are fields that are shown elsewhere.
 
     Example:
         >>> labels([{"cell": "rnn", "task": "adding", "steps": 9, "clip": clip} for clip in ("none", "norm:1")])
@@ -69,17 +67,17 @@ def labels(settings: Sequence[Mapping[str, Any]], *, without: Sequence[str] = ()
     """
     names = cell_labels(setting["cell"] for setting in settings)
     known = ("task", "cell", "length", *without)
-    return [", ".join([names[each["cell"]], *_apart(each, settings, known)]) for each in settings]
+    return [", ".join([names[each["cell"]], *_differences(each, settings, known)]) for each in settings]
 
 
-def said(name: str, value: Any) -> str:
+def describe(name: str, value: Any) -> str:
     """A field with its value, in words.
 
     Example:
-        >>> said("steps", 100), said("learning_rate", 0.01), said("cell_source", "0123456789abcdef")
+        >>> describe("steps", 100), describe("learning_rate", 0.01), describe("cell_source", "0123456789abcdef")
         ('100 training steps', 'learning rate 0.01', 'source 01234567')
     """
-    text = plain(value)
+    text = format_value(value)
     if name == "params":
         return "initial weights" if text == "none" else f"weights of {text}"
     if name in ("cell_source", "task_source"):
@@ -87,11 +85,11 @@ def said(name: str, value: Any) -> str:
     return f"{text} training steps" if name == "steps" else f"{name.replace('_', ' ')} {text}"
 
 
-def plain(value: Any) -> str:
-    """The value of a field as a table has it: numbers that differ never look alike.
+def format_value(value: Any) -> str:
+    """The value of a field as tables show it: different numbers never look alike.
 
     Example:
-        >>> plain(0.010), plain(0.0100000001), plain("norm:1")
+        >>> format_value(0.010), format_value(0.0100000001), format_value("norm:1")
         ('0.01', '0.0100000001', 'norm:1')
     """
     if isinstance(value, float) and float(f"{value:g}") == value:
@@ -99,13 +97,16 @@ def plain(value: Any) -> str:
     return str(value)
 
 
-def _apart(setting: Mapping[str, Any], settings: Sequence[Mapping[str, Any]], known: Sequence[str]) -> list[str]:
-    """What tells a setting from the others of its task and cell."""
+def _differences(
+    setting: Mapping[str, Any], settings: Sequence[Mapping[str, Any]], known: Sequence[str]
+) -> list[str]:
+    """How a setting differs from the others of its task and cell."""
     rivals = [other for other in settings if all(other[name] == setting[name] for name in ("task", "cell"))]
     alike = [other for other in rivals if bool(other["steps"]) == bool(setting["steps"])]
     words = ["probe"] if not setting["steps"] and len(alike) < len(rivals) else []
-    there, of_all = varying(alike, without=known), varying(rivals, without=known)
-    for name in setting:
-        if name in (of_all if name in _OF_ALL else there):
-            words.append(said(name, setting[name]))
+    # A probe has training fields too, which have no effect: they do not distinguish it from trained runs.
+    same_kind = varying(alike, without=known)
+    for name in varying(rivals, without=known):
+        if name in setting and (name in same_kind or name in _OF_PROBES):
+            words.append(describe(name, setting[name]))
     return words

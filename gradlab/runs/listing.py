@@ -1,7 +1,4 @@
-"""Which of the stored runs are wanted, and in what order: conditions such as `cell=lstm` or `length>=200`.
-
-Knows no jax: looking at runs has to be quick.
-"""
+"""Fields of stored runs: values, conditions such as `cell=lstm` or `length>=200`, and order. Loads no jax."""
 
 import fnmatch
 import math
@@ -14,25 +11,16 @@ from typing import Any, get_args
 from gradlab.errors import GradlabError, nearest
 from gradlab.gradient.summary import Word
 from gradlab.runs.attempt import DONE
+from gradlab.runs.fields import is_number
 from gradlab.runs.jsonable import number
+from gradlab.runs.spec import FIELDS as SPEC_FIELDS
 from gradlab.runs.store import StoredRun
 
-SPEC_TEXTS = (
-    "task",
-    "cell",
-    "optimizer",
-    "clip",
-    "stop",
-    "dtype",
-    "measure",
-    "params",
-    "cell_source",
-    "task_source",
-)
-SPEC_NUMBERS = ("length", "hidden", "batch", "seed", "learning_rate", "steps", "measure_batch")
+SPEC_TEXTS = tuple(name for name, each in SPEC_FIELDS.items() if each.kind is str)
+SPEC_NUMBERS = tuple(name for name, each in SPEC_FIELDS.items() if each.kind is not str)
 RUN_NUMBERS = ("training_steps", "solved_at", "parameters", "loss", "wall_seconds", "train_seconds")
 CURVE_NUMBERS = ("span", "slope", "r2", "half_life", "horizon", "float32_horizon", "dead")
-"""Of the state's task curve at the last checkpoint; `initial.span` and `worst.span` are those of the others."""
+"""Of the state's task curve at the last checkpoint; `initial.span` and `worst.span` are of the other ones."""
 
 _WORDS = {
     "status": (*DONE, "interrupted", "failed", "killed", "running"),
@@ -49,6 +37,7 @@ FIELDS = (
 )
 """Every name that a condition or an order may use."""
 
+_OPTIONS = {each.option.lstrip("-").replace("-", "_"): name for name, each in SPEC_FIELDS.items()}
 _CONDITION = re.compile(r"\s*([^=<>!\s]+)\s*(<=|>=|!=|==|=|<|>)(.*)")
 _ORDERS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -59,17 +48,14 @@ _ORDERS: dict[str, Callable[[float, float], bool]] = {
 
 
 def field_name(text: str) -> str:
-    """The field that a user means.
-
-    Raises:
-        GradlabError: there is no such field; the nearest is named.
+    """The field of a name as typed.
 
     Example:
         >>> field_name("learning-rate"), field_name("len"), field_name("final.span")
         ('learning_rate', 'length', 'span')
     """
     name = text.strip().lower().replace("-", "_").removeprefix("final.")
-    name = "length" if name == "len" else name
+    name = _OPTIONS.get(name, name)
     if name not in FIELDS:
         hint = nearest(name, FIELDS) or f": there are {', '.join(FIELDS)}"
         raise GradlabError(f"runs have no field `{text.strip()}`{hint}")
@@ -77,15 +63,11 @@ def field_name(text: str) -> str:
 
 
 def value(run: StoredRun, name: str) -> Any:
-    """What a run has in a field: a text, a number, or None where that does not apply or is not there yet.
-
-    Args:
-        run: a stored run. name: one of `FIELDS`.
-    """
+    """The value of one of `FIELDS`: a text, a number, or None if it does not apply or is not known yet."""
     if name in ("id", "status"):
         return getattr(run, name)
-    if name in SPEC_TEXTS or name in SPEC_NUMBERS:
-        return run.config.get(name)
+    if name in SPEC_FIELDS:
+        return run.config.get(name, SPEC_FIELDS[name].default)
     try:
         if name == "loss":
             return _plain(run.done["losses"]["final"])
@@ -98,26 +80,20 @@ def value(run: StoredRun, name: str) -> Any:
 
 
 def _plain(stored: Any) -> Any:
-    """A stored number that is not finite as a number; verdicts stay words."""
+    """A stored non-finite number as a number; verdicts stay texts."""
     return number(stored) if stored in ("inf", "-inf", "nan") else stored
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One thing that is asked of a run.
-
-    Attributes:
-        field: one of `FIELDS`.
-        sign: `=`, `!=`, `<`, `<=`, `>` or `>=`.
-        values: what to compare with; with `=` any of several, with `!=` none of them.
-    """
+    """A condition on one of `FIELDS`; with several values, `=` accepts any of them and `!=` none."""
 
     field: str
     sign: str
     values: tuple[str, ...]
 
     def holds(self, run: StoredRun) -> bool:
-        """Whether a run is so; what a run does not have is no number and equals only `none`."""
+        """Whether it is true of a run; a missing value equals only `none`."""
         found = value(run, self.field)
         if self.sign in _ORDERS:
             return found is not None and _ORDERS[self.sign](float(found), float(self.values[0]))
@@ -127,17 +103,14 @@ class Condition:
         if found is None or wanted == "none":
             return (found in (None, "none")) and wanted == "none"
         if self.field in _TEXTS:
-            # Only a star is special: the brackets of a pattern stand in the paths of users' cells.
+            # Only a star is special: paths of custom cells may contain brackets.
             return fnmatch.fnmatchcase(str(found), wanted.replace("[", "[[]").replace("?", "[?]"))
         both = float(found), float(wanted)
         return both[0] == both[1] or all(map(math.isnan, both))
 
 
 def condition(text: str) -> Condition:
-    """The condition that a user wrote.
-
-    Raises:
-        GradlabError: it has no sign, names an unknown field or status, or compares a text by size.
+    """The condition in a text.
 
     Example:
         >>> condition("length>=200")
@@ -146,16 +119,15 @@ def condition(text: str) -> Condition:
         ('lstm:forget_bias=3', 'gru')
     """
     match = _CONDITION.fullmatch(text)
-    if match is None:
+    values = tuple(part.strip() for part in match[3].split(",")) if match else ()
+    if match is None or not all(values) or (match[2] in _ORDERS and len(values) > 1):
         raise GradlabError(f"condition `{text}` is not understood: write it as cell=lstm or length>=200")
     name, sign = field_name(match[1]), match[2].replace("==", "=")
-    values = tuple(part.strip() for part in match[3].split(","))
-    if not all(values) or (sign in _ORDERS and len(values) > 1):
-        raise GradlabError(f"condition `{text}` is not understood: write it as cell=lstm or length>=200")
     known = _WORDS.get(name.rpartition(".")[2])
     for each in values:
         if name not in _TEXTS:
-            _check_number(text, each, sign)
+            if not is_number(each) and (each != "none" or sign in _ORDERS):
+                raise GradlabError(f"condition `{text}`: `{each}` is no number")
         elif sign in _ORDERS:
             raise GradlabError(f"condition `{text}`: {name} is a text, compare it with = or !=")
         elif known and "*" not in each and each not in (*known, "none"):
@@ -164,22 +136,13 @@ def condition(text: str) -> Condition:
     return Condition(name, sign, values)
 
 
-def _check_number(text: str, given: str, sign: str) -> None:
-    if given == "none" and sign in ("=", "!="):
-        return
-    try:
-        float(given)
-    except ValueError:
-        raise GradlabError(f"condition `{text}`: `{given}` is no number") from None
-
-
 def chosen(runs: Iterable[StoredRun], conditions: Sequence[Condition]) -> Iterable[StoredRun]:
-    """The runs of which every condition holds."""
+    """The runs for which every condition is true."""
     return (run for run in runs if all(each.holds(run) for each in conditions))
 
 
 def position(found: Any) -> tuple[bool, Any]:
-    """Where a value stands in an order; whatever is missing or not a number comes last.
+    """Sort key of a value; missing values and NaN come last.
 
     Example:
         >>> sorted([3.0, None, float("-inf"), float("nan")], key=position)[:2]

@@ -1,8 +1,9 @@
-"""Removing runs: what would go, and how it goes without a reader ever seeing half of it."""
+"""Removing runs: what can be removed, and how, without a reader ever seeing half of a run."""
 
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +13,8 @@ from gradlab.runs.store import Store, is_dead
 
 
 @dataclass(frozen=True)
-class Remains:
-    """What there is of one run that can be removed.
-
-    Attributes:
-        id: of the run.
-        status: as `gradlab ls` says it, `corrupt` where its files cannot be read.
-        paths: its directory and those of dead attempts at it; a running attempt is never among them.
-        size: of all files, in bytes.
-    """
+class Removable:
+    """What can be removed of one run: its directory and those of dead attempts at it; status may be `corrupt`."""
 
     id: str
     status: str
@@ -28,12 +22,8 @@ class Remains:
     size: int
 
 
-def remains(store: Store, runs: Mapping[str, str]) -> list[Remains]:
-    """What can be removed of these runs; one that is only being written is left out.
-
-    Args:
-        store: where they are. runs: status by id.
-    """
+def removable(store: Store, runs: Mapping[str, str]) -> list[Removable]:
+    """What can be removed of these runs, given by id and status; one that is only being written is left out."""
     settled, attempts = store.names()
     found = []
     for run_id, status in runs.items():
@@ -41,49 +31,41 @@ def remains(store: Store, runs: Mapping[str, str]) -> list[Remains]:
         paths += sorted(path for path in attempts.get(run_id, []) if is_dead(path))
         if paths:
             status = "killed" if status == "running" else status
-            found.append(Remains(run_id, status, tuple(paths), sum(map(_size, paths))))
+            found.append(Removable(run_id, status, tuple(paths), sum(map(_size, paths))))
     return found
 
 
-def selected(store: Store, name: str) -> tuple[str, str]:
-    """Id and status of the run of this name, as `Store.find` reads it; a corrupt one goes by its whole name.
-
-    Raises:
-        GradlabError: none or several match, or the run is being written.
-    """
+def select_removable(store: Store, name: str) -> tuple[str, str]:
+    """Id and status of the run of this name, as `Store.find` reads it; a corrupt one needs its whole name."""
     try:
         run = store.find(name)
     except GradlabError:
         if name in store.names()[0]:
             return name, "corrupt"
         raise
-    if not remains(store, {run.id: run.status}):
+    if not removable(store, {run.id: run.status}):
         raise GradlabError(f"run {run.id} is running: stop it where it was started, then remove it")
     return run.id, run.status
 
 
-def remove(store: Store, found: Remains) -> None:
-    """Remove a run; each directory first leaves its place and then its files go.
-
-    Raises:
-        GradlabError: it cannot be moved.
-    """
+def remove(store: Store, found: Removable) -> None:
+    """Remove a run: each directory is renamed first, so that no reader sees half of it."""
     for number, path in enumerate(found.paths):
         if path.name.startswith(".") and not is_dead(path):
             continue
-        # A name that readers skip, and that is cleared away should this process die.
+        # Readers skip this name, and `clear_trash` removes it should this process die.
         trash = store.runs / f".trash.{found.id}.{number}.{host()}-{os.getpid()}"
         try:
             os.rename(path, trash)
         except FileNotFoundError:
-            continue  # someone else was faster
+            continue  # another process removed it
         except OSError as error:
             raise GradlabError(f"run {found.id} cannot be removed from {path}: {error.strerror}") from error
         shutil.rmtree(trash, ignore_errors=True)
 
 
 def clear_trash(store: Store) -> None:
-    """Remove what processes that died had moved out of the way."""
+    """Remove what dead processes had renamed to remove it."""
     for path in store.runs.glob(".trash.*"):
         if is_dead(path):
             shutil.rmtree(path, ignore_errors=True)
@@ -92,8 +74,6 @@ def clear_trash(store: Store) -> None:
 def _size(folder: Path) -> int:
     total = 0
     for path in folder.rglob("*"):
-        try:
+        with suppress(OSError):
             total += path.lstat().st_size
-        except OSError:
-            continue
     return total

@@ -1,14 +1,16 @@
-"""What a run did, and the object of `--json` that says so."""
+"""The result of a run: the object of `--json`, and the arrays of `curves.npz`, `every.npz` and `params.npz`."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from gradlab.cells import Params
 from gradlab.gradient.curve import GradientCurve
-from gradlab.runs.arrays import seen_summary
 from gradlab.runs.spec import RunSpec
 from gradlab.training.loop import Checkpoint, Chunk, Event, Outcome
 from gradlab.training.step import Row
@@ -16,17 +18,17 @@ from gradlab.training.step import Row
 
 @dataclass
 class RunResult:
-    """What a run did.
+    """The result of a run.
 
     Attributes:
-        spec: what was asked.
+        spec: of the run.
         status: measured, solved, trained, diverged, interrupted or failed.
-        checkpoints: what was measured, in the order of training steps.
-        chunks: what the training steps of each chunk saw.
+        checkpoints: measurements, in the order of training steps.
+        chunks: traces of the training steps of each chunk.
         tests: training step and loss of every test on held-out examples.
-        outcome: how the training ended, None where it did not.
+        outcome: how the training ended, None if it did not.
         reason: why a run failed.
-        path: where it is stored, None where it is not.
+        path: where it is stored, None if it is not.
     """
 
     spec: RunSpec
@@ -43,7 +45,7 @@ class RunResult:
 
     @property
     def trace(self) -> Row:
-        """What every training step saw, in numpy: loss (N,), log10 gradient norm, clipped share, norms by lag."""
+        """Of every training step, in numpy: loss (N,), log10 gradient norm, clipped share, norms by lag."""
         nothing = Row(*(np.empty(0),) * 3, {})
         return jax.tree.map(lambda *rows: np.concatenate(rows), *self.chunks) if self.chunks else nothing
 
@@ -54,15 +56,16 @@ class RunResult:
 
     def curve(self, when: str = "final", name: str = "task") -> GradientCurve:
         """The `task` or `total` curve at the `initial`, `worst` or `final` checkpoint."""
-        curves = key_checkpoints(self.checkpoints)[when].observation.curves
+        curves = key_checkpoints(self.checkpoints)[when].metrics.curves
         return curves.get(name, curves["task"])
 
     def as_dict(self) -> dict[str, Any]:
-        """The object that `--json` prints and `done.json` keeps; documented in docs/json.md."""
+        """The object that `--json` prints and `done.json` keeps in part; documented in docs/json.md."""
         outcome, task = self.outcome, self.spec.build_task()
         seconds = outcome.train_seconds if outcome else 0.0
         marks = key_checkpoints(self.checkpoints)
         losses = self.trace.loss
+        diverged = outcome.diverged if outcome else None
         return {
             "id": self.spec.id,
             "spec": self.spec.config(),
@@ -70,10 +73,10 @@ class RunResult:
             "reason": self.reason,
             "training_steps": self.training_steps,
             "solved_at": outcome.solved_at if outcome else None,
-            "diverged": _diverged(outcome),
+            "diverged": dict(zip(("step", "what"), diverged, strict=True)) if diverged else None,
             "losses": {
-                "initial": marks["initial"].observation.loss if marks else None,
-                "final": marks["final"].observation.loss if marks else None,
+                "initial": marks["initial"].metrics.loss if marks else None,
+                "final": marks["final"].metrics.loss if marks else None,
                 "test": outcome.test_loss if outcome else None,
                 "train": float(losses[-50:].mean()) if len(losses) else None,
                 "chance": task.chance(self.spec.length),
@@ -86,14 +89,21 @@ class RunResult:
             "train_seconds": outcome.train_seconds if outcome else None,
             "wall_seconds": self.wall_seconds,
             "training_bytes": outcome.training_bytes if outcome else None,
-            "every": seen_summary(self.trace.seen),
+            "every": norms_summary(self.trace.norms),
             "summary": {when: self.summary(mark) for when, mark in marks.items()},
             "checkpoints": [self.log_line(mark) for mark in self.checkpoints],
             "path": str(self.path) if self.path else None,
         }
 
+    def done(self) -> dict[str, Any]:
+        """The object of `done.json`."""
+        kept = self.as_dict()
+        for name in ("spec", "checkpoints", "path"):
+            del kept[name]
+        return kept
+
     def take(self, event: Event) -> None:
-        """Note one event of the loop."""
+        """Record one event of the loop."""
         if isinstance(event, Chunk):
             self.chunks.append(event.rows)
             if event.test_loss is not None:
@@ -104,14 +114,14 @@ class RunResult:
             self.outcome, self.status = event, event.status
 
     def summary(self, mark: Checkpoint) -> dict[str, Any]:
-        """Training step, loss, and every number of every leaf of every curve, worked out once."""
+        """Training step, loss, and every number of every leaf of every curve; computed once."""
         if mark.step not in self._summaries:
             curves = {
                 name: {leaf: curve.summary(leaf).as_dict() for leaf in curve.leaves}
                 | {"non_finite": [str(finding) for finding in curve.non_finite], "notes": curve.all_notes()}
-                for name, curve in mark.observation.curves.items()
+                for name, curve in mark.metrics.curves.items()
             }
-            self._summaries[mark.step] = {"step": mark.step, "loss": mark.observation.loss, "curves": curves}
+            self._summaries[mark.step] = {"step": mark.step, "loss": mark.metrics.loss, "curves": curves}
         return self._summaries[mark.step]
 
     def log_line(self, mark: Checkpoint) -> dict[str, Any]:
@@ -120,10 +130,10 @@ class RunResult:
         trace = self.trace
         clipped = trace.clipped[previous : mark.step]
         last = trace.log10_grad_norm[: mark.step][-1:]
-        gates = mark.observation.gates
+        gates = mark.metrics.gates
         return {
             "step": mark.step,
-            "loss": mark.observation.loss,
+            "loss": mark.metrics.loss,
             "log10_grad_norm": float(last[0]) if len(last) else None,
             "clipped": float(clipped.mean()) if len(clipped) else None,
             "gates": {name: gate._asdict() for name, gate in gates.items()},
@@ -132,18 +142,116 @@ class RunResult:
 
 
 def key_checkpoints(checkpoints: list[Checkpoint]) -> dict[str, Checkpoint]:
-    """The `initial`, the `worst` and the `final` checkpoint; empty where nothing was measured.
+    """The `initial`, `worst` and `final` checkpoint, empty if nothing was measured.
 
-    The worst is the one whose task curve gets furthest from its lag 1, or the first that is not finite.
+    The worst is the one whose task curve deviates most from its lag 1, or the first that is not finite.
     """
     if not checkpoints:
         return {}
-    worst = max(checkpoints, key=lambda mark: mark.observation.curves["task"].verdict().severity)
+    worst = max(checkpoints, key=lambda mark: mark.metrics.curves["task"].verdict().severity)
     return {"initial": checkpoints[0], "worst": worst, "final": checkpoints[-1]}
 
 
-def _diverged(outcome: Outcome | None) -> dict[str, Any] | None:
-    if outcome is None or outcome.diverged is None:
+def curve_arrays(marks: Sequence[Checkpoint]) -> dict[str, np.ndarray]:
+    """`<curve>/<leaf>/<statistic>` [checkpoint, lag], and `gate/<name>` [checkpoint, (mean, saturation)]."""
+    arrays = {"step": np.array([mark.step for mark in marks])}
+    first = marks[0].metrics
+    for name in first.gates:
+        arrays[f"gate/{name}"] = np.array([mark.metrics.gates[name] for mark in marks])
+    for name, example in first.curves.items():
+        for leaf in example.leaves:
+            curves = [mark.metrics.curves[name] for mark in marks]
+            by_lag = [_by_lag(curve, leaf) for curve in curves]
+            for statistic in by_lag[0]:
+                arrays[f"{name}/{leaf}/{statistic}"] = _stacked([each[statistic] for each in by_lag])
+            arrays[f"{name}/{leaf}/saturated"] = np.array([curve.saturated.get(leaf, 0) for curve in curves])
+        arrays[f"{name}/examples"] = _stacked([mark.metrics.curves[name].examples for mark in marks])
+    return arrays
+
+
+def _by_lag(curve: GradientCurve, leaf: str) -> dict[str, np.ndarray]:
+    """The statistics that are stored of a leaf of a curve, each by lag."""
+    quantiles = {f"q{percent}": curve.quantile(percent / 100, leaf) for percent in (10, 50, 90)}
+    noise = curve.noise.get(leaf, np.zeros(len(curve.lags)))
+    return {
+        "typical": curve.typical(leaf),
+        **quantiles,
+        "rms": curve.rms(leaf),
+        "dead": curve.dead(leaf),
+        "noise": noise,
+    }
+
+
+def _stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows by lag as one array, padded with NaN if a curve is shorter at some checkpoints."""
+    longest = max(len(row) for row in rows)
+    if all(len(row) == longest for row in rows):
+        return np.stack(rows)
+    return np.stack([np.pad(row.astype(float), (0, longest - len(row)), constant_values=np.nan) for row in rows])
+
+
+def trace_arrays(trace: Row, tests: Sequence[tuple[int, float]]) -> dict[str, np.ndarray]:
+    """Loss, log10 gradient norm and clipped share of every training step, and the tests of solving."""
+    rows = {f"trace/{name}": row for name, row in trace._asdict().items() if name != "norms"}
+    return rows | {
+        "test/step": np.array([step for step, _ in tests], int),
+        "test/loss": np.array([loss for _, loss in tests], float),
+    }
+
+
+def norms_summary(norms: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
+    """Of each leaf, the training step at which lag T was lowest relative to lag 1, and how often it read zero."""
+    found = {}
+    for leaf, stored in norms.items():
+        if len(stored):
+            rows = np.asarray(stored, np.float64)
+            with np.errstate(invalid="ignore"):
+                spans = rows[:, -1] - rows[:, 0]
+            at = int(np.argmin(np.where(np.isnan(spans), np.inf, spans)))
+            zero = int(np.isneginf(rows[:, -1]).sum())
+            found[leaf] = {"training_step": at + 1, "span": float(spans[at]), "zero": zero}
+    return found or None
+
+
+def flatten_params(params: Params) -> dict[str, Any]:
+    """Parameters by key path, such as `cell/w_h`, in dtypes of numpy: keys as data, bfloat16 as float32."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): _plain(leaf) for path, leaf in leaves}
+
+
+def unflatten_params(stored: Mapping[str, np.ndarray], init: Callable[[], Params]) -> Params | None:
+    """The inverse of `flatten_params`, in the structure and dtypes of `init`; None if they do not fit."""
+    keys: dict[str, Any] = {}
+
+    def arrays() -> tuple[Params, list[Any]]:
+        params = init()
+        flat = flatten_params(params)
+        for name, leaf in zip(flat, jax.tree.leaves(params), strict=True):
+            keys[name] = jax.random.key_impl(leaf) if _is_key(leaf) else None
+        return params, list(flat.values())
+
+    params, plain = jax.eval_shape(arrays)
+    if _layout(stored) != _layout(dict(zip(keys, plain, strict=True))):
         return None
-    step, what = outcome.diverged
-    return {"step": step, "what": what}
+    leaves, structure = jax.tree.flatten(params)
+    found = [
+        jnp.asarray(stored[name], like.dtype)
+        if key is None
+        else jax.random.wrap_key_data(jnp.asarray(stored[name]), impl=key)
+        for (name, key), like in zip(keys.items(), leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, found)
+
+
+def _layout(arrays: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
+    return {name: (array.shape, np.dtype(array.dtype).kind) for name, array in arrays.items()}
+
+
+def _plain(leaf: Any) -> Any:
+    if _is_key(leaf):
+        return jax.random.key_data(leaf)
+    return leaf.astype(np.float32) if np.dtype(leaf.dtype).kind == "V" else leaf
+
+
+def _is_key(leaf: Any) -> bool:
+    return bool(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))

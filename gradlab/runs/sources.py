@@ -1,8 +1,8 @@
-"""A user's file or module as it is on disk now, and a digest of everything that its code comes from.
+"""Custom code: a user's file or module as it is on disk now, and a digest of all the code that it consists of.
 
-The digest is of the file that was named, of every module of the user's own that it imports, and of the versions
-of the installed packages that these import. Python keeps what it has imported, so where one of these files has
-changed, all of them are imported again.
+The digest is of the named file, of every module of the user's that it imports, and of the versions of the
+installed packages that these import. Python keeps what it has imported, so if one of these files has changed, all
+of them are imported again.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from typing import NamedTuple
 
 from gradlab.runs.origins import Origins, origins
 
-_OWN = "gradlab_own_"
+_MODULE_PREFIX = "gradlab_own_"
 _folder: ContextVar[Path | None] = ContextVar("folder", default=None)
 
 
 class _Loaded(NamedTuple):
-    """A module, what it was made of, and the digest of that."""
+    """A module, what it consists of, and the digest of that."""
 
     module: ModuleType
     origins: Origins
@@ -33,11 +33,16 @@ class _Loaded(NamedTuple):
 
 _loaded: dict[str, _Loaded] = {}
 _imported: dict[str, tuple[ModuleType, bytes]] = {}
-"""By the name of a module of the user's own: the module, and the source that it was imported with."""
+"""By the name of a module of the user's: the module, and the source that it was imported with."""
+
+
+def is_own(name: str) -> bool:
+    """Whether the first part of a variant names a file or module of the user's, not a registered name."""
+    return name.endswith(".py") or "/" in name or "." in name
 
 
 def own_name(name: str) -> str:
-    """The one spelling of a file: from the working directory on where it lies below it, else from the root.
+    """The one spelling of a file: relative to the working directory if it lies below it, else absolute.
 
     Args:
         name: a path that ends in `.py`; the name of a module stays as it is.
@@ -48,22 +53,22 @@ def own_name(name: str) -> str:
     """
     if not name.endswith(".py"):
         return name
-    path, folder = own_path(name), _home().resolve()
+    path, folder = own_path(name), _working_folder().resolve()
     return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
 
 
 def own_path(name: str) -> Path:
-    """Where a file of this name lies."""
-    return (_home() / name).resolve()
+    """The absolute path of a file."""
+    return (_working_folder() / name).resolve()
 
 
-def _home() -> Path:
+def _working_folder() -> Path:
     return _folder.get() or Path.cwd()
 
 
 @contextmanager
 def working_in(folder: str) -> Iterator[None]:
-    """Read paths and import modules as from this folder: that of the command which this process works for."""
+    """Read paths and import modules as from this folder, the working directory of the command that sent a job."""
     if not Path(folder).is_dir() or Path(folder).resolve() == Path.cwd():
         yield
         return
@@ -87,10 +92,10 @@ def load(name: str) -> tuple[ModuleType, str]:
     """
     root = name
     if name.endswith(".py"):
-        root = _OWN + hashlib.blake2b(str(own_path(name)).encode(), digest_size=6).hexdigest()
+        root = _MODULE_PREFIX + hashlib.blake2b(str(own_path(name)).encode(), digest_size=6).hexdigest()
     known = _loaded.pop(root, None)
     if known is not None and sys.modules.get(root) is not known.module:
-        known = None  # somebody else has had it imported again
+        known = None  # other code has had it imported again
     if known is not None and _contents(known.origins) != known.contents:
         _forget(known.origins)
         known = None
@@ -101,12 +106,12 @@ def load(name: str) -> tuple[ModuleType, str]:
 
 
 def _load(name: str, root: str) -> _Loaded:
-    """Import a module, and once more where Python had kept a part of it that has changed since."""
+    """Import a module, and once more if Python had kept a part of it that has changed since."""
     before = set(sys.modules)
     module = _import(name, root)
     found = origins(root)
     contents = _contents(found)
-    if any(_is_old(each, contents[each]) for each in before & contents.keys()):
+    if any(_is_stale(each, contents[each]) for each in before & contents.keys()):
         _forget(found)
         module = _import(name, root)
         found = origins(root)
@@ -130,7 +135,7 @@ def _import(name: str, root: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[root] = module  # dataclasses look their module up while it is executed
     try:
-        # Not by its loader, which may run what was compiled of another source of the same size and second.
+        # Not by its loader, which may run bytecode of another source of the same size and second.
         exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), vars(module))
     except BaseException:
         del sys.modules[root]
@@ -139,20 +144,17 @@ def _import(name: str, root: str) -> ModuleType:
 
 
 def _contents(found: Origins) -> dict[str, bytes]:
-    """The source of every file; nothing of one that is not there any more."""
-    contents = {}
-    for name, path in found.files.items():
-        contents[name] = path.read_bytes() if path.is_file() else b""
-    return contents
+    """The source of every file, empty if the file was removed."""
+    return {name: path.read_bytes() if path.is_file() else b"" for name, path in found.files.items()}
 
 
-def _is_old(name: str, content: bytes) -> bool:
+def _is_stale(name: str, content: bytes) -> bool:
     """Whether a module was imported from another source than this."""
     module = sys.modules[name]
     known, source = _imported.get(name, (None, b""))
     if known is module:
         return source != content
-    # Somebody else imported it. What Python compiled then says of which second and size its source was.
+    # Imported by other code: its bytecode records the second and the size of its source.
     spec = module.__spec__
     try:
         header, stat = Path(str(spec and spec.cached)).read_bytes()[:16], Path(str(spec and spec.origin)).stat()
@@ -163,9 +165,9 @@ def _is_old(name: str, content: bytes) -> bool:
 
 
 def _forget(found: Origins) -> None:
-    """Have Python import these modules again, and what lies in those of them that are packages."""
+    """Have Python import these modules again, and the modules inside those of them that are packages."""
     for path in found.files.values():
-        with suppress(OSError, NotImplementedError):  # else an edit within a second may go unseen
+        with suppress(OSError, NotImplementedError):  # without bytecode an edit within a second is seen
             Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
     inside = tuple(f"{name}." for name in found.files)
     for name in [name for name in sys.modules if name in found.files or name.startswith(inside)]:

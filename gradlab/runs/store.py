@@ -1,15 +1,14 @@
-"""The store: plain files, one directory per run, no database and no locks. Knows no jax.
+"""The store: plain files, one directory per run, no database and no locks. Loads no jax.
 
-An attempt is written in `runs/.<id>.<host>-<pid>/`, each file under a temporary name, synced and renamed; the
-directory is renamed to `runs/<id>/` after `done.json`. Whatever dies in between leaves a directory that readers
-show as killed and the next attempt replaces.
+An attempt is written in `runs/.<id>.<host>-<pid>/` and renamed to `runs/<id>/` after `done.json`. A process that
+dies in between leaves a directory that readers show as killed and the next attempt replaces.
 """
 
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,27 +17,12 @@ import numpy as np
 
 from gradlab.errors import GradlabError, nearest
 from gradlab.runs.attempt import DONE, REDO, Attempt, host, is_finished, read_json
-
-VERSION = 1
-"""The newest layout of a run directory that this code reads and the one that it writes."""
-
-
-def default_root() -> Path:
-    """`GRADLAB_RESULTS`, or `results` in the working directory."""
-    return Path(os.environ.get("GRADLAB_RESULTS") or "results")
+from gradlab.runs.spec import STORE
 
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run directory as a reader finds it.
-
-    Attributes:
-        id: the name of the run.
-        path: its directory.
-        status: as in `done.json`, else `running` or `killed`.
-        config: what was asked.
-        done: `done.json`, empty where there is none.
-    """
+    """A stored run: its status is that of `done.json`, which may be empty, else `running` or `killed`."""
 
     id: str
     path: Path
@@ -52,20 +36,21 @@ class StoredRun:
         return self.status in DONE
 
     def log(self) -> list[dict[str, Any]]:
-        """The whole lines of `log.jsonl`, one for each checkpoint; a torn line is skipped."""
-        return list(_whole_lines(self.path / "log.jsonl"))
+        """The lines of `log.jsonl`, one for each checkpoint; a torn line is skipped."""
+        found = []
+        with suppress(OSError):
+            for line in (self.path / "log.jsonl").read_text(errors="replace").splitlines():
+                with suppress(ValueError):
+                    found.append(json.loads(line))
+        return [line for line in found if isinstance(line, dict)]
 
     def arrays(self, name: str = "curves.npz") -> dict[str, np.ndarray]:
-        """The arrays of an npz file of the run.
-
-        Raises:
-            GradlabError: the file is missing or cannot be read.
-        """
+        """The arrays of an npz file of the run; GradlabError if it is missing or cannot be read."""
         try:
-            # Opened here, because numpy leaves the file of a damaged archive open.
+            # numpy does not close the file of a damaged archive.
             with open(self.path / name, "rb") as file, np.load(file, allow_pickle=False) as stored:
                 return {key: stored[key] for key in stored.files}
-        except Exception as error:  # a damaged archive raises whatever its damage leads to
+        except Exception as error:  # a damaged archive may raise anything
             raise GradlabError(f"run {self.id}: {name} cannot be read ({error}): run it again") from error
 
     def env(self) -> dict[str, Any]:
@@ -77,7 +62,7 @@ class Store:
     """The runs below a results folder.
 
     Args:
-        root: the results folder; made when something is written.
+        root: the results folder, made when something is written; `GRADLAB_RESULTS` or `results` if None.
 
     Example:
         >>> import tempfile
@@ -89,43 +74,35 @@ class Store:
     """
 
     def __init__(self, root: Path | str | None = None) -> None:
-        self.root = Path(root) if root is not None else default_root()
+        self.root = Path(root or os.environ.get("GRADLAB_RESULTS") or "results")
         self.runs = self.root / "runs"
 
     def check(self, warn: Callable[[str], None]) -> list[StoredRun]:
-        """Every run; fails before any work is done where one could not be written in the end.
-
-        Args:
-            warn: hears once of each directory that is skipped as corrupt.
-
-        Raises:
-            GradlabError: the folder cannot be written, or holds runs of a newer gradlab.
-        """
-        runs = self.scan(warn)
+        """Every run, as `each`; GradlabError if the folder cannot be written, before any work is done."""
+        runs = list(self.each(warn))
         trial = self.runs / f".writable.{host()}-{os.getpid()}"
-        try:
+        with self._writing():
             self.runs.mkdir(parents=True, exist_ok=True)
             trial.write_bytes(b"gradlab")
             trial.unlink()
-        except OSError as error:
-            raise GradlabError(f"results folder `{self.root}` cannot be written: {error.strerror}") from error
         return runs
 
-    def begin(self, run_id: str, config: Mapping[str, Any]) -> "Attempt":
-        """Start an attempt at a run, and clear away dead attempts at the same one.
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise GradlabError(f"results folder `{self.root}` cannot be written: {error.strerror}") from error
 
-        Raises:
-            GradlabError: the folder cannot be written.
-        """
+    def begin(self, run_id: str, config: Mapping[str, Any]) -> Attempt:
+        """Start an attempt at a run, and remove dead attempts at it."""
         for other in self.attempts(run_id):
             if is_dead(other):
                 shutil.rmtree(other, ignore_errors=True)
         path = self.runs / f".{run_id}.{host()}-{os.getpid()}"
         shutil.rmtree(path, ignore_errors=True)
-        try:
+        with self._writing():
             path.mkdir(parents=True)
-        except OSError as error:
-            raise GradlabError(f"results folder `{self.root}` cannot be written: {error.strerror}") from error
         attempt = Attempt(run_id, path, self.runs / run_id)
         try:
             attempt.write_json("config.json", config)
@@ -134,12 +111,8 @@ class Store:
             raise
         return attempt
 
-    def take_over(self, run_id: str, config: Mapping[str, Any]) -> "Attempt":
-        """An attempt that goes on where this process or a dead one stopped writing, or else a new one.
-
-        Raises:
-            GradlabError: the folder cannot be written.
-        """
+    def take_over(self, run_id: str, config: Mapping[str, Any]) -> Attempt:
+        """An attempt that continues that of this process or of a dead one, or else a new one."""
         own = self.runs / f".{run_id}.{host()}-{os.getpid()}"
         for other in self.attempts(run_id):
             torn = not other.name.startswith(".trash") and (other == own or is_dead(other))
@@ -152,45 +125,34 @@ class Store:
         return self.begin(run_id, config)
 
     def reopen(self, run_id: str) -> None:
-        """Let the next attempt at a finished run that ends well replace it; until then it stays readable."""
-        with suppress(FileNotFoundError):  # there may be nothing to replace
+        """Let the next successful attempt at a finished run replace it; until then it stays readable."""
+        with suppress(FileNotFoundError):
             (self.runs / run_id / REDO).write_text("")
 
     def redone(self, run_id: str) -> tuple[str, str]:
-        """Status and order of the last attempt at a run that is to be done again, both empty where none ended."""
+        """Status and job of the last attempt at a run that is to be repeated, both empty if none ended."""
         try:
-            status, _, order = (self.runs / run_id / REDO).read_text().partition(" ")
+            status, _, job = (self.runs / run_id / REDO).read_text().partition(" ")
         except OSError:
             return "", ""
-        return status, order
+        return status, job
 
     def peek(self, run_id: str) -> StoredRun | None:
-        """The run of this id that has a name and a status, finished or not."""
+        """The stored run of this id, finished or not; None if it has no directory of its own."""
         return self._read(self.runs / run_id)
 
     def completed(self, run_id: str, config: Mapping[str, Any]) -> StoredRun | None:
-        """The finished run of this very config, if there is one whose files are what they were."""
+        """The finished run of this very config, None if there is none or its files were changed."""
         path = self.runs / run_id
         return self._read(path) if is_finished(path, config) else None
-
-    def scan(
-        self, warn: Callable[[str], None] = lambda message: None, names: Iterable[str] | None = None
-    ) -> list[StoredRun]:
-        """Every run, by name; `warn` hears once of each directory that is skipped as corrupt.
-
-        Args:
-            warn: hears one message at a time.
-            names: ids of the only runs to read; those that are not there are left out.
-
-        Raises:
-            GradlabError: a run was written by a newer gradlab.
-        """
-        return list(self.each(warn, names))
 
     def each(
         self, warn: Callable[[str], None] = lambda message: None, names: Iterable[str] | None = None
     ) -> Iterator[StoredRun]:
-        """As `scan`, one run after the other, so that thousands need not be in memory together."""
+        """Every run, or those of `names` that exist, one at a time, so that thousands need not fit in memory.
+
+        `warn` is called for each corrupt directory; a run of a newer gradlab is a GradlabError.
+        """
         settled, attempts = self.names()
         there = settled | attempts.keys()
         for run_id in sorted(there if names is None else there & set(names)):
@@ -202,22 +164,22 @@ class Store:
                 warn(f"skipped {path}: its config.json or done.json cannot be read; delete it or run again")
 
     def names(self) -> tuple[set[str], dict[str, list[Path]]]:
-        """Ids of the runs that have their place, and the directories of attempts by the id of their run."""
+        """Ids of the runs that have a directory, and the directories of attempts by the id of their run."""
         settled: set[str] = set()
         attempts: dict[str, list[Path]] = {}
-        for name in _folders(self.runs):
-            if not name.startswith("."):
-                settled.add(name)
-            elif not name.startswith(".trash"):
-                attempts.setdefault(_attempted(name), []).append(self.runs / name)
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.runs) as entries:
+            for name in (entry.name for entry in entries if entry.is_dir()):
+                if not name.startswith("."):
+                    settled.add(name)
+                elif not name.startswith(".trash"):
+                    attempts.setdefault(_attempted(name), []).append(self.runs / name)
         return settled, attempts
 
     def find(self, name: str, *, trained: bool = False) -> StoredRun:
-        """The run of this id, or the only one whose id begins with it or ends with it.
+        """The run of this id, or the only one whose id begins or ends with it.
 
         Args:
-            name: an id, or enough of its beginning or end.
-            trained: consider runs that have parameters, and of several those that were trained.
+            trained: consider only runs that have parameters, and of several those that were trained.
 
         Raises:
             GradlabError: none or several match.
@@ -245,30 +207,29 @@ class Store:
         raise GradlabError(f"run `{name}` is not in {self.root}{hint}")
 
     def attempts(self, run_id: str) -> list[Path]:
-        """Directories of attempts at a run, and what they moved out of their way."""
-        patterns = (f".{run_id}.*", f".trash.{run_id}.*")
-        return [path for pattern in patterns for path in self.runs.glob(pattern)] if self.runs.is_dir() else []
+        """Directories of attempts at a run, and the trash that they left."""
+        return [*self.runs.glob(f".{run_id}.*"), *self.runs.glob(f".trash.{run_id}.*")]
 
     def _stored(self, run_id: str, attempts: list[Path]) -> StoredRun | None:
-        """The run in its place, else an attempt at it, one that lives before one that is dead."""
+        """The run of this id, else an attempt at it, a running one before a dead one."""
         run = self._read(self.runs / run_id)
         if run is not None or not attempts:
             return run
         found = [attempt for attempt in map(self._read, sorted(attempts)) if attempt is not None]
-        # An attempt that was finished since the folder was listed stands in its place now.
+        # An attempt may have been finished since the folder was listed.
         return max(found, key=lambda attempt: attempt.status == "running", default=self._read(self.runs / run_id))
 
     def _read(self, path: Path) -> StoredRun | None:
-        """A run directory, or None where it is corrupt or missing."""
+        """The run in a directory, None if it is corrupt or missing."""
         config = read_json(path / "config.json")
         if config is None:
             return None
         version = config.get("store")
         if not isinstance(version, int):
             return None
-        if version > VERSION:
+        if version > STORE:
             raise GradlabError(
-                f"{path} was written by a newer gradlab (store {version}, this reads {VERSION}): update gradlab"
+                f"{path} was written by a newer gradlab (store {version}, this reads {STORE}): update gradlab"
             )
         if path.name.startswith("."):
             return StoredRun(_attempted(path.name), path, "killed" if is_dead(path) else "running", config)
@@ -277,47 +238,21 @@ class Store:
         return StoredRun(path.name, path, status, config, done) if isinstance(status, str) else None
 
 
-def _folders(parent: Path) -> list[str]:
-    """Names of the directories in a folder that may not be there."""
-    try:
-        with os.scandir(parent) as entries:
-            return [entry.name for entry in entries if entry.is_dir()]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
 def _attempted(name: str) -> str:
     """The id of the run that a directory `.<id>.<host>-<pid>` is an attempt at."""
     return name[1:].rpartition(".")[0]
 
 
-def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        lines = path.read_text(errors="replace").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            yield value
-
-
 def is_dead(attempt: Path) -> bool:
-    """Whether the process that wrote an attempt on this host is gone; another host's is taken to live."""
+    """Whether the process that wrote an attempt has ended; one of another host is taken to be running."""
     name, _, pid = attempt.name.rpartition(".")[2].rpartition("-")
     if name != host() or not pid.isdigit() or int(pid) == os.getpid():
         return False
-    with suppress(OSError, IndexError):  # only Linux has /proc
-        # A zombie has ended, though its number is still taken.
+    with suppress(OSError, IndexError):  # only Linux has /proc; a zombie has ended though its id is taken
         if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
             return True
     try:
         os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)
     return False

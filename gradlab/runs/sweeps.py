@@ -9,43 +9,36 @@
     [budget]               `steps`: training steps at most; `minutes`: for each run, optional
 
 The base itself is run, then each value of `[[vary]]` in its place, and each of these for every combination of the
-grid. Paths of one's own cells start at the working directory, as on the command line. Knows no jax until a file
-is loaded.
+grid. Paths of custom cells are relative to the working directory. Loads no jax until a file is loaded.
 """
 
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gradlab.errors import GradlabError, nearest, unknown
 from gradlab.runs.attempt import read_json, write_whole
 from gradlab.runs.grids import override, read_axes, specs_of, table_of
 from gradlab.runs.jsonable import dumps
-
-if TYPE_CHECKING:
-    from gradlab.runs.spec import RunSpec
+from gradlab.runs.spec import RunSpec
 
 VERSION = 1
 """Version of the files in `results/sweeps/`."""
 
-_TEXTS = ("title", "question", "source")
-_TABLES = ("base", "grid", "budget")
-_BUDGET = ("steps", "minutes")
+_KEYS = ("title", "question", "source", "base", "grid", "budget", "vary")
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a file asks for, resolved.
+    """A sweep's file, resolved to specs.
 
     Attributes:
         name: the stem of the file, or what the user calls it.
-        title, question, source: as in the file.
-        minutes: time for each run, None where there is no limit.
-        specs: every run, each once.
+        minutes: time limit of each run, None if there is none.
         file: the path that was read.
         overrides: what was set on the command line, `field=values`.
     """
@@ -55,14 +48,14 @@ class Sweep:
     question: str
     source: str | None
     minutes: float | None
-    specs: tuple["RunSpec", ...]
+    specs: tuple[RunSpec, ...]
     file: str
     overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class StoredSweep:
-    """A sweep as the results folder keeps it; `runs` are `{"id", "config"}`, the rest is as in `Sweep`."""
+    """A sweep as stored in the results folder; `runs` are `{"id", "config"}`, the rest is as in `Sweep`."""
 
     name: str
     title: str
@@ -70,8 +63,6 @@ class StoredSweep:
     source: str | None
     file: str
     overrides: tuple[str, ...]
-    minutes: float | None
-    made: str
     runs: tuple[dict[str, Any], ...]
 
     @property
@@ -85,8 +76,8 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = (), name: str | None
 
     Args:
         path: of the TOML file.
-        overrides: `field=value` or `field=value,value`, which replace what the file says of a field.
-        name: what to call it; the stem of the file where None.
+        overrides: `field=value` or `field=value,value`, which replace the file's values of a field.
+        name: of the sweep; the stem of the file if None.
 
     Raises:
         GradlabError: the file cannot be read, something in it is unknown, wrong, twice there or missing.
@@ -95,57 +86,33 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = (), name: str | None
     if "scenario" in table:
         raise GradlabError(f"{path} is a suite of gradient curves, not a sweep: gradlab check {Path(path).stem}")
     for key in table:
-        if key not in (*_TEXTS, *_TABLES, "vary"):
-            raise unknown(f"key in {path}", key, (*_TEXTS, *_TABLES, "vary"))
+        if key not in _KEYS:
+            raise unknown(f"key in {path}", key, _KEYS)
     title, question = title_of(path, table)
     source = _text_of(path, "source", table["source"]) if "source" in table else None
     budget = table_of(path, "budget", table)
     minutes = _minutes(path, budget.pop("minutes", None))
     for key in budget:
         if key != "steps":
-            raise unknown(f"key in [budget] of {path}", key, _BUDGET)
+            raise unknown(f"key in [budget] of {path}", key, ("steps", "minutes"))
     axes = override(read_axes(path, table, budget), overrides)
-    return Sweep(
-        checked_name(name or Path(path).stem),
-        title,
-        question,
-        source,
-        minutes,
-        tuple(specs_of(path, axes)),
-        str(path),
-        tuple(overrides),
-    )
+    specs = tuple(specs_of(path, axes))
+    name = checked_name(name or Path(path).stem)
+    return Sweep(name, title, question, source, minutes, specs, str(path), tuple(overrides))
 
 
-def shard(specs: Sequence["RunSpec"], number: int, count: int) -> list["RunSpec"]:
-    """The part of the runs that invocation `number` of `count` does; it depends on each run's id alone.
-
-    Args:
-        number: from 1 to `count`.
-    """
+def shard(specs: Sequence[RunSpec], number: int, count: int) -> list[RunSpec]:
+    """Part `number`, from 1 to `count`, of the runs; it depends on each run's id alone."""
     return [spec for spec in specs if int(spec.id.rpartition("-")[2], 16) % count == number - 1]
 
 
 def store_sweep(root: Path, sweep: Sweep) -> Path:
-    """Keep a resolved sweep as `sweeps/<name>.json` below the results folder.
-
-    Raises:
-        GradlabError: the folder cannot be written.
-    """
+    """Write a resolved sweep to `sweeps/<name>.json` below the results folder."""
     path = _folder(root) / f"{sweep.name}.json"
-    value = {
-        "sweep": VERSION,
-        "name": sweep.name,
-        "title": sweep.title,
-        "question": sweep.question,
-        "source": sweep.source,
-        "file": sweep.file,
-        "overrides": list(sweep.overrides),
-        "minutes": sweep.minutes,
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "runs": [{"id": spec.id, "config": spec.config()} for spec in sweep.specs],
-    }
-    text = dumps(value, indent=1) + "\n"
+    stated = {name: value for name, value in vars(sweep).items() if name != "specs"}
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    runs = [{"id": spec.id, "config": spec.config()} for spec in sweep.specs]
+    text = dumps({"sweep": VERSION, **stated, "made": made, "runs": runs}, indent=1) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -155,11 +122,7 @@ def store_sweep(root: Path, sweep: Sweep) -> Path:
 
 
 def stored_sweep(root: Path, name: str) -> StoredSweep:
-    """The sweep of this name in a results folder.
-
-    Raises:
-        GradlabError: there is none, or its file cannot be read.
-    """
+    """The sweep of this name in a results folder."""
     names = sweep_names(root)
     if name not in names:
         hint = nearest(name, names) or "; `gradlab sweep FILE` makes one"
@@ -167,26 +130,21 @@ def stored_sweep(root: Path, name: str) -> StoredSweep:
     path = _folder(root) / f"{name}.json"
     value = read_json(path)
     try:
-        if value is None or value.pop("sweep") > VERSION:
+        if value is None or value["sweep"] > VERSION:
             raise ValueError
-        runs, overrides = tuple(value.pop("runs")), tuple(value.pop("overrides"))
-        return StoredSweep(**value, runs=runs, overrides=overrides)
+        stated = {each.name: value[each.name] for each in fields(StoredSweep)}
+        return StoredSweep(**stated | {name: tuple(value[name]) for name in ("runs", "overrides")})
     except (KeyError, TypeError, ValueError):
         raise GradlabError(f"{path} cannot be read: run `gradlab sweep` with its file again") from None
 
 
 def sweep_names(root: Path) -> list[str]:
-    """The sweeps that a results folder keeps, by name."""
-    found = _folder(root).glob("[!.]*.json")
-    return sorted(path.stem for path in found)
+    """The names of the sweeps that a results folder holds, sorted."""
+    return sorted(path.stem for path in _folder(root).glob("[!.]*.json"))
 
 
 def checked_name(name: str, kind: str = "sweep") -> str:
-    """A name that a file may have.
-
-    Raises:
-        GradlabError: it has other characters than letters, digits and ._=-, or starts with one of those.
-    """
+    """A name that a file may have; GradlabError if it has other characters than letters, digits and ._=-."""
     if not re.fullmatch(r"[A-Za-z0-9][\w.=-]*", name, re.ASCII):
         raise GradlabError(f"{kind} name `{name}`: give letters, digits and . _ = - only")
     return name
@@ -197,11 +155,7 @@ def _folder(root: Path) -> Path:
 
 
 def read_toml(path: Path | str, kind: str) -> dict[str, Any]:
-    """What a TOML file holds; `kind` is what the user calls it.
-
-    Raises:
-        GradlabError: the file cannot be read or is not TOML.
-    """
+    """The content of a TOML file; `kind` names it in messages."""
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -212,11 +166,7 @@ def read_toml(path: Path | str, kind: str) -> dict[str, Any]:
 
 
 def title_of(path: Path | str, table: Mapping[str, Any]) -> tuple[str, str]:
-    """The title and the question, which every file has to state.
-
-    Raises:
-        GradlabError: they are missing, blank or no text.
-    """
+    """The title and the question, which every file must state."""
     missing = [key for key in ("title", "question") if key not in table]
     if missing:
         texts = " and ".join(f'{key} = "..."' for key in missing)

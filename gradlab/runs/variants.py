@@ -1,7 +1,6 @@
-"""From `name:option=value:option=value` to an object, and back to the one spelling that names a run.
+"""Variants: from `name:option=value:option=value` to an object, and to the canonical spelling that names a run.
 
-A name is in a registry, or says where the user's own cell stands: `./mycell.py:MyCell:gain=1.2` or
-`package.module:attribute`.
+A name is registered, or says where custom code is: `./mycell.py:MyCell:gain=1.2` or `package.module:attribute`.
 """
 
 import inspect
@@ -14,16 +13,17 @@ from typing import Any, NamedTuple
 
 from gradlab.cells import CELLS, Cell
 from gradlab.errors import GradlabError, unknown
-from gradlab.runs.sources import load, own_name, own_path
+from gradlab.runs.fields import is_number, parse_float, parse_int, spell
+from gradlab.runs.sources import is_own, load, own_name, own_path
 from gradlab.tasks import TASKS, Task
 from gradlab.tasks.contract import check_task
-from gradlab.training.optimizers import OPTIMIZERS
+from gradlab.training.optimizers import OPTIMIZERS, Clip
 
 _BOOLS = {"true": True, "false": False}
 
 
 class Variant(NamedTuple):
-    """An object, the one spelling of its name and options, and a digest of its source if it is the user's."""
+    """An object, its canonical name, and a digest of its source if it is custom."""
 
     value: Any
     name: str
@@ -31,7 +31,7 @@ class Variant(NamedTuple):
 
 
 def get_cell(text: str) -> Cell:
-    """The cell that a variant names.
+    """The cell of a variant.
 
     Args:
         text: `name:option=value`, `./file.py:Name:option=value` or `package.module:name:option=value`.
@@ -47,7 +47,7 @@ def get_cell(text: str) -> Cell:
 
 
 def get_task(text: str) -> Task:
-    """The task that a variant names.
+    """The task of a variant.
 
     Raises:
         GradlabError: an unknown task or option, or a value out of range.
@@ -82,8 +82,30 @@ def task_variant(text: str) -> Variant:
 
 @lru_cache(maxsize=64)
 def optimizer_variant(text: str, learning_rate: float) -> Variant:
-    """An optimiser with its canonical name; the same object for the same words, so that programs can be shared."""
+    """An optimiser with its canonical name; cached, so that runs share compiled programs."""
     return _resolve(text, "optimizer", OPTIMIZERS, learning_rate)
+
+
+def parse_clip(text: str) -> Clip:
+    """`norm:1`, `value:0.5`, `none`, or a bare number, which means the norm.
+
+    Example:
+        >>> parse_clip("2").kind, parse_clip("value:0.5").limit
+        ('norm', 0.5)
+    """
+    kind, colon, limit = str(text).partition(":")
+    if not colon and kind != "none":
+        kind, limit = ("norm", kind) if is_number(kind) else (kind, "1")
+    if kind == "none" and not limit:
+        return Clip("none")
+    if kind not in ("norm", "value"):
+        raise unknown("clip", kind, ("norm", "value", "none"))
+    return Clip(kind, parse_float("clip limit", limit))  # type: ignore[arg-type]
+
+
+def clip_name(clip: Clip) -> str:
+    """The one spelling of a clip."""
+    return "none" if clip.kind == "none" else f"{clip.kind}:{spell(clip.limit)}"
 
 
 def _resolve(text: str, kind: str, registry: Mapping[str, Callable[..., Any]], *given: Any) -> Variant:
@@ -103,11 +125,11 @@ def _resolve(text: str, kind: str, registry: Mapping[str, Callable[..., Any]], *
     return Variant(factory, path, source)
 
 
-def as_said(text: str) -> str:
-    """A variant as it was written, in one spelling, whatever the defaults of its options are.
+def respelled(text: str) -> str:
+    """A variant in one spelling, keeping options that are at their default.
 
     Example:
-        >>> as_said(" lstm:gain=2.0:forget_bias=1e0"), as_said("./my.py:Cell:on=True")
+        >>> respelled(" lstm:gain=2.0:forget_bias=1e0"), respelled("./my.py:Cell:on=True")
         ('lstm:forget_bias=1:gain=2', 'my.py:Cell:on=true')
     """
     name, *rest = text.strip().split(":")
@@ -117,7 +139,7 @@ def as_said(text: str) -> str:
 
 
 def _respelt(text: str) -> str:
-    """A value in the spelling of its kind, as far as the text alone tells the kind."""
+    """A value in one spelling, its type guessed from the text."""
     for kind in (int, float):
         with suppress(ValueError, OverflowError):
             value = kind(text)
@@ -125,18 +147,8 @@ def _respelt(text: str) -> str:
     return text.lower() if text.lower() in _BOOLS else text
 
 
-def _is_from(module: Any, name: str, value: Any) -> bool:
-    """Whether a module defines this itself and offers it."""
-    return not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
-
-
-def is_own(name: str) -> bool:
-    """Whether the first part of a variant names a file or module of the user's."""
-    return name.endswith(".py") or "/" in name or "." in name
-
-
 def _load(kind: str, name: str, attribute: str) -> tuple[Any, str]:
-    """What stands under `attribute` in a file or module, and a digest of all its source."""
+    """An attribute of a file or module, and a digest of all its source."""
     if name.endswith(".py") and not own_path(name).is_file():
         raise GradlabError(f"{kind} file `{name}` does not exist: give a path to a Python file")
     try:
@@ -145,19 +157,19 @@ def _load(kind: str, name: str, attribute: str) -> tuple[Any, str]:
         raise
     except ModuleNotFoundError as error:
         raise GradlabError(f"{kind} module `{name}` cannot be imported: {error}") from error
-    except (Exception, SystemExit) as error:  # whatever the user's file raises is the user's to mend
+    except (Exception, SystemExit) as error:  # a user's file may raise anything
         raise GradlabError(
             f"{kind} `{name}` failed while it was loaded: {type(error).__name__}: {error}"
         ) from error
-    public = [found for found, value in vars(module).items() if _is_from(module, found, value)]
     if not hasattr(module, attribute):
-        raise unknown(f"{kind} in {name}", attribute, public)
+        own = {key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__}
+        raise unknown(f"{kind} in {name}", attribute, [key for key in own if not key.startswith("_")])
     return getattr(module, attribute), source
 
 
 @lru_cache(maxsize=256)
 def _made(factory: Callable[..., Any], options: tuple[tuple[str, Any], ...]) -> Any:
-    """A user's object, the same one for the same options, so that runs that share it share what is compiled."""
+    """A custom object, cached by its options, so that runs share compiled programs."""
     return factory(**dict(options))
 
 
@@ -202,7 +214,7 @@ def _signature(kind: str, name: str, factory: Callable[..., Any]) -> inspect.Sig
 
 
 def _convert(what: str, text: str, parameter: inspect.Parameter) -> Any:
-    """An option's text as the type that its signature, or else its default, asks for."""
+    """The text of an option in the type of its annotation, or else of its default."""
     asked: Any = parameter.annotation
     if asked is parameter.empty and parameter.default is not parameter.empty:
         asked = type(parameter.default)
@@ -216,34 +228,3 @@ def _convert(what: str, text: str, parameter: inspect.Parameter) -> Any:
     if "int" in wanted:
         return parse_int(what, text)
     return text
-
-
-def parse_float(what: str, text: str) -> float:
-    """A finite number, or an error that names what it was for."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise GradlabError(f"{what} is `{text}`: give a finite number")
-    return value
-
-
-def parse_int(what: str, text: str) -> int:
-    """A whole number, or an error that names what it was for."""
-    try:
-        return int(text)
-    except ValueError:
-        raise GradlabError(f"{what} is `{text}`: give a whole number") from None
-
-
-def spell(value: Any) -> str:
-    """One spelling for each value: 3.0 and 3 are the same.
-
-    Example:
-        >>> spell(3.0), spell(0.1), spell(True), spell("relu")
-        ('3', '0.1', 'true', 'relu')
-    """
-    if isinstance(value, bool):
-        return str(value).lower()
-    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""What is asked of a cell: synthetic tasks with long dependencies, one per file."""
+"""Synthetic tasks with long dependencies, one per file."""
 
 from collections.abc import Callable
 

@@ -1,8 +1,7 @@
-"""Whether an object keeps the contract of a task (`base.py`): asked before anything is measured on it."""
+"""Whether an object keeps the contract of a task (`base.py`), checked before anything is measured on it."""
 
 import math
 import numbers
-from collections.abc import Callable
 from typing import Any, SupportsIndex
 
 import jax
@@ -13,7 +12,7 @@ _SIZES = ("input_size", "output_size", "min_length")
 _FUNCTIONS = ("steps", "sample", "loss", "chance", "solved", "task_curve")
 _READOUTS = ("last", "all")
 _EXAMPLES = 5
-"""Examples of which shapes are asked; a second question with one more shows which axis they are."""
+"""Examples whose shapes are compared with those of one more, which shows their axis."""
 
 
 def check_task(task: Any) -> None:
@@ -51,38 +50,36 @@ task_curve (docs/own-task.md)
 
 
 def check_length(task: Any, length: int, called: str = "the task") -> None:
-    """Refuse a task whose numbers for sequences of a length are none.
+    """Refuse a task whose numbers for sequences of a length are invalid.
 
     Args:
-        called: the name that a person gave it.
+        called: the name of the task in the message for a length that is too short.
 
     Raises:
         GradlabError: the length is too short; or the first of steps, chance, solved and task_curve that fails or
-            does not give what it should.
+            does not return what it should.
     """
-    name = name_of(task)
     if length < task.min_length:
         raise GradlabError(f"length is {length}: {called} needs at least {task.min_length}")
-    steps = _asked(task, "steps", length)
+    name = name_of(task)
+    steps = _call(task, "steps", length)
     if not _is_whole(steps):
         raise GradlabError(f"{name}.steps({length}) is {steps!r}: give a whole number of timesteps, at least 1")
     found = {}
     for member in ("chance", "solved"):
-        value = _asked(task, member, length)
+        value = found[member] = _call(task, member, length)
         if not isinstance(value, numbers.Real | jax.Array) or not _is_finite(value):
             raise GradlabError(f"{name}.{member}({length}) is {value!r}: give a loss, a finite number")
-        found[member] = float(value)
-    if found["solved"] > found["chance"]:
+    chance, solved = float(found["chance"]), float(found["solved"])
+    if solved > chance:
         raise GradlabError(
-            f"{name}.solved({length}) is {found['solved']:g}, above `chance`, {found['chance']:g}: the loss of an "
-            "answer that remembers nothing must not count as solved"
+            f"{name}.solved({length}) is {solved:g}, above `chance`, {chance:g}: the loss of an answer that "
+            "remembers nothing must not count as solved"
         )
-    at = _asked(task, "task_curve", length)
-    if at is None:
-        return
-    if not _is_whole(at) or at > steps:
+    at = _call(task, "task_curve", length)
+    if at is not None and (not _is_whole(at) or at > steps):
         raise GradlabError(f"{name}.task_curve({length}) is {at!r}: give None or a timestep, 1..{steps}")
-    if task.readout == "last" and at != steps:
+    if at is not None and task.readout == "last" and at != steps:
         raise GradlabError(
             f"{name}.task_curve({length}) is {at}, but its readout is `last`: give None, or readout `all`"
         )
@@ -110,6 +107,11 @@ def check_batch(task: Any, length: int) -> None:
             )
 
 
+def is_custom_task(task: Any) -> bool:
+    """Whether a task is not of this package, whose own tasks its tests check."""
+    return not type(task).__module__.startswith("gradlab.tasks.")
+
+
 def name_of(task: Any) -> str:
     """What an error calls a task."""
     return str(getattr(task, "__name__", type(task).__name__))
@@ -132,10 +134,9 @@ def _sampled(task: Any, batch_size: int, length: int) -> Any:
     return batch
 
 
-def _asked(task: Any, member: str, length: int) -> Any:
-    function: Callable[[int], Any] = getattr(task, member)
+def _call(task: Any, member: str, length: int) -> Any:
     try:
-        return function(length)
+        return getattr(task, member)(length)
     except GradlabError:
         raise
     except Exception as error:

@@ -1,4 +1,4 @@
-"""For the tests of other projects: a cell's gradient curve must be the one that was blessed.
+"""For the tests of other projects: a cell's gradient curve must equal the accepted one.
 
     from gradlab.testing import assert_curve
 
@@ -9,13 +9,12 @@ Installed beside pytest, gradlab adds a fixture that does the same, `gradient_cu
 (`plugin.py`).
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gradlab.judge.check import Judged
+    from gradlab.judge.check import ScenarioResult
     from gradlab.judge.suite import Scenario
 
 _SHOWN_LAGS = 6
@@ -36,21 +35,20 @@ def assert_curve(
     bless: bool = False,
     allow_zero: bool = False,
 ) -> None:
-    """Fail unless the gradient curve of a cell is the one in a baseline, by `gradlab check`'s tolerances.
+    """Fail unless the gradient curve of a cell equals its baseline, by the tolerances of `gradlab check`.
 
     Args:
         cell: an object with init, carry and step, or a variant such as `lstm:forget_bias=3`.
-        baseline: a JSON file; where it is missing it is written, and the test fails so that somebody looks at it.
-        length: of the sequences, in timesteps as the task counts them.
-        task: a task variant. hidden: H. batch: examples that are measured, and of a training step.
-        steps: training steps before a second look; 0 for none. learning_rate: of Adam.
+        baseline: a JSON file; if it is missing it is written, and the test fails so that somebody looks at it.
+        length: of the sequences, as the task counts it. task: a task variant.
+        hidden: H. batch: measured examples, and examples of a training step.
+        steps: training steps before a second measurement; 0 for none. learning_rate: of Adam.
         dtype: float32 or float64. seeds: compared one by one.
-        bless: write the baseline and pass.
-        allow_zero: let a gradient pass that is exactly zero at every lag.
+        bless: write the baseline and pass. allow_zero: accept a gradient that is exactly zero at every lag.
 
     Raises:
         AssertionError: the curve changed, cannot be compared, had no baseline, or is exactly zero at every lag.
-        GradlabError: an argument is wrong, or what was measured is not fit for a baseline.
+        GradlabError: an argument is wrong, or the curves cannot be a baseline.
 
     Example:
         >>> assert_curve("rnn", baseline="no/such/folder/rnn.txt", length=10)
@@ -76,70 +74,69 @@ def assert_curve(
     scenario = _scenario(cell, path.stem, RunSpec.from_dict(fields), fields, seeds)
     use_cache(clean=False)
     if bless or not paths_of(path.parent, path.stem)[0].exists():
-        bless_scenarios([scenario], path.parent, "blessed by a test", allow_zero=allow_zero)
+        reason, option = "blessed by a test", "allow_zero=True"
+        bless_scenarios([scenario], path.parent, reason, allow_zero=allow_zero, zero_option=option)
         if not bless:
             raise AssertionError(f"no baseline yet: {path} was written now; look at it, commit it and run again")
         return
-    (judged,) = check("test", [scenario], path.parent).judged
-    if judged.worst.status != "unchanged":
-        raise AssertionError(_failure(judged, path))
-    cut = [] if judged.now is None or allow_zero else zero_parts(judged.now)
+    (result,) = check("test", [scenario], path.parent).scenarios
+    if result.worst.status != "unchanged":
+        raise AssertionError(_failure(result, path))
+    cut = [] if result.now is None or allow_zero else zero_parts(result.now)
     if cut:
-        raise AssertionError(f"{path.stem} is {CUT} ({', '.join(cut)}); allow_zero=True lets it pass")
+        raise AssertionError(f"{path.stem} is {CUT} ({', '.join(cut)}); allow_zero=True accepts it")
 
 
-def _scenario(cell: Any, name: str, spec: Any, said: dict[str, Any], seeds: int) -> "Scenario":
-    """The scenario of a cell that is an object or a variant; `said`: the other fields as they were given."""
-    from gradlab.judge.suite import scenario_of
-
-    if isinstance(cell, str):
-        asked = scenario_of(replace(spec, cell=cell), seeds, said=said | {"cell": cell}, name=name)
-        return replace(asked, former="")
+def _scenario(cell: Any, name: str, spec: Any, stated: dict[str, Any], seeds: int) -> "Scenario":
+    """The scenario of a cell, an object or a variant; `stated` are the other fields as they were given."""
     from gradlab.errors import GradlabError
+    from gradlab.judge.suite import scenario_of
     from gradlab.training.model import Model
 
+    if isinstance(cell, str):
+        spec, stated = replace(spec, cell=cell), stated | {"cell": cell}
+    scenario = replace(scenario_of(spec, seeds, stated=stated, name=name), former="")
+    if isinstance(cell, str):
+        return scenario
     missing = [part for part in ("init", "carry", "step") if not callable(getattr(cell, part, None))]
     if missing:
         raise GradlabError(f"cell {cell!r} has no {', '.join(missing)}: a cell needs init, carry and step")
-    scenario = replace(scenario_of(spec, seeds, said=said, name=name), former="")
-    label = getattr(cell, "__name__", type(cell).__qualname__)
     return replace(
         scenario,
-        config=dict(scenario.config) | {"cell": label},
+        config=dict(scenario.config) | {"cell": getattr(cell, "__name__", type(cell).__qualname__)},
         build=lambda: (Model(cell, spec.build_task(), spec.hidden), spec.plan()),
     )
 
 
-def _failure(judged: "Judged", path: Path) -> str:
-    """What changed, the lags around it, the picture, and how to accept it."""
-    from gradlab.cli.check import overlay
-    from gradlab.cli.verdicts import sentence
+def _failure(result: "ScenarioResult", path: Path) -> str:
+    """What changed, the lags around it, the figure, and how to accept it."""
+    from gradlab.judge.compare import PART_NAMES
+    from gradlab.report.figures.overlay import Pair, draw_overlay
     from gradlab.runs.store import Store
 
-    lines = [sentence(judged.worst), *_table(judged)]
-    lines += [f"environment differs from the baseline: {change}" for change in judged.changes]
-    pictures = overlay(judged, judged.scenario, Store(None).root / "check")
-    lines += [f"new curve over the baseline: {picture}" for picture in pictures]
-    lines.append(f"baseline: {path}; to accept the new curve: pytest --gradlab-bless, or bless=True")
-    return "\n".join(lines)
+    lines, columns = [str(result.worst)], {title: Pair(*each) for title, each in result.overlay().items()}
+    lags = result.now.lags if result.now else []
+    part = PART_NAMES.get(result.worst.part, "")
+    if part in columns and result.worst.lag in lags:
+        lines += _table(lags, lags.index(result.worst.lag), *columns[part][:3])
+    lines += [f"environment differs from the baseline: {change}" for change in result.changes]
+    if columns:
+        figure = draw_overlay(Store(None).root / "check", result.scenario, str(result.worst), lags, columns)[0]
+        lines.append(f"new curve over the baseline: {figure}")
+    return "\n".join([*lines, f"baseline: {path}; to accept the new curve: pytest --gradlab-bless, or bless=True"])
 
 
-def _table(judged: "Judged") -> Sequence[str]:
-    """Baseline, measured, shift and tolerance around the lag that decides, in medians over seeds."""
+def _table(lags: list[int], at: int, before: Any, after: Any, allowed: Any) -> list[str]:
+    """Baseline, measured, shift and tolerance around the lag that decides, medians over seeds."""
     import numpy as np
 
-    from gradlab.judge.compare import tolerance
     from gradlab.judge.statistics import difference
 
-    worst, old, now = judged.worst, judged.baseline, judged.now
-    if worst.lag is None or old is None or now is None or worst.part not in now.parts or worst.lag not in now.lags:
-        return []
-    before, after = old.measurement.parts[worst.part].curves, now.parts[worst.part].curves
-    shifts, allowed = np.median(difference(before, after), axis=0), tolerance(old.noise[worst.part])
-    at = now.lags.index(worst.lag)
-    first = max(0, min(at - _SHOWN_LAGS // 2, len(now.lags) - _SHOWN_LAGS))
+    medians = [np.median(each, axis=0) for each in (before, after, difference(before, after))]
+    first = max(0, min(at - _SHOWN_LAGS // 2, len(lags) - _SHOWN_LAGS))
     rows = [f"{'lag':>6} {'baseline':>12} {'measured':>12} {'shift':>12} {'tolerance':>10}"]
-    for index in range(first, min(first + _SHOWN_LAGS, len(now.lags))):
-        numbers = f"{np.median(before[:, index]):12.6f} {np.median(after[:, index]):12.6f} {shifts[index]:+12.2e}"
-        rows.append(f"{now.lags[index]:>6} {numbers} {allowed[index]:10.1e}{' <' if index == at else ''}")
+    for i in range(first, min(first + _SHOWN_LAGS, len(lags))):
+        old, new, shift = (each[i] for each in medians)
+        mark = " <" if i == at else ""
+        rows.append(f"{lags[i]:>6} {old:12.6f} {new:12.6f} {shift:+12.2e} {allowed[i]:10.1e}{mark}")
     return [*rows, "(log10 gradient norm, median over seeds)"]

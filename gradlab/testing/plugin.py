@@ -1,4 +1,4 @@
-"""The pytest plugin: a fixture and an option, and nothing at all until a test asks for the fixture."""
+"""The pytest plugin: a fixture and an option; inert until a test uses the fixture."""
 
 import re
 from collections.abc import Callable
@@ -12,11 +12,8 @@ FOLDER = "gradient_baselines"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--gradlab-bless`."""
     group = parser.getgroup("gradlab", "gradient curves")
-    group.addoption(
-        "--gradlab-bless",
-        action="store_true",
-        help="accept the gradient curves that tests measure as new baselines",
-    )
+    help_ = "accept the gradient curves that tests measure as new baselines"
+    group.addoption("--gradlab-bless", action="store_true", help=help_)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
-"""The training loop: Python over jitted chunks of training steps, with a look at the gradient in between.
+"""The training loop: Python over jitted chunks of training steps, with measurements of the gradient in between.
 
-The loop is a generator of events, so that whoever runs it can show progress, keep what was measured, and stop
-at any time; it does no I/O.
+The loop is a generator of events, so that its caller can show progress, keep what was measured, and stop at any
+time; it does no I/O.
 """
 
 import time
@@ -16,12 +16,10 @@ import numpy as np
 from jax import Array
 
 from gradlab.cells import Params
-from gradlab.training.compiled import programs_for
-from gradlab.training.measuring import check_assumptions
+from gradlab.training.checkpoint_metrics import CheckpointMetrics, check_assumptions, on_one_device
+from gradlab.training.jit_cache import compile_in_parallel, programs_for, wait_for
 from gradlab.training.model import Model
-from gradlab.training.observe import Observation, Observer
-from gradlab.training.programs import compile_together, wait_for
-from gradlab.training.spread import placed, splits
+from gradlab.training.sharding import is_sharded, placed
 from gradlab.training.step import BAD, TEST_EVERY, Plan, Row, State, start_state
 
 Status = Literal["measured", "solved", "trained", "diverged"]
@@ -44,7 +42,7 @@ class Checkpoint(NamedTuple):
     """Event: the weights after training step `step` were measured."""
 
     step: int
-    observation: Observation
+    metrics: CheckpointMetrics
 
 
 class Outcome(NamedTuple):
@@ -55,7 +53,7 @@ class Outcome(NamedTuple):
         step: the last training step whose update was applied.
         params: the last finite parameters.
         test_loss: loss on the held-out test examples, where it was taken.
-        solved_at: the training step at which the task was first seen solved.
+        solved_at: the training step of the first test that found the task solved.
         diverged: which training step was not finite and in what (`loss`, `gradient`, `parameters`).
         training_bytes: what the compiled training program takes; None where nothing was trained alone.
     """
@@ -73,7 +71,7 @@ class Outcome(NamedTuple):
 
 
 class Advance(NamedTuple):
-    """What a course asks for: training steps up to `until`, to be answered with the new state and its rows."""
+    """Request: training steps up to `until`, to be answered with the new state and its rows."""
 
     state: State
     until: Array
@@ -81,6 +79,7 @@ class Advance(NamedTuple):
 
 Event = Chunk | Checkpoint | Outcome
 Course = Generator[Event | Advance, Any, None]
+"""Training as a coroutine: yields events, and requests that its driver answers."""
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -121,8 +120,8 @@ def train_together(
 ) -> Iterator[tuple[int, Event]]:
     """Train runs that differ in seed and learning rate alone as one batched program; yields (run, event).
 
-    What a GPU does in the time of one small run, it does for many at once; on a CPU core it is no faster. The
-    numbers are those of `train` but for rounding. Clocks run for all runs together.
+    A GPU trains many small runs in the time of one; a CPU core does not. The numbers are those of `train` but for
+    rounding. Clocks run for all runs together.
 
     Args:
         plans: at least one; equal but for `seed` and `learning_rate`, and of one shard.
@@ -137,24 +136,22 @@ def train_together(
     starts = [initial_params(model, plan) if own is None else own for plan, own in zip(plans, params, strict=True)]
     trainers = [_Trainer(model, plan, alone=False) for plan in plans]
     courses = [trainer.course(start) for trainer, start in zip(trainers, starts, strict=True)]
-    waiting: list[Advance | None] = [None] * len(courses)
+    waiting: list[Advance | None] = []
     for run, course in enumerate(courses):
-        waiting[run] = yield from _events(run, course, next(course))
-    at = [request for request in waiting if request is not None]
-    while at:
-        # A run that has ended keeps its place and does no more training steps, so that nothing is compiled anew.
-        lanes = [request or at[0]._replace(until=at[0].state.step) for request in waiting]
+        waiting.append((yield from _events(run, course, next(course))))
+    while active := [request for request in waiting if request is not None]:
+        # A run that has ended keeps its place and does no more training steps, so that nothing is recompiled.
+        lanes = [request or active[0]._replace(until=active[0].state.step) for request in waiting]
         stacked: Advance = jax.tree.map(lambda *leaves: jnp.stack(leaves), *lanes)
         states, rows = wait_for(chunk(*stacked))
         for run, request in enumerate(waiting):
             if request is not None:
                 reply = jax.tree.map(lambda leaf, run=run: leaf[run], (states, rows))
                 waiting[run] = yield from _events(run, courses[run], courses[run].send(reply))
-        at = [request for request in waiting if request is not None]
 
 
-def _events(run: int, course: "Course", request: "Event | Advance") -> Generator[tuple[int, Event], None, Any]:
-    """Pass the events of a course on, up to the next training steps that it asks for; None at its end."""
+def _events(run: int, course: Course, request: Event | Advance) -> Generator[tuple[int, Event], None, Any]:
+    """Pass the events of a course on, up to its next request, which is returned; None at its end."""
     while not isinstance(request, Advance):
         yield run, request
         if isinstance(request, Outcome):
@@ -170,36 +167,30 @@ def initial_params(model: Model, plan: Plan) -> Params:
 
 
 class _Trainer:
-    """The compiled programs of one plan, and the time they took."""
+    """The training of one plan; `alone` where no other run shares its program."""
 
     def __init__(self, model: Model, plan: Plan, *, alone: bool = True) -> None:
         self.model, self.plan, self.alone = model, plan, alone
         self.programs = programs_for(model, plan)
-        seed = jnp.uint32(plan.seed)
-        programs = self.programs
-        held_out = placed(programs.draw(seed), model.task, plan)
-        self.observer = Observer(held_out, programs.curves, programs.gates, programs.direct, programs.leaves)
-        self.compile_seconds = 0.0
-        self.measure_seconds = 0.0
-        self.train_seconds = 0.0
-        self.chunk_steps = 1
+        self.held_out = placed(self.programs.draw(jnp.uint32(plan.seed)), model.task, plan)
+        self.compile_seconds = self.measure_seconds = 0.0
 
-    def course(self, params: Params) -> "Course":
-        """Training from these parameters: yields events, and asks for training steps with an `Advance`."""
+    def course(self, params: Params) -> Course:
+        """Training from these parameters: yields events, and requests training steps by an `Advance`."""
         plan = self.plan
         state = start_state(plan, params)
         marks = sorted({0, plan.steps}) if plan.measure == "ends" else checkpoints(plan.steps)
-        check_assumptions(self.model, state.params, self.observer.batch)
+        check_assumptions(self.model, state.params, self.held_out)
         self.warm_up(state)
-        yield self.look(state)
-        looked = 0
-        self.start_clock()
+        yield self.measure(state)
+        measured_at = 0
+        started = time.perf_counter()
         test_loss, solved_at = None, None
         while int(state.step) < plan.steps and not int(state.bad):
             before, until = int(state.step), self.until(state, marks)
-            state, seen = yield Advance(state, jnp.int32(until))
+            state, padded = yield Advance(state, jnp.int32(until))
             step = int(state.step)
-            rows = jax.tree.map(lambda row, n=step - before + bool(state.bad): np.asarray(row)[:n], seen)
+            rows = jax.tree.map(lambda row, n=step - before + bool(state.bad): np.asarray(row)[:n], padded)
             tested = self.test(state, rows) if step % TEST_EVERY == 0 or step == plan.steps else None
             yield Chunk(step, rows, tested)
             test_loss = test_loss if tested is None else tested
@@ -208,76 +199,67 @@ class _Trainer:
             if solved_at is not None and plan.stop == "solved":
                 break
             if step in marks and step < plan.steps and not int(state.bad):
-                yield self.look(state)
-                looked = step
-        self.stop_clock()
-        if int(state.step) > looked:
-            yield self.look(state)
-        yield self.outcome(state, test_loss, solved_at)
+                yield self.measure(state)
+                measured_at = step
+        train_seconds = time.perf_counter() - started
+        if int(state.step) > measured_at:
+            yield self.measure(state)
+        yield self.outcome(state, test_loss, solved_at, train_seconds)
 
     def warm_up(self, state: State) -> None:
         """Compile before the clocks start, and choose how many training steps a chunk has."""
         size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         flops = 6 * self.model.task.steps(self.plan.length) * self.plan.batch * size
         self.chunk_steps = max(1, min(TEST_EVERY, int(CHUNK_FLOPS / flops)))
-        calls = self.observer.compilations(self.observed(state))
+        calls = self.programs.metrics.compilations(self.measured_params(state), self.held_out)
         if self.plan.steps:
-            calls.append(partial(self.programs.test.compiled, *_local((state.params, state.seed))))
+            calls.append(partial(self.programs.test.compiled, *on_one_device((state.params, state.seed))))
         if self.plan.steps and self.alone:
             calls.append(partial(self.programs.chunk.compiled, state, state.step))
-        self.compile_seconds = compile_together(*calls)
+        self.compile_seconds = compile_in_parallel(*calls)
 
-    def start_clock(self) -> None:
-        self._started = time.perf_counter()
-
-    def stop_clock(self) -> None:
-        self.train_seconds = time.perf_counter() - self._started
-
-    def look(self, state: State) -> Checkpoint:
+    def measure(self, state: State) -> Checkpoint:
         """Measure the weights of a state."""
-        started, compiled = time.perf_counter(), self.observer.compile_seconds
-        observation = self.observer.observe(self.observed(state))
-        late = self.observer.compile_seconds - compiled  # what few runs need: pulling back by magnitude
+        metrics = self.programs.metrics
+        started, compiled = time.perf_counter(), metrics.compile_seconds
+        found = metrics.measure(self.measured_params(state), self.held_out)
+        late = metrics.compile_seconds - compiled  # what few runs need: pulling back by magnitude
         self.compile_seconds += late
         self.measure_seconds += time.perf_counter() - started - late
-        return Checkpoint(int(state.step), observation)
+        return Checkpoint(int(state.step), found)
 
-    def observed(self, state: State) -> Params:
+    def measured_params(self, state: State) -> Params:
         """The weights of a state where they are measured: on every device, or on one."""
         params: Params = state.params
-        return params if splits(self.plan) else _local(params)
+        return params if is_sharded(self.plan) else on_one_device(params)
 
     def until(self, state: State, marks: list[int]) -> int:
-        """The next mark, test or end of a chunk, whichever comes first."""
+        """The next checkpoint, test or end of a chunk, whichever comes first."""
         step = int(state.step)
         stops = [step + self.chunk_steps, (step // TEST_EVERY + 1) * TEST_EVERY, self.plan.steps, *marks]
         return min(stop for stop in stops if stop > step)
 
     def test(self, state: State, rows: Row) -> float | None:
-        """The loss on held-out examples, where the training loss of the last chunk is near the mark."""
+        """The loss on held-out examples, if the training loss of the last chunk is near the mark."""
         if not np.mean(rows.loss) <= NEAR * self.model.task.solved(self.plan.length):
             return None
-        return float(wait_for(self.programs.test(*_local((state.params, state.seed)))))
+        return float(wait_for(self.programs.test(*on_one_device((state.params, state.seed)))))
 
-    def outcome(self, state: State, test_loss: float | None, solved_at: int | None) -> Outcome:
+    def outcome(
+        self, state: State, test_loss: float | None, solved_at: int | None, train_seconds: float
+    ) -> Outcome:
         """The last event, from the last state."""
         step, bad = int(state.step), int(state.bad)
         status: Status = "trained" if self.plan.steps else "measured"
-        status = "diverged" if bad else "solved" if solved_at is not None else status
         return Outcome(
-            status,
+            "diverged" if bad else "solved" if solved_at is not None else status,
             step,
-            _local(state.params),
+            on_one_device(state.params),
             test_loss,
             solved_at,
             (step + 1, BAD[bad - 1]) if bad else None,
             self.compile_seconds,
             self.measure_seconds,
-            self.train_seconds,
+            train_seconds,
             self.programs.chunk.bytes if self.alone else None,
         )
-
-
-def _local(tree: Any) -> Any:
-    """Replicated arrays as one device holds them."""
-    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)

@@ -1,10 +1,9 @@
 """Optimisers and gradient clipping.
 
 optax squares entries to clip by norm, so float32 entries of 1e19 overflow and clip to 0 while training stalls
-silently; the norm here is taken relative to the largest entry. A complex entry is one number: what is squared,
-averaged or clipped by value is its modulus |g|, and its phase stays, so a step does not depend on where the axes
-of the complex plane lie. (The same weight as two real ones would be divided by a second moment of each.) Descent
-and clipping by norm are the same in both.
+silently; the norm here is taken relative to the largest entry. A complex entry is one number: its modulus |g| is
+squared, averaged or clipped by value, and its phase stays, so a step does not depend on the axes of the complex
+plane. (Two real weights would each be divided by a second moment of their own.)
 """
 
 import math
@@ -51,7 +50,7 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 
 
 class Clipped(NamedTuple):
-    """Gradients after clipping, and what was seen on the way.
+    """Gradients after clipping.
 
     Attributes:
         gradients: as they go to the optimiser.
@@ -107,14 +106,13 @@ class Clip:
             over = relative > self.limit / unit
             scaled = jax.tree.map(lambda leaf: leaf / unit * (self.limit / relative), reals)
             clipped = jax.tree.map(lambda new, old: jnp.where(over, new, old), scaled, reals)
-            return Clipped(_whole(gradients, clipped), log10_norm, over.astype(log10_norm.dtype))
+            return Clipped(jax.tree.map(_whole, gradients, clipped), log10_norm, over.astype(log10_norm.dtype))
         if self.kind == "value":
             leaves, structure = jax.tree.flatten(gradients)
-            count = sum(leaf.size for leaf in leaves)
             pairs = [_clip_entries(leaf, self.limit) for leaf in leaves]
             over_count = sum((jnp.sum(over) for _, over in pairs), start=jnp.zeros((), int))
-            clipped = jax.tree.unflatten(structure, [leaf for leaf, _ in pairs])
-            return Clipped(clipped, log10_norm, over_count.astype(log10_norm.dtype) / count)
+            share = over_count.astype(log10_norm.dtype) / sum(leaf.size for leaf in leaves)
+            return Clipped(jax.tree.unflatten(structure, [leaf for leaf, _ in pairs]), log10_norm, share)
         return Clipped(gradients, log10_norm, jnp.zeros_like(log10_norm))
 
 
@@ -128,13 +126,9 @@ def _parts(leaf: Array) -> Array:
     return jnp.stack([leaf.real, leaf.imag], axis=-1) if jnp.iscomplexobj(leaf) else leaf
 
 
-def _whole(gradients: Gradients, reals: Gradients) -> Gradients:
-    """Real arrays as they are, and parts put together where the gradients are complex."""
-
-    def whole(leaf: Array, real: Array) -> Array:
-        return jax.lax.complex(real[..., 0], real[..., 1]) if jnp.iscomplexobj(leaf) else real
-
-    return jax.tree.map(whole, gradients, reals)
+def _whole(leaf: Array, real: Array) -> Array:
+    """The inverse of `_parts`, complex where `leaf` is."""
+    return jax.lax.complex(real[..., 0], real[..., 1]) if jnp.iscomplexobj(leaf) else real
 
 
 def _clip_entries(leaf: Array, limit: float) -> tuple[Array, Array]:
@@ -142,8 +136,7 @@ def _clip_entries(leaf: Array, limit: float) -> tuple[Array, Array]:
     if not jnp.iscomplexobj(leaf):
         return jnp.clip(leaf, -limit, limit), jnp.abs(leaf) > limit
     parts = _parts(leaf)
-    peak = jnp.max(jnp.abs(parts), axis=-1, keepdims=True)
-    unit = _unit(peak)
+    unit = _unit(jnp.max(jnp.abs(parts), axis=-1, keepdims=True))
     relative = jnp.sqrt(jnp.sum((parts / unit) ** 2, axis=-1, keepdims=True))
     over = relative > limit / unit
     clipped = jnp.where(over, parts / unit * (limit / relative), parts)

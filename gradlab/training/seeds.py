@@ -16,29 +16,32 @@ from gradlab.cells import Params
 from gradlab.gradient.adjoint import Adjoint
 from gradlab.gradient.convert import to_curve
 from gradlab.gradient.curve import GradientCurve
-from gradlab.gradient.passes import measured
 from gradlab.gradient.pullback import BY_MAGNITUDE, ONE_GROUP, Method
 from gradlab.tasks import Batch
-from gradlab.training.compiled import Programs, programs_for
+from gradlab.training.checkpoint_metrics import (
+    adjoint_program,
+    check_assumptions,
+    memory_leaves,
+    task_curves,
+)
+from gradlab.training.jit_cache import Programs, programs_for, wait_for
 from gradlab.training.keys import stream
-from gradlab.training.measuring import check_assumptions, curves_program, memory_leaves
 from gradlab.training.model import Model
-from gradlab.training.programs import wait_for
+from gradlab.training.perturbation import Perturbation
 from gradlab.training.step import TEST_EVERY, Plan, start_state
-from gradlab.training.twins import Twin
 
 AT_ONCE = 32
-"""Seeds of a population that are computed side by side."""
+"""Seeds of a population that are computed in one batch."""
 
 
-class Look(NamedTuple):
+class CurveMeasurement(NamedTuple):
     """The task curve at some weights, and the mean loss on the examples that it was measured on."""
 
     curve: GradientCurve
     loss: float
 
 
-class Seen(NamedTuple):
+class SeedMeasurement(NamedTuple):
     """One seed.
 
     Attributes:
@@ -48,49 +51,53 @@ class Seen(NamedTuple):
 
     params: Params
     batch: Batch
-    initial: Look
-    trained: Look | None
+    initial: CurveMeasurement
+    trained: CurveMeasurement | None
 
 
-def see(model: Model, plan: Plan, seeds: Iterable[int], twin: Twin | None = None) -> list[Seen]:
+def measure_seeds(
+    model: Model, plan: Plan, seeds: Iterable[int], perturbation: Perturbation | None = None
+) -> list[SeedMeasurement]:
     """Measure each seed, train it as planned, and measure it again.
 
     Args:
-        plan: its `seed` does not matter; what it trains stops only at the last training step or where it diverges.
-        twin: the same mathematics by another order of operations.
+        plan: its `seed` is not used; training stops only at the last training step or where it diverges.
+        perturbation: the same mathematics by another order of operations.
     """
-    if twin is not None:
-        model = Model(model.cell, twin.task(model.task), model.hidden)
+    if perturbation is not None:
+        model = Model(model.cell, perturbation.task(model.task), model.hidden)
     with jax.threefry_partitionable(True):
         programs = programs_for(model, plan)
-        return [_see_one(model, programs, plan, jnp.uint32(seed), twin) for seed in seeds]
+        return [_measure_seed(model, programs, plan, jnp.uint32(seed), perturbation) for seed in seeds]
 
 
-def _see_one(model: Model, programs: Programs, plan: Plan, seed: Array, twin: Twin | None) -> Seen:
+def _measure_seed(
+    model: Model, programs: Programs, plan: Plan, seed: Array, perturbation: Perturbation | None
+) -> SeedMeasurement:
     params, batch = programs.init(seed), programs.draw(seed)
-    if twin is not None:
-        params = twin.params(params)
+    if perturbation is not None:
+        params = perturbation.params(params)
 
-    def look(params: Params) -> Look:
-        curve = measured(programs.curves, params, batch, leaves=programs.leaves)["task"]
-        return Look(curve, float(np.mean(curve.losses)))
+    def measure(params: Params) -> CurveMeasurement:
+        curve = programs.metrics.measure_curves(params, batch)["task"]
+        return CurveMeasurement(curve, float(np.mean(curve.losses)))
 
     check_assumptions(model, params, batch)
-    initial = look(params)
+    initial = measure(params)
     if not plan.steps:
-        return Seen(params, batch, initial, None)
+        return SeedMeasurement(params, batch, initial, None)
     state = start_state(plan, params)._replace(seed=seed)
     while int(state.step) < plan.steps and not int(state.bad):
         until = min(plan.steps, int(state.step) + TEST_EVERY)
         state, _ = wait_for(programs.chunk(state, jnp.int32(until)))
-    return Seen(params, batch, initial, look(state.params))
+    return SeedMeasurement(params, batch, initial, measure(state.params))
 
 
-def see_population(model: Model, plan: Plan, count: int) -> list[GradientCurve]:
+def measure_population(model: Model, plan: Plan, count: int) -> list[GradientCurve]:
     """The task curves of seeds 0..count-1 at initialisation, by one program."""
 
     def program(method: Method) -> Callable[[Array], Adjoint]:
-        measure = curves_program(model, plan.length, method)
+        measure = adjoint_program(model, task_curves(model, plan.length), method)
 
         def one(seed: Array) -> Adjoint:
             batch = model.task.sample(stream(seed, "measure"), plan.measure_batch, plan.length)

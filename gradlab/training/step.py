@@ -13,12 +13,12 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gradlab.cells import Params
-from gradlab.gradient.adjoint import leaf_names
+from gradlab.gradient.state import leaf_names
 from gradlab.tasks import Batch, Task
 from gradlab.training.keys import stream
 from gradlab.training.model import Model
 from gradlab.training.optimizers import Clip
-from gradlab.training.taps import Slots, empty_slots, log10_rms, together
+from gradlab.training.state_grad_norms import Sinks, combined, log10_rms, zero_sinks
 from gradlab.training.weights import as_arrays, weights, with_weights
 
 TEST_EXAMPLES = 1024
@@ -26,9 +26,9 @@ TEST_BATCHES = 8
 TEST_EVERY = 50
 """Training steps between tests, and the most that a chunk has."""
 BAD = ("loss", "gradient", "parameters", "optimizer state")
-"""What can be not finite, in the order in which it is looked for."""
+"""What can be not finite, in the order in which it is checked."""
 AXIS = "batch"
-"""The name of the row of devices that a batch is split over."""
+"""The mesh axis that a batch is split over."""
 
 
 @dataclass(frozen=True)
@@ -63,19 +63,20 @@ class Plan:
 
 
 class Row(NamedTuple):
-    """What one training step saw; with a leading axis, what many did; jax arrays in a program, numpy outside.
+    """The numbers of one training step, or with a leading axis of many; jax arrays in a program, numpy outside.
 
     Attributes:
         loss: the mean loss of its batch.
         log10_grad_norm: of the gradient of the parameters, before it was clipped.
         clipped: the share of it that was clipped.
-        seen: for each float leaf of the state, `taps.log10_rms` by lag (T,); empty unless every step is measured.
+        norms: for each float leaf of the state, `state_grad_norms.log10_rms` by lag (T,); empty unless
+            `Plan.measure` is `every`.
     """
 
     loss: Any
     log10_grad_norm: Any
     clipped: Any
-    seen: dict[str, Any]
+    norms: dict[str, Any]
 
 
 class State(NamedTuple):
@@ -117,13 +118,13 @@ def chunk_program(model: Model, plan: Plan) -> Callable[[State, Array], tuple[St
             return after, jax.tree.map(lambda all_rows, value: all_rows.at[at].set(value), rows, row)
 
         row = jax.eval_shape(lambda state: _training_step(model, plan, state)[1], start)
-        nothing = jax.tree.map(lambda value: jnp.zeros((TEST_EVERY, *value.shape), value.dtype), row)
-        return lax.while_loop(more, body, (start, nothing))
+        zeros = jax.tree.map(lambda value: jnp.zeros((TEST_EVERY, *value.shape), value.dtype), row)
+        return lax.while_loop(more, body, (start, zeros))
 
     if plan.shards == 1:
         return chunk
-    everywhere = PartitionSpec()
-    return jax.shard_map(chunk, mesh=mesh_of(plan), in_specs=everywhere, out_specs=everywhere, check_vma=False)
+    replicated = PartitionSpec()
+    return jax.shard_map(chunk, mesh=mesh_of(plan), in_specs=replicated, out_specs=replicated, check_vma=False)
 
 
 def test_program(model: Model, plan: Plan) -> Callable[[Params, Array], Array]:
@@ -132,9 +133,8 @@ def test_program(model: Model, plan: Plan) -> Callable[[Params, Array], Array]:
     def test(params: Params, seed: Array) -> Array:
         # A batch at a time, so that memory stays that of a training batch or so.
         def one(key: Array) -> Array:
-            return jnp.mean(
-                model.losses(params, model.task.sample(key, TEST_EXAMPLES // TEST_BATCHES, plan.length))
-            )
+            batch = model.task.sample(key, TEST_EXAMPLES // TEST_BATCHES, plan.length)
+            return jnp.mean(model.losses(params, batch))
 
         return jnp.mean(lax.map(one, jax.random.split(stream(seed, "test"), TEST_BATCHES)))
 
@@ -147,7 +147,7 @@ def mesh_of(plan: Plan) -> Mesh:
 
 
 def _training_step(model: Model, plan: Plan, state: State) -> tuple[State, Row]:
-    loss, gradients, seen = _loss_and_gradients(model, plan, state)
+    loss, gradients, norms = _loss_and_gradients(model, plan, state)
     clipped = plan.clip.apply(gradients)
     trained = weights(state.params)
     updates, optimizer = plan.optimizer.update(clipped.gradients, state.optimizer, trained)
@@ -160,44 +160,44 @@ def _training_step(model: Model, plan: Plan, state: State) -> tuple[State, Row]:
     new = state._replace(params=params, optimizer=optimizer, step=state.step + 1)
     # A bad update is not applied: the last finite weights stay and the loop ends.
     kept = jax.tree.map(lambda after, before: jnp.where(bad == 0, after, before), new, state)
-    return kept._replace(bad=bad), Row(loss, clipped.log10_norm, clipped.share, seen)
+    return kept._replace(bad=bad), Row(loss, clipped.log10_norm, clipped.share, norms)
 
 
 def _loss_and_gradients(model: Model, plan: Plan, state: State) -> tuple[Array, Params, dict[str, Array]]:
-    """The mean loss of this training step's batch, its gradient, and the norms by lag, all devices together."""
+    """The mean loss of this training step's batch, its gradient, and the norms by lag, over all devices."""
     key = jax.random.fold_in(stream(state.seed, "train"), state.step)
     batch = model.task.sample(key, plan.batch, plan.length)
     part = batch if plan.shards == 1 else _own_part(model.task, plan, batch)
 
-    def share_of_mean(trained: Params, slots: Slots | None) -> Array:
-        return jnp.sum(model.losses(with_weights(state.params, trained), part, slots)) / plan.batch
+    def share_of_mean(trained: Params, sinks: Sinks | None) -> Array:
+        return jnp.sum(model.losses(with_weights(state.params, trained), part, sinks)) / plan.batch
 
     carry = jax.eval_shape(lambda: model.cell.carry(state.params["cell"], part.inputs.shape[1]))
-    slots = empty_slots(carry, len(part.inputs)) if plan.measure == "every" else None
-    loss, (gradients, seen) = jax.value_and_grad(share_of_mean, argnums=(0, 1))(weights(state.params), slots)
-    # dL/dRe c - i dL/dIm c is what jax calls the gradient of a complex number: against its conjugate L falls.
+    sinks = zero_sinks(carry, len(part.inputs)) if plan.measure == "every" else None
+    loss, (gradients, by_unit) = jax.value_and_grad(share_of_mean, argnums=(0, 1))(weights(state.params), sinks)
+    # jax returns dL/dRe c - i dL/dIm c of a complex number; the direction of descent is minus its conjugate.
     gradients = jax.tree.map(jnp.conj, gradients)
-    loss, gradients, seen = _over_devices(plan, (loss, gradients, [together(leaf) for leaf in seen or []]))
-    norms = [log10_rms(leaf, plan.batch) for leaf in seen]
-    # Where nothing is tapped there are no norms to name.
+    loss, gradients, by_leaf = _all_reduce(plan, (loss, gradients, [combined(leaf) for leaf in by_unit or []]))
+    norms = [log10_rms(leaf, plan.batch) for leaf in by_leaf]
+    # Without sinks there are no norms to name.
     return loss, gradients, dict(zip(leaf_names(carry)[0], norms, strict=False))
 
 
-def _over_devices(plan: Plan, result: tuple[Array, Params, list[Array]]) -> tuple[Array, Params, list[Array]]:
-    """Loss and gradients summed over devices, and the statistics (T, 2) of what the taps saw brought together."""
+def _all_reduce(plan: Plan, result: tuple[Array, Params, list[Array]]) -> tuple[Array, Params, list[Array]]:
+    """Loss and gradients summed, and statistics (T, 2) combined, over devices."""
     if plan.shards == 1:
         return result
-    loss, gradients, seen = result
+    loss, gradients, statistics = result
     place = lax.axis_index(AXIS)
-    stacks = [jnp.zeros((*leaf.shape, plan.shards), leaf.dtype).at[..., place].set(leaf) for leaf in seen]
-    # One sum for everything: each costs the devices a meeting.
+    stacks = [jnp.zeros((*leaf.shape, plan.shards), leaf.dtype).at[..., place].set(leaf) for leaf in statistics]
+    # One collective for everything: each has its own latency.
     flat, unravel = ravel_pytree((loss, gradients, stacks))
     loss, gradients, stacks = unravel(lax.psum(flat, AXIS))
-    return loss, gradients, [together(leaf) for leaf in stacks]
+    return loss, gradients, [combined(leaf) for leaf in stacks]
 
 
 def _own_part(task: Task, plan: Plan, batch: Batch) -> Batch:
-    """The examples of one device; each draws the whole batch, so that data do not depend on their number."""
+    """The examples of one device; each draws the whole batch, whatever the number of devices."""
     size = plan.batch // plan.shards
     first = lax.axis_index(AXIS) * size
 
@@ -209,14 +209,16 @@ def _own_part(task: Task, plan: Plan, batch: Batch) -> Batch:
 
 def batch_axes(task: Task, batch_size: int, length: int) -> Batch:
     """For every array of a batch, the axis whose size is the batch."""
+    one, more = (
+        jax.eval_shape(lambda key, size=size: task.sample(key, size, length), jax.random.key(0))
+        for size in (batch_size, batch_size + 1)
+    )
+    return jax.tree.map(axis_that_differs, one, more)
 
-    def shapes(batch_size: int) -> Batch:
-        return jax.eval_shape(lambda key: task.sample(key, batch_size, length), jax.random.key(0))
 
-    def axis(one: Any, other: Any) -> int:
-        return next(i for i, sizes in enumerate(zip(one.shape, other.shape, strict=True)) if sizes[0] != sizes[1])
-
-    return jax.tree.map(axis, shapes(batch_size), shapes(batch_size + 1))
+def axis_that_differs(one: Any, other: Any) -> int:
+    """The first axis whose sizes differ; -1 if none does."""
+    return next((i for i, (n, m) in enumerate(zip(one.shape, other.shape, strict=True)) if n != m), -1)
 
 
 def _any_lost(before: Any, after: Any) -> Array:

@@ -1,12 +1,12 @@
 """A cell over time, made for training.
 
-A gated cell states its linear and its elementwise part (`cells/base.py`), and that decides where time goes:
+Of a gated cell, which states its linear and its elementwise part (`cells/base.py`):
 
     forward   preₜ = join(xₜ Wₓ + b, hₜ₋₁ Wₕ + b_r),   sₜ = gates(preₜ, sₜ₋₁)
     backward  δₜ = ∂gatesᵀ λₜ,   λₜ₋₁ = ∂gatesᵀ λₜ + joinᵀδₜ Wₕᵀ
     weights   ∂Wₕ = Σₜ hₜ₋₁ᵀ joinᵀδₜ, one matrix product for many timesteps at a time
 
-Where the saved activations of all timesteps would pass a memory budget, segments are run again on the way back
+Where the saved activations of all timesteps would exceed a memory budget, segments are recomputed on the way back
 (`gradient/segments.py`). Any other cell goes through a plain scan.
 """
 
@@ -14,17 +14,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from gradlab.cells import Carry, Cell, GatedCell, Params
-from gradlab.cells.base import is_built_in, is_gated
 from gradlab.gradient.segments import MEMORY_BUDGET, cut, join, segment_length
-from gradlab.training.parts import is_its_parts
-from gradlab.training.taps import Slots, state_statistics, tap
+from gradlab.training.fast_path import takes_fast_path
+from gradlab.training.state_grad_norms import Sinks, sink, state_statistics
 
 STRETCH_BYTES = 2**20
 """Of δ in the timesteps whose weight gradients are one matrix product: it is then still in the cache."""
@@ -41,58 +40,43 @@ def unroll(
     *,
     last: bool = False,
     budget: int = MEMORY_BUDGET,
-    slots: Slots | None = None,
+    sinks: Sinks | None = None,
 ) -> Array:
     """The outputs (T, B, Y) of a cell for inputs (T, B, I), or the last of them (1, B, Y).
 
     Args:
-        cell: of `takes_fast_path`, or any other, which goes through a plain scan; the values are the same.
+        cell: on the fast path or not, the values are the same.
         params: the parameters of the cell.
         inputs: (T, B, I).
-        last: whether only the last output is wanted.
-        budget: bytes of saved activations above which the backward pass runs segments again.
-        slots: `taps.empty_slots`, whose gradient becomes the norms that the backward pass saw; None for no norms.
+        last: return the last output alone.
+        budget: bytes of saved activations above which the backward pass recomputes segments.
+        sinks: `state_grad_norms.zero_sinks`, whose gradient are the norms of the backward pass; None for no norms.
     """
     start = cell.carry(params, inputs.shape[1])
     if not takes_fast_path(cell, params, inputs):
-        return _scan(cell, params, inputs, start, last, slots)
+        return _scan(cell, params, inputs, start, last, sinks)
     step_bytes = SAVED_PER_STATE * start["h"].size * start["h"].dtype.itemsize
-    path = _Path(cell, last, segment_length(len(inputs), step_bytes, budget), slots is not None)
-    final, outputs = _unroll(path, params, inputs, start, slots)
+    path = _Path(cell, last, segment_length(len(inputs), step_bytes, budget), sinks is not None)
+    final, outputs = _unroll(path, params, inputs, start, sinks)
     return final["h"][None] if outputs is None else outputs
 
 
-def takes_fast_path(cell: Cell, params: Params, inputs: Array) -> TypeGuard[GatedCell]:
-    """Whether a cell states its parts and its `step` is these and nothing more, as is known of the built-in ones.
+def _scan(cell: Cell, params: Params, inputs: Array, start: Carry, last: bool, sinks: Sinks | None) -> Array:
+    def timestep(s_tm1: Carry, given: tuple[Array, Sinks | None]) -> tuple[Carry, Array]:
+        x_t, sinks_t = given
+        return cell.step(params, s_tm1 if sinks_t is None else sink(s_tm1, sinks_t), x_t)
 
-    Args:
-        params, inputs: parameters of the cell and inputs (T, B, I), or tracers of them.
-    """
-    return is_gated(cell) and (is_built_in(cell) or is_its_parts(cell, params, inputs))
-
-
-def _scan(cell: Cell, params: Params, inputs: Array, start: Carry, last: bool, slots: Slots | None) -> Array:
-    def timestep(s_tm1: Carry, given: tuple[Array, Slots | None]) -> tuple[Carry, Array]:
-        x_t, slots_t = given
-        return cell.step(params, s_tm1 if slots_t is None else tap(s_tm1, slots_t), x_t)
-
-    _, outputs = lax.scan(timestep, start, (inputs, slots))
+    _, outputs = lax.scan(timestep, start, (inputs, sinks))
     return outputs[-1:] if last else outputs
 
 
 class _Path(NamedTuple):
-    """What is fixed when an unrolled cell is compiled.
-
-    Attributes:
-        last: whether the last output alone is wanted.
-        segment: timesteps that are run again at a time on the way back.
-        tapped: whether the backward pass leaves the norms that it saw.
-    """
+    """The constants of a pass: `last` output alone, `segment` timesteps recomputed at a time, `norms` kept."""
 
     cell: GatedCell
     last: bool
     segment: int
-    tapped: bool
+    norms: bool
 
 
 class _Residuals(NamedTuple):
@@ -102,51 +86,47 @@ class _Residuals(NamedTuple):
     pullbacks: Any
 
 
-_OLD, _NEW, _REST = range(3)
-
-
 @partial(jax.tree_util.register_dataclass, data_fields=("rest",), meta_fields=("places", "structure"))
 @dataclass(frozen=True)
 class _Slim:
-    """A pullback without the states in it, which are stacked anyway; each array more costs every timestep a copy.
+    """A pullback without hₜ₋₁ and hₜ, which are stacked anyway; each further array costs every timestep a copy.
 
     Attributes:
         rest: its other arrays.
-        places: for each of all its arrays, where it is: in `_OLD` (hₜ₋₁), `_NEW` (hₜ) or `_REST`.
+        places: for each of all its arrays, 0 if it is hₜ₋₁, 1 if it is hₜ, None if it is in `rest`.
         structure: of the pullback.
     """
 
     rest: list[Array]
-    places: tuple[int, ...]
+    places: tuple[int | None, ...]
     structure: Any
 
     @classmethod
     def of(cls, pullback: Any, h_tm1: Array, h_t: Array) -> "_Slim":
         arrays, structure = jax.tree.flatten(pullback)
-        places = tuple(_OLD if one is h_tm1 else _NEW if one is h_t else _REST for one in arrays)
-        rest = [one for one, place in zip(arrays, places, strict=True) if place == _REST]
+        places = tuple(0 if one is h_tm1 else 1 if one is h_t else None for one in arrays)
+        rest = [one for one, place in zip(arrays, places, strict=True) if place is None]
         return cls(rest, places, structure)
 
     def whole(self, h_tm1: Array, h_t: Array) -> Any:
         rest = iter(self.rest)
-        states = {_OLD: h_tm1, _NEW: h_t}
         return self.structure.unflatten(
-            [states[place] if place in states else next(rest) for place in self.places]
+            [next(rest) if place is None else (h_tm1, h_t)[place] for place in self.places]
         )
 
 
 class _Gradients(NamedTuple):
-    """With respect to the arguments of `_unroll`; `seen`, that of the slots, is what `taps.py` says."""
+    """With respect to the arguments of `_unroll`; of the sinks, the statistics of `state_grad_norms.py`."""
 
     params: Any
     inputs: Array
     start: Carry
-    seen: Slots | None
+    sinks: Sinks | None
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _unroll(
-    path: _Path, params: Params, inputs: Array, start: Carry, slots: Slots | None
+    path: _Path, params: Params, inputs: Array, start: Carry, sinks: Sinks | None
 ) -> tuple[Carry, Array | None]:
     """The final state and the outputs of all timesteps (None where only the last is wanted)."""
     timestep = _forward_step(path.cell, params)
@@ -159,7 +139,7 @@ def _unroll(
 
 
 def _unroll_forward(
-    path: _Path, params: Params, inputs: Array, start: Carry, slots: Slots | None
+    path: _Path, params: Params, inputs: Array, start: Carry, sinks: Sinks | None
 ) -> tuple[Any, Any]:
     if path.segment == len(inputs):
         final, outputs, residuals = _segment_forward(path, params, inputs, start)
@@ -177,30 +157,27 @@ def _unroll_forward(
 
 
 def _unroll_backward(path: _Path, saved: Any, cotangents: tuple[Carry, Array | None]) -> tuple[Any, ...]:
-    return tuple(_gradients(path, saved, *cotangents))
-
-
-def _gradients(path: _Path, saved: tuple[Any, ...], d_final: Carry, d_outputs: Array | None) -> _Gradients:
+    d_final, d_outputs = cotangents
     params, inputs, start, kept = saved
     if path.segment == len(inputs):
-        return _segment_backward(path, params, inputs, kept, d_outputs, d_final)
+        return tuple(_segment_backward(path, params, inputs, kept, d_outputs, d_final))
     (head, d_head), (segments, d_segments) = cut((inputs, d_outputs), path.segment)
 
-    def again(s_tm1: Carry, xs: Array, d_ys: Array | None, d_s: Carry) -> _Gradients:
+    def recomputed(s_tm1: Carry, xs: Array, d_ys: Array | None, d_s: Carry) -> _Gradients:
         *_, residuals = _segment_forward(path, params, xs, s_tm1)
         return _segment_backward(path, params, xs, residuals, d_ys, d_s)
 
-    def body(carried: tuple[Any, Carry], segment: Any) -> tuple[tuple[Any, Carry], tuple[Array, Slots | None]]:
+    def body(carried: tuple[Any, Carry], segment: Any) -> tuple[tuple[Any, Carry], tuple[Array, Sinks | None]]:
         d_params, d_s = carried
         s_tm1, xs, d_ys = segment
-        more = again(s_tm1, xs, d_ys, d_s)
-        return (jax.tree.map(jnp.add, d_params, more.params), more.start), (more.inputs, more.seen)
+        more = recomputed(s_tm1, xs, d_ys, d_s)
+        return (jax.tree.map(jnp.add, d_params, more.params), more.start), (more.inputs, more.sinks)
 
-    nothing = jax.tree.map(jnp.zeros_like, params)
-    (d_params, d_s), rest = lax.scan(body, (nothing, d_final), (kept, segments, d_segments), reverse=True)
-    first = again(start, head, d_head, d_s)
-    d_inputs, seen = join((first.inputs, first.seen), rest)
-    return _Gradients(jax.tree.map(jnp.add, d_params, first.params), d_inputs, first.start, seen)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    (d_params, d_s), rest = lax.scan(body, (zeros, d_final), (kept, segments, d_segments), reverse=True)
+    first = recomputed(start, head, d_head, d_s)
+    d_inputs, sinks = join((first.inputs, first.sinks), rest)
+    return jax.tree.map(jnp.add, d_params, first.params), d_inputs, first.start, sinks
 
 
 _unroll.defvjp(_unroll_forward, _unroll_backward)
@@ -256,20 +233,20 @@ def _segment_backward(
     blocks = jax.ShapeDtypeStruct((inputs.shape[1], w_h_t.shape[0]), pre_shape.dtype)
     split = jax.linear_transpose(cell.join, blocks, blocks)
 
-    def timestep(d_s: Carry, saved: tuple[Any, Array | None]) -> tuple[Carry, tuple[Array, Slots | None]]:
+    def timestep(d_s: Carry, saved: tuple[Any, Array | None]) -> tuple[Carry, tuple[Array, Sinks | None]]:
         pullback, d_y = saved
         d_s = d_s if d_y is None else d_s | {"h": d_s["h"] + d_y}
         d_pre, d_s = pullback(d_s)
         d_s = d_s | {"h": d_s["h"] + split(d_pre)[1] @ w_h_t}
-        return d_s, (d_pre, state_statistics(d_s) if path.tapped else None)
+        return d_s, (d_pre, state_statistics(d_s) if path.norms else None)
 
-    def stretch(carried: tuple[Carry, Any], saved: Any) -> tuple[tuple[Carry, Any], tuple[Array, Slots | None]]:
+    def stretch(carried: tuple[Carry, Any], saved: Any) -> tuple[tuple[Carry, Any], tuple[Array, Sinks | None]]:
         d_s, d_params = carried
         xs, (h_tm1, pullbacks), d_ys = saved
-        d_s, (d_pre, seen) = lax.scan(timestep, d_s, (pullbacks, d_ys), reverse=True)
+        d_s, (d_pre, norms) = lax.scan(timestep, d_s, (pullbacks, d_ys), reverse=True)
         d_z, d_r = jax.vmap(split)(d_pre)
         more = _weight_gradients(cell, params, xs, h_tm1, d_z, d_r)
-        return (d_s, jax.tree.map(jnp.add, d_params, more)), (d_z @ params["w_x"].T, seen)
+        return (d_s, jax.tree.map(jnp.add, d_params, more)), (d_z @ params["w_x"].T, norms)
 
     # A GPU's time goes into launches, so there all weight gradients are one product at the end.
     most = STRETCH_BYTES if jax.default_backend() == "cpu" else sys.maxsize
@@ -278,22 +255,20 @@ def _segment_backward(
     carried = (d_final, jax.tree.map(jnp.zeros_like, params))
     carried, rest = lax.scan(stretch, carried, stretches, reverse=True)
     (d_start, d_params), first = stretch(carried, head)
-    d_inputs, seen = join(first, rest)
-    return _Gradients(d_params, d_inputs, d_start, seen)
+    d_inputs, sinks = join(first, rest)
+    return _Gradients(d_params, d_inputs, d_start, sinks)
 
 
 def _weight_gradients(cell: GatedCell, params: Params, inputs: Array, h_tm1: Array, d_z: Array, d_r: Array) -> Any:
     """Σ over timesteps and examples, as one matrix product for each weight."""
     rows = len(inputs) * inputs.shape[1]
     d_z, d_r = d_z.reshape(rows, -1), d_r.reshape(rows, -1)
-    (d_params,) = jax.vjp(cell.recurrent_bias, params)[1](d_r.sum(axis=0)) if _has_bias(cell, params) else (None,)
-    d_params = jax.tree.map(jnp.zeros_like, params) if d_params is None else d_params
+    if cell.recurrent_bias(params) is None:
+        d_params = jax.tree.map(jnp.zeros_like, params)
+    else:
+        (d_params,) = jax.vjp(cell.recurrent_bias, params)[1](d_r.sum(axis=0))
     return d_params | {
         "w_h": h_tm1.reshape(rows, -1).T @ d_r,
         "w_x": inputs.reshape(rows, -1).T @ d_z,
         "b": d_z.sum(axis=0),
     }
-
-
-def _has_bias(cell: GatedCell, params: Params) -> bool:
-    return cell.recurrent_bias(params) is not None

@@ -20,30 +20,22 @@ def as_arrays(params: Params) -> Params:
         >>> {name: str(leaf.dtype) for name, leaf in as_arrays({"gain": 0.5, "period": 3}).items()}
         {'gain': 'float32', 'period': 'int32'}
     """
-    return jax.tree_util.tree_map_with_path(_as_array, params)
 
+    def as_array(path: Any, leaf: Any) -> Any:
+        if isinstance(leaf, jax.Array):
+            return leaf
+        numeric = isinstance(leaf, (bool, int, float, complex, np.ndarray, np.generic))
+        if not numeric or np.asarray(leaf).dtype.kind not in "biufcV":  # V: bfloat16 and the like
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise GradlabError(f"parameter `{name}` is of type {type(leaf).__name__}: give arrays or numbers")
+        return jnp.asarray(leaf, jnp.result_type(leaf))  # with a dtype, which a number of Python does not have
 
-def _as_array(path: Any, leaf: Any) -> Any:
-    if isinstance(leaf, jax.Array):
-        return leaf
-    if not isinstance(leaf, (bool, int, float, complex, np.ndarray, np.generic)) or _is_other(leaf):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        raise GradlabError(f"parameter `{name}` is of type {type(leaf).__name__}: give arrays or numbers")
-    return jnp.asarray(leaf, jnp.result_type(leaf))  # its dtype, once and for all, as a number of Python has none
-
-
-def _is_other(leaf: Any) -> bool:
-    return np.asarray(leaf).dtype.kind not in "biufcV"  # V: a float of few bits
-
-
-def is_trained(leaf: Any) -> bool:
-    """Whether an array is one of floats."""
-    return bool(jnp.issubdtype(leaf.dtype, jnp.inexact))
+    return jax.tree_util.tree_map_with_path(as_array, params)
 
 
 def weights(params: Params) -> Params:
     """The parameters with None in the place of what is not trained."""
-    return jax.tree.map(lambda leaf: leaf if is_trained(leaf) else None, params)
+    return jax.tree.map(lambda leaf: leaf if jnp.issubdtype(leaf.dtype, jnp.inexact) else None, params)
 
 
 def with_weights(params: Params, trained: Params) -> Params:

@@ -21,7 +21,7 @@ from gradlab.cells import CELLS
 from gradlab.tasks import Batch
 from gradlab.tasks.adding import adding
 from gradlab.training.model import Model
-from gradlab.training.taps import empty_slots, log10_rms, together
+from gradlab.training.state_grad_norms import combined, log10_rms, zero_sinks
 
 ROOT = Path(__file__).parents[2]
 LSTM = Case("lstm", 200, 32, 20)
@@ -158,11 +158,11 @@ def test_reference_is_gradlab_in_float64(cell):
         part |= {"b_n": jnp.zeros(case.hidden)} if cell == "gru" else {}
         params = {"cell": part, "readout": {"w": given["out_w"], "b": given["out_b"]}}
         batch = Batch(jnp.asarray(inputs, jnp.float64), jnp.asarray(targets_, jnp.float64))
-        slots = empty_slots(model.cell.carry(part, case.batch), case.length)
+        sinks = zero_sinks(model.cell.carry(part, case.batch), case.length)
         loss, (grads, seen) = jax.value_and_grad(
-            lambda params, slots: jnp.mean(model.losses(params, batch, slots)), argnums=(0, 1)
-        )(params, slots)
-        norms = [10 ** log10_rms(together(leaf), 1)[::-1] for leaf in seen]
+            lambda params, sinks: jnp.mean(model.losses(params, batch, sinks)), argnums=(0, 1)
+        )(params, sinks)
+        norms = [10 ** log10_rms(combined(leaf), 1)[::-1] for leaf in seen]
     np.testing.assert_allclose(loss, truth["loss"], rtol=1e-12)
     for name in ("w_x", "w_h", "b"):
         np.testing.assert_allclose(grads["cell"][name], truth[name], atol=1e-13, rtol=1e-10)

@@ -43,7 +43,7 @@ def test_what_is_found_is_kept_part_by_part(tmp_path):
 def test_the_science_tests_are_those_of_the_rooms_below_the_runs():
     names = {path.stem for path in science.science_files()}
     assert {"test_cells", "test_adjoint", "test_closed_forms", "test_curve", "test_training"} <= names
-    assert {"test_unroll", "test_taps", "test_segments", "test_together", "test_tasks"} <= names
+    assert {"test_unroll", "test_state_grad_norms", "test_segments", "test_together", "test_tasks"} <= names
     assert not names & {
         "test_cli",
         "test_report",

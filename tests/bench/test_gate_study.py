@@ -13,7 +13,6 @@ from bench.gate.patches import HARMLESS, REWRITES, Patch, apply
 from bench.gate.peers import COLUMNS
 from bench.gate.study import NAMED
 from bench.gate.variations import repeats
-from gradlab.cli.verdicts import sentence
 from gradlab.judge.compare import Finding
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +49,7 @@ def test_what_counts_as_named(decades):
     finding = Finding(
         "adding-rnn", "initial", "regressed", f"w changed (w by 1 %); {decades} decades at lag 7 (t)"
     )
-    found = NAMED.match(sentence(finding))
+    found = NAMED.match(str(finding))
     assert (found["scenario"], found["decades"], found["lag"]) == ("adding-rnn", decades, "7")
     for text in ("crashed: ValueError", "regressed: adding-rnn after training: did not train", "inconclusive: x"):
         assert NAMED.match(text) is None

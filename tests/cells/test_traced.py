@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from gradlab.cells import gru, lstm, rnn
-from gradlab.cells.traced import traced, traced_step, with_backward
+from gradlab.cells.traced import traced, traced_step, with_pullback
 from gradlab.tasks import TASKS, Batch
-from gradlab.training.compiled import programs_for
+from gradlab.training.jit_cache import programs_for
 from gradlab.training.loop import Checkpoint, train, train_together
 from gradlab.training.model import Model
 from gradlab.training.optimizers import OPTIMIZERS, Clip
@@ -61,7 +61,7 @@ def test_a_backward_pass_of_ones_own_is_traced():
     def scaled(factor):
         own = jax.custom_vjp(lambda x: jnp.sin(x))
         own.defvjp(lambda x: (jnp.sin(x), None), lambda _, g: (factor * g,))
-        return with_backward(own)
+        return with_pullback(own)
 
     x = jnp.ones(3)
     assert traced(scaled(2.0), x) == traced(scaled(2.0), x) != traced(scaled(3.0), x)
@@ -164,7 +164,7 @@ def curve(cell, task=None):
     """The typical curve of a probe, with the programs that a model of this cell gets."""
     model = Model(cell, task or TASKS["adding"](), 3)
     mark = next(event for event in train(model, plan()) if isinstance(event, Checkpoint))
-    return mark.observation.curves["task"].typical()
+    return mark.metrics.curves["task"].typical()
 
 
 def slope(cell):

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 from gating import write_cell, write_suite
 
-from gradlab.cli import annotations, verdicts
+from gradlab.cli import ci_formats, verdicts
 from gradlab.cli.app import main
-from gradlab.cli.junit import write_junit
-from gradlab.judge.check import Judged, Verdict
+from gradlab.judge.check import ScenarioResult, SuiteResult
 from gradlab.judge.compare import Finding
 
 NASTY = "<a & b> \"c\" 'd' \x00\x1b[31m ]]> \u2028 é \ud800 %0A::error::"
@@ -68,7 +67,7 @@ def baseline_file(tmp_path):
 def test_unchanged(typed, tmp_path):
     code, out, err = typed("check")
     assert code == 0 and out.startswith("unchanged: 1 scenarios of small, at most ") and err == ""
-    assert "next: nothing" in out and not (tmp_path / "results").exists()
+    assert "next: OK to commit" in out and not (tmp_path / "results").exists()
 
 
 @pytest.mark.parametrize(
@@ -120,7 +119,7 @@ def test_a_corrupt_baseline(typed, tmp_path):
 
 
 def test_wrong_usage(typed, capsys):
-    for words in (["--output-format", "txt"], ["--json", "--output-format", "text"]):
+    for words in (["--output-format", "json"], ["--reason", "x"]):
         code, out, err = typed("check", *words)
         assert code == 2 and out == "" and len(err.splitlines()) == 1
     assert main(["check", "nonsense"]) == 2
@@ -147,6 +146,16 @@ def test_bless_shows_what_it_changes_and_accepts_it(typed, project, tmp_path):
     assert typed("check")[0] == 0
 
 
+def test_bless_of_a_cut_cell_names_its_option_and_exits_2(typed, project, tmp_path):
+    before = baseline_file(tmp_path).read_text()
+    write_cell(project, "detached")
+    code, out, err = typed("bless")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.endswith("(initial); --allow-zero accepts it\n") and "allow_zero" not in err
+    assert baseline_file(tmp_path).read_text() == before
+    assert typed("bless", "--allow-zero")[0] == 0 and typed("check")[0] == 0
+
+
 # ---------------------------------------------------------------- JSON, JUnit, GitHub
 
 
@@ -167,15 +176,17 @@ def test_json_says_the_same(typed, project, tmp_path):
 
 def verdict_of(*statuses, label="s"):
     judged = [
-        Judged(f"{label}{i}", [Finding(f"{label}{i}", "initial", status, f"says {label}", 3, 0.1 * i, 1e-4, "A")])
+        ScenarioResult(
+            f"{label}{i}", [Finding(f"{label}{i}", "initial", status, f"says {label}", 3, 0.1 * i, 1e-4, "A")]
+        )
         for i, status in enumerate(statuses)
     ]
-    return Verdict(label, Path("base:lines,%"), judged, [])
+    return SuiteResult(label, Path("base:lines,%"), judged, [])
 
 
 def test_junit_is_read_by_a_standard_parser_whatever_the_labels(tmp_path):
     verdict = verdict_of("regressed", "missing", "inconclusive", "unchanged", label=NASTY)
-    write_junit(tmp_path / "deep" / "gate.xml", [verdict], allowed=["inconclusive"])
+    ci_formats.write_junit(tmp_path / "deep" / "gate.xml", [verdict], allowed=["inconclusive"])
     root = ElementTree.parse(tmp_path / "deep" / "gate.xml").getroot()
     (suite,) = root.findall("testsuite")
     assert {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")} == {
@@ -199,18 +210,18 @@ def test_junit_of_a_command(typed, project, tmp_path):
 
 def test_github_gets_at_most_ten_annotations_worst_first():
     verdict = verdict_of(*["inconclusive"] * 3, *["regressed"] * 12, "unchanged")
-    lines = annotations.annotations([verdict])
+    lines = ci_formats.annotations([verdict])
     assert len(lines) == 10 and all("regressed" in line for line in lines)
     assert all(line.startswith("::error file=base%3Alines%2C%25/s") for line in lines)
     assert "s14 at initialisation" in lines[0], "the largest change comes first"
-    few = annotations.annotations([verdict_of("missing", label=NASTY + "\n")], allowed=["missing"])
+    few = ci_formats.annotations([verdict_of("missing", label=NASTY + "\n")], allowed=["missing"])
     assert len(few) == 1 and few[0].startswith("::warning ") and "\n" not in few[0] and "%250A::error::" in few[0]
 
 
 def test_the_step_summary_stays_below_its_limit():
-    text = annotations.summary([verdict_of("regressed", "unchanged", label="a|b<c>")])
+    text = ci_formats.summary([verdict_of("regressed", "unchanged", label="a|b<c>")])
     assert "a\\|b&lt;c&gt;0" in text and text.count("\n| ") == 3
-    long = annotations.summary([verdict_of(*["regressed"] * 4000, label="x" * 200)])
+    long = ci_formats.summary([verdict_of(*["regressed"] * 4000, label="x" * 200)])
     assert len(long.encode()) < 2**20 and " more" in long.splitlines()[-1]
 
 
@@ -223,7 +234,7 @@ def test_github_is_chosen_by_itself(typed, project, tmp_path, monkeypatch):
     code, out, _ = typed("check")
     assert code == 1 and out.startswith("regressed: ") and out.splitlines()[-1].startswith("::error file=")
     assert summary.read_text().count("### ") == 2 and "| regressed |" in summary.read_text()
-    assert "::error" not in typed("check", "--output-format", "text")[1]
+    assert "::error" not in typed("check", "--json")[1]
 
 
 # ---------------------------------------------------------------- words
@@ -237,7 +248,9 @@ def test_the_first_line_counts_scenarios_that_share_its_verdict():
 
 def test_the_first_line_says_how_what_is_unchanged_was_compared():
     def of(*findings):
-        return verdicts.headline([Verdict("ci", Path(), [Judged(one.scenario, [one]) for one in findings], [])])
+        return verdicts.headline(
+            [SuiteResult("ci", Path(), [ScenarioResult(one.scenario, [one]) for one in findings], [])]
+        )
 
     one = Finding("a", "initial", "unchanged", "", 3, 1e-6, 1e-4, "A", largest=0.02)
     many = Finding("b", "initial", "unchanged", "", 3, 0.1, 0.3, "B")
@@ -248,7 +261,7 @@ def test_the_first_line_says_how_what_is_unchanged_was_compared():
 
 def test_rows_speak_of_chaos_and_of_what_is_not_finite():
     finding = Finding("s", "trained", "regressed", "m", 3, np.nan, 0.5, "A", chaotic=(4, 5))
-    row = verdicts.cells(verdicts.Row("suite", Judged("s", [finding]), finding))
+    row = verdicts.cells(finding)
     assert row[:6] == ("regressed", "s", "after training", "nan", "3", "0.5")
     assert row[-1] == "m; 2 chaotic lags from 4 on not compared"
 

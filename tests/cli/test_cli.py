@@ -23,9 +23,9 @@ import gradlab
 from gradlab.cli import inspect as inspect_commands
 from gradlab.cli.app import main
 from gradlab.cli.interrupts import Interrupts
-from gradlab.cli.lists import grid
 from gradlab.errors import GradlabError
 from gradlab.runs.execute import run
+from gradlab.runs.grids import specs_of_options
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 from gradlab.tasks import TASKS
@@ -304,17 +304,19 @@ def test_a_grid_ends_in_one_table_over_seeds(typed, own, tmp_path):
 
 
 def test_lists_ranges_and_repeated_options():
-    specs = grid({"task": ["adding"], "cell": ["rnn", "lstm,gru"], "length": ["10,20"], "seed": ["0-2,7", "9"]})
+    specs = specs_of_options(
+        {"task": ["adding"], "cell": ["rnn", "lstm,gru"], "length": ["10,20"], "seed": ["0-2,7", "9"]}
+    )
     asked = [(spec.cell, spec.length, spec.seed) for spec in specs]
     assert asked == [(c, t, s) for c in ("rnn", "lstm", "gru") for t in (10, 20) for s in (0, 1, 2, 7, 9)]
-    (spec,) = grid({"task": ["adding"], "cell": None, "learning_rate": ["1e-3"]}, steps=0)
+    (spec,) = specs_of_options({"task": ["adding"], "cell": None, "learning_rate": ["1e-3"]}, steps=0)
     assert (spec.cell, spec.learning_rate, spec.steps) == ("lstm", 0.001, 0)
 
 
 @pytest.mark.parametrize("seeds", ["1,1", "0-2,2", "1,01"])
 def test_the_same_run_twice_is_a_mistake(seeds):
     with pytest.raises(GradlabError, match="twice"):
-        grid({"task": ["adding"], "seed": [seeds]})
+        specs_of_options({"task": ["adding"], "seed": [seeds]})
 
 
 def test_the_results_folder(typed, own, tmp_path, monkeypatch):
@@ -644,7 +646,7 @@ def test_ctrl_c_inside_a_chunk(start, own, tmp_path):
         assert time.monotonic() - pressed < 10
         assert (process.returncode, out) == (130, "") and "Traceback" not in err
         assert not re.search(r"\x1b\[[\d;]*[^\d;m]", err), "colour may be forced, lines that move may not"
-        (stored,) = Store(folder).scan(pytest.fail)
+        (stored,) = list(Store(folder).each(pytest.fail))
         assert stored.status == "interrupted" and len(stored.log()) >= 7
         assert stored.done["training_steps"] >= 50 and stored.arrays()["task/state/typical"].shape[0] >= 7
         assert [path.name for path in (folder / "runs").iterdir()] == [stored.id]
@@ -672,7 +674,7 @@ def test_kill_9_at_any_moment(start, finished, typed, own, tmp_path, monkeypatch
         after_a_checkpoint += any(b"\n" in path.read_bytes() for path in logs)
     assert after_a_checkpoint >= 2, "at least half"
 
-    killed = Store(folder).scan(pytest.fail)
+    killed = list(Store(folder).each(pytest.fail))
     assert len(killed) >= after_a_checkpoint and {stored.status for stored in killed} == {"killed"}
     assert sum(bool(stored.log()) for stored in killed) == after_a_checkpoint
     monkeypatch.setenv("GRADLAB_RESULTS", str(folder))
@@ -758,7 +760,7 @@ def test_a_run_ends_well_though_nobody_listens(start, own, tmp_path):
     with os.fdopen(write) as left:
         process = start(words, tmp_path, stdout=left, stderr=left)
     assert process.wait(timeout=120) == 0
-    assert [stored.status for stored in Store(tmp_path).scan(pytest.fail)] == ["trained"]
+    assert [stored.status for stored in Store(tmp_path).each(pytest.fail)] == ["trained"]
 
 
 @pytest.mark.parametrize("limit, name", [(100, "config.json"), (9000, "curves.npz")])

@@ -95,7 +95,6 @@ def test_order_and_limit(typed, six):
     assert slopes == sorted(slopes) and len(slopes) == 6
     up, down = (listed(typed(f"ls --json --sort {order}")[1]) for order in ("slope", "-slope"))
     assert sorted(up) == sorted(down) and up[0].startswith("adding-rnn") and down[0].startswith("adding-lstm")
-    assert listed(typed("ls --json --sort slope --reverse")[1]) == down
     code, out, err = typed("ls --sort -length --limit 2")
     assert code == 0 and "2 of 6 runs" in err and out.count("-T80-") == 3  # two rows, and the next command
     assert "length" in out.splitlines()[0]
@@ -185,7 +184,7 @@ def test_rm_says_what_would_go_and_exits_2(typed, six):
     code, out, err = typed("rm adding-rnn-T20 adding-rnn-T40")
     assert code == 2 and "adding-rnn-T20-s0" in out and "trained" in out and "kB" in out
     assert "nothing is removed: 2 runs" in err and "--yes" in err
-    assert len(Store(six).scan()) == 6
+    assert len(list(Store(six).each())) == 6
     code, out, _ = typed("rm --where cell=rnn --json")
     printed = json.loads(out)
     assert code == 2 and printed["removed"] is False and len(printed["runs"]) == 3
@@ -247,7 +246,7 @@ def test_a_run_that_is_redone_reads_as_the_one_that_lives(six):
 def test_only_the_named_runs_are_read(six):
     (six / "runs" / "adding-rnn-T20-s0" / "done.json").write_text("{")
     heard = []
-    found = Store(six).scan(heard.append, ["adding-lstm-T20-s0", "adding-lstm-T40-s0", "no-such-run"])
+    found = list(Store(six).each(heard.append, ["adding-lstm-T20-s0", "adding-lstm-T40-s0", "no-such-run"]))
     assert [run.id for run in found] == ["adding-lstm-T20-s0", "adding-lstm-T40-s0"] and heard == []
     with pytest.raises(GradlabError, match="could be any of 3"):
         Store(six).find("adding-lstm")

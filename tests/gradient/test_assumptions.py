@@ -13,7 +13,9 @@ from literature import ZOO, Plain
 from gradlab.cells import CELLS
 from gradlab.errors import GradlabError
 from gradlab.gradient import assumptions as of
-from gradlab.gradient import shapes
+from gradlab.gradient.state import leaves_without_batch
+from gradlab.gradient.trial import trial
+from gradlab.training.sharding import examples_step_alone
 
 B, T, INPUTS, H = 6, 12, 3, 7
 
@@ -42,8 +44,8 @@ def test_a_cell_of_single_examples_with_a_linear_pullback_is_not_accused(name, b
     for seed in range(3):
         params, inputs, carry = setting(cell, seed, batch_size)
         of.check_cell(cell, params, inputs, carry)
-        for s, x_t in ((carry, inputs[0]), (later(cell, params, inputs, carry), inputs[-1])):
-            assert of.values_meet(cell, params, s, x_t) is None
+    if batch_size > 1:  # a mask of dropout is drawn for the whole batch
+        assert examples_step_alone(cell, params, inputs, batch_size // 2) != name.startswith("dropout")
 
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "plain", "slstm", "lru", "log-space"])
@@ -51,7 +53,7 @@ def test_nor_in_float64(float64, name):
     cell = CELLS[name]() if name in CELLS else ZOO[name]
     params, inputs, carry = setting(cell)
     of.check_cell(cell, params, inputs, carry)
-    assert of.values_meet(cell, params, carry, inputs[0]) is None
+    assert examples_step_alone(cell, params, inputs, B // 2)
 
 
 @pytest.mark.parametrize("gain", [1e-12, 1e-3, 1e3, 1e12])
@@ -133,8 +135,9 @@ def test_gradients_that_meet_are_refused(name, batch_size):
     s = later(cell, params, inputs, carry)
     jacobian = jax.jacrev(lambda h: cell.step(params, {"h": h}, inputs[-1])[1])(s["h"])
     assert across(jacobian) > 0, "the case is none"
-    assert "the gradient of one example reaches `h` of another" in of.gradients_meet(cell, params, s, inputs[-1])
-    assert of.examples_meet(cell, params, s, inputs[-1]) == of.gradients_meet(cell, params, s, inputs[-1])
+    found = of.gradients_meet(trial(cell, params, s, inputs[-1]))
+    assert "the gradient of one example reaches `h` of another" in found
+    assert not examples_step_alone(cell, params, inputs, batch_size // 2)
     with pytest.raises(GradlabError, match=r"examples meet in Meeting.step.*inference mode.*within each example"):
         of.check_cell(cell, params, inputs, carry)
 
@@ -155,8 +158,8 @@ def test_values_that_meet_behind_a_stop_gradient_leave_the_curves_right(name, ba
     jacobian = jax.jacrev(lambda h: cell.step(params, {"h": h}, inputs[-1])[1])(s["h"])
     assert across(jacobian) == 0
     of.check_cell(cell, params, inputs, carry)
-    assert of.gradients_meet(cell, params, s, inputs[-1]) is None
-    assert "though no gradient need" in of.examples_meet(cell, params, s, inputs[-1])
+    assert of.gradients_meet(trial(cell, params, s, inputs[-1])) is None
+    assert not examples_step_alone(cell, params, inputs, batch_size // 2)
 
 
 def test_inputs_that_meet_are_found_where_states_do_not():
@@ -166,7 +169,7 @@ def test_inputs_that_meet_are_found_where_states_do_not():
 
     cell = InputNormed()
     params, inputs, carry = setting(cell)
-    assert "reaches `x` of another" in of.gradients_meet(cell, params, carry, inputs[0])
+    assert "reaches `x` of another" in of.gradients_meet(trial(cell, params, carry, inputs[0]))
     with pytest.raises(GradlabError, match="examples meet"):
         of.check_cell(cell, params, jnp.zeros_like(inputs), carry)
 
@@ -188,15 +191,17 @@ class Running(Plain):
 
 
 @pytest.mark.parametrize("batch_size", [B, H])
-def test_examples_meet_by_a_leaf_without_a_batch_where_it_is_both_written_and_read(batch_size):
-    def asked(cell, question):
-        params, inputs, carry = setting(cell, batch_size=batch_size)
-        return question(cell, params, later(cell, params, inputs, carry), inputs[-1])
-
-    assert "the gradient of one" in asked(Running(True, True), of.examples_meet)
-    assert "no gradient need" in asked(Running(True, True, frozen=True), of.examples_meet)
-    for read, write in ((True, False), (False, True), (False, False)):
-        assert asked(Running(read, write), of.examples_meet) is None
+def test_a_leaf_without_a_batch_is_refused_and_where_it_is_written_examples_meet(batch_size):
+    for frozen in (False, True):
+        for read, write in ((True, True), (True, False), (False, True), (False, False)):
+            cell = Running(read, write, frozen)
+            params, inputs, carry = setting(cell, batch_size=batch_size)
+            # A leaf that all examples share and that changes with them depends on their number, read or not.
+            assert examples_step_alone(cell, params, inputs, batch_size // 2) != write
+            with pytest.raises(
+                GradlabError, match=r"leaf `mean` of the state has shape .*: give one row for each"
+            ):
+                of.check_cell(cell, params, inputs, carry)
 
 
 # ---------------------------------------------------------------- a pullback that is not linear
@@ -256,7 +261,7 @@ class Bent(Plain):
 def test_a_backward_pass_that_is_not_linear_is_refused(name):
     cell = Bent(BENT[name])
     params, inputs, carry = setting(cell)
-    assert "is not linear" in of.not_linear(cell, params, later(cell, params, inputs, carry), inputs[-1])
+    assert "is not linear" in of.not_linear(trial(cell, params, later(cell, params, inputs, carry), inputs[-1]))
     with pytest.raises(GradlabError, match=r"backward pass of Bent.step is not linear.*optimiser \(`--clip`\)"):
         of.check_cell(cell, params, inputs, carry)
 
@@ -323,7 +328,7 @@ class Own(Plain):
 def test_a_leaf_without_a_batch_is_named_whatever_the_batch(leaf, batch_size):
     cell = Own(lambda batch_size: {"mean": leaf(batch_size)})
     params, inputs, carry = setting(cell, batch_size=batch_size)
-    assert list(shapes.leaves_without_batch(cell, params, batch_size)) == ["mean"]
+    assert list(leaves_without_batch(cell, params, batch_size)) == ["mean"]
     with pytest.raises(
         GradlabError, match=f"leaf `mean` of the state has shape .* with a batch of {batch_size}: give"
     ):
@@ -343,7 +348,6 @@ def test_a_state_without_floats_is_left_to_the_adjoint():
     cell = Plain()
     params, inputs, _ = setting(cell)
     of.check_cell(cell, params, inputs, {"t": jnp.zeros(B, int)})
-    assert of.examples_meet(cell, params, {"t": jnp.zeros(B, int)}, inputs[0]) is None
 
 
 def test_an_empty_leaf_is_no_breach():

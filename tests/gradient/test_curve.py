@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from gradlab.errors import GradlabError
 from gradlab.gradient import GradientCurve
-from gradlab.gradient.curve import log10_of_all
-from gradlab.gradient.opinion import disagrees, marked, reconciled
+from gradlab.gradient.noise import disagree, mark_noise, reconcile
+from gradlab.gradient.reductions import log10_of_all
 from gradlab.gradient.scaled import Scaled, add, by_entry, normalise, sizes, times_power_of_two
 from gradlab.gradient.summary import NonFinite
 
@@ -199,16 +199,16 @@ def test_a_zero_between_is_not_zero_from_there_on():
 def test_zeros_are_repaired_by_float64_and_nothing_else_is():
     coarse = curve([0, -8, -INF, -INF], [0, -INF, -INF, NAN], dtype="float32")
     precise = curve([0.5, -8.5, -16.5, -INF], [0.5, -9.5, -17.5, -25.5])
-    mended = reconciled(coarse, precise, precise)
+    mended = reconcile(coarse, precise, precise)
     np.testing.assert_array_equal(mended.log10_norm["h"].T, [[0.5, -8.5, -16.5, -INF], [0.5, -9.5, -17.5, NAN]])
     assert mended.saturated == {"h": 1, "state": 1} and mended.dtype == "float32"
-    assert reconciled(precise, precise, precise).saturated == {} and not disagrees(precise, precise)
+    assert reconcile(precise, precise, precise).saturated == {} and not disagree(precise, precise)
 
 
 def test_float64_stands_only_where_the_two_differ_by_a_thousandth_of_the_decades():
     coarse = curve([0, -8, -100, -1681], dtype="float32")
     precise = curve([0, -8.007, -100.09, -1687])
-    mended = reconciled(coarse, precise, precise)
+    mended = reconcile(coarse, precise, precise)
     np.testing.assert_array_equal(mended.log10_norm["h"].T, [[0, -8, -100, -1687]])
     assert mended.saturated == {"h": 4, "state": 4} and not mended.noise and not mended.chaotic
 
@@ -216,7 +216,7 @@ def test_float64_stands_only_where_the_two_differ_by_a_thousandth_of_the_decades
 def test_state_is_never_below_one_of_its_leaves():
     low = GradientCurve.of({"a": [[-15.0]], "b": [[-INF]]}, dtype="float32")
     high = GradientCurve.of({"a": [[-15.0]], "b": [[-9.8]]})
-    mended = reconciled(low, high, high)
+    mended = reconcile(low, high, high)
     assert mended.log10_norm["state"][0, 0] == pytest.approx(-9.8) and mended.saturated == {"b": 1, "state": 1}
 
 
@@ -224,7 +224,7 @@ def test_a_value_that_rounding_moves_is_noise_and_no_arithmetic_is_preferred():
     native = curve([0, -2, -7.1, -7.1], [0, -2, -7.3, -7.2], dtype="float32", losses=np.ones(2))
     precise = curve([0, -2, -16.1, -16.0], [0, -2, -16.2, -16.1], losses=np.ones(2))
     replica = curve([0, -2, -15.8, -16.3], [0, -2, -16.5, -16.5], losses=np.ones(2))
-    found = reconciled(native, precise, replica)
+    found = reconcile(native, precise, replica)
     np.testing.assert_array_equal(found.log10_norm["h"], native.log10_norm["h"])
     np.testing.assert_allclose(found.noise["h"], [0, 0, 8.95, 8.9])
     np.testing.assert_array_equal(found.is_noise(), [False, False, True, True])
@@ -237,7 +237,7 @@ def test_a_value_that_rounding_moves_is_noise_and_no_arithmetic_is_preferred():
 def test_other_trajectories_are_named():
     native = curve([0, 10, 29], dtype="float32", losses=np.array([1.0]))
     precise, replica = curve([0, 9, -25], losses=np.array([1.3])), curve([0, 9.5, 4], losses=np.array([0.6]))
-    found = reconciled(native, precise, replica)
+    found = reconcile(native, precise, replica)
     assert found.chaotic and found.notes()[0] == "one trajectory of a chaotic network: ± 54 decades"
     np.testing.assert_array_equal(found.is_noise(), [False, False, True])
     assert str(found.verdict()) == "exploding (+10.0 at lag 2)"
@@ -246,8 +246,8 @@ def test_other_trajectories_are_named():
 def test_a_float64_curve_is_marked_by_its_own_rounding_and_by_float32():
     native = curve([0, -16.1], losses=np.ones(1))
     replica, coarse = curve([0, -16.5], losses=np.ones(1)), curve([0, -7.1], losses=np.ones(1))
-    np.testing.assert_allclose(marked(native, replica, coarse).noise["h"], [0, 9.0])
-    assert not marked(native, native, coarse).noise
+    np.testing.assert_allclose(mark_noise(native, replica, coarse).noise["h"], [0, 9.0])
+    assert not mark_noise(native, native, coarse).noise
 
 
 def test_a_curve_that_is_zero_throughout_is_cut():

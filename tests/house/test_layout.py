@@ -57,7 +57,7 @@ def python(code, tmp_path, **environment):
 
 
 def test_there_is_no_other_room():
-    known = {*ROOMS, "", "testing"}
+    known = {*ROOMS, "", "__main__", "testing"}
     assert {room(module) for module in MODULES} <= known
 
 
@@ -73,8 +73,45 @@ def test_imports_only_run_downwards(module):
                 assert other in known, f"{module} imports {other}"
 
 
+def test_no_two_classes_share_a_name():
+    places = {}
+    for module in MODULES:
+        for node in ast.walk(ast.parse(source(module))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(module)
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
 def test_a_deferred_import_is_seen():
-    assert "gradlab.runs.engine" in set(imports("gradlab.cli.run"))
+    assert "gradlab.runs.cluster" in set(imports("gradlab.runs.engine"))
+
+
+def test_no_two_files_import_each_other():
+    """No cycle of imports between files, however long, deferred imports included."""
+    targets = {module: {other for other in imports(module) if other in MODULES} - {module} for module in MODULES}
+    assert cycle_in(targets) == []
+
+
+def cycle_in(targets):
+    """The modules of a cycle of a graph, in their order; empty if there is none."""
+    done = set()
+
+    def follow(module, path):
+        if module in path:
+            return path[path.index(module) :]
+        if module not in done:
+            for other in sorted(targets.get(module, ())):
+                if found := follow(other, [*path, module]):
+                    return found
+            done.add(module)
+        return []
+
+    return next((found for module in sorted(targets) if (found := follow(module, []))), [])
+
+
+def test_a_cycle_is_found():
+    assert cycle_in({"a": {"b", "x"}, "b": {"c"}, "c": {"b"}, "x": set()}) == ["b", "c"]
+    assert cycle_in({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if room(module) in SCIENCE])
@@ -90,7 +127,8 @@ def _calls_name(node):
 
 @pytest.mark.parametrize("name", ["store", "report", "judge"])
 def test_no_jax_in_what_only_reads(name, tmp_path):
-    rooms = {"store": ["gradlab.runs.store", "gradlab.runs.jsonable"]}
+    names = ("store", "jsonable", "spec", "labels", "listing", "sweeps", "jobs")
+    rooms = {"store": [f"gradlab.runs.{module}" for module in names]}
     modules = rooms.get(name) or [module for module in MODULES if room(module) == name]
     lines = "".join(f"import {module}\n" for module in modules)
     assert python(f"import sys\n{lines}print('jax' in sys.modules)", tmp_path) == "False\n"
@@ -126,7 +164,7 @@ def test_everything_public_says_what_it_is(module):
 @pytest.mark.parametrize("module", MODULES)
 def test_norms_that_underflow_are_not_used(module):
     text = source(module)
-    if module != "gradlab.runs.faults":
+    if module != "gradlab.runs.selftest":
         assert not re.search(r"\blinalg\.norm\b|\bglobal_norm\(|clip_by_global_norm", _code(text))
 
 

@@ -12,9 +12,9 @@ from adversarial import CASES, measured
 from gating import write_cell, write_suite
 
 from gradlab.errors import GradlabError
-from gradlab.judge.baseline import Baseline, Unreadable, orphans, paths_of, read_baseline, write_baseline
+from gradlab.judge.baseline import Baseline, UnreadableBaseline, orphans, paths_of, read_baseline, write_baseline
 from gradlab.judge.bless import bless
-from gradlab.judge.check import Judged, Verdict, check, environment_now, judge
+from gradlab.judge.check import ScenarioResult, SuiteResult, check, environment_now, judge
 from gradlab.judge.compare import (
     CHAOTIC,
     Finding,
@@ -291,22 +291,22 @@ def test_seeds_that_are_not_finite_are_no_zeros():
 
 
 @pytest.mark.parametrize(
-    "statuses, options, code",
+    "statuses, allowed, code",
     [
-        (["unchanged"], {}, 0),
-        (["regressed", "missing"], {"allow_missing": True}, 1),
-        (["missing"], {}, 3),
-        (["missing", "unchanged"], {"allow_missing": True}, 0),
-        (["missing"], {"allow_inconclusive": True}, 3),
-        (["inconclusive"], {}, 3),
-        (["inconclusive"], {"allow_inconclusive": True}, 0),
-        (["incomparable"], {"allow_missing": True, "allow_inconclusive": True}, 3),
-        (["unreadable"], {"allow_missing": True, "allow_inconclusive": True}, 3),
+        (["unchanged"], [], 0),
+        (["regressed", "missing"], ["missing"], 1),
+        (["missing"], [], 3),
+        (["missing", "unchanged"], ["missing"], 0),
+        (["missing"], ["inconclusive"], 3),
+        (["inconclusive"], [], 3),
+        (["inconclusive"], ["inconclusive"], 0),
+        (["incomparable"], ["missing", "inconclusive"], 3),
+        (["unreadable"], ["missing", "inconclusive"], 3),
     ],
 )
-def test_exit_codes(statuses, options, code):
-    judged = [Judged(f"s{i}", [Finding(f"s{i}", "all", status, "")]) for i, status in enumerate(statuses)]
-    assert Verdict("suite", Path(), judged, []).exit_code(**options) == code
+def test_exit_codes(statuses, allowed, code):
+    judged = [ScenarioResult(f"s{i}", [Finding(f"s{i}", "all", status, "")]) for i, status in enumerate(statuses)]
+    assert SuiteResult("suite", Path(), judged, []).exit_code(allowed) == code
 
 
 # ---------------------------------------------------------------- baselines
@@ -362,7 +362,7 @@ def test_a_damaged_baseline_says_so(tmp_path, damage, words):
     text = damage(path.read_text())
     assert text != path.read_text()
     path.write_text(text)
-    with pytest.raises(Unreadable, match=words):
+    with pytest.raises(UnreadableBaseline, match=words):
         read_baseline(tmp_path, "s")
 
 
@@ -454,10 +454,10 @@ def blessed(tmp_path_factory):
 
 def test_what_is_measured_again_is_the_same_to_the_bit(blessed):
     folder, suite = blessed
-    (judged,) = check("small", suite.scenarios, folder / "small").judged
+    (judged,) = check("small", suite.scenarios, folder / "small").scenarios
     assert judged.worst.status == "unchanged" and judged.now.bits == judged.baseline.measurement.bits
     assert judged.changes == [] and {finding.part for finding in judged.findings} == {"initial", "trained"}
-    assert judged.baseline.reason == "for the tests" and "last place" in judged.baseline.twin
+    assert judged.baseline.reason == "for the tests" and "last place" in judged.baseline.noise_source
 
 
 def test_values_are_those_of_a_run_of_the_same_seed(blessed):
@@ -483,7 +483,7 @@ def test_where_another_jax_draws_other_weights_samples_decide_and_training_canno
     value["weights"]["0"]["cell/a"][2] += 0.5
     path.write_text(json.dumps(value))
     verdict = check("small", suite.scenarios, tmp_path / "small")
-    (judged,) = verdict.judged
+    (judged,) = verdict.scenarios
     by_part = {finding.part: finding for finding in judged.findings}
     assert (by_part["initial"].tier, by_part["initial"].status) == ("B", "unchanged")
     assert by_part["trained"].status == "incomparable" and verdict.exit_code() == 3
@@ -493,7 +493,7 @@ def test_where_another_jax_draws_other_weights_samples_decide_and_training_canno
 def test_settings_that_changed_are_not_compared(blessed):
     folder, suite = blessed
     scenario = replace(suite.scenarios[0], config=dict(suite.scenarios[0].config) | {"batch": 5})
-    (judged,) = check("small", [scenario], folder / "small").judged
+    (judged,) = check("small", [scenario], folder / "small").scenarios
     assert judged.worst.status == "incomparable" and "batch 4 -> 5" in judged.worst.message
 
 
@@ -510,14 +510,14 @@ def test_a_cut_gradient_is_blessed_only_where_that_is_said(tmp_path):
     suite = load_suite(str(write_suite(tmp_path)))
     with pytest.raises(GradlabError, match="exactly zero; a stop_gradient or an unused state") as caught:
         bless(suite.scenarios, tmp_path / "small")
-    assert "--allow-zero" in str(caught.value) and caught.value.exit_code == 1
+    assert str(caught.value).endswith("; --allow-zero accepts it") and caught.value.exit_code == 2
     assert not (tmp_path / "small").exists()
     (done,) = bless(suite.scenarios, tmp_path / "small", allow_zero=True)
     assert any("exactly zero at every lag in 3 of 3 seeds (initial)" in note for note in done.notes)
     verdict = check("small", suite.scenarios, tmp_path / "small")
-    assert verdict.exit_code() == 0 and verdict.judged[0].worst.status == "unchanged"
+    assert verdict.exit_code() == 0 and verdict.scenarios[0].worst.status == "unchanged"
     write_cell(tmp_path)
-    (judged,) = check("small", load_suite(str(tmp_path / "small.toml")).scenarios, tmp_path / "small").judged
+    (judged,) = check("small", load_suite(str(tmp_path / "small.toml")).scenarios, tmp_path / "small").scenarios
     assert judged.worst.status == "regressed" and "no longer zero" in judged.worst.message
 
 

@@ -10,7 +10,7 @@ from gradlab.cells import CELLS
 from gradlab.errors import GradlabError
 from gradlab.judge.suite import load_suite
 from gradlab.runs.spec import RunSpec
-from gradlab.runs.variants import as_said, cell_variant
+from gradlab.runs.variants import cell_variant, respelled
 from gradlab.tasks import TASKS
 from gradlab.testing import assert_curve
 
@@ -147,7 +147,7 @@ def test_what_the_suite_says_decides_and_not_how_it_spells_it(project):
     ]
     expected = ["leaky.leaky", "leaky.leaky-leak=0.9", "other.leaky", "lstm"]
     assert names(tables) == [f"faulty.recall-{cell}-T8-H2-float32" for cell in expected]
-    assert as_said("x.py:C:b=1e-3:a=TRUE") == as_said(" ./x.py:C:a=true:b=0.001")
+    assert respelled("x.py:C:b=1e-3:a=TRUE") == respelled(" ./x.py:C:a=true:b=0.001")
     with pytest.raises(GradlabError, match=r'two scenarios called .*leaky-leak=0\.9.*give one a name, name = "'):
         names([{"cell": "leaky.py:Leaky:leak=0.9"}, {"cell": "./leaky.py:Leaky:leak=0.900"}])
 

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from gradlab.judge import statistics
-from gradlab.judge.over_seeds import over_seeds, verdict_over_seeds
+from gradlab.judge.over_seeds import median, over_seeds, verdict_over_seeds
 from gradlab.judge.statistics import holm, max_t, seeds_to_decide
 
 # Two-sided 95 % points of Student's t by degrees of freedom, from a printed table.
@@ -55,6 +55,11 @@ def test_values_that_are_not_finite_are_counted_and_said():
     assert math.isnan(nothing.mean) and str(nothing) == "none (1 of 1 not finite)"
     two = over_seeds([1.0, 2.0, math.nan, None])
     assert math.isnan(two.low) and str(two) == "1.5 (1 of 4 not finite, 1 of 4 with none)"
+
+
+def test_the_median_counts_infinities_and_leaves_out_nan():
+    assert median([1.0, -math.inf, 3.0]) == 1.0 and median([-math.inf, math.nan]) == -math.inf
+    assert median([2.0, 1.0]) == 1.5 and math.isnan(median([math.nan]))
 
 
 def test_verdicts_are_told_commonest_first():

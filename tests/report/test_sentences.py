@@ -279,11 +279,13 @@ def test_severity_orders_verdicts():
 
 def test_the_worst_checkpoint_of_a_run_is_chosen_alike():
     from gradlab.runs.result import key_checkpoints
+    from gradlab.training.checkpoint_metrics import CheckpointMetrics
     from gradlab.training.loop import Checkpoint
-    from gradlab.training.observe import Observation
 
     lines = (straight(-10.0), BOTH, straight(-12.0))
-    marks = [Checkpoint(step, Observation({"task": curve_of(line)}, 0.2, {})) for step, line in enumerate(lines)]
+    marks = [
+        Checkpoint(step, CheckpointMetrics({"task": curve_of(line)}, 0.2, {})) for step, line in enumerate(lines)
+    ]
     assert key_checkpoints(marks)["worst"].step == 1
 
 

@@ -72,7 +72,7 @@ def test_workers_do_what_one_process_does_bit_for_bit(done, cache, tmp_path):
     assert code == 0, err
     expected = arrays_of(results)
     assert len(expected) == 6 and arrays_of(tmp_path / "results") == expected
-    one, many = (Store(root).scan() for root in (tmp_path / "results", results))
+    one, many = (list(Store(root).each()) for root in (tmp_path / "results", results))
     assert [run.env()["execution"] for run in one] == [run.env()["execution"] for run in many]
     assert "--xla_cpu_multi_thread_eigen=false" in one[0].env()["execution"]["xla_flags"]
     assert one[0].env()["execution"]["shards"] == 1
@@ -105,7 +105,7 @@ def test_what_a_terminal_shows(tmp_path, cache):
     text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", seen.decode())
     assert process.returncode == 1 and "3 runs: 2 trained, 1 failed" in out
     for words in (
-        r"0 of 3 done · [12] running · 0 failed · time left unknown yet",
+        r"0 of 3 done · [12] running · 0 failed · estimating time left",
         r"2 of 3 done · 1 running · 1 fail",
     ):
         assert re.search(words, text), text
@@ -137,7 +137,7 @@ def test_faults_cost_nobody_else_anything(tmp_path, cache, done):
     os.kill(victim, signal.SIGKILL)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1 and no_traceback(err)
-    found = {run.id: run for run in Store(results).scan(pytest.fail)}
+    found = {run.id: run for run in Store(results).each(pytest.fail)}
     expected = dict.fromkeys(innocent, "trained") | dict.fromkeys(guilty, "failed")
     assert {name: run.status for name, run in found.items()} == expected and len(expected) == 13
     reasons = [found[name].done["reason"] for name in guilty]
@@ -170,7 +170,7 @@ def test_a_full_disk_is_named_and_costs_nothing_that_is_finished(tmp_path, cache
     code, _, err = finish(words, results, cache, code=limit)
     assert code == 1 and no_traceback(err)
     assert len(re.findall(r"^\[\d/6\] faulty.recall-\S+ failed: curves.npz cannot be written to", err, re.M)) == 3
-    found = [(run.config["steps"], run.status) for run in Store(results).scan(pytest.fail)]
+    found = [(run.config["steps"], run.status) for run in Store(results).each(pytest.fail)]
     assert sorted(found) == [(3, "trained")] * 3 + [(4000, "failed")] * 3
     code, _, err = finish(words, results, cache)
     assert code == 0 and "3 of 6 runs are done already" in err and len(arrays_of(results)) == 6
@@ -192,7 +192,7 @@ def test_ctrl_c_stops_the_workers_and_the_rest_is_done_later(tmp_path, cache):
     assert err.index("stopping: runs under way end") < err.index("interrupted: 4 runs")
     assert err.rstrip().splitlines()[-1] == f"go on: gradlab sweep {file} --jobs 2"
     wait_for(lambda: not living(process.pid), seconds=LONGEST_AFTERLIFE)
-    found = Store(results).scan(pytest.fail)
+    found = list(Store(results).each(pytest.fail))
     assert [run.status for run in found] == ["interrupted"] * 2
     for run in found:
         assert run.done["training_steps"] >= 50 and len(run.log()) == len(run.arrays()["step"]) >= 8

@@ -9,15 +9,16 @@ import time
 import jax
 import pytest
 from faulty import SWITCHES
-from sweeping import BASE, CELL, Heard, statuses, write_toml
+from sweeping import BASE, CELL, RecordingListener, statuses, write_toml
 
 from gradlab.cli.live import Forecast, clock
 from gradlab.errors import GradlabError
-from gradlab.runs import deadline
-from gradlab.runs.engine import Finished, Settings, cost, in_good_order, run_all
+from gradlab.runs import jobs
+from gradlab.runs.engine import cost, run_all, schedule_order
+from gradlab.runs.jobs import Finished, JobBatch, Settings
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
-from gradlab.runs.worker import Order, bitten, bury
+from gradlab.runs.worker import record_failure, was_killed
 from gradlab.training.loop import Checkpoint
 
 TAGS = itertools.count(1)
@@ -60,7 +61,7 @@ def bad():
 
 
 def go(specs, store, heard=None, **settings):
-    heard = heard or Heard()
+    heard = heard or RecordingListener()
     outcomes = run_all(specs, store, Settings(**settings), heard)
     assert [(end.spec.id, end.status, end.fresh) for end in outcomes] == heard.ends
     return heard, [end.status for end in outcomes]
@@ -94,7 +95,7 @@ def test_rerun_all_replaces_each_and_an_interrupted_one_goes_on(store):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        go(specs, store, Heard(stop), rerun="all")
+        go(specs, store, RecordingListener(stop), rerun="all")
     assert statuses(store.root) == {
         specs[0].id: "trained",
         specs[1].id: "trained",
@@ -132,14 +133,14 @@ def test_a_rerun_that_fails_leaves_what_was_there_and_is_done_again(store, switc
     assert stamps(store)[failing.id] != before[failing.id]
 
 
-def test_a_process_that_ended_itself_over_a_rerun_is_known_by_its_order(store):
+def test_a_process_that_killed_itself_over_a_rerun_is_known_by_its_job(store):
     (spec,) = some(0)
     go([spec], store)
     store.reopen(spec.id)
-    orders = [Order((), (spec.id,), str(store.root), 1.0, "x", number) for number in (1, 2)]
-    assert not bitten(orders[0])
-    assert bury(orders[0], spec, "ran past its 1 s") == "ran past its 1 s"
-    assert [bitten(order) for order in orders] == [True, False]
+    sent = [JobBatch((), (spec.id,), str(store.root), 1.0, "x", number) for number in (1, 2)]
+    assert not was_killed(sent[0])
+    assert record_failure(sent[0], spec, "ran past its 1 s") == "ran past its 1 s"
+    assert [was_killed(job) for job in sent] == ["ran past its 1 s", ""]
     assert store.find(spec.id).status == "trained"
 
 
@@ -171,7 +172,7 @@ def test_retries(store, switch, bad):
     specs = some(0, 1, cell=bad)
     off = switch("raise")
 
-    class Mending(Heard):
+    class Mending(RecordingListener):
         def warn(self, text):
             super().warn(text)
             if text.startswith(specs[1].id):
@@ -188,7 +189,7 @@ def test_a_run_that_calls_sys_exit(store, monkeypatch):
         if spec.seed == 0:
             raise SystemExit(5)
 
-    heard, ended = go(some(0, 1), store, Heard(leave))
+    heard, ended = go(some(0, 1), store, RecordingListener(leave))
     assert ended == ["failed", "trained"]
     done = store.find(heard.begins[0]).done
     assert done["reason"] == "it called sys.exit(5)" and done["losses"]["chance"] == pytest.approx(1 / 12)
@@ -206,7 +207,7 @@ def test_a_run_past_its_time(store):
 
 
 def test_a_run_that_hangs_is_stopped_too(store, switch, monkeypatch):
-    monkeypatch.setattr(deadline, "GRACE", 0.5)
+    monkeypatch.setattr(jobs, "GRACE", 0.5)
     before = signal.getsignal(signal.SIGALRM)
     switch("hang")
     (spec,) = some(0, cell=f"{CELL}:fault=hang")
@@ -222,7 +223,7 @@ def test_ctrl_c_is_stored_and_ends_the_list(store):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        go(some(0, 1, 2), store, Heard(stop_at_1))
+        go(some(0, 1, 2), store, RecordingListener(stop_at_1))
     assert sorted(statuses(store.root).values()) == ["interrupted", "trained"]
 
 
@@ -241,7 +242,7 @@ def test_another_execution_is_told_once(store):
 
 def test_one_of_each_shape_first_and_the_longest_first():
     specs = [spec for length in (4, 8) for spec in some(0, 1, 2, length=length)]
-    order = [(spec.length, spec.seed) for spec in in_good_order(specs)]
+    order = [(spec.length, spec.seed) for spec in schedule_order(specs)]
     assert order == [(8, 0), (4, 0), (8, 1), (8, 2), (4, 1), (4, 2)]
 
 

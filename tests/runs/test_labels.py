@@ -11,10 +11,9 @@ from synthetic import falling, put
 
 from gradlab.report.data.records import grouped, labels, read
 from gradlab.report.page.write import write_report
-from gradlab.runs.commands import command
-from gradlab.runs.labels import cell_labels, said, varying
+from gradlab.runs.labels import cell_labels, describe, varying
 from gradlab.runs.labels import labels as setting_labels
-from gradlab.runs.spec import RunSpec
+from gradlab.runs.spec import RunSpec, command
 from gradlab.runs.store import Store
 
 OWN = """
@@ -67,7 +66,7 @@ def test_labels_tell_settings_apart_by_what_differs_and_nothing_else():
             cell, *words = label.split(", ")
             assert cell == cells[setting["cell"]]
             rivals = [other for other in settings if other["cell"] == setting["cell"]]
-            differing = {said(name, setting[name]) for name in varying(rivals)}
+            differing = {describe(name, setting[name]) for name in varying(rivals)}
             assert set(words) <= differing | {"probe"}, "a word that tells nothing"
             assert len(rivals) > 1 or not words
 
@@ -98,7 +97,7 @@ def test_an_own_cell_is_never_taken_for_the_built_in_one(project, typed, monkeyp
     assert code == 0, err
     rows = [line.split()[0] for line in out.splitlines() if "held" in line]
     assert set(rows) == {"lstm", "lstm.py:LSTM", "sub/lstm.py:LSTM"}
-    ids = sorted(run.id for run in Store("results").scan())
+    ids = sorted(run.id for run in Store("results").each())
     assert [name.rpartition("-")[0] for name in ids].count("adding-lstm-T4-s0") == 1
     assert [name.rpartition("-")[0] for name in ids].count("adding-lstm.lstm-T4-s0") == 2
     assert labels(grouped(read("results", print))) == ["LSTM", "lstm.py:LSTM", "sub/lstm.py:LSTM"]
@@ -121,7 +120,7 @@ def test_two_versions_of_a_cell_are_two_settings_and_no_two_seeds(project, typed
 
 def test_two_numerics_of_a_run_are_two_settings(tmp_path):
     put(tmp_path, [falling(1.0)])
-    (run,) = Store(tmp_path).scan()
+    (run,) = list(Store(tmp_path).each())
     path = run.path.rename(run.path.with_name("older"))
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps(config | {"numerics": 1}))

@@ -11,7 +11,7 @@ PROBE = """
 import resource, sys
 import numpy as np
 if sys.argv[1] == "kept":
-    from gradlab.runs.memory import keep_memory
+    from gradlab.runs.worker import keep_memory
     keep_memory()
 def touch():
     np.empty(2**24, np.uint8).fill(1)

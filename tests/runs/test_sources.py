@@ -331,7 +331,7 @@ def test_a_command_after_an_edit_measures_again(project, typed):
         assert code == 0 and "already" not in err
         np.testing.assert_allclose(span(out), 3 * np.log10(rate), atol=1e-5)
         assert "already measured" in probe(typed)[2]
-    assert len(Store("results").scan()) == 2
+    assert len(list(Store("results").each())) == 2
 
 
 def test_trained_weights_of_code_that_has_changed_since_are_told(project, typed):
@@ -352,7 +352,7 @@ def test_trained_weights_of_code_that_has_changed_since_are_told(project, typed)
         "-q",
     ]
     assert typed("run", "adding", *words, "--steps", "1", "--batch", "2")[0] == 0
-    (run_id,) = [stored.id for stored in Store("results").scan()]
+    (run_id,) = [stored.id for stored in Store("results").each()]
     probed = [
         "probe",
         "adding",
@@ -395,7 +395,7 @@ def test_rerun_does_a_stored_run_again_and_what_goes_wrong_leaves_it(project, ty
     code, out, err = now("--rerun")
     assert code == 1 and json.loads(out)["runs"][0]["status"] == "failed"
     assert "could not convert string to float" in err and "the stored run stays" in err
-    (stored,) = Store("results").scan()
+    (stored,) = list(Store("results").each())
     assert (
         stored.status == "measured" and stored.done["summary"]["initial"]["curves"]["task"]["state"]["span"] > -1
     )

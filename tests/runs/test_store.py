@@ -15,7 +15,7 @@ import pytest
 from gradlab.errors import GradlabError
 from gradlab.runs.execute import run
 from gradlab.runs.spec import RunSpec
-from gradlab.runs.store import Store, default_root
+from gradlab.runs.store import Store
 
 CONFIG = {"store": 1, "seed": 0, "cell": "lstm"}
 HOST = "".join(letter if letter.isalnum() else "_" for letter in socket.gethostname())
@@ -36,7 +36,7 @@ def finish(store, name="a-run", status="trained", config=CONFIG, **done):
 
 def warnings_of(store):
     heard = []
-    runs = store.scan(heard.append)
+    runs = list(store.each(heard.append))
     return [(found.id, found.status) for found in runs], heard
 
 
@@ -119,7 +119,7 @@ def test_a_run_that_is_done_again_stays_until_that_ends_well(store, status):
     assert store.redone("a-run") == ("", "")
     store.reopen("a-run")
     assert store.completed("a-run", CONFIG) is None and store.find("a-run").done["span"] == 1
-    finish(store, status=status, span=2, order="a-run-x-1")
+    finish(store, status=status, span=2, job="a-run-x-1")
     assert (store.find("a-run").status, store.find("a-run").done["span"]) == ("trained", 1)
     assert store.redone("a-run") == (status, "a-run-x-1")
     assert store.completed("a-run", CONFIG) is None, "it is still to be done again"
@@ -144,9 +144,9 @@ def test_a_damaged_run_that_is_done_again_is_not_worth_keeping(store):
 
 def test_the_default_folder(monkeypatch):
     monkeypatch.setenv("GRADLAB_RESULTS", "/somewhere/else")
-    assert str(default_root()) == str(Store().root) == "/somewhere/else"
+    assert str(Store().root) == "/somewhere/else"
     monkeypatch.setenv("GRADLAB_RESULTS", "")
-    assert str(default_root()) == "results"
+    assert str(Store().root) == "results"
 
 
 # ---------------------------------------------------------------- torn files
@@ -233,9 +233,9 @@ def test_temporary_files_and_strangers_are_ignored(store):
 
 def test_a_newer_store_is_refused(store):
     finish(store, config=CONFIG | {"store": 2})
-    for look in (store.scan, lambda: store.find("a-run"), lambda: store.check(print)):
+    for call in (lambda: list(store.each()), lambda: store.find("a-run"), lambda: store.check(print)):
         with pytest.raises(GradlabError, match=r"written by a newer gradlab \(store 2, this reads 1\)") as error:
-            look()
+            call()
         assert error.value.exit_code == 2
 
 
@@ -309,7 +309,7 @@ def race(tmp_path, *statuses, count=25):
     store = Store(tmp_path / "results")
     assert sorted(path.name for path in store.runs.iterdir()) == sorted(f"run-{n}" for n in range(count))
     winners = []
-    for found in store.scan(pytest.fail):
+    for found in store.each(pytest.fail):
         who = found.done["who"]
         assert found.arrays()["who"].tolist() == [int(who)] * 1000 and found.log() == [{"step": 0, "who": who}]
         winners.append(found.status)
@@ -387,7 +387,7 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path, name):
     assert re.fullmatch(line, done.stdout)
     left = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not any(path.name == name and name != "log.jsonl" for path in left)
-    assert Store(tmp_path).scan(pytest.fail) == [] or name != "config.json"
+    assert list(Store(tmp_path).each(pytest.fail)) == [] or name != "config.json"
 
 
 # ---------------------------------------------------------------- real runs
@@ -440,7 +440,7 @@ def read_back(result, stored):
     assert arrays["step"].tolist() == [0, 1, 2, 3] == [line["step"] for line in stored.log()]
     np.testing.assert_array_equal(arrays["trace/loss"], result.trace.loss)
     for mark, row in zip(result.checkpoints, range(4), strict=True):
-        for name, curve in mark.observation.curves.items():
+        for name, curve in mark.metrics.curves.items():
             for leaf in curve.leaves:
                 np.testing.assert_array_equal(arrays[f"{name}/{leaf}/typical"][row], curve.typical(leaf))
                 np.testing.assert_array_equal(arrays[f"{name}/{leaf}/rms"][row], curve.rms(leaf))
@@ -448,7 +448,7 @@ def read_back(result, stored):
     assert all(name.startswith(("cell/", "readout/")) for name in params)
     np.testing.assert_array_equal(params["cell/w_h"], result.outcome.params["cell"]["w_h"])
     np.testing.assert_array_equal(params["readout/w"], result.outcome.params["readout"]["w"])
-    assert stored.done["losses"]["final"] == result.checkpoints[-1].observation.loss
+    assert stored.done["losses"]["final"] == result.checkpoints[-1].metrics.loss
     assert stored.env()["execution"]["shards"] == 1 and stored.env()["versions"]["jax"]
 
 

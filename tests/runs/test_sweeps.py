@@ -175,7 +175,8 @@ def test_a_sweep_is_kept_and_found(tmp_path):
     assert kept.ids == tuple(spec.id for spec in sweep.specs)
     assert [run["config"] for run in kept.runs] == [spec.config() for spec in sweep.specs]
     assert (kept.name, kept.title, kept.question, kept.source) == ("a", sweep.title, sweep.question, None)
-    assert (kept.file, kept.overrides, kept.minutes) == (str(tmp_path / "a.toml"), ("hidden=3",), 2.0)
+    assert (kept.file, kept.overrides) == (str(tmp_path / "a.toml"), ("hidden=3",))
+    assert json.loads(path.read_text())["minutes"] == 2.0
     assert sweep_names(tmp_path / "results") == ["a"] and sweep_names(tmp_path) == []
     assert [entry.name for entry in path.parent.iterdir()] == ["a.json"]
 

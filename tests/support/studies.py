@@ -21,10 +21,10 @@ def trained(root, solves, *, lost=0.05, cells=("lstm",), seeds=3):
 
 def sweep_of(root, *, absent=(), name="adding_length", **more):
     """The sweep that asked for every run of a folder, and for some that are not there."""
-    runs = [{"id": run.id, "config": run.config} for run in Store(root).scan()]
+    runs = [{"id": run.id, "config": run.config} for run in Store(root).each()]
     runs += [
         {"id": f"adding-gru-T20-s{seed}", "config": CONFIG | {"cell": "gru", "seed": seed}} for seed in absent
     ]
-    given = {"title": "Which cell remembers?", "question": "To which T?", "source": None, "minutes": None}
-    given |= {"file": f"experiments/{name}.toml", "overrides": (), "made": "2026-01-01T00:00:00+00:00"}
+    given = {"title": "Which cell remembers?", "question": "To which T?", "source": None}
+    given |= {"file": f"experiments/{name}.toml", "overrides": ()}
     return StoredSweep(name=name, runs=tuple(runs), **given | more)

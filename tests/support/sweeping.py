@@ -16,8 +16,8 @@ BASE = {"task": f"{OWN}:Recall", "cell": CELL, "length": 4, "hidden": 2, "batch"
 ENTRY = "from gradlab.cli.app import entry; entry()"
 
 
-class Heard:
-    """A listener that notes what it hears; `then` is called at every event."""
+class RecordingListener:
+    """A listener that records what it receives; `then` is called at every event."""
 
     def __init__(self, then=lambda spec, event: None):
         self.then, self.begins, self.ends, self.warnings = then, [], [], []
@@ -54,7 +54,7 @@ def write_toml(path, *, title="A trial", question="Does it work?", base=(), budg
 
 
 def surroundings(cache, **more):
-    """The environment of a command that is told nothing by the one that tests it."""
+    """The environment of a command, independent of that of the tests."""
     clean = {key: value for key, value in os.environ.items() if key not in ("TF_CPP_MIN_LOG_LEVEL", "XLA_FLAGS")}
     return (
         clean | {"GRADLAB_CACHE": str(cache), "COLUMNS": "80"} | {key: str(value) for key, value in more.items()}
@@ -89,7 +89,7 @@ def living(session):
 
 
 def wait_for(condition, process=None, seconds=90):
-    """Wait until something is so, while a process lives."""
+    """Wait for a condition while a process lives."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert process is None or process.poll() is None, process.communicate()
@@ -116,7 +116,7 @@ def pid_of(attempt):
 
 def arrays_of(folder):
     """Of every finished run, the bytes of each array of its curves."""
-    runs = Store(folder).scan()
+    runs = list(Store(folder).each())
     return {
         run.id: {
             name: (array.dtype, array.shape, np.ascontiguousarray(array).tobytes())
@@ -129,4 +129,4 @@ def arrays_of(folder):
 
 def statuses(folder):
     """The status of every run by its id."""
-    return {run.id: run.status for run in Store(folder).scan()}
+    return {run.id: run.status for run in Store(folder).each()}

@@ -6,12 +6,11 @@ import numpy as np
 
 from gradlab.gradient.curve import GradientCurve
 from gradlab.report.data.records import ROLES
-from gradlab.runs.arrays import curve_arrays
-from gradlab.runs.result import RunResult
+from gradlab.runs.result import RunResult, curve_arrays
 from gradlab.runs.spec import NUMERICS, STORE
 from gradlab.runs.store import Store
+from gradlab.training.checkpoint_metrics import CheckpointMetrics
 from gradlab.training.loop import Checkpoint
-from gradlab.training.observe import Observation
 
 CONFIG = {
     "store": STORE, "numerics": NUMERICS, "task": "adding", "cell": "lstm", "length": 40,
@@ -38,7 +37,7 @@ def put(root, curves, *, status="trained", step=STEPS, total=None, loss=None, **
     attempt.write_json("env.json", {"execution": {"platform": "cpu"}, "command": ["gradlab"]})
     kinds = {"task": curves} | ({"total": total} if total else {})
     checkpoints = [
-        Checkpoint(at, Observation({kind: c[index] for kind, c in kinds.items()}, 0.2, {}))
+        Checkpoint(at, CheckpointMetrics({kind: c[index] for kind, c in kinds.items()}, 0.2, {}))
         for index, at in enumerate(step[: len(curves)])
     ]
     marks = [RunResult(None).summary(checkpoint) for checkpoint in checkpoints]

@@ -21,8 +21,8 @@ from gradlab.tasks import Batch
 from gradlab.training.loop import Chunk, train
 from gradlab.training.model import Model
 from gradlab.training.optimizers import OPTIMIZERS, Clip
+from gradlab.training.perturbation import MovedTask, perturbations
 from gradlab.training.step import Plan
-from gradlab.training.twins import Moved, twins
 
 
 class One:
@@ -206,6 +206,7 @@ def test_a_part_that_is_not_finite_ends_the_run():
 SHARDED = """
 import json, sys
 import jax
+jax.config.update("jax_platforms", "cpu")  # of which there are as many as are asked for
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_enable_x64", True)
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/../support"]
@@ -244,8 +245,8 @@ def test_a_sketch_sees_a_phase_and_a_twin_moves_both_parts():
     assert sketch({"c": c})["c"][:2] == [16.0, pytest.approx(np.sqrt(np.mean(np.abs(c) ** 2)), rel=1e-5)]
     assert changed_arrays([sketch({"c": c})], [sketch({"c": c * (1 + 1e-7)})]) == ""
     assert changed_arrays([sketch({"c": c})], [sketch({"c": 1j * c})]).endswith("in direction")
-    first, _ = twins(Model(One(), get_task("adding"), 5), 6)
+    first, _ = perturbations(Model(One(), get_task("adding"), 5), 6)
     params = Model(One(), get_task("adding"), 5).init(0)
     moved = first.params(params)["cell"]["c"] - params["cell"]["c"]
-    assert first.task is Moved and np.any(moved.real) and np.any(moved.imag)
+    assert first.task is MovedTask and np.any(moved.real) and np.any(moved.imag)
     assert np.abs(moved).max() < 1e-4 * np.abs(params["cell"]["c"]).max()

@@ -9,15 +9,15 @@ import optax
 import pytest
 
 from gradlab.errors import GradlabError
-from gradlab.runs.arrays import flatten_params, unflatten_params
 from gradlab.runs.execute import run, run_together
+from gradlab.runs.result import flatten_params, unflatten_params
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.variants import get_task
 from gradlab.training.loop import Chunk, train
 from gradlab.training.model import Model
 from gradlab.training.optimizers import Clip
+from gradlab.training.state_grad_norms import leaf_statistics, zero_sinks
 from gradlab.training.step import Plan
-from gradlab.training.taps import empty_slots, leaf_statistics
 from gradlab.training.unroll import unroll
 from gradlab.training.weights import as_arrays, weights, with_weights
 
@@ -106,7 +106,7 @@ def test_what_is_not_of_floats_stays_and_the_rest_is_trained_as_without_it(float
     expected, plain = trained(Plain())
     for name in ("loss", "log10_grad_norm", "clipped"):
         np.testing.assert_allclose(getattr(rows, name), getattr(expected, name), rtol=1e-12)
-    np.testing.assert_allclose(rows.seen["h"], expected.seen["h"], rtol=1e-12)
+    np.testing.assert_allclose(rows.norms["h"], expected.norms["h"], rtol=1e-12)
     for name in ("u", "w"):
         np.testing.assert_allclose(outcome.params["cell"][name], plain.params["cell"][name], rtol=1e-12)
     kept = outcome.params["cell"]
@@ -190,6 +190,6 @@ def test_numbers_of_python_in_the_state_are_carried():
 
 
 def test_a_leaf_that_is_one_number_is_one_row():
-    (slots,) = empty_slots({"clock": jnp.float32(2)}, 7)
-    assert slots.shape == (7, 2, 1)
+    (sinks,) = zero_sinks({"clock": jnp.float32(2)}, 7)
+    assert sinks.shape == (7, 2, 1)
     assert leaf_statistics(jnp.float32(-3.0)).tolist() == [[3.0], [1.0]]

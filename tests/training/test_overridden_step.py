@@ -15,13 +15,13 @@ from gradlab.cells.gru import GRU
 from gradlab.cells.lstm import LSTM
 from gradlab.cells.rnn import RNN
 from gradlab.runs.variants import get_task
+from gradlab.training.checkpoint_metrics import gates_program
 from gradlab.training.keys import stream
 from gradlab.training.loop import Checkpoint, Chunk, Outcome, train
 from gradlab.training.model import Model
-from gradlab.training.observe import gates_program
 from gradlab.training.optimizers import Clip
+from gradlab.training.perturbation import MovedTask, perturbations
 from gradlab.training.step import Plan
-from gradlab.training.twins import Moved, twins
 from gradlab.training.unroll import takes_fast_path, unroll
 
 LSTM_OF, GRU_OF = (True, 1.0, CELLS["lstm"]().scheme), (CELLS["gru"]().scheme,)
@@ -326,7 +326,7 @@ def trained(cell, **changes):
     *events, outcome = train(Model(cell, get_task("adding"), HIDDEN), replace(PLAN, **changes))
     assert isinstance(outcome, Outcome)
     losses = np.concatenate([event.rows.loss for event in events if isinstance(event, Chunk)])
-    return losses, outcome, [event.observation for event in events if isinstance(event, Checkpoint)]
+    return losses, outcome, [event.metrics for event in events if isinstance(event, Checkpoint)]
 
 
 @pytest.mark.parametrize("name", ["peephole", "frozen"])
@@ -382,7 +382,7 @@ class Told(RNN):
 def test_a_step_that_knows_its_units_apart_is_no_symmetry():
     scheme = CELLS["rnn"]().scheme
     for cell, moved in ((Told, True), (RNN, False)):
-        first, _ = twins(Model(cell("tanh", scheme), get_task("adding"), HIDDEN), 5)
-        assert (first.task is Moved) == moved
-    peephole = twins(Model(Peephole(*LSTM_OF), get_task("adding"), HIDDEN), 5)
+        first, _ = perturbations(Model(cell("tanh", scheme), get_task("adding"), HIDDEN), 5)
+        assert (first.task is MovedTask) == moved
+    peephole = perturbations(Model(Peephole(*LSTM_OF), get_task("adding"), HIDDEN), 5)
     assert peephole[0].name.startswith("hidden units permuted")

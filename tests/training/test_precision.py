@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from gradlab.runs.environment import execution, versions
-from gradlab.training.programs import Program, compile_together, product_precision
+from gradlab.training.jit_cache import Program, compile_in_parallel, product_precision
 
 SQUARE = jnp.ones((8, 8), jnp.float32)
 
@@ -39,7 +39,7 @@ def test_what_jax_was_told_comes_first(gpu):
 def test_threads_that_compile_know_what_jax_was_told():
     program = Program(lambda x: x @ x)
     with jax.default_matmul_precision("highest"):
-        compile_together(partial(program.compiled, SQUARE))
+        compile_in_parallel(partial(program.compiled, SQUARE))
         seconds = program.compile_seconds
         assert asked(program)
         assert program.compile_seconds == seconds, "it was compiled twice"

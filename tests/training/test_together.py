@@ -32,7 +32,7 @@ def same(one, other):
                 np.testing.assert_allclose(leaf, expected, rtol=1e-8, atol=1e-8)
         elif isinstance(got, Checkpoint):
             assert got.step == want.step
-            curves = (event.observation.curves["task"].typical() for event in (got, want))
+            curves = (event.metrics.curves["task"].typical() for event in (got, want))
             np.testing.assert_allclose(*curves, atol=1e-7)
         else:
             assert (got.status, got.step, got.solved_at, got.diverged) == (
@@ -87,7 +87,7 @@ def test_a_failure_of_runs_together_is_stored_for_each(tmp_path):
     specs = [replace(SPEC, steps=20, seed=seed) for seed in range(2)]
     results = run_together(specs, tmp_path, [None, fail])
     assert all(result.reason.startswith("RuntimeError: no more (") for result in results)
-    assert [run.status for run in Store(tmp_path).scan()] == ["failed", "failed"]
+    assert [run.status for run in Store(tmp_path).each()] == ["failed", "failed"]
 
 
 def test_specs_of_different_shape_are_refused():

@@ -23,11 +23,11 @@ from gradlab.runs.execute import run
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.variants import get_cell, get_task
 from gradlab.tasks import Batch
-from gradlab.training import compiled as programs
+from gradlab.training import jit_cache
+from gradlab.training.checkpoint_metrics import CheckpointPrograms
 from gradlab.training.keys import stream
 from gradlab.training.loop import Checkpoint, Chunk, checkpoints, train
 from gradlab.training.model import Model
-from gradlab.training.observe import Observer
 from gradlab.training.optimizers import OPTIMIZERS, Clip
 from gradlab.training.step import Plan, _any_lost
 
@@ -193,11 +193,11 @@ def test_curves_are_those_of_the_instrument_on_the_same_weights(result, referenc
                 return (y[:, 0] - batch.targets) ** 2
 
             curve = gradient_curve(cell, params["cell"], batch.inputs, loss)
-            assert set(mark.observation.curves) == {"task"}
+            assert set(mark.metrics.curves) == {"task"}
             for leaf in ("h", "c", "state"):
-                got = mark.observation.curves["task"].log10_norm[leaf]
+                got = mark.metrics.curves["task"].log10_norm[leaf]
                 np.testing.assert_allclose(got, curve.log10_norm[leaf], atol=1e-9)
-            assert mark.observation.loss == pytest.approx(curve.losses.mean(), rel=1e-10)
+            assert mark.metrics.loss == pytest.approx(curve.losses.mean(), rel=1e-10)
 
 
 def test_the_same_seed_gives_the_same_bits():
@@ -207,21 +207,21 @@ def test_the_same_seed_gives_the_same_bits():
 
 
 def bits(result, row):
-    curve = result.checkpoints[row].observation.curves["task"]
+    curve = result.checkpoints[row].metrics.curves["task"]
     return {leaf: values.tobytes() for leaf, values in curve.log10_norm.items()}
 
 
 def test_another_seed_shares_the_compiled_programs_and_gets_its_own_numbers():
-    programs._shared.cache_clear()
+    jit_cache._shared.clear()
     first = run(replace(SPEC, seed=1))
     second = run(replace(SPEC, seed=2))
-    shared = programs.programs_for(SPEC.model(), SPEC.plan())
-    assert shared.direct is None  # the loss of this task reads its last output alone
-    assert not shared.curves.by_magnitude._compiled  # nothing of this cell is lossy
-    used = [shared.init, shared.draw, shared.chunk, shared.test, shared.gates]
-    used += [shared.curves.one_group, shared.curves.reverse]
+    shared = jit_cache.programs_for(SPEC.model(), SPEC.plan())
+    assert shared.metrics.direct is None  # the loss of this task reads its last output alone
+    assert not shared.metrics.curves.by_magnitude._compiled  # nothing of this cell is lossy
+    used = [shared.init, shared.draw, shared.chunk, shared.test, shared.metrics.gates]
+    used += [shared.metrics.curves.one_group, shared.metrics.curves.reverse]
     assert [len(program._compiled) for program in used] == [1] * 7
-    programs._shared.cache_clear()
+    jit_cache._shared.clear()
     alone = run(replace(SPEC, seed=2))
     np.testing.assert_array_equal(alone.trace.loss, second.trace.loss)
     np.testing.assert_array_equal(alone.curve().typical(), second.curve().typical())
@@ -232,8 +232,8 @@ def test_a_probe_is_row_zero_of_the_run_with_its_seed(result):
     probe = run(replace(SPEC, steps=0))
     assert (probe.status, len(probe.checkpoints), probe.training_steps) == ("measured", 1, 0)
     assert bits(probe, 0) == bits(result, 0)
-    assert probe.checkpoints[0].observation.loss == result.checkpoints[0].observation.loss
-    assert probe.checkpoints[0].observation.gates == result.checkpoints[0].observation.gates
+    assert probe.checkpoints[0].metrics.loss == result.checkpoints[0].metrics.loss
+    assert probe.checkpoints[0].metrics.gates == result.checkpoints[0].metrics.gates
 
 
 # ---------------------------------------------------------------- gates
@@ -248,7 +248,10 @@ def test_gate_means_and_saturation_against_numpy():
     with jax.enable_x64(True):
         batch = model.task.sample(jax.random.key(1), 4, 7)
         params = jax.tree.map(lambda leaf: 8 * leaf, model.init(0))
-        got = {name: np.asarray(s) for name, s in Observer.of(model, 7, batch).gates(params, batch).items()}
+        got = {
+            name: np.asarray(s)
+            for name, s in CheckpointPrograms.of(model, 7, jit_cache.Program).gates(params, batch).items()
+        }
     weights = {name: np.asarray(leaf) for name, leaf in params["cell"].items()}
     h, c, seen = np.zeros((4, 3)), np.zeros((4, 3)), []
     for x in np.asarray(batch.inputs):
@@ -267,7 +270,7 @@ def test_gate_means_and_saturation_against_numpy():
 
 def test_a_cell_without_gates_reports_none():
     events, _ = outcome_of(Toy(), steps=1)
-    assert [event.observation.gates for event in events if isinstance(event, Checkpoint)] == [{}, {}]
+    assert [event.metrics.gates for event in events if isinstance(event, Checkpoint)] == [{}, {}]
 
 
 # ---------------------------------------------------------------- streams and checkpoints
@@ -496,7 +499,7 @@ for shards in (1, 2):
     plan = dict(length=4, batch=6, steps=7, clip=clip, shards=shards, measure="every")
     events, outcome = here.outcome_of(task, cell, **plan)
     weights = [leaf.tolist() for leaf in jax.tree.leaves(outcome.params)]
-    seen = [event.rows.seen["h"].tolist() for event in events if isinstance(event, here.Chunk)]
+    seen = [event.rows.norms["h"].tolist() for event in events if isinstance(event, here.Chunk)]
     norms = here.rows(events, "log10_grad_norm").tolist()
     print(json.dumps([here.rows(events, "loss").tolist(), norms, weights, seen]))
 """
@@ -525,12 +528,12 @@ for cell, measure_batch in ((here.Flat(), 6), (here.Flat(), 5), (here.get_cell("
     for shards in (1, 2):
         plan = dict(length=20, batch=6, steps=0, shards=shards, measure_batch=measure_batch)
         (looked,), _ = here.outcome_of(here.get_task("copy:symbols=3"), cell, hidden=4, **plan)
-        curves = looked.observation.curves
+        curves = looked.metrics.curves
         print(json.dumps({
             "norms": {name: curve.log10_norm["state"].tolist() for name, curve in sorted(curves.items())},
             "saturated": {name: curve.saturated for name, curve in sorted(curves.items())},
-            "losses": [curves["task"].losses.tolist(), looked.observation.loss],
-            "gates": looked.observation.gates,
+            "losses": [curves["task"].losses.tolist(), looked.metrics.loss],
+            "gates": looked.metrics.gates,
         }))
 """
 
@@ -565,13 +568,13 @@ def test_an_own_cell_with_init_carry_and_step_learns():
     assert losses[-5:].mean() < losses[:5].mean()
     start = Model(Own(), task, 2).init(0)
     assert not np.array_equal(outcome.params["cell"]["a"], start["cell"]["a"])
-    curve = events[0].observation.curves["task"]
+    curve = events[0].metrics.curves["task"]
     assert len(curve.leaves) == 2 and curve.leaves[-1] == "state"
     np.testing.assert_allclose(curve.span(), np.log10(0.5), atol=1e-5)
 
 
 def test_float32_means_float32_and_float64_float64(result):
-    assert result.checkpoints[0].observation.curves["task"].dtype == "float64"
+    assert result.checkpoints[0].metrics.curves["task"].dtype == "float64"
     with jax.enable_x64(True):  # what surrounds a run does not change it
         assert run(RunSpec(cell="rnn", length=3, hidden=2, measure_batch=2, steps=0)).curve().dtype == "float32"
 
@@ -588,7 +591,7 @@ def test_the_direct_gradient_is_measured_where_several_outputs_are_read(float64)
     cell, task = get_cell("rnn:gain=0.5"), get_task("copy")
     model = Model(cell, task, 4)
     batch, params = task.sample(jax.random.key(1), 3, 6), model.init(0)
-    curves = Observer.of(model, 6, batch).observe(params).curves
+    curves = CheckpointPrograms.of(model, 6, jit_cache.Program).measure(params, batch).curves
     assert set(curves) == {"task", "total", "direct"}
 
     def loss(outputs):
@@ -598,4 +601,4 @@ def test_the_direct_gradient_is_measured_where_several_outputs_are_read(float64)
     np.testing.assert_allclose(curves["direct"].log10_norm["h"], expected["h"], atol=1e-9)
     # At lag 1 there is nothing else.
     np.testing.assert_allclose(curves["direct"].log10_norm["h"][0], curves["total"].log10_norm["h"][0], atol=1e-9)
-    assert Observer.of(Model(cell, get_task("adding"), 4), 6, batch).direct is None
+    assert CheckpointPrograms.of(Model(cell, get_task("adding"), 4), 6, jit_cache.Program).direct is None

@@ -8,7 +8,8 @@ from gradlab.report.data.counts import by_length, seeds_of, solved
 from gradlab.report.data.records import ROLES, Record, labelled
 from gradlab.report.data.tables import numbers
 from gradlab.runs.jsonable import number
-from gradlab.runs.labels import VERSIONS, varying
+from gradlab.runs.labels import varying
+from gradlab.runs.spec import VERSIONS
 
 
 def rows(records: Iterable[Record]) -> list[dict[str, Any]]:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from gradlab.errors import GradlabError
 from gradlab.gradient.curve import STATE, GradientCurve
 from gradlab.gradient.summary import Summary
-from gradlab.runs.labels import BUILT_IN, VERSIONS, varying
+from gradlab.runs.labels import BUILT_IN, varying
 from gradlab.runs.labels import labels as setting_labels
+from gradlab.runs.spec import VERSIONS, ordered_fields
 from gradlab.runs.store import Store, StoredRun
 
 Floats = NDArray[np.float64]
@@ -23,8 +24,6 @@ ROLES = ("initial", "worst", "final")
 CURVES = ("task", "total", "direct")
 REPORT_EVERY = 50
 """Runs between two messages on progress."""
-_FIRST = ("task", "cell", "length", "hidden", "batch", "seed", "optimizer", "learning_rate", "clip", "steps")
-_ABOUT_FILES = ("store", *VERSIONS)
 
 
 @dataclass(frozen=True)
@@ -40,11 +39,9 @@ class Record:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """What was asked, without what only concerns the files; `task`, `cell`, `length` first."""
-        asked = {name: value for name, value in self.run.config.items() if name not in _ABOUT_FILES}
-        return {name: asked[name] for name in (*_FIRST, *asked) if name in asked} | {
-            "params": asked.get("params") or "none"
-        }
+        """The fields of its spec, without what only concerns the files; `task`, `cell`, `length` first."""
+        asked = ordered_fields(self.run.config)
+        return asked | {"params": asked.get("params") or "none"}
 
     @cached_property
     def setting(self) -> dict[str, Any]:
@@ -170,7 +167,7 @@ def noise_lags(
 
 
 def grouped(records: Iterable[Record], *, without: Sequence[str] = ()) -> list[list[Record]]:
-    """Records by setting, the fields `without` left out too; seeds ascending, settings in order of their fields."""
+    """Records by setting, the fields `without` left out too; seeds ascending, settings by their fields."""
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         kept = {name: value for name, value in record.setting.items() if name not in without}

@@ -30,10 +30,10 @@ def lines_of(records: Sequence[Record], most: int) -> list[LengthLine]:
 
 
 @themed()
-def solving_figure(name: str, lines: Sequence[LengthLine]) -> Drawing:
-    """To which length each setting solves the task, beside how far its gradient reaches before training."""
+def solving_figure(name: str, lines: Sequence[LengthLine], most: int | None = None) -> Drawing:
+    """To which length settings solve the task, beside how far their gradient reaches; at most `most` are drawn."""
     task = lines[0].group[0].config["task"]
-    heading = f"{task}: {_solvers(lines)}"
+    heading, lines = f"{task}: {_solvers(lines)}", lines[:most]
     figure, (rate, horizon) = panels(1, 2, (5.2, 3.0 + 0.2 * len(lines)), heading)
     draw_solved(rate, lines)
     draw_numbers([horizon], HORIZON, lines, ["initial"], filled=True)
@@ -70,11 +70,11 @@ def _solvers(lines: Sequence[LengthLine]) -> str:
 
 
 @themed()
-def lengths_figure(name: str, lines: Sequence[LengthLine]) -> Drawing:
-    """Span, slope, half-life and horizon of one task against length, a line for each setting."""
+def lengths_figure(name: str, lines: Sequence[LengthLine], most: int | None = None) -> Drawing:
+    """Span, slope, half-life and horizon of one task against length, a line for each setting, at most `most`."""
     task = lines[0].group[0].config["task"]
     roles = ["initial", "final"] if any(line.group[0].trained for line in lines) else ["initial"]
-    heading = f"{task}: {_holders(lines, roles[-1])}"
+    heading, lines = f"{task}: {_holders(lines, roles[-1])}", lines[:most]
     panel_rows, options = 2 * len(roles), {"sharey": "row" if len(roles) == 2 else False}
     figure, axes = panels(panel_rows, 2, (5.2, 2.7 + 0.2 * len(lines) / panel_rows), heading, **options)
     for index, number in enumerate((SPAN, SLOPE, HALF_LIFE, HORIZON)):

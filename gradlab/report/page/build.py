@@ -14,8 +14,8 @@ from gradlab.report.page.tables import costs_table, lengths_table, numbers_table
 from gradlab.report.text.answers import answers, headline, presence, sentences, single, summary
 from gradlab.report.text.environments import environments
 from gradlab.report.text.outcomes import ending
-from gradlab.runs.commands import command
-from gradlab.runs.labels import said
+from gradlab.runs.labels import describe
+from gradlab.runs.spec import command
 
 SECTIONS = {
     "curves": "Gradient norm against lag",
@@ -52,16 +52,20 @@ def report_context(selection: Selection, figures: Sequence[EmbeddedFigure], *, c
     measured = selection.measured
     groups, series = labelled(measured), labelled(measured, without=["length"])
     study = selection.study
+    same = (
+        ", ".join(describe(name, value) for name, value in constant(measured).items())
+        if study and measured
+        else ""
+    )
     several = any(len({record.config["length"] for record in group}) > 1 for _, group in series)
     return ReportContext(
         _title(selection),
         _about(selection),
         selection.single,
         presence(study) if study else summary(selection.records, measured),
-        [_findings(task, some, selection.single) for task, some in by_task(series)],
+        [_findings(task, some, figures, selection.single) for task, some in by_task(series)],
         study,
-        ", ".join(said(name, value) for name, value in constant(measured).items()) if study and measured else "",
-        [figure for figure in figures if figure.section == "overview"],
+        same,
         list(figure_sections(figures)),
         numbers_table(groups),
         lengths_table(groups) if study or several else None,
@@ -96,10 +100,18 @@ def by_task(series: Labelled) -> Iterator[tuple[str, Labelled]]:
         yield task, [one for one in series if one[1][0].config["task"] == task]
 
 
-def _findings(task: str, series: Labelled, alone: bool) -> Findings:
+def _findings(task: str, series: Labelled, figures: Sequence[EmbeddedFigure], alone: bool) -> Findings:
     kinds = [[one for one in series if one[1][0].trained == trained] for trained in (True, False)]
     found = single(series[0][1][0]) if alone else answers(series)
-    return Findings(task, headline(series), [grid(some) for some in kinds if some], found, sentences(series))
+    mine = [one for one in figures if one.section == "overview" and one.choices.get("Task", task) == task]
+    return Findings(
+        task,
+        headline(series),
+        mine[0] if mine else None,
+        [grid(some) for some in kinds if some],
+        found,
+        sentences(series),
+    )
 
 
 def figure_sections(figures: Sequence[EmbeddedFigure]) -> Iterator[FigureSection]:

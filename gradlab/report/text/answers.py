@@ -67,16 +67,19 @@ def reached(series: Labelled) -> str:
     seeds = [(label, seeds_of(group, "initial")) for label, group in at_longest if group]
     if len(seeds) <= NAMED:
         return f"{start} {_reaches(seeds)}"
-    held = sum(_whole(found) and set(found.words) == {"held"} for _, found in seeds)
-    text = f"{start} is held over all {longest:,} timesteps in {held} of {len(seeds)} settings"
-    lost = [(label, found) for label, found in seeds if not _whole(found) and found.horizon().mean.finite]
-    if not lost:
-        return text
-    if len(lost) == 1:
-        return f"{text} and {_reaches(lost)} in {lost[0][0]}"
-    ends = (end(lost, key=lambda pair: _lag(pair[1])) for end in (min, max))
+    rest = [(label, found) for label, found in seeds if not _whole(found) and found.horizon().mean.finite]
+    whole = sum(_whole(found) for _, found in seeds)
+    odd = sum(bool({"exploding", "both", "non-finite"} & set(found.words)) for _, found in seeds)
+    note = f" ({odd} of {len(seeds)} settings explode or are not finite)" if odd else ""
+    all_ = f"{start} reaches all {longest:,} timesteps in {whole} of {len(seeds)} settings"
+    if not rest:
+        return all_ + note
+    ends = [end(rest, key=lambda pair: _lag(pair[1])) for end in (min, max)]
     low, high = (f"{_lag(found):,.0f} ({label})" for label, found in ends)
-    return f"{text}; where it is lost it reaches from {low} to {high}"
+    span = f"{low} to {high}" if len(rest) > 1 and low.split()[0] != high.split()[0] else low.split()[0]
+    if whole:
+        return f"{all_} and {span} in the others{note}"
+    return f"{start} reaches {span} of {longest:,} timesteps in {len(seeds)} settings{note}"
 
 
 def _reaches(seeds: Sequence[tuple[str, Seeds]]) -> str:
@@ -117,8 +120,8 @@ def _reach(found: Seeds) -> Reach:
     horizon, count = found.horizon(), len(found.summaries)
     if len(set(found.words)) == 1 and found.words[0] in ("non-finite", "cut", "noise"):
         return Reach(VERBS[found.words[0]])
-    words = {word: found.words.count(word) for word in ("non-finite", "cut", "noise")}
-    notes = [f"{VERBS[word]} in {many} of {count} seeds" for word, many in words.items() if many]
+    counts = Counter(word for word in found.words if word in ("non-finite", "cut", "noise"))
+    notes = [f"{VERBS[word]} in {many} of {count} seeds" for word, many in counts.items()]
     if not horizon.mean.finite:
         return Reach(_and(notes))
     if _whole(found):
@@ -184,11 +187,15 @@ def _limits(counts: Sequence[tuple[str, Mapping[int, Share]]], done: str, by: st
         whom = "No cell solved" if done == "solved" else f"In no cell was the gradient {done} over"
         return f"{whom} any length{' in every seed' if any(share.count for share in shares) else ''}."
     alike: dict[str, list[str]] = {}
-    for label, one in tried[:NAMED]:
+    for label, one in tried:
         alike.setdefault(limit_of(one, "").strip(), []).append(label)
-    parts = [f"{by} {_and(labels)} {where}" for where, labels in alike.items()]
-    more = f"; {len(tried) - NAMED} more below" if len(tried) > NAMED else ""
-    return f"{done.capitalize()} in every seed {', '.join(parts)}{more}."
+    if len(tried) <= NAMED:
+        parts = [f"{by} {_and(labels)} {where}" for where, labels in alike.items()]
+        return f"{done.capitalize()} in every seed {', '.join(parts)}."
+    some = sum(any(map(passed, one.values())) for _, one in tried)
+    where, best = next(iter(alike.items()))
+    names = [*best[:NAMED], f"{len(best) - NAMED} more"] if len(best) > NAMED + 1 else best
+    return f"{some} of {len(tried)} settings {done} some length in every seed, {_and(names)} {where}."
 
 
 def single(record: Record) -> list[Answer]:

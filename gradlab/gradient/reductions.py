@@ -1,4 +1,4 @@
-"""Straight lines through curves: slopes of examples, how much they explain, the error of a median. NumPy only."""
+"""Reductions of curves: the norm over parts, slopes of lines and how much they explain. NumPy only."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,6 +7,28 @@ Floats = NDArray[np.float64]
 
 FLAT = 1e-3
 """Decades within which a curve is a flat line, whatever the rounding on it."""
+
+
+def log10_of_all(parts: list[Floats]) -> Floats:
+    """log10 √(Σ norm²) of parts given as log10 norms; exact at any size, -inf where all are zero."""
+    stack = np.stack(parts)
+    top = stack.max(axis=0)
+    shift = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        return shift + 0.5 * np.log10(np.sum(10.0 ** (2 * (stack - shift)), axis=0))
+
+
+def relative_to_first(curve: Floats) -> Floats:
+    """The curve in decades from lag 1; all -inf where lag 1 itself is zero."""
+    if np.isneginf(curve[0]):
+        return np.full_like(curve, -np.inf)
+    with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which is the finding
+        return curve - curve[0]
+
+
+def zero_from(zero: NDArray[np.bool_]) -> int:
+    """The lag from which a curve is zero to its end."""
+    return len(zero) - int(np.argmin(zero[::-1])) + 1 if not zero.all() else 1
 
 
 def least_squares(values: Floats, lags: NDArray[np.int64]) -> Floats:
@@ -23,10 +45,8 @@ def explained(curve: Floats, lags: NDArray[np.int64]) -> float:
         return np.nan
     if np.ptp(curve) < FLAT:
         return 1.0
-    deviation = curve - curve.mean()
-    total = deviation @ deviation
-    lag = lags - lags.mean()
-    return float((lag @ deviation) ** 2 / (lag @ lag) / total)
+    deviation, lag = curve - curve.mean(), lags - lags.mean()
+    return float((lag @ deviation) ** 2 / (lag @ lag) / (deviation @ deviation))
 
 
 def median_error(ranked: Floats) -> float:

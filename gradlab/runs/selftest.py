@@ -1,4 +1,4 @@
-"""Known faults of XLA and JAX, reproduced on this very machine."""
+"""Self-test: known faults of XLA and JAX, reproduced on this machine."""
 
 import time
 from typing import NamedTuple
@@ -9,15 +9,15 @@ import numpy as np
 from jax import Array, lax
 
 from gradlab.gradient import gradient_curve
-from gradlab.training.programs import product_precision
+from gradlab.training.jit_cache import product_precision
 
 
-class Finding(NamedTuple):
-    """One fault that was looked for.
+class SelfTest(NamedTuple):
+    """One known fault and its reproduction.
 
     Attributes:
-        name: what is checked. seen: what was measured.
-        reproduced: whether the fault is here. harmful: whether gradlab's numbers or times suffer from it.
+        name: of the check. seen: what was measured.
+        reproduced: whether the fault occurs. harmful: whether it affects gradlab's numbers or times.
         advice: what to do, or why nothing needs to be done.
     """
 
@@ -28,12 +28,12 @@ class Finding(NamedTuple):
     advice: str
 
 
-def check_all() -> list[Finding]:
+def check_all() -> list[SelfTest]:
     """Run every reproducer; a few seconds."""
     return [wrong_sums(), rounded_products(), norms_that_read_zero(), floor_free_curve(), quadratic_scan_output()]
 
 
-def wrong_sums() -> Finding:
+def wrong_sums() -> SelfTest:
     """jax#39103: jaxlib 0.10.2 on CPU, many small matrix-vector products squared and summed under jit."""
     count = 32_769  # the fault needs many rows; at 32,768 there is none
     rows = np.zeros((count, 3), np.float32)
@@ -48,7 +48,7 @@ def wrong_sums() -> Finding:
     with jax.default_matmul_precision(product_precision()):
         got = np.asarray(squared_lengths(jnp.asarray(rows)), np.float64)
     worst = float(np.max(np.abs(got - expected) / np.maximum(expected, 1.0)))
-    return Finding(
+    return SelfTest(
         "sums of squares (jax#39103)",
         f"largest relative error {worst:.1g}",
         worst > 1e-4,
@@ -58,7 +58,7 @@ def wrong_sums() -> Finding:
     )
 
 
-def rounded_products() -> Finding:
+def rounded_products() -> SelfTest:
     """A GPU rounds the factors of a float32 product to 11 bits unless it is asked for all of float32."""
     left, right = np.random.default_rng(0).standard_normal((2, 256, 256), np.float32)
     exact = left.astype(np.float64) @ right.astype(np.float64)
@@ -70,7 +70,7 @@ def rounded_products() -> Finding:
         return float(np.max(np.abs(np.asarray(got, np.float64) - exact) / size))
 
     plain, full = error(None), error("highest")
-    return Finding(
+    return SelfTest(
         "matrix products",
         f"largest relative error {plain:.1g}, {full:.1g} where all of float32 is asked for",
         max(plain, full) > 1e-5,
@@ -80,11 +80,11 @@ def rounded_products() -> Finding:
     )
 
 
-def norms_that_read_zero() -> Finding:
+def norms_that_read_zero() -> SelfTest:
     """jax#5816: in float32 a plain norm reads 0 below 1e-19; gradlab's own does not use it."""
     true = np.sqrt(128.0) * 3e-20
     read = float(jax.jit(jnp.linalg.norm)(jnp.full((128,), 3e-20, jnp.float32)))
-    return Finding(
+    return SelfTest(
         "plain norms (jax#5816)",
         f"a norm of {true:.2g} reads {read:.2g}",
         read == 0.0,
@@ -109,13 +109,13 @@ class _Halving:
         return h_t, h_t
 
 
-def floor_free_curve() -> Finding:
+def floor_free_curve() -> SelfTest:
     """The instrument itself on this device: a gradient that halves 5,000 times ends at 1e-1505."""
     timesteps = 5000
     curve = gradient_curve(_Halving(), None, jnp.zeros((timesteps, 1, 2)), lambda y: y[-1].sum(axis=-1))
     expected = (1 - timesteps) * np.log10(2)
     error = abs(curve.span() - expected)
-    return Finding(
+    return SelfTest(
         "gradient curve of a known cell",
         f"10^{curve.span():.1f} over {timesteps} timesteps, error {error:.1g} decades",
         not error < 1e-3,
@@ -124,7 +124,7 @@ def floor_free_curve() -> Finding:
     )
 
 
-def quadratic_scan_output() -> Finding:
+def quadratic_scan_output() -> SelfTest:
     """jax#40101: in jaxlib 0.11.1 a scan that emits a number per step takes time quadratic in its length."""
 
     def seconds(length: int) -> float:
@@ -143,7 +143,7 @@ def quadratic_scan_output() -> Finding:
 
     short, long = seconds(10_000), seconds(80_000)
     growth = long / short
-    return Finding(
+    return SelfTest(
         "scan output (jax#40101)",
         f"8 times the length takes {growth:.0f} times as long",
         growth > 30,

@@ -1,4 +1,4 @@
-"""Twins and frozen keys: rounding is measured on the same mathematics, with data that no default of jax moves."""
+"""Perturbed replicas and frozen keys: rounding is measured on data that no default of jax moves."""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from faulty import Faulty, Recall
 from gradlab.cells import CELLS
 from gradlab.cells.rnn import RNN
 from gradlab.training.model import Model
-from gradlab.training.seeds import see, see_population
+from gradlab.training.perturbation import MovedTask, perturbations
+from gradlab.training.seeds import measure_population, measure_seeds
 from gradlab.training.step import batch_axes
-from gradlab.training.twins import Moved, twins
 
 
 def plan_of(steps=0, **fields):
@@ -60,11 +60,11 @@ def test_data_are_those_of_the_algorithm_whatever_jax_defaults_to(partitionable)
     mantissa = ((high ^ low) >> np.uint32(9)) | np.uint32(0x3F800000)
     expected = mantissa.view(np.float32) - np.float32(1)
     with jax.threefry_partitionable(partitionable):
-        (seen,) = see(Model(Faulty(), Recall(), 3), plan_of(task=f"{faulty.__file__}:Recall"), [5])
+        (seen,) = measure_seeds(Model(Faulty(), Recall(), 3), plan_of(task=f"{faulty.__file__}:Recall"), [5])
     assert np.asarray(seen.batch.inputs).ravel().tolist() == expected.tolist()
 
 
-# ---------------------------------------------------------------- twins
+# ---------------------------------------------------------------- perturbed replicas
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ class Told(RNN):
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_permuted_units_are_the_same_network_in_other_arithmetic(name):
     model, plan = Model(CELLS[name](), Recall(), 5), plan_of(length=6, hidden=5)
-    first, second = twins(model, 6)
+    first, second = perturbations(model, 6)
     assert first.name.startswith("hidden units permuted")
-    (seen,), (other,), (third,) = (see(model, plan, [0], twin) for twin in (None, first, second))
+    (seen,), (other,), (third,) = (measure_seeds(model, plan, [0], replica) for replica in (None, first, second))
     curve = seen.initial.curve.summarised()
     for one in (other, third):
         assert one.initial.curve.summarised() == pytest.approx(curve, abs=1e-4)
@@ -92,22 +92,23 @@ def test_permuted_units_are_the_same_network_in_other_arithmetic(name):
 
 def test_what_is_no_symmetry_is_not_used():
     model = Model(Told("tanh", CELLS["rnn"]().scheme), Recall(), 4)
-    assert [twin.task for twin in twins(model, 5)] == [Moved, Moved]
-    assert [twin.task for twin in twins(Model(Faulty(), Recall(), 3), 5)] == [Moved, Moved]
+    assert [replica.task for replica in perturbations(model, 5)] == [MovedTask, MovedTask]
+    custom = Model(Faulty(), Recall(), 3)
+    assert [replica.task for replica in perturbations(custom, 5)] == [MovedTask, MovedTask]
 
 
 def test_a_moved_task_turns_the_batch_and_moves_the_inputs_by_one_unit():
     task, key = Recall(), jax.random.key(0)
-    batch, moved = task.sample(key, 3, 5), Moved(task).sample(key, 3, 5)
+    batch, moved = task.sample(key, 3, 5), MovedTask(task).sample(key, 3, 5)
     turned = np.asarray(batch.inputs)[:, ::-1]
     apart = np.asarray(moved.inputs) - turned
     assert 0 < np.abs(apart).max() <= np.finfo(np.float32).eps
     assert np.array_equal(moved.targets, np.asarray(batch.targets)[::-1])
-    assert batch_axes(task, 3, 5) == (1, 0) and Moved(task).chance(5) == task.chance(5)
+    assert batch_axes(task, 3, 5) == (1, 0) and MovedTask(task).chance(5) == task.chance(5)
 
 
 def test_a_population_is_its_seeds_one_by_one():
     model, plan = Model(Faulty(), Recall(), 3), plan_of()
-    together, alone = see_population(model, plan, 5), see(model, plan, range(5))
+    together, alone = measure_population(model, plan, 5), measure_seeds(model, plan, range(5))
     for one, other in zip(together, alone, strict=True):
         assert one.summarised() == pytest.approx(other.initial.curve.summarised(), abs=1e-5)

@@ -1,4 +1,4 @@
-"""Runs of equal shape that the engine does as one program: on one core here, as on a GPU there."""
+"""Batches of runs of equal shape that the engine trains as one program, here on one core."""
 
 import os
 import signal
@@ -7,11 +7,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from faulty import OWN_GPU
-from sweeping import BASE, CELL, Heard, arrays_of, finish, lines_of, pid_of, start, statuses, wait_for, write_toml
+from sweeping import (
+    BASE,
+    CELL,
+    RecordingListener,
+    arrays_of,
+    finish,
+    lines_of,
+    pid_of,
+    start,
+    statuses,
+    wait_for,
+    write_toml,
+)
 
-from gradlab.cli import devices
 from gradlab.errors import GradlabError
-from gradlab.runs.engine import Settings, packs, run_all
+from gradlab.runs import devices
+from gradlab.runs.engine import batches, run_all
+from gradlab.runs.jobs import Settings
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 
@@ -25,28 +38,28 @@ def cache(tmp_path_factory):
 
 
 def ends(specs, folder, listener=None, **settings):
-    outcomes = run_all(specs, Store(folder), Settings(**settings), listener or Heard())
+    outcomes = run_all(specs, Store(folder), Settings(**settings), listener or RecordingListener())
     return {end.spec.seed: (end.status, end.reason) for end in outcomes}
 
 
-def test_what_is_packed():
+def test_which_runs_make_a_batch():
     specs = [replace(SPEC, length=length, seed=seed) for seed in range(3) for length in (4, 5)]
-    assert packs(specs, 1) == [(spec,) for spec in specs]
-    two, one = [[spec.seed for spec in pack] for pack in packs(specs, 2)][:2]
-    assert (two, one) == ([0, 1], [2]) and len(packs(specs, 2)) == 4
-    assert [len({spec.length for spec in pack}) for pack in packs(specs, 64)] == [1, 1]
-    assert len(packs([SPEC, replace(SPEC, learning_rate=0.5)], 2)) == 1
-    assert len(packs([SPEC, replace(SPEC, steps=7)], 2)) == 2
+    assert batches(specs, 1) == [(spec,) for spec in specs]
+    two, one = [[spec.seed for spec in batch] for batch in batches(specs, 2)][:2]
+    assert (two, one) == ([0, 1], [2]) and len(batches(specs, 2)) == 4
+    assert [len({spec.length for spec in batch}) for batch in batches(specs, 64)] == [1, 1]
+    assert len(batches([SPEC, replace(SPEC, learning_rate=0.5)], 2)) == 1
+    assert len(batches([SPEC, replace(SPEC, steps=7)], 2)) == 2
 
 
-def test_runs_in_a_pack_are_those_of_each_alone(tmp_path):
+def test_runs_in_a_batch_have_the_numbers_of_single_runs(tmp_path):
     specs = [replace(SPEC, length=length, seed=seed) for length in (4, 5) for seed in range(3)]
-    run_all(specs, Store(tmp_path / "alone"), Settings(), Heard())
-    listener = Heard()
-    run_all(specs, Store(tmp_path / "packed"), Settings(together=2), listener)
+    run_all(specs, Store(tmp_path / "alone"), Settings(), RecordingListener())
+    listener = RecordingListener()
+    run_all(specs, Store(tmp_path / "batched"), Settings(together=2), listener)
     assert listener.begins == [spec.id for spec in specs] and not listener.warnings
     for spec in specs:
-        one, other = (Store(tmp_path / name).find(spec.id) for name in ("alone", "packed"))
+        one, other = (Store(tmp_path / name).find(spec.id) for name in ("alone", "batched"))
         assert one.status == other.status == "trained"
         assert other.env()["execution"].get("together", 1) == (1 if spec.seed == 2 else 2)
         for file in ("curves.npz", "params.npz"):
@@ -54,34 +67,34 @@ def test_runs_in_a_pack_are_those_of_each_alone(tmp_path):
                 np.testing.assert_allclose(other.arrays(file)[name], array, rtol=1e-7, atol=1e-7, err_msg=name)
 
 
-def test_what_fails_in_company_is_tried_alone(tmp_path):
+def test_runs_that_fail_in_a_batch_are_retried_individually(tmp_path):
     def fall(spec, event):
         if spec.seed == 1:
             raise GradlabError("no more of this")
 
-    listener = Heard(fall)
+    listener = RecordingListener(fall)
     specs = [replace(SPEC, seed=seed) for seed in range(3)]
     found = ends(specs, tmp_path, listener, together=3)
     assert found == {0: ("trained", None), 1: ("failed", "no more of this"), 2: ("trained", None)}
     assert listener.begins == [spec.id for spec in specs] * 2 and not listener.warnings
 
 
-def test_a_pack_past_its_time(tmp_path):
+def test_a_batch_past_its_time_limit(tmp_path):
     specs = [replace(SPEC, steps=10**6, stop="never", seed=seed) for seed in range(2)]
     found = ends(specs, tmp_path, together=2, timeout=2.0)
     assert found == dict.fromkeys((0, 1), ("failed", "OutOfTime: ran past its 2 s"))
 
 
-def test_done_runs_of_a_pack_are_not_repeated(tmp_path):
+def test_done_runs_of_a_batch_are_not_repeated(tmp_path):
     specs = [replace(SPEC, seed=seed) for seed in range(3)]
     ends(specs[1:2], tmp_path)
-    listener = Heard()
+    listener = RecordingListener()
     assert set(ends(specs, tmp_path, listener, together=3)) == {0, 1, 2}
     assert listener.begins == [specs[0].id, specs[2].id]
 
 
-def test_a_worker_that_dies_of_a_pack(tmp_path, cache):
-    """Who of them it was nobody knows, so each is done alone, and has the bits of a run that always was."""
+def test_a_worker_that_dies_of_a_batch(tmp_path, cache):
+    """Any of them may be at fault, so each is retried individually, with the bits of a single run."""
     base = {"steps": 20_000, "stop": "never"}
     file = write_toml(tmp_path / "trial.toml", base=base, grid={"seed": [0, 1, 2]})
     words, results = ["sweep", file, "--jobs", "2"], tmp_path / "results"
@@ -95,7 +108,7 @@ def test_a_worker_that_dies_of_a_pack(tmp_path, cache):
     assert arrays_of(results) == arrays_of(tmp_path / "alone")
 
 
-def test_a_pack_of_a_cell_that_ends_its_process(tmp_path, cache):
+def test_a_batch_of_a_cell_that_ends_its_process(tmp_path, cache):
     (tmp_path / "exit").touch()
     grid = {"cell": [CELL, f"{CELL}:fault=exit"], "seed": [0, 1]}
     file = write_toml(tmp_path / "trial.toml", grid=grid)
@@ -110,18 +123,18 @@ def test_each_worker_takes_a_gpu(tmp_path, cache, monkeypatch):
     monkeypatch.setenv("GRADLAB_CACHE", str(cache))
     specs = [replace(SPEC, cell=f"{CELL}:fault=show", steps=steps) for steps in (20_000, 20_001)]
 
-    run_all(specs, Store(tmp_path / "results"), Settings(jobs=2, gpus=("5", "7")), Heard())
+    run_all(specs, Store(tmp_path / "results"), Settings(jobs=2, gpus=("5", "7")), RecordingListener())
     assert {path.name.partition("-")[0] for path in tmp_path.glob("*-gpu")} == {"5", "7"}
     assert len(list(tmp_path.glob("*-gpu"))) == 2, "a worker keeps the one it has"
 
 
 def test_without_a_gpu_there_are_cores(monkeypatch):
     expected = {"jobs": devices.cores(), "together": 1, "gpus": ()}
-    assert devices.shares(None, None) == expected
-    assert devices.shares(3, 5) == {"jobs": 3, "together": 5, "gpus": ()}
+    assert devices.parallelism(None, None) == expected
+    assert devices.parallelism(3, 5) == {"jobs": 3, "together": 5, "gpus": ()}
     # With a plug-in installed jax is asked, and finds none here.
     monkeypatch.setattr(devices, "entry_points", lambda group: [group])
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
-    assert devices.shares(None, None) == expected
+    assert devices.parallelism(None, None) == expected
     monkeypatch.setattr(devices, "gpus", lambda: ("0", "1"))
-    assert devices.shares(None, None) == {"jobs": 2, "together": 64, "gpus": ("0", "1")}
+    assert devices.parallelism(None, None) == {"jobs": 2, "together": 64, "gpus": ("0", "1")}

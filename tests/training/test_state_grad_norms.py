@@ -8,13 +8,13 @@ from jax import lax
 
 from gradlab import gradient_curve
 from gradlab.report.page.write import write_report
-from gradlab.runs.arrays import seen_summary
 from gradlab.runs.execute import run
+from gradlab.runs.result import norms_summary
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 from gradlab.runs.variants import get_cell, get_task
 from gradlab.training.keys import stream
-from gradlab.training.taps import empty_slots, leaf_statistics, log10_rms, together
+from gradlab.training.state_grad_norms import combined, leaf_statistics, log10_rms, zero_sinks
 from gradlab.training.unroll import unroll
 
 TINY = RunSpec(hidden=5, batch=4, measure_batch=2, dtype="float64", clip="none", seed=3, measure="every")
@@ -36,14 +36,14 @@ def plain(cell):
 
 
 def seen_by(cell, params, inputs, loss, budget):
-    """log10 rms norms by lag of the mean loss, through the taps."""
+    """log10 rms norms by lag of the mean loss, through the sinks."""
     batch_size = inputs.shape[1]
-    slots = empty_slots(cell.carry(params, batch_size), len(inputs))
+    sinks = zero_sinks(cell.carry(params, batch_size), len(inputs))
 
-    def mean_loss(slots):
-        return jnp.mean(loss(unroll(cell, params, inputs, budget=budget, slots=slots)))
+    def mean_loss(sinks):
+        return jnp.mean(loss(unroll(cell, params, inputs, budget=budget, sinks=sinks)))
 
-    return [log10_rms(together(slot), batch_size) for slot in jax.grad(mean_loss)(slots)]
+    return [log10_rms(combined(leaf), batch_size) for leaf in jax.grad(mean_loss)(sinks)]
 
 
 def loss_of(outputs):
@@ -88,8 +88,8 @@ def test_the_first_training_step_saw_the_rms_curve_of_its_own_batch(task, length
         curve = gradient_curve(
             model.cell, params["cell"], batch.inputs, lambda outputs: model.read(params, outputs, batch)
         )
-    assert sorted(result.trace.seen) == ["c", "h"]
-    for leaf, rows in result.trace.seen.items():
+    assert sorted(result.trace.norms) == ["c", "h"]
+    for leaf, rows in result.trace.norms.items():
         assert rows.shape == (3, len(curve.lags))
         np.testing.assert_allclose(rows[0], curve.rms(leaf), atol=1e-9)
         assert np.abs(rows[1] - rows[0]).max() > 1e-6, "the weights changed, so the norms must have"
@@ -98,17 +98,17 @@ def test_the_first_training_step_saw_the_rms_curve_of_its_own_batch(task, length
 def test_recording_changes_nothing_of_the_training():
     with_norms = run(spec_of(length=9, steps=60))
     without = run(spec_of(length=9, steps=60, measure="checkpoints"))
-    assert without.trace.seen == {} and len(with_norms.trace.seen["h"]) == 60
+    assert without.trace.norms == {} and len(with_norms.trace.norms["h"]) == 60
     np.testing.assert_allclose(with_norms.trace.loss, without.trace.loss, rtol=1e-10)
     assert [mark.step for mark in with_norms.checkpoints] == [mark.step for mark in without.checkpoints]
 
 
 def test_norms_are_stored_apart_from_the_curves(tmp_path):
     result = run(spec_of(length=9, steps=60), tmp_path)
-    (stored,) = Store(tmp_path).scan()
+    (stored,) = list(Store(tmp_path).each())
     every = stored.arrays("every.npz")
     assert sorted(every) == ["c", "h"]
-    np.testing.assert_array_equal(every["c"], result.trace.seen["c"])
+    np.testing.assert_array_equal(every["c"], result.trace.norms["c"])
     assert "every.npz" in stored.done["digests"]
     assert not any("seen" in name or name in every for name in stored.arrays("curves.npz"))
     run(spec_of(length=9, steps=1, measure="ends"), tmp_path)
@@ -116,7 +116,7 @@ def test_norms_are_stored_apart_from_the_curves(tmp_path):
 
 
 def norm_seen(rows):
-    return float(log10_rms(together(leaf_statistics(jnp.asarray(rows, jnp.float32))[None]), 1)[0])
+    return float(log10_rms(combined(leaf_statistics(jnp.asarray(rows, jnp.float32))[None]), 1)[0])
 
 
 @pytest.mark.parametrize("exponent", [-37.5, -30, -19.5, 0, 19.5, 30, 37])
@@ -141,8 +141,8 @@ def test_half_of_a_complex_leaf_is_measured_by_modulus():
 
 def test_the_summary_names_the_deepest_training_step():
     seen = {"h": np.array([[0.0, -1.0], [0.5, -2.0], [0.0, -np.inf], [np.nan, 1.0]])}
-    assert seen_summary(seen) == {"h": {"training_step": 3, "span": -np.inf, "zero": 1}}
-    assert seen_summary({}) is None
+    assert norms_summary(seen) == {"h": {"training_step": 3, "span": -np.inf, "zero": 1}}
+    assert norms_summary({}) is None
 
 
 def test_the_report_draws_it_and_says_what_was_zero(tmp_path):

@@ -1,12 +1,12 @@
-"""A second opinion on a curve: what other arithmetic makes of the same network, and what that says. NumPy only.
+"""Rounding noise and chaos: how far a gradient curve depends on the arithmetic it was measured in. NumPy only.
 
 A curve is measured in the arithmetic of the run and in float64. Where the two agree to a thousandth of the decades
-there is nothing to say. Where they do not, float64 is asked again with every weight and input moved by one
-rounding error of the run's arithmetic:
+the first is right. Where they do not, float64 is measured again with every weight and input moved by one rounding
+error of the run's arithmetic:
 
 - float64 hardly moves: it is right, and the arithmetic of the run is imprecise there or reads 0 (1 - tanh² cancels
   near saturation). The value of float64 is stored, and from which lag.
-- float64 moves as well: the value depends on rounding. Either a gradient that is zero in truth is read as the
+- float64 moves as well: the value depends on rounding. Either a gradient that is truly zero is read as the
   rounding error of its parts, or the network is chaotic and no two arithmetics follow one trajectory for long.
 """
 
@@ -25,18 +25,18 @@ SAME_LOSS = 1e-2
 """Losses that differ by more, relatively, are of different trajectories."""
 
 
-def disagrees(native: GradientCurve, precise: GradientCurve) -> bool:
+def disagree(native: GradientCurve, precise: GradientCurve) -> bool:
     """Whether two measurements differ anywhere by more than the tolerance."""
-    return any(apart(values, precise.log10_norm[leaf]).any() for leaf, values in native.log10_norm.items())
+    return any(differs(values, precise.log10_norm[leaf]).any() for leaf, values in native.log10_norm.items())
 
 
-def apart(values: Floats, precise: Floats) -> NDArray[np.bool_]:
+def differs(values: Floats, precise: Floats) -> NDArray[np.bool_]:
     """Where two measurements (T, B) differ by more than the tolerance."""
     return _distance(values, precise) > TOLERANCE * _decades(precise)
 
 
-def reconciled(native: GradientCurve, precise: GradientCurve, replica: GradientCurve) -> GradientCurve:
-    """The curve of the run's arithmetic, corrected where float64 is right, marked where neither is.
+def reconcile(native: GradientCurve, precise: GradientCurve, replica: GradientCurve) -> GradientCurve:
+    """The curve of the run's arithmetic, corrected where float64 is right, marked as noise where neither is.
 
     Args:
         native: measured in the arithmetic of the run.
@@ -47,30 +47,23 @@ def reconciled(native: GradientCurve, precise: GradientCurve, replica: GradientC
     chaotic = _other_trajectory(replica, precise)
     for name, values in native.log10_norm.items():
         right = precise.log10_norm[name]
-        differs, moved = apart(values, right), _distance(replica.log10_norm[name], right)
+        wrong, moved = differs(values, right), _distance(replica.log10_norm[name], right)
         # Where two trajectories part, that their gradients agree at some lag is chance.
-        stable = (moved <= np.maximum(STABLE, TOLERANCE * _decades(right))) & (not chaotic)
-        better, unsure = differs & stable, differs & ~stable
+        stable = ~_unstable(moved, right) & (not chaotic)
+        better, unsure = wrong & stable, wrong & ~stable
         if better.any() and name != STATE:
             saturated[name] = int(np.argmax(better.any(axis=1))) + 1
-        if unsure.any():
-            decades = np.where(unsure, np.maximum(_distance(values, right), moved), 0.0)
-            noise[name] = _median(decades, native)
+        noise[name] = _median(np.where(unsure, np.maximum(_distance(values, right), moved), 0.0), native)
         leaves[name] = np.where(better, right, values)
     if saturated:
         saturated[STATE] = min(saturated.values())
     # Put together again from its leaves, so that it is never below one of them.
     leaves[STATE] = log10_of_all([values for name, values in leaves.items() if name != STATE])
-    return replace(
-        native,
-        log10_norm=leaves,
-        saturated=saturated,
-        noise={name: values for name, values in noise.items() if values.any()},
-        chaotic=bool(noise) and chaotic,
-    )
+    noise = {name: values for name, values in noise.items() if values.any()}
+    return replace(native, log10_norm=leaves, saturated=saturated, noise=noise, chaotic=bool(noise) and chaotic)
 
 
-def marked(native: GradientCurve, replica: GradientCurve, coarse: GradientCurve) -> GradientCurve:
+def mark_noise(native: GradientCurve, replica: GradientCurve, coarse: GradientCurve) -> GradientCurve:
     """A curve of float64, marked where rounding decides its values.
 
     Args:
@@ -81,12 +74,14 @@ def marked(native: GradientCurve, replica: GradientCurve, coarse: GradientCurve)
     noise = {}
     for name, values in native.log10_norm.items():
         moved = _distance(values, replica.log10_norm[name])
-        unsure = moved > np.maximum(STABLE, TOLERANCE * _decades(values))
-        if unsure.any():
-            decades = np.maximum(moved, _distance(values, coarse.log10_norm[name]))
-            noise[name] = _median(np.where(unsure, decades, 0.0), native)
+        decades = np.maximum(moved, _distance(values, coarse.log10_norm[name]))
+        noise[name] = _median(np.where(_unstable(moved, values), decades, 0.0), native)
     noise = {name: values for name, values in noise.items() if values.any()}
     return replace(native, noise=noise, chaotic=bool(noise) and _other_trajectory(native, replica))
+
+
+def _unstable(moved: Floats, values: Floats) -> NDArray[np.bool_]:
+    return moved > np.maximum(STABLE, TOLERANCE * _decades(values))
 
 
 def _distance(a: Floats, b: Floats) -> Floats:

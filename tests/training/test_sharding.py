@@ -1,6 +1,7 @@
 """A batch is split over devices only where no example knows of another, nor of how many there are."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,9 +19,9 @@ from gradlab.cells.rnn import RNN
 from gradlab.errors import GradlabError
 from gradlab.runs.variants import get_cell, get_task
 from gradlab.tasks.adding import Adding
-from gradlab.training.divisible import is_divisible
 from gradlab.training.model import Model
 from gradlab.training.optimizers import Clip
+from gradlab.training.sharding import is_divisible
 from gradlab.training.step import Plan
 
 
@@ -137,6 +138,7 @@ def test_what_is_built_in_is_known():
 SHARDED = """
 import json, sys
 import jax
+jax.config.update("jax_platforms", "cpu")  # of which there are as many as are asked for
 jax.config.update("jax_num_cpu_devices", 2)
 from gradlab.runs.execute import run
 from gradlab.runs.spec import RunSpec
@@ -161,11 +163,12 @@ def test_a_run_is_split_where_it_may_be_and_says_so(tmp_path):
     assert (third, fourth) == (1, 2)
 
 
+ON_CPU = os.environ | {"JAX_PLATFORMS": "cpu"}
 COMMAND = """
 import sys
 from unittest import mock
 from gradlab.cli.app import main
-with mock.patch("gradlab.cli.devices.cores", lambda: 2):
+with mock.patch("gradlab.runs.devices.cores", lambda: 2):
     sys.exit(main(sys.argv[1:]))
 """
 
@@ -174,7 +177,9 @@ with mock.patch("gradlab.cli.devices.cores", lambda: 2):
 def test_the_command_says_on_how_many_devices_it_computes(name, shards, tmp_path):
     words = ["run", "adding", "--cell", f"{__file__}:{name}", "--len", "5", "--hidden", "4", "--steps", "2"]
     words += ["--batch", "4", "--measure-batch", "2", "--measure", "ends", "--results", str(tmp_path)]
-    done = subprocess.run([sys.executable, "-c", COMMAND, *words], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, *words], env=ON_CPU, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     line = "not split over 2 devices: a part of a batch does not give what the whole gives"
     assert (line in done.stderr) == (shards == 1)
@@ -186,7 +191,9 @@ def test_the_command_says_on_how_many_devices_it_computes(name, shards, tmp_path
 def test_what_cannot_run_is_not_said_to_depend(tmp_path):
     words = ["run", "adding", "--cell", f"{__file__}:Heads", "--len", "5", "--hidden", "4", "--steps", "2"]
     words += ["--batch", "4", "--results", str(tmp_path)]
-    done = subprocess.run([sys.executable, "-c", COMMAND, *words], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, *words], env=ON_CPU, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 2 and "Heads.step returns the output" in done.stderr.splitlines()[-1]
     assert "not split" not in done.stderr
 

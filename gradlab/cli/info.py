@@ -1,0 +1,79 @@
+"""`gradlab cells` and `gradlab tasks`, read from their registries, and `gradlab doctor`."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gradlab.cli import options
+from gradlab.cli.console import Screen
+from gradlab.runs.fields import spell
+
+
+def cells(json: options.Json = False) -> None:
+    """List the built-in cells and their options."""
+    from gradlab.cells import CELLS
+
+    _list("cells", CELLS, json, "gradlab probe adding --len 200 --cell lstm:forget_bias=3")
+
+
+def tasks(json: options.Json = False) -> None:
+    """List the tasks and their options."""
+    from gradlab.tasks import TASKS
+
+    _list("tasks", TASKS, json, "gradlab run adding --len 200 --cell lstm")
+
+
+def _list(kind: str, registry: Mapping[str, Callable[..., Any]], json: bool, example: str) -> None:
+    screen = Screen()
+    entries = {name: _describe(factory) for name, factory in registry.items()}
+    if json:
+        screen.json({kind: entries})
+        return
+    for name, entry in entries.items():
+        screen.line(f"{name}: {entry['summary']}")
+        for option in entry["options"]:
+            screen.line(f"  :{option['name']}={option['default']}  ({option['type']})")
+    screen.line(f"next: {example}")
+
+
+def _describe(factory: Callable[..., Any]) -> dict[str, Any]:
+    summary = (inspect.getdoc(factory) or "").splitlines()[0]
+    described = [
+        {
+            "name": parameter.name,
+            "default": "none" if parameter.default is None else spell(parameter.default),
+            "type": getattr(parameter.annotation, "__name__", str(parameter.annotation)),
+        }
+        for parameter in inspect.signature(factory).parameters.values()
+    ]
+    return {"summary": summary, "options": described}
+
+
+def doctor(json: options.Json = False) -> int:
+    """Check versions and devices, and reproduce known faults of XLA and JAX here and now.
+
+    gradlab doctor
+    """
+    from gradlab.runs.environment import execution, versions
+    from gradlab.runs.selftest import check_all
+
+    screen = Screen()
+    where, found, findings = execution("float32"), versions(), check_all()
+    fit = not any(finding.harmful for finding in findings)
+    if json:
+        checks = [finding._asdict() for finding in findings]
+        screen.json({"versions": found, "execution": where, "checks": checks, "ok": fit})
+        return int(not fit)
+    screen.line(", ".join(f"{package} {version}" for package, version in found.items()))
+    screen.line(f"{where['platform']} {where['device']}: {where['cpu']}; XLA_FLAGS={where['xla_flags'] or 'none'}")
+    screen.line()
+    for finding in findings:
+        mark = "FAULT" if finding.harmful else "known" if finding.reproduced else "ok"
+        screen.line(f"{mark:<6} {finding.name}: {finding.seen}", "bold red" if finding.harmful else "")
+        if finding.reproduced:
+            screen.line(f"       {finding.advice}")
+    screen.line()
+    screen.line("fit to measure on" if fit else "this machine is not fit to measure on: see above")
+    if fit:
+        screen.line("next: gradlab run adding --len 200 --cell lstm")
+    return int(not fit)

@@ -1,0 +1,216 @@
+"""The compiled programs of a run, shared by all runs that differ in seed and learning rate alone.
+
+A custom cell or task may be equal to another one and compute something else, so what they compute is compared too
+(`cells/traced.py`).
+"""
+
+import time
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from gradlab.cells.traced import TraceCache, traced, traced_step, with_pullback
+from gradlab.tasks.contract import is_custom_task
+from gradlab.training.checkpoint_metrics import CheckpointPrograms, memory_leaves
+from gradlab.training.keys import stream
+from gradlab.training.model import Model
+from gradlab.training.sharding import over_devices
+from gradlab.training.step import Plan, chunk_program, test_program
+
+_CHECKED, _TRACED = 8, 2
+"""Examples on which a custom task is checked, at most; and on which it is traced."""
+_ODD = (ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
+"""What tracing may raise; a timeout of the run is none of these."""
+_shared = TraceCache(8)  # each holds compiled code, tens of MB
+
+
+class Program:
+    """A jitted function that is compiled once per shape and records how long its compilations took.
+
+    Args:
+        function: a pure function of pytrees of arrays.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> double = Program(lambda x: 2 * x)
+        >>> float(double(jnp.ones(()))), double.compile_seconds > 0
+        (2.0, True)
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self._jitted = jax.jit(function)
+        self._compiled: dict[Any, Any] = {}
+        self.compile_seconds = 0.0
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the function."""
+        return self.compiled(*arguments)(*arguments)
+
+    @property
+    def bytes(self) -> int | None:
+        """What the largest executable takes for arguments, results and temporaries; None if unknown."""
+        plans = [compiled.memory_analysis() for compiled in self._compiled.values()]
+        sizes = [
+            plan.argument_size_in_bytes
+            + plan.output_size_in_bytes
+            + plan.temp_size_in_bytes
+            - plan.alias_size_in_bytes
+            for plan in plans
+            if plan is not None
+        ]
+        return max(sizes, default=None)
+
+    def compiled(self, *arguments: Any) -> Any:
+        """The executable for the shapes and dtypes of these arguments, compiled now if it is new."""
+        leaves, treedef = jax.tree.flatten(arguments)
+        precision = product_precision()
+        # What is made from a seed alone has the same arguments in float32 and float64.
+        key = (_x64(), precision, treedef, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
+        if key not in self._compiled:
+            started = time.perf_counter()
+            with jax.default_matmul_precision(precision):
+                self._compiled[key] = self._jitted.lower(*arguments).compile()
+            self.compile_seconds += time.perf_counter() - started
+        return self._compiled[key]
+
+
+class Programs(NamedTuple):
+    """Everything that a run calls.
+
+    Attributes:
+        init: seed -> initial parameters.
+        draw: seed -> the held-out examples that are measured.
+        chunk, test: of `step.py`; chunks: `chunk` of many runs at once, every argument with a leading axis.
+        metrics: of `checkpoint_metrics.py`.
+    """
+
+    init: Program
+    draw: Program
+    chunk: Program
+    chunks: Program
+    test: Program
+    metrics: CheckpointPrograms
+
+
+def programs_for(model: Model, plan: Plan) -> Programs:
+    """The programs of a model and a plan, the same ones for every seed and learning rate; compiled when called."""
+    # What is an argument, or used by the loop alone, would tell apart programs that are the same.
+    plan = replace(plan, seed=0, learning_rate=1.0, steps=0, stop="never")
+    try:
+        batch = jax.eval_shape(lambda key: model.task.sample(key, _TRACED, plan.length), jax.random.key(0))
+        content = _traced_cell(model, batch), _traced_task(model, batch, plan.length)
+    except _ODD:  # a cell that fails at these shapes alone, or fails again, with a message, where it is used
+        return _programs(model, plan)
+    settings = jax.config.jax_threefry_partitionable, jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    found: Programs = _shared.get((_name(model), plan, content, settings), lambda: _programs(model, plan))
+    return found
+
+
+def _name(model: Model) -> Hashable:
+    """The model, or the identity of what it is made of where a custom cell or task has no hash."""
+    try:
+        hash(model)
+    except TypeError:
+        return id(model.cell), id(model.task), model.hidden
+    return model
+
+
+def _traced_cell(model: Model, batch: Any) -> str:
+    """What a custom cell computes; those of gradlab are frozen, and equal where they compute the same."""
+    cell, size = model.cell, model.task.input_size
+    if type(cell).__module__.startswith("gradlab.cells."):
+        return ""
+    start = traced(lambda key: cell.init(key, size, model.hidden), jax.random.key(0))
+    x_t = jax.ShapeDtypeStruct(batch.inputs.shape[1:], batch.inputs.dtype)
+    return f"{start} {traced_step(cell, model.hidden, x_t)} {memory_leaves(model)}"
+
+
+def _traced_task(model: Model, batch: Any, length: int) -> str:
+    """What a custom task computes, and its numbers."""
+    task = model.task
+    if not is_custom_task(task):
+        return ""
+
+    def loss(outputs: Array, batch: Any) -> Any:
+        return with_pullback(lambda outputs: task.loss(outputs, batch))(outputs)
+
+    timesteps = 1 if task.readout == "last" else batch.inputs.shape[0]
+    outputs = jax.ShapeDtypeStruct((timesteps, _TRACED, task.output_size), jnp.result_type(float))
+    sampled = traced(lambda key: task.sample(key, _TRACED, length), jax.random.key(0))
+    sizes = task.input_size, task.output_size
+    numbers = f"{sizes} {task.readout} {task.steps(length)} {task.task_curve(length)}"
+    return f"{numbers} {sampled} {traced(loss, outputs, batch)}"
+
+
+def _programs(model: Model, plan: Plan) -> Programs:
+    model.check(plan.length, min(max(plan.measure_batch, 2), _CHECKED))
+
+    def draw(seed: Array) -> object:
+        return model.task.sample(stream(seed, "measure"), plan.measure_batch, plan.length)
+
+    chunk = chunk_program(model, plan)
+    return Programs(
+        Program(model.init),
+        Program(draw),
+        Program(chunk),
+        Program(jax.vmap(chunk)),
+        Program(test_program(model, plan)),
+        CheckpointPrograms.of(model, plan.length, Program, partial(over_devices, task=model.task, plan=plan)),
+    )
+
+
+def product_precision(platform: str | None = None) -> str | None:
+    """The precision of float32 matrix products; None leaves it to XLA.
+
+    A GPU would round the factors to 11 bits (TF32), which shows in a gradient after a few timesteps, so there it
+    is full float32 unless jax was told otherwise (`JAX_DEFAULT_MATMUL_PRECISION`). A CPU has nothing less.
+
+    Args:
+        platform: cpu, gpu, ...; that of the default device where None.
+
+    Example:
+        >>> product_precision("cpu"), product_precision("gpu")
+        (None, 'highest')
+    """
+    chosen: str | None = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    if chosen is not None:
+        return chosen
+    return None if (platform or jax.default_backend()) == "cpu" else "highest"
+
+
+def compile_in_parallel(*compilations: Callable[[], Any]) -> float:
+    """Do compilations in parallel; returns the seconds it took.
+
+    Args:
+        compilations: each compiles one program, such as `partial(program.compiled, *arguments)`.
+    """
+    # Context managers of jax are per thread, so the threads that compile enter them too.
+    x64, precision = _x64(), product_precision()
+
+    def compile_one(compilation: Callable[[], Any]) -> None:
+        with jax.enable_x64(x64), jax.default_matmul_precision(precision):
+            compilation()
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(compile_one, compilations))
+    return time.perf_counter() - started
+
+
+def _x64() -> bool:
+    return bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+
+
+def wait_for(result: Any) -> Any:
+    """Block until arrays are ready, yet react to Ctrl-C at once, which waiting inside XLA does not."""
+    for leaf in jax.tree.leaves(result):
+        while not getattr(leaf, "is_ready", lambda: True)():  # a key comes with the arrays beside it
+            time.sleep(0.001)
+    return result

@@ -1,0 +1,77 @@
+"""The terminal: tables that fit, whole names, and how the package is started."""
+
+import subprocess
+import sys
+
+import pytest
+
+import gradlab
+from gradlab.cli.console import Screen
+from gradlab.cli.run import carry_out
+from gradlab.cli.session import Session
+from gradlab.runs.jobs import Settings
+from gradlab.runs.spec import RunSpec
+from gradlab.runs.store import Store
+
+NAME = "adding-lstm-T200-H64-float32"
+TEXT = "initial weights changed (cell/w by 1 %); +0.1 decades at lag 3"
+
+
+def table(capsys, monkeypatch, width, rows, columns, **options):
+    monkeypatch.setenv("COLUMNS", str(width))
+    Screen().table(columns, rows, **options)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_narrow_table_folds_sentences_before_names(capsys, monkeypatch):
+    columns, row = ("verdict", "scenario", "decades", "what"), ("regressed", NAME, "+0.1", TEXT)
+    options = {"right": ["decades"], "fold": ("what", "scenario")}
+    lines = table(capsys, monkeypatch, 80, [row], columns, **options)
+    assert max(map(len, lines)) <= 80 and len(lines) == 3 and NAME in lines[1]
+    assert " ".join(line[47:].strip() for line in lines[1:]) == TEXT
+    narrow = table(capsys, monkeypatch, 50, [row], columns, **options)
+    assert max(map(len, narrow)) <= 50 and "".join(line[10:32].strip() for line in narrow[1:]).startswith("adding")
+    assert table(capsys, monkeypatch, 200, [row], columns, **options)[1].endswith(f"{NAME}    +0.1 {TEXT}")
+
+
+def test_long_headings_wrap_before_cells(capsys, monkeypatch):
+    rows = [("a", "12345", "solved")]
+    lines = table(capsys, monkeypatch, 20, rows, ("run", "training steps", "status"), right=["training steps"])
+    assert lines == ["run training status", "       steps", "a      12345 solved"]
+
+
+def test_columns_that_a_table_lacks_are_not_folded(capsys, monkeypatch):
+    assert table(capsys, monkeypatch, 5, [], ("a", "b"), fold=("c", "b")) == ["a b"]
+
+
+def test_the_package_is_a_program():
+    def typed(word):
+        done = subprocess.run([sys.executable, "-m", "gradlab", word], capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    assert typed("--version") == (0, f"gradlab {gradlab.__version__}\n", "")
+    code, out, err = typed("nothing")
+    assert (code, out) == (2, "") and err.startswith("gradlab: No such command")
+
+
+@pytest.mark.parametrize("specs", [[RunSpec(steps=1)], [RunSpec(steps=1), RunSpec(steps=1, seed=1)]])
+def test_what_was_not_measured_is_not_said_to_be_kept(tmp_path, capsys, monkeypatch, specs):
+    def pressed(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Session, "carry_out", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(Store(tmp_path), specs, 1, 1, rerun=False, json=False, quiet=True)
+    err = capsys.readouterr().err
+    assert err.startswith("interrupted; nothing was measured yet\n") and f"done 0 of {len(specs)}" in err
+
+
+def test_an_interrupted_run_with_checkpoints_is_kept(tmp_path):
+    store, spec = Store(tmp_path), RunSpec(steps=1)
+    attempt = store.begin(spec.id, spec.config())
+    attempt.log({"step": 0})
+    attempt.finish({"status": "interrupted"})
+    session = Session(Screen(), store, [spec], Settings(), quiet=True)
+    assert session.kept() == "what was measured so far is kept"
+    again = Session(Screen(), store, [spec], Settings(rerun="all"), quiet=True)
+    assert again.kept() == "what was measured so far is kept", "an interrupted run is not a stored result"
