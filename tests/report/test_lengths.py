@@ -229,6 +229,17 @@ def test_progress_is_told(tmp_path):
     assert heard[0] == "report: 0 runs read" and "report: figure 2, solving-adding" in heard
 
 
+def test_headings_count_settings_that_are_not_drawn(tmp_path):
+    for bias in range(15):
+        for length in (20, 40):
+            curves = [falling(length / (1 + bias), length)]
+            put(tmp_path, curves, status="measured", steps=0, length=length, cell=f"lstm:forget_bias={bias}")
+    (drawing,) = gallery.against_length(read(tmp_path, print))
+    names = [line.get_label() for line in drawing.figure.axes[0].get_lines() if line.get_label()[0] != "_"]
+    assert drawing.heading.endswith(" held the gradient at initialisation, 13 others do not")
+    assert len(names) == gallery.SETTINGS == 12
+
+
 def test_borrowed_weights_have_no_line(tmp_path):
     for length in LENGTHS:
         put(tmp_path, [falling(1.0, length)], steps=0, status="measured", length=length, params="some-run")

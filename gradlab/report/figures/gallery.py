@@ -11,6 +11,7 @@ from gradlab.report.figures.leaves import kinds_figure, leaves_figure
 from gradlab.report.figures.lengths import lengths_figure, lines_of, solving_figure
 from gradlab.report.figures.per_step import per_step_figure
 from gradlab.report.figures.training import gates_figure, loss_figure
+from gradlab.report.text.findings import overall
 
 LENGTHS = 4
 """Lengths of a task that get figures of their own: the shortest, the longest, and what lies between."""
@@ -36,12 +37,12 @@ def drawings(records: Sequence[Record]) -> Iterator[Drawing]:
     for name, some in by_task_and_length(trained):
         groups, names = _settings(some, SETTINGS)
         if some not in first:
-            yield checkpoint_figure(f"cells-{name}", groups, names, ("initial", "final"))
+            yield checkpoint_figure(f"cells-{name}", groups, names, ("initial", "final"), f": {overall(some)}")
         most = SETTINGS // 2 if "total" in some[0].log[0]["curves"] else SETTINGS
         yield lag_figure(f"lag-{name}", groups[:most], names[:most])
     for name, some in by_task_and_length(probes):
         if some not in first:
-            yield checkpoint_figure(f"probe-{name}", *_settings(some, SETTINGS))
+            yield checkpoint_figure(f"probe-{name}", *_settings(some, SETTINGS), finding=f": {overall(some)}")
     for name, some in by_task_and_length(trained):
         yield loss_figure(f"loss-{name}", *_settings(some, SETTINGS))
     yield from _runs(trained)
@@ -51,13 +52,14 @@ def overview(records: Sequence[Record]) -> Iterator[Drawing]:
     """The first picture of a page: of one run the map and the loss, of several the longest length of each task."""
     if len(records) == 1 and records[0].trained:
         (label,) = labels([records])
-        yield heat_figure("overview", records[0], label, loss=True)._replace(section="overview", choices={})
+        yield heat_figure("overview", records[0], label, loss=True)._replace(section="overview")
         return
     found = overview_runs(records)
     for task, runs in found.items():
         roles = ("initial", "final") if runs[0].trained else ("initial",)
         name = "overview" if len(found) == 1 else f"overview-{_safe(task)}"
-        yield checkpoint_figure(name, *_settings(runs, SETTINGS), roles)._replace(section="overview", choices={})
+        drawing = checkpoint_figure(name, *_settings(runs, SETTINGS), roles, f": {overall(runs)}")
+        yield drawing._replace(section="overview")
 
 
 def overview_runs(records: Sequence[Record]) -> dict[str, list[Record]]:
@@ -79,10 +81,10 @@ def against_length(records: Sequence[Record]) -> Iterator[Drawing]:
             mine = [one for one in fresh if one.config["task"] == task and one.trained == trained]
             if len({one.config["length"] for one in mine}) < 2:
                 continue
-            lines = lines_of(mine, SETTINGS)
+            lines = lines_of(mine, len(mine))  # headings count all, figures draw some
             if trained:
-                yield solving_figure(f"solving-{_safe(task)}", lines)
-            yield lengths_figure(f"{'lengths' if trained else 'probe-lengths'}-{_safe(task)}", lines)
+                yield solving_figure(f"solving-{_safe(task)}", lines, SETTINGS)
+            yield lengths_figure(f"{'lengths' if trained else 'probe-lengths'}-{_safe(task)}", lines, SETTINGS)
 
 
 def _runs(trained: Sequence[Record]) -> Iterator[Drawing]:

@@ -1,7 +1,7 @@
 """Panels of one number against length, a line for each setting."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from gradlab.report.data.by_length import rows
 from gradlab.report.data.records import Record
-from gradlab.report.figures.drawing import INK, Floats, LineStyle, named_line
+from gradlab.report.figures.drawing import INK, LineStyle, named_line
 
 DECADES = 3.0
 """A gradient that loses this much over the whole length is where the dotted guides lie."""
@@ -26,10 +26,6 @@ class LengthLine(NamedTuple):
     label: str
     style: LineStyle
     group: Sequence[Record]
-
-    def rows(self) -> list[dict[str, Any]]:
-        """The numbers of each length."""
-        return rows(record for record in self.group if record.marks)
 
 
 class LengthAxis(NamedTuple):
@@ -72,17 +68,15 @@ def draw_numbers(
         axes: one for each checkpoint. roles: the checkpoints.
         filled: whether markers show how many seeds solved the task: full, half or empty.
     """
-    found = [line.rows() for line in lines]
-    lengths = sorted({row["length"] for each in found for row in each})
-    values = [
-        abs(row.get(f"{role}_{number.column}", math.nan)) for role in roles for each in found for row in each
-    ]
+    found = [row for line in lines for row in rows(line.group)]
+    lengths = sorted({row["length"] for row in found})
+    values = [abs(row.get(f"{role}_{number.column}", math.nan)) for role in roles for row in found]
     sizes = [value for value in values if 0 < value < math.inf]
     for ax, role in zip(axes, roles, strict=True):
         _scale(ax, number, sizes, lengths[-1])
         grid = np.geomspace(lengths[0], lengths[-1], 50)
         ax.plot(grid, [number.guide(at) for at in grid], color=INK, linestyle=(0, (1, 2)), linewidth=1, zorder=1)
-        _draw_lines(ax, lines, found, f"{role}_{number.column}", filled, number.lowest)
+        _draw_lines(ax, lines, f"{role}_{number.column}", filled, number.lowest)
         ax.set_title(f"{number.name} {'at initialisation' if role == 'initial' else 'at the end of training'}")
         ax.set_ylabel(f"{number.name} ({number.unit})")
         length_axis(ax, lengths)
@@ -90,60 +84,49 @@ def draw_numbers(
 
 def draw_solved(ax: Axes, lines: Sequence[LengthLine]) -> None:
     """Share of the seeds that solved the task, with its binomial interval, against length."""
-    found = [[row for row in line.rows() if "solved" in row] for line in lines]
-    _draw_lines(ax, lines, found, "solve_rate", True, beside=3.0)
+    _draw_lines(ax, lines, "solve_rate", True, beside=3.0)
     ax.set_title("share of seeds that solved the task")
     ax.set_ylabel("solved (share of seeds)")
     ax.set_ylim(-0.06, 1.06)
     ax.set_yticks([0, 0.5, 1], ["0", "½", "1"])
-    length_axis(ax, sorted({row["length"] for each in found for row in each}))
+    length_axis(ax, sorted({row["length"] for line in lines for row in rows(line.group) if "solved" in row}))
 
 
 def _draw_lines(
     ax: Axes,
     lines: Sequence[LengthLine],
-    found: Sequence[Sequence[Mapping[str, Any]]],
     column: str,
     filled: bool,
     lowest: float = -math.inf,
     beside: float = 1.0,
 ) -> None:
-    """A line for each setting with bars; its lines stand `beside` points apart, so that none hides another."""
-    for index, (line, rows_) in enumerate(zip(lines, found, strict=True)):
-        kept = [row for row in rows_ if math.isfinite(row.get(column, math.nan))]
+    """A line for each setting with bars, so many points of paper `beside` the next that none hides another.
+
+    Markers are full where every seed solved the task, half where some did, empty where none did, if `filled`.
+    """
+    for index, (label, style, group) in enumerate(lines):
+        kept = [row for row in rows(group) if math.isfinite(row.get(column, math.nan))]
+        x = np.array([row["length"] for row in kept])
         means, low, high = (
-            np.maximum([row[f"{column}{end}"] for row in kept], lowest) for end in ("", "_low", "_high")
+            np.maximum([row[column + end] for row in kept], lowest) for end in ("", "_low", "_high")
         )
+        size: dict[str, Any] = {"markersize": 5.5, "markeredgewidth": 1.2}
+        parts, line = named_line(ax, x, means, style, label, linewidth=1.5, **size)
+        known = np.isfinite(low) & np.isfinite(high)
+        bars = ax.vlines(x[known], low[known], high[known], colors=style.colour, linewidth=1, gid=f"{parts}-bars")
+        shown: list[Artist] = [line, bars]
         rates = np.array([row.get("solve_rate", 1.0) if filled else 1.0 for row in kept])
-        shown = _draw(ax, line, np.array([row["length"] for row in kept]), means, low, high, rates)
-        shift = beside * (index - (len(lines) - 1) / 2) / 72
-        place = ax.transData + ScaledTranslation(shift, 0, ax.figure.dpi_scale_trans)
+        for name, some, face in (
+            ("empty", rates == 0, "white"),
+            ("half", (rates > 0) & (rates < 1), style.colour),
+        ):
+            faces = {"fillstyle": "full" if name == "empty" else "bottom", "markerfacecolor": face}
+            marked = size | faces | {"color": style.colour, "marker": style.marker, "markerfacecoloralt": "white"}
+            if some.any():
+                shown += ax.plot(x[some], means[some], linestyle="none", gid=f"{parts}-{name}", **marked)
+        shift = ScaledTranslation(beside * (index - (len(lines) - 1) / 2) / 72, 0, ax.figure.dpi_scale_trans)
         for artist in shown:  # only now, so that limits are those of the numbers
-            artist.set_transform(place)
-
-
-def _draw(
-    ax: Axes, line: LengthLine, x: Floats, means: Floats, low: Floats, high: Floats, rates: Floats
-) -> list[Artist]:
-    """One line with its bars and markers: full where every seed solved the task, half where some did, or empty."""
-    style = line.style
-    size: dict[str, Any] = {"markersize": 5.5, "markeredgewidth": 1.2}
-    parts, drawn = named_line(ax, x, means, style, line.label, linewidth=1.5, **size)
-    shown: list[Artist] = [drawn]
-    known = np.isfinite(low) & np.isfinite(high)
-    bars = x[known], low[known], high[known]
-    shown.append(ax.vlines(*bars, colors=style.colour, linewidth=1, gid=f"{parts}-bars"))
-    marked = size | {
-        "color": style.colour,
-        "marker": style.marker,
-        "linestyle": "none",
-        "markerfacecoloralt": "white",
-    }
-    for name, some, fill in (("empty", rates == 0, "full"), ("half", (rates > 0) & (rates < 1), "bottom")):
-        if some.any():
-            marked |= {"fillstyle": fill, "markerfacecolor": style.colour if fill == "bottom" else "white"}
-            shown += ax.plot(x[some], means[some], gid=f"{parts}-{name}", **marked)
-    return shown
+            artist.set_transform(ax.transData + shift)
 
 
 def _scale(ax: Axes, number: LengthAxis, sizes: Sequence[float], longest: int) -> None:

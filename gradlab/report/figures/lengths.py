@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from gradlab.report.data.by_length import rows
 from gradlab.report.data.counts import by_length, held, longest_passing, passed, seeds_of, solved
 from gradlab.report.data.records import Record, labelled
 from gradlab.report.figures.drawing import Drawing, add_legend, line_style, panels, themed
@@ -29,10 +30,10 @@ def lines_of(records: Sequence[Record], most: int) -> list[LengthLine]:
 
 
 @themed()
-def solving_figure(name: str, lines: Sequence[LengthLine]) -> Drawing:
-    """To which length each setting solves the task, beside how far its gradient reaches before training."""
+def solving_figure(name: str, lines: Sequence[LengthLine], most: int | None = None) -> Drawing:
+    """To which length settings solve the task, beside how far their gradient reaches; at most `most` are drawn."""
     task = lines[0].group[0].config["task"]
-    heading = f"{task}: {_solvers(lines)}"
+    heading, lines = f"{task}: {_solvers(lines)}", lines[:most]
     figure, (rate, horizon) = panels(1, 2, (5.2, 3.0 + 0.2 * len(lines)), heading)
     draw_solved(rate, lines)
     draw_numbers([horizon], HORIZON, lines, ["initial"], filled=True)
@@ -48,7 +49,7 @@ def solving_figure(name: str, lines: Sequence[LengthLine]) -> Drawing:
 
 def _solved_at(line: LengthLine) -> str:
     """`RNN: solved T = 20 in 3 of 3 (median training step 100), T = 40 in 0 of 3`."""
-    found = [row for row in line.rows() if "solved" in row]
+    found = [row for row in rows(line.group) if "solved" in row]
     counts = [
         f"T = {row['length']:,} in {row['solved']} of {row['runs']}"
         + (f" (median training step {row['median_step_solved']:,.0f})" if row["solved"] else "")
@@ -69,13 +70,13 @@ def _solvers(lines: Sequence[LengthLine]) -> str:
 
 
 @themed()
-def lengths_figure(name: str, lines: Sequence[LengthLine]) -> Drawing:
-    """Span, slope, half-life and horizon of one task against length, a line for each setting."""
+def lengths_figure(name: str, lines: Sequence[LengthLine], most: int | None = None) -> Drawing:
+    """Span, slope, half-life and horizon of one task against length, a line for each setting, at most `most`."""
     task = lines[0].group[0].config["task"]
     roles = ["initial", "final"] if any(line.group[0].trained for line in lines) else ["initial"]
-    heading = f"{task}: {_holders(lines, roles[-1])}"
-    rows, options = 2 * len(roles), {"sharey": "row" if len(roles) == 2 else False}
-    figure, axes = panels(rows, 2, (5.2, 2.7 + 0.2 * len(lines) / rows), heading, **options)
+    heading, lines = f"{task}: {_holders(lines, roles[-1])}", lines[:most]
+    panel_rows, options = 2 * len(roles), {"sharey": "row" if len(roles) == 2 else False}
+    figure, axes = panels(panel_rows, 2, (5.2, 2.7 + 0.2 * len(lines) / panel_rows), heading, **options)
     for index, number in enumerate((SPAN, SLOPE, HALF_LIFE, HORIZON)):
         draw_numbers(axes[index * len(roles) : (index + 1) * len(roles)], number, lines, roles)
     add_legend(figure)

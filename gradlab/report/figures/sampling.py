@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-LAGS = 400
+LAGS = 240
 """Points of a line at most."""
 
 

@@ -5,6 +5,7 @@ import re
 import zlib
 from xml.etree import ElementTree
 
+import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -25,10 +26,11 @@ _COLOURS = {
 _LEFT_OUT = ("font-family", "mix-blend-mode")
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _REFERENCE = re.compile(r"#([\w.-]+)")
+_STRETCH = re.compile(r"M([^Mz]+)(z?)")
 _PART = re.compile(r"a\d+-s\d+-\w+")
 """Ids of lines, bands and legend entries."""
 _LONG = 400
-"""Characters of a path from which a tenth of a point is as exact as its points are."""
+"""Characters of a path that is written in tenths of a point."""
 NARROW = 560
 """Points of width up to which a figure may shrink to the width of a telephone."""
 
@@ -80,7 +82,8 @@ def _restyle(element: ElementTree.Element, used: set[str], name: str) -> None:
     element.attrib.clear()
     for part in filter(None, (each.strip() for each in old.pop("style", "").split(";"))):
         key, _, value = part.partition(": ")
-        if key not in _LEFT_OUT and not (keeps_space and value == "#262626"):  # the style sheet's colour of text
+        default = not value or (keeps_space and value == "#262626")  # no dashes, the style sheet's colour of text
+        if key not in _LEFT_OUT and not default:
             element.set(key, _COLOURS.get(value, value))
     if element.get("stroke") == "var(--grid)":  # of many lines that end where the axes do
         old.pop("clip-path", None)
@@ -96,6 +99,13 @@ def _restyle(element: ElementTree.Element, used: set[str], name: str) -> None:
         element.remove(child)
     for child in children:
         _restyle(child, used, name)
+    if len(children) > 1 and {child.tag for child in children} == {"use"}:  # markers of one line
+        shared = [key for key in children[0].attrib if len({child.get(key) for child in children}) == 1]
+        for key in (key for key in shared if key not in ("href", "x", "y")):
+            element.set(key, children[0].attrib[key])
+            for child in children:
+                del child.attrib[key]
+    for child in children:
         element.extend(list(child) if child.tag == "g" and not child.attrib else [child])
 
 
@@ -107,12 +117,18 @@ def _attribute(key: str, value: str, used: set[str], name: str) -> str:
         return f"{name}-{value}" if _PART.fullmatch(value) else short + value
     if "#" in value:
         return _REFERENCE.sub(lambda found: f"#{short}{found[1]}" if found[1] in used else found[0], value)
-    value, digits = " ".join(value.split()), 1 if len(value) > _LONG else 2
-    if key == "d" and not set("CQ") & set(value):
-        value = value.replace(" L", "")  # what follows a point is a line to the next
-    return _NUMBER.sub(lambda found: _round(found[0], digits), value)
+    if key == "d" and len(value) > _LONG and not set("CQ") & set(value):
+        return "".join(_steps(points) + end for points, end in _STRETCH.findall(value))
+    return _NUMBER.sub(lambda found: _round(float(found[0]), 2), " ".join(value.split()))
 
 
-def _round(number: str, digits: int) -> str:
-    text = f"{float(number):.{digits}f}".rstrip("0").rstrip(".")
+def _steps(stretch: str) -> str:
+    """A stretch of straight lines as its first point and the steps from there, in tenths of a point of paper."""
+    points = np.round(np.array(stretch.replace("L", "").split(), np.float64).reshape(-1, 2), 1)
+    (x, y), steps = points[0], np.diff(points, axis=0).ravel()
+    return f"M{_round(x, 1)} {_round(y, 1)}l{' '.join(_round(step, 1) for step in steps)}"
+
+
+def _round(number: float, digits: int) -> str:
+    text = f"{number:.{digits}f}".rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text

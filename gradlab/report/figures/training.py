@@ -73,11 +73,8 @@ def draw_losses(ax: Axes, groups: Sequence[Sequence[Record]], names: Sequence[st
 def _stopped(stop: Mapping[int, tuple[int, float]], seeds: int) -> str:
     """`not finite in 3 of 3 seeds from training steps 26–28`."""
     steps = [step + 1 for step, _ in stop.values()]
-    return (
-        f"not finite in {len(stop)} of {seeds} seeds from {at_steps(steps)}"
-        if seeds > 1
-        else f"not finite at {steps[0]}"
-    )
+    several = f"in {len(stop)} of {seeds} seeds from {at_steps(steps)}" if seeds > 1 else f"at {steps[0]}"
+    return f"not finite {several}"
 
 
 def _loss(ax: Axes, group: Sequence[Record], style: LineStyle, label: str) -> dict[int, tuple[int, float]]:

@@ -63,10 +63,9 @@ def report_context(selection: Selection, figures: Sequence[EmbeddedFigure], *, c
         _about(selection),
         selection.single,
         presence(study) if study else summary(selection.records, measured),
-        [_findings(task, some, selection.single) for task, some in by_task(series)],
+        [_findings(task, some, figures, selection.single) for task, some in by_task(series)],
         study,
         same,
-        [figure for figure in figures if figure.section == "overview"],
         list(figure_sections(figures)),
         numbers_table(groups),
         lengths_table(groups) if study or several else None,
@@ -101,10 +100,18 @@ def by_task(series: Labelled) -> Iterator[tuple[str, Labelled]]:
         yield task, [one for one in series if one[1][0].config["task"] == task]
 
 
-def _findings(task: str, series: Labelled, alone: bool) -> Findings:
+def _findings(task: str, series: Labelled, figures: Sequence[EmbeddedFigure], alone: bool) -> Findings:
     kinds = [[one for one in series if one[1][0].trained == trained] for trained in (True, False)]
     found = single(series[0][1][0]) if alone else answers(series)
-    return Findings(task, headline(series), [grid(some) for some in kinds if some], found, sentences(series))
+    mine = [one for one in figures if one.section == "overview" and one.choices.get("Task", task) == task]
+    return Findings(
+        task,
+        headline(series),
+        mine[0] if mine else None,
+        [grid(some) for some in kinds if some],
+        found,
+        sentences(series),
+    )
 
 
 def figure_sections(figures: Sequence[EmbeddedFigure]) -> Iterator[FigureSection]:

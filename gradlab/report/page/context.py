@@ -63,10 +63,11 @@ class Grid(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """What was found on one task; a grid for each kind of run, a sentence for each setting."""
+    """What was found on one task: a picture, a grid for each kind of run, answers, a sentence for each setting."""
 
     task: str
     headline: str
+    overview: EmbeddedFigure | None
     grids: Sequence[Grid]
     answers: Sequence[Answer]
     sentences: Sequence[str]
@@ -85,7 +86,7 @@ class ReportContext(NamedTuple):
 
     Attributes:
         summary: how many runs there are, and what became of them. findings: for each task.
-        constant: fields that all runs of a sweep share. overview: the first figure of each task.
+        constant: fields that all runs of a sweep share. sections: all figures but the first of each task.
         commands: one for each setting. csv: whether the CSV tables stand beside the page.
     """
 
@@ -96,7 +97,6 @@ class ReportContext(NamedTuple):
     findings: Sequence[Findings]
     study: Study | None
     constant: str
-    overview: Sequence[EmbeddedFigure]
     sections: Sequence[FigureSection]
     numbers: Table
     lengths: Table | None
