@@ -4,6 +4,7 @@ import json
 import time
 
 import matplotlib
+import numpy as np
 import pytest
 from browsing import Opened, browser, needs_browser
 from studies import EVIL, sweep_of
@@ -12,12 +13,10 @@ from synthetic import falling, put
 import gradlab
 from gradlab.report.data.records import read, summarised
 from gradlab.report.page.write import write_page
-from gradlab.runs.commands import command
 
 matplotlib.use("Agg")
 pytestmark = needs_browser()
 SMALL = {"hidden": 3, "batch": 4, "steps": 5, "measure_batch": 4, "stop": "never"}
-CHART = "#explore [data-chart]"
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +55,24 @@ def record(runs, name):
     return next(one for one in read(runs, print) if one.run.id.startswith(name))
 
 
-def paths(page):
-    return page.locator(f"{CHART} path[data-line]")
+def shown(page, section):
+    """The ids of the figures of a section that are not hidden."""
+    return [figure.get_attribute("id") for figure in page.locator(f"#{section} figure:visible").all()]
+
+
+def choose(page, section, **options):
+    """Choose in the selectors of a section; a space in their names is an underscore here."""
+    for name, value in options.items():
+        page.locator(f"#{section} .choosing label", has_text=name.replace("_", " ")).locator(
+            "select"
+        ).select_option(value)
+
+
+def parts(page, figure, label, part):
+    """Parts of the lines with a name: `line`, `band`, `key` or `name`."""
+    panels = json.loads(page.locator("#figure-data").text_content())[figure]
+    ids = [line["id"] for panel in panels for line in panel["lines"] if line["label"] == label]
+    return [page.locator(f"[id='{figure}-{one}-{part}']") for one in ids]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +83,7 @@ def paths(page):
 def test_a_page_opens_without_complaint(chromium, path, context, record_property):
     started = time.perf_counter()
     page = Opened(chromium, path, **context)
-    assert paths(page).count() > 0  # the script has run
+    assert page.locator(".choosing select").count() > 0  # the script has run
     record_property("seconds_to_interactive", round(time.perf_counter() - started, 3))
     record_property(
         "dom_interactive_ms", page.evaluate("performance.timing.domInteractive - performance.timing.fetchStart")
@@ -121,97 +136,104 @@ def test_headings_sort_tables_by_number_and_by_keyboard(page):
     assert said == sorted(said) and head.get_attribute("aria-sort") is None
 
 
-def test_a_reader_chooses_task_length_cell_seed_checkpoint_and_leaf(page):
-    assert page.locator("[data-choose=task]").input_value() == "adding"
-    assert page.locator("[data-choose=length]").input_value() == "12"
-    page.select_option("[data-choose=seed]", "")
-    assert paths(page).count() == 2 * 2 * 3  # cells, seeds, checkpoints
-    page.select_option("[data-choose=when]", "final")
-    assert paths(page).count() == 4
-    page.select_option("[data-choose=setting]", "RNN")
-    assert paths(page).count() == 2
-    page.select_option("[data-choose=setting]", "LSTM")
-    page.select_option("[data-choose=seed]", "1")
-    assert page.locator("[data-choose=leaf] option").all_inner_texts() == ["state", "c", "h"]
-    page.select_option("[data-choose=leaf]", "c")
-    assert page.locator("#explore [data-key] button").inner_text().strip() == "LSTM, seed 1, final"
-    page.select_option("[data-choose=task]", "copy")
-    assert page.locator("[data-choose=length] option").all_inner_texts() == ["3"]
-    assert "state, total gradient" in page.locator("[data-choose=leaf] option").all_inner_texts()
+def test_a_reader_chooses_among_figures(page):
+    assert shown(page, "curves") == ["figure-lag-adding-T12"]
+    choose(page, "curves", Length_T="6")
+    assert shown(page, "curves") == ["figure-cells-adding-T6"]
+    choose(page, "curves", Show="each setting")
+    assert shown(page, "curves") == ["figure-lag-adding-T6"]
+    choose(page, "curves", Task="copy")  # has neither this length nor a choice of others
+    assert shown(page, "curves") == ["figure-lag-copy-T3"]
+    assert page.locator("#curves .choosing label:visible").all_inner_texts() == ["Task\nadding\ncopy"]
+    choose(page, "runs", Task="adding", Setting="LSTM", Show="leaves of the state")
+    assert [name.partition("-adding-lstm-T12-s0")[0] for name in shown(page, "runs")] == ["figure-leaves"]
+    choose(page, "runs", Setting="RNN")  # one leaf only: the first that there is
+    assert [name.partition("-adding-rnn-T12-s0")[0] for name in shown(page, "runs")] == ["figure-map"]
 
 
-def read_by_key(page, presses):
-    page.locator(CHART).focus()
+def read_by_key(page, figure, presses):
+    page.locator(f"#{figure} .scroll").first.focus()
     for key in presses:
         page.keyboard.press(key)
-    return page.locator("#explore [data-readout]").inner_text()
+    return page.locator(f"#{figure} .readout").inner_text()
 
 
 def test_keys_read_the_values_that_were_measured(page, runs):
-    page.select_option("[data-choose=setting]", "RNN")
-    page.select_option("[data-choose=when]", "final")
-    one = record(runs, "adding-rnn-T12-s0")
-    curve = summarised(one.arrays(), -1)
-    said = read_by_key(page, ["ArrowRight"] * 11)
-    expected = f"lag 12: {curve[11] - curve[0]:.2f} decades from lag 1 (log10 norm {curve[11]:.2f})"
-    assert said == f"RNN, seed 0, final (training step 5): {expected.replace('-', '−')}"
-    page.select_option("[data-choose=axis]", "timestep")
-    assert "timestep 1 (lag 11)" in read_by_key(page, ["ArrowRight"])
-    page.keyboard.press("Escape")
-    assert page.locator(f"{CHART} .bright").count() == 0
+    group = [record(runs, f"adding-lstm-T12-s{seed}").arrays() for seed in (0, 1)]
+    lines = [summarised(arrays, -1) for arrays in group]
+    mean = np.mean([line - line[0] for line in lines], axis=0)
+    said = read_by_key(page, "figure-lag-adding-T12", ["ArrowUp"] + ["ArrowRight"] * 11)
+    assert said.startswith("final (training step 5): lag (timesteps before the loss) 12: ")
+    assert said.endswith(" change in gradient norm relative to lag 1 (decades)")
+    last = (
+        "LSTM" if "RNN" in page.locator("#figure-lag-adding-T12 text", has_text="NN").first.inner_text() else "RNN"
+    )
+    assert last == "LSTM"
+    value = float(said.split(": ")[2].split()[0].replace("−", "-"))
+    assert value == pytest.approx(mean[11], rel=1e-3)
 
 
-def test_the_pointer_reads_the_nearest_point(page, runs):
-    page.select_option("[data-choose=setting]", "LSTM")
-    page.select_option("[data-choose=when]", "initial")
-    curve = summarised(record(runs, "adding-lstm-T12-s0").arrays(), 0)
-    line = page.evaluate(f"document.querySelector('{CHART} path[data-line]').getAttribute('d')")
-    x, y = map(float, line.split("L")[6].split())  # lag 7
-    page.locator(CHART).scroll_into_view_if_needed()
-    box = page.locator(CHART).bounding_box()
-    page.mouse.move(box["x"] + x / 760 * box["width"], box["y"] + y / 400 * box["height"])
-    said = page.locator("#explore [data-readout]").inner_text()
-    assert f"lag 7: {curve[6] - curve[0]:.2f} decades".replace("-", "−") in said
-    before = float(x)
-    page.select_option("[data-choose=axis]", "timestep")
-    turned = page.evaluate(f"document.querySelector('{CHART} path[data-line]').getAttribute('d')")
-    after = float(turned.split("L")[6].split()[0])
-    assert after == pytest.approx(58 + 760 - 14 - before, abs=0.2)  # mirrored between the ends of the axis
+def test_the_pointer_reads_the_nearest_point(page):
+    figure = "figure-lag-adding-T12"
+    panel = json.loads(page.locator("#figure-data").text_content())[figure][0]
+    line, (left, top, width, height) = panel["lines"][0], panel["box"]
+    at = [
+        (value - low) / (high - low)
+        for value, (_, low, high) in ((line["x"][6], panel["x"]), (line["y"][6], panel["y"]))
+    ]
+    svg = page.locator(f"#{figure} svg")
+    svg.scroll_into_view_if_needed()
+    box, view = svg.bounding_box(), [float(side) for side in svg.get_attribute("viewBox").split()]
+    scale = box["width"] / view[2]
+    y = top + (1 - at[1]) * height - view[1]
+    page.mouse.move(box["x"] + (left + at[0] * width) * scale, box["y"] + y * scale)
+    said = page.locator(f"#{figure} .readout").inner_text()
+    assert f"lag (timesteps before the loss) {line['x'][6]}: " in said
+    assert float(said.split(": ")[2].split()[0].replace("−", "-")) == pytest.approx(line["y"][6], abs=0.02)
+    cross = page.locator(f"#{figure} .cross").bounding_box()
+    assert cross["x"] + cross["width"] / 2 == pytest.approx(box["x"] + (left + at[0] * width) * scale, abs=15)
 
 
-def test_one_curve_stands_out_and_its_command_is_copied(page, runs):
-    page.select_option("[data-choose=seed]", "")
-    page.select_option("[data-choose=when]", "final")
-    button = page.locator("#explore [data-key] button", has_text="RNN, seed 1, final")
-    button.click()
-    assert page.locator(f"{CHART} path.bright").count() == 1 and page.locator(f"{CHART} path.dim").count() == 3
-    wanted = command(record(runs, "adding-rnn-T12-s1").config)
-    assert page.locator("#explore-command").inner_text() == wanted
+def test_a_name_in_the_legend_hides_its_line_and_shows_it_again(page):
+    figure = "figure-loss-adding-T12"
+    page.locator(f"#{figure}").scroll_into_view_if_needed()
+    (line,), (band,), (name,) = (parts(page, figure, "LSTM", part) for part in ("line", "band", "name"))
+    name.click()
+    assert not line.is_visible() and not band.is_visible() and name.is_visible()
+    assert (
+        "off" in name.get_attribute("class")
+        and page.locator(f"#{figure} .readout").inner_text() == "LSTM is hidden"
+    )
+    (other,) = parts(page, figure, "RNN", "line")
+    assert other.is_visible()
+    name.click()
+    assert line.is_visible() and band.is_visible() and "off" not in name.get_attribute("class")
+    name.hover()
+    assert "dim" in other.get_attribute("class") and "dim" not in (line.get_attribute("class") or "")
+    page.mouse.move(1, 1)
+    assert "dim" not in other.get_attribute("class")
+
+
+def test_keys_hide_lines_too(page):
+    figure = "figure-loss-adding-T12"
+    said = read_by_key(page, figure, ["ArrowRight"])
+    label = said.partition(":")[0]
+    (line,) = parts(page, figure, label, "line")
+    assert read_by_key(page, figure, ["Enter"]) == f"{label} is hidden" and not line.is_visible()
+    assert read_by_key(page, figure, ["Escape"]) == f"{label} is shown" and line.is_visible()
+    data = json.loads(page.locator("#figure-data").text_content())[figure][0]["lines"]
+    first = next(one for one in data if one["label"] == label)
+    assert said.startswith(f"{label}: training step {first['x'][0]}: ")
+    assert float(said.split(": ")[2].split()[0]) == pytest.approx(first["y"][0], rel=1e-3)
+
+
+def test_a_command_is_copied(page):
+    button = page.locator("[data-copy]").first
+    source = page.locator(f"[id='{button.get_attribute('data-copy')}']")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.locator("[data-copy=explore-command]").click()
+    button.click()
     page.get_by_role("button", name="Copied").wait_for()
-    assert page.evaluate("navigator.clipboard.readText()") == wanted
-    assert "RNN, T = 12, seed 1" in page.locator("#explore-map [data-map-said]").inner_text()
-    assert page.locator("#explore-map rect").count() == 12 * len(record(runs, "adding-rnn-T12-s1").log)
-
-
-def test_a_drawn_figure_highlights_and_reads(page):
-    figure = page.locator("figure[id^='figure-loss-adding-T12']")
-    figure.scroll_into_view_if_needed()
-    figure.get_by_role("button", name="LSTM").click()
-    dimmed = figure.locator("svg.plot .dim")
-    assert dimmed.count() > 0 and figure.locator("svg.plot .dim[stroke='var(--c1)']").count() == 0
-    box = figure.locator(".scroll").first
-    box.focus()
-    page.keyboard.press("ArrowRight")
-    points = json.loads(page.locator("#points").text_content())[figure.get_attribute("id")]
-    line = next(one for one in points[0]["series"] if one["label"] == "LSTM")
-    said = figure.locator(".readout").inner_text()
-    assert said.startswith(f"LSTM: training step {line['x'][0]}: ")
-    value = float(said.split(": ")[2].split()[0])
-    assert value == pytest.approx(line["y"][0], rel=1e-3)
-    figure.get_by_role("button", name="LSTM").click()
-    assert dimmed.count() == 0
+    assert page.evaluate("navigator.clipboard.readText()") == source.text_content() != ""
 
 
 def test_light_and_dark_are_a_choice(page):
@@ -236,10 +258,10 @@ def test_markup_in_names_and_titles_does_nothing(chromium, tmp_path):
         put(tmp_path, [falling(1.0)] * 3, cell=EVIL, seed=seed)
     swept = sweep_of(tmp_path, name="evil", title=EVIL, question=EVIL)
     page = Opened(chromium, write_page(tmp_path, print, tmp_path / "evil.html", sweep=swept))
-    page.select_option("[data-choose=seed]", "")
-    for button in page.locator("#explore [data-key] button").all()[:2]:
-        button.click()
-    read_by_key(page, ["ArrowRight"])
+    figure = shown(page, "curves")[0]
+    page.locator(f"#{figure} [id$='-name']").first.click()
+    read_by_key(page, figure, ["ArrowRight", "Enter"])
+    assert EVIL[:10] in page.locator("main").inner_text()
     assert page.evaluate("window.hacked === undefined") and page.locator("img").count() == 0
     assert page.locator("h1").inner_text() == EVIL
     assert page.said == [] and page.foreign() == []

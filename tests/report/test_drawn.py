@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 from adversarial import CASES, CUT, LAGS, curve_of, store, straight, with_noise, zero_from
+from matplotlib.figure import Figure
 from synthetic import put
 
 import gradlab
@@ -13,10 +14,8 @@ from gradlab.cli.chart import chart
 from gradlab.gradient.curve import GradientCurve
 from gradlab.report.data import gaps
 from gradlab.report.data.records import grouped, lags_of, noise_lags, read
-from gradlab.report.figures import curves as panels
-from gradlab.report.figures import drawing as figures
-from gradlab.report.figures import explorer_data as explore
-from gradlab.report.figures import leaves, overlay
+from gradlab.report.figures import curves, drawing, heat, leaves, overlay
+from gradlab.report.figures.embed import embedded
 from gradlab.report.page.write import write_report
 
 matplotlib.use("Agg")
@@ -41,8 +40,9 @@ def lines_of(ax):
     return found
 
 
-def texts_of(ax):
-    return [text.get_text() for text in ax.texts]
+def names_of(ax):
+    """The names in the legend, in one line each."""
+    return [" ".join(text.get_text().split()) for text in ax.get_legend().get_texts()]
 
 
 @pytest.mark.parametrize(
@@ -73,49 +73,47 @@ def test_noise_is_stored_and_read_by_lag(trained):
 
 @pytest.mark.parametrize("name", ["late_noise", "single"])
 def test_noise_is_dotted_and_grey_and_no_part_of_the_line(trained, name):
-    drawing = panels.lag_figure("x", [group_of(trained, name)], [name])
-    (ax,) = drawing.figure.axes
+    drawn = curves.lag_figure("x", [group_of(trained, name)], [name])
+    (ax,) = drawn.figure.axes
     lines = lines_of(ax)
-    noise = lines.pop(figures.NOISE_LABEL, None)
+    noise = lines.pop(drawing.NOISE_LABEL, None)
     line = next(iter(lines.values())).get_ydata()
     if name == "single":
-        assert noise is None and np.isfinite(line).all() and "noise" not in drawing.caption
+        assert noise is None and np.isfinite(line).all() and "noise" not in drawn.caption
         return
     np.testing.assert_array_equal(np.isfinite(line), AXIS < 8)
     np.testing.assert_array_equal(np.isfinite(noise.get_ydata()), AXIS >= 7)  # it begins at the last value
-    assert noise.get_color() == figures.NOISE_COLOUR and line[6] == noise.get_ydata()[6] == pytest.approx(
+    assert noise.get_color() == drawing.NOISE_COLOUR and line[6] == noise.get_ydata()[6] == pytest.approx(
         -21.82, abs=0.01
     )
-    assert "rounding noise from lag 8" in texts_of(ax)
-    assert "rounding noise from lag 8 (5 lags), left out of slope and verdict" in drawing.caption
+    assert all(label.endswith("(rounding noise from lag 8)") for label in names_of(ax))
+    assert "rounding noise from lag 8 (5 lags), left out of slope and verdict" in drawn.caption
 
 
 def test_noise_does_not_flatten_what_is_a_value(tmp_path):
     wild = np.where(AXIS < 8, straight(-2.0), 500.0)
     noise = np.where(AXIS < 8, 0.0, 900.0)
     put(tmp_path, [curve_of(wild, noise={"h": noise, "state": noise})], steps=0, length=LAGS, status="measured")
-    (ax,) = panels.probe_figure("x", [read(tmp_path, print)], ["X"]).figure.axes
+    (ax,) = curves.checkpoint_figure("x", [read(tmp_path, print)], ["X"]).figure.axes
     low, high = ax.get_ylim()
     assert high - low < 40
 
 
 def test_a_chaotic_trajectory_is_named(trained):
     note = "one trajectory of a chaotic network: ± 60 decades"
-    assert note in panels.lag_figure("x", [group_of(trained, "chaotic")], ["X"]).caption
+    assert note in curves.lag_figure("x", [group_of(trained, "chaotic")], ["X"]).caption
     assert note in gradlab.plot(with_noise(8, chaotic=True)).get_title(loc="left")
-    assert "chaotic" not in panels.lag_figure("x", [group_of(trained, "late_noise")], ["X"]).caption
+    assert "chaotic" not in curves.lag_figure("x", [group_of(trained, "late_noise")], ["X"]).caption
 
 
 def test_a_map_keeps_noise_apart(trained):
-    drawing = panels.heat_figure("x", group_of(trained, "late_noise")[0], "X")
-    assert "from -21.8 to +0.0" in drawing.caption and "Grey (zero or not finite)" not in drawing.caption
+    drawn = curves.heat_figure("x", group_of(trained, "late_noise")[0], "X")
+    assert "from -21.8 to +0.0" in drawn.caption and "Grey (zero or not finite)" not in drawn.caption
     assert (
-        "Pale grey (rounding noise): training step 0 from lag 8, 10 from lag 8, 100 from lag 8." in drawing.caption
+        "Pale grey (rounding noise): training step 0 from lag 8, 10 from lag 8, 100 from lag 8." in drawn.caption
     )
-    ax = drawing.figure.axes[0]
-    patches = [
-        patch for patch in ax.patches if patch.get_facecolor()[:3] == matplotlib.colors.to_rgb(figures.PALE)
-    ]
+    ax = drawn.figure.axes[0]
+    patches = [patch for patch in ax.patches if patch.get_facecolor()[:3] == matplotlib.colors.to_rgb(heat.PALE)]
     assert [(patch.get_x(), patch.get_width()) for patch in patches] == [(7, 5)] * 3
     assert ax.collections[0].get_array().mask.sum() == 15
 
@@ -143,22 +141,55 @@ def test_the_terminal_draws_noise_as_dots():
     assert lines[8].strip().startswith("-40 |") and "." in plot
 
 
+def test_a_line_is_parted_where_it_is_noise():
+    ax = Figure().subplots()
+    style = drawing.line_style(0)
+    assert drawing.draw_line(ax, AXIS, straight(-5.0), style, label="a", noise=AXIS >= 8) == ""
+    first, second, cross = ax.get_lines()
+    np.testing.assert_array_equal(np.isfinite(first.get_ydata()), AXIS < 8)
+    np.testing.assert_array_equal(np.isfinite(second.get_ydata()), AXIS >= 7)
+    assert (second.get_label(), second.get_color()) == (drawing.NOISE_LABEL, drawing.NOISE_COLOUR)
+    assert cross.get_xydata().tolist() == [[7, straight(-5.0)[6]]]
+    assert [line.get_gid() for line in ax.get_lines()] == ["a0-s0-line", "a0-s0-noise", "a0-s0-mark"]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5, 20.0])
+def test_a_long_curve_is_sampled_and_keeps_what_matters(noise):
+    lags = np.arange(5000)
+    values = 80 * np.sin(lags / 300) + noise * np.random.default_rng(0).normal(size=5000)
+    values[4321], values[1234] = 999.0, -999.0
+    values[4900:], unsure = -np.inf, (lags >= 4700) & (lags < 4800)
+    kept = drawing.sampled(values, unsure)
+    assert len(kept) <= drawing.LAGS and (np.diff(kept) > 0).all()
+    # Lag 1, lag T, spikes, the last value before noise, the first of noise, the last before zeros and the first zero.
+    assert {0, 4999, 4321, 1234, 4699, 4700, 4899, 4900} <= set(kept.tolist())
+    if noise == 0:
+        smooth = np.interp(lags[:1000], kept, values[kept])
+        np.testing.assert_allclose(smooth, values[:1000], atol=1.0)
+    assert drawing.sampled(values[: drawing.LAGS], unsure).tolist() == list(range(drawing.LAGS))
+
+
 # ---------------------------------------------------------------- zeros, NaN and seeds that differ
 
 
 def test_a_cut_gradient_has_axes_and_a_word(trained):
-    (ax,) = panels.lag_figure("x", [group_of(trained, "cut")], ["X"]).figure.axes
-    assert texts_of(ax)[0] == "exactly zero at every lag"
+    (ax,) = curves.lag_figure("x", [group_of(trained, "cut")], ["X"]).figure.axes
+    assert all(label.endswith("(exactly zero at every lag)") for label in names_of(ax))
     low, high = ax.get_xlim()
     assert low < 1 and high > LAGS  # the lags are those of the curve, though no point is drawn
     assert chart({"initial": CUT.summarised()}) == ["(nothing to draw)", "o initial (exactly zero at every lag)"]
 
 
-def test_words_at_one_place_stand_below_each_other(trained):
-    groups = [group_of(trained, name) for name in ("cut", "noise")]
-    (ax,) = panels.probe_figure("x", groups, ["A", "B"]).figure.axes
-    heights = {text.get_text(): text.xyann[1] for text in ax.texts if "every lag" in text.get_text()}
-    assert len(heights) == 2 and len(set(heights.values())) == 2
+def test_no_text_stands_on_a_line(trained):
+    groups = [group_of(trained, name) for name in ("cut", "noise", "late_noise")]
+    (ax,) = curves.checkpoint_figure("x", groups, ["A", "B", "C"]).figure.axes
+    assert sum("every lag" in name for name in names_of(ax)) == 2
+    assert ax.texts and all(
+        text.xy[0] == 1.0 and text.get_ha() == "left" for text in ax.texts
+    )  # right of the axes
+    box, legend = ax.get_window_extent(), ax.get_legend()
+    ax.figure.draw_without_rendering()
+    assert legend.get_window_extent().y1 < box.y0 + ax.figure.get_figheight() * ax.figure.dpi
 
 
 @pytest.mark.parametrize(
@@ -171,10 +202,10 @@ def test_words_at_one_place_stand_below_each_other(trained):
     ],
 )
 def test_a_mean_is_drawn_of_the_seeds_that_have_one(trained, name, end, note):
-    drawing = panels.lag_figure("x", [group_of(trained, name)], ["X"])
-    line = next(iter(lines_of(drawing.figure.axes[0]).values())).get_ydata()
+    drawn = curves.lag_figure("x", [group_of(trained, name)], ["X"])
+    line = next(iter(lines_of(drawn.figure.axes[0]).values())).get_ydata()
     assert np.isfinite(line).all() and line[-1] == pytest.approx(end)
-    assert (note in drawing.caption) if note else ("leaves out" not in drawing.caption)
+    assert (note in drawn.caption) if note else ("leaves out" not in drawn.caption)
 
 
 def test_a_zero_behind_nan_is_no_zero_and_other_seeds_keep_theirs(tmp_path):
@@ -183,10 +214,10 @@ def test_a_zero_behind_nan_is_no_zero_and_other_seeds_keep_theirs(tmp_path):
     dead = GradientCurve.of({"h": zero_from(7)[:, None]}, non_finite=(NonFinite("h", 2, 1),))
     for seed, curve in enumerate((dead, curve_of(zero_from(9)))):
         put(tmp_path, [curve], seed=seed, steps=0, length=LAGS, status="measured")
-    drawing = panels.probe_figure("x", [read(tmp_path, print)], ["X"])
-    line = next(iter(lines_of(drawing.figure.axes[0]).values())).get_ydata()
+    drawn = curves.checkpoint_figure("x", [read(tmp_path, print)], ["X"])
+    line = next(iter(lines_of(drawn.figure.axes[0]).values())).get_ydata()
     np.testing.assert_array_equal(np.isfinite(line), AXIS < 9)  # of the seed that is finite
-    assert "the mean leaves out 1 of 2 not finite" in drawing.caption and "zero from lag 9" in drawing.caption
+    assert "the mean leaves out 1 of 2 not finite" in drawn.caption and "zero from lag 9" in drawn.caption
 
 
 def test_sequences_of_other_lengths_end_where_they_end(tmp_path):
@@ -196,11 +227,11 @@ def test_sequences_of_other_lengths_end_where_they_end(tmp_path):
     put(tmp_path, [curve_of(straight(-3.0))] * 3, length=LAGS, seed=1)
     group = read(tmp_path, print)
     assert [lags_of(group[0].arrays(), row) for row in range(3)] == [8, LAGS, 8]
-    drawing = panels.lag_figure("x", [group], ["X"])
-    drawn = [line.get_ydata() for line in drawing.figure.axes[0].get_lines() if line.get_label()[0] != "_"]
-    assert [len(values) for values in drawn] == [8, LAGS, 8] and all(np.isfinite(values).all() for values in drawn)
-    assert "not finite" not in drawing.caption
-    assert "Grey" not in panels.heat_figure("y", group[0], "X").caption
+    drawn = curves.lag_figure("x", [group], ["X"])
+    found = [line.get_ydata() for line in drawn.figure.axes[0].get_lines() if line.get_label()[0] != "_"]
+    assert [len(values) for values in found] == [8, LAGS, 8] and all(np.isfinite(values).all() for values in found)
+    assert "not finite" not in drawn.caption
+    assert "Grey" not in curves.heat_figure("y", group[0], "X").caption
 
 
 def test_no_shift_between_a_zero_and_the_same_zero(tmp_path):
@@ -211,13 +242,17 @@ def test_no_shift_between_a_zero_and_the_same_zero(tmp_path):
     assert "zero from lag 7" in text and "not finite" not in text
 
 
-def test_curves_to_choose_say_what_is_odd_about_them(trained):
-    found = {(run["setting"], run["seed"]): run for run in explore.choices(read(trained, print))["runs"]}
-    assert found["cut", 0]["odd"]["state"]["final"] == {"said": "exactly zero at every lag", "noise": []}
-    assert found["late_noise", 0]["odd"]["state"]["initial"]["noise"] == list(range(7, LAGS))
-    assert found["late_noise", 0]["map"][0][7:] == [None] * 5
-    assert found["gap", 0]["odd"]["state"]["initial"]["said"] == "zero at lag 5"
-    assert all("odd" not in found["agree", seed] for seed in range(3))
+def test_a_figure_on_a_page_says_what_is_odd_about_its_lines(trained):
+    def lines(name):
+        (panel,) = embedded(curves.lag_figure("x", [group_of(trained, name)], [name])).data
+        return panel["lines"]
+
+    assert all(line["label"].endswith("(exactly zero at every lag)") for line in lines("cut"))
+    assert all(line["label"].endswith("(zero at lag 5)") for line in lines("gap"))
+    assert all(line["y"][7:] == [None] * 5 for line in lines("late_noise"))
+    assert not any("zero" in line["label"] or "noise" in line["label"] for line in lines("agree"))
+    (panel,) = embedded(curves.heat_figure("x", group_of(trained, "late_noise")[0], "X")).data
+    assert [line["y"][7:] for line in panel["lines"]] == [[None] * 5] * 3
 
 
 def test_the_whole_report_of_such_a_store_is_written(trained):
@@ -225,7 +260,7 @@ def test_the_whole_report_of_such_a_store_is_written(trained):
     text = paths[1].read_text()
     assert {path.suffix for path in paths} == {".html", ".md", ".csv", ".svg", ".png"}
     for name in CASES:
-        assert f"| adding | {name} | 12 |" in text
+        assert f"| {name} | adding | 12 |" in text
     data = paths[0].read_text()
-    assert json.loads(data.partition('id="choices">')[2].partition("</script>")[0])["runs"]
+    assert json.loads(data.partition('id="figure-data">')[2].partition("</script>")[0])
     assert "inf decades" not in text and "| inf" not in text

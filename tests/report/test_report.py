@@ -13,17 +13,19 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from synthetic import CONFIG, falling, put
+from wording import wording
 
 import gradlab
 from gradlab.errors import GradlabError
 from gradlab.gradient.curve import GradientCurve
 from gradlab.report.data import tables
-from gradlab.report.data.records import grouped, labels, read, summarised
-from gradlab.report.figures import curves as panels
-from gradlab.report.figures import drawing as figures
-from gradlab.report.figures import gallery, training
+from gradlab.report.data.records import grouped, labelled, labels, read, summarised
+from gradlab.report.figures import curves, gallery, training
+from gradlab.report.figures.drawing import themed
+from gradlab.report.page.build import commands
 from gradlab.report.page.write import write_report
-from gradlab.report.text import findings, sections
+from gradlab.report.text import findings
+from gradlab.report.text.environments import environments
 from gradlab.runs.labels import cell_label
 
 matplotlib.use("Agg")
@@ -116,7 +118,7 @@ def test_svgs_are_the_same_bytes_from_the_same_results(real, written):
     assert again == written[0]
     assert {path: path.read_bytes() for path in first} == first
     svg = next(path for path in again if path.suffix == ".svg").read_text()
-    assert "<text" in svg and "decades from lag 1" in svg
+    assert "<text" in svg and "relative to lag 1 (decades)" in svg
 
 
 def stores(tmp_path):
@@ -129,7 +131,7 @@ def stores(tmp_path):
 
 def test_opposite_stores_give_opposite_sentences(tmp_path):
     vanishing, held = (read(root, print) for root in stores(tmp_path))
-    lost, kept = sections.statements(vanishing), sections.statements(held)
+    lost, kept = wording(vanishing), wording(held)
     assert "the gradient vanishes in 3 of 3 seeds (6.0 [3.5, 8.5] decades lost) at initialisation" in lost
     assert "14.0 [11.5, 16.5] decades lost at worst (training step 10)" in lost
     assert "at the end it vanishes in 3 of 3 seeds (10.0 [7.5, 12.5] decades lost). Not solved by" in lost
@@ -168,7 +170,7 @@ def test_change_in_words(rows, words):
 def test_lag_panel_draws_the_summarised_curves(tmp_path):
     put(tmp_path, [falling(d) for d in (30.0, 50.0, 2.0)])
     (record,) = read(tmp_path, print)
-    drawing = panels.lag_figure("x", [[record]], ["LSTM"])
+    drawing = curves.lag_figure("x", [[record]], ["LSTM"])
     (ax,) = drawing.figure.axes
     named = {line.get_label(): line for line in ax.get_lines()}
     assert [label for label in named if not label.startswith("_")] == [
@@ -177,8 +179,9 @@ def test_lag_panel_draws_the_summarised_curves(tmp_path):
     for row, label in enumerate(list(named)[:3]):
         expected = summarised(record.arrays(), row)
         np.testing.assert_allclose(named[label].get_ydata(), expected - expected[0])
-    title = " ".join(ax.get_title(loc="left").split())
-    assert title.startswith("LSTM, T = 40: 30.0 decades lost at initialisation, 50.0 at worst (training step 10)")
+    assert ax.get_title(loc="left") == "LSTM"
+    said = "LSTM, T = 40: 30.0 decades lost at initialisation, 50.0 at worst (training step 10)"
+    assert drawing.caption.startswith(said)
     heights = [line.get_ydata()[0] for line in ax.get_lines() if len(line.get_ydata()) == 2]
     level = np.median([summarised(record.arrays(), row)[0] for row in range(3)])
     assert heights == pytest.approx([-19.0 - level, -37.9 - level])
@@ -188,7 +191,7 @@ def test_lag_panel_draws_the_summarised_curves(tmp_path):
 
 def test_floors_stay_out_where_no_curve_comes_near(tmp_path):
     put(tmp_path, [falling(d) for d in (1.0, 2.0, 1.0)])
-    drawing = panels.lag_figure("x", [read(tmp_path, print)], ["LSTM"])
+    drawing = curves.lag_figure("x", [read(tmp_path, print)], ["LSTM"])
     assert not [line for line in drawing.figure.axes[0].get_lines() if len(line.get_ydata()) == 2]
     assert "float32" not in drawing.caption
 
@@ -196,7 +199,7 @@ def test_floors_stay_out_where_no_curve_comes_near(tmp_path):
 def test_seeds_are_drawn_as_mean_and_range(tmp_path):
     vanishing, _ = stores(tmp_path)
     group = read(vanishing, print)
-    drawing = panels.lag_figure("x", [group], ["LSTM"])
+    drawing = curves.lag_figure("x", [group], ["LSTM"])
     line = drawing.figure.axes[0].get_lines()[0]
     assert line.get_ydata()[-1] == pytest.approx(-6.0)
     band = drawing.figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
@@ -206,29 +209,36 @@ def test_seeds_are_drawn_as_mean_and_range(tmp_path):
 
 def test_total_curve_stands_beside_the_task_curve(tmp_path):
     put(tmp_path, [falling(20.0)] * 3, total=[falling(0.5)] * 3, task="copy")
-    drawing = panels.lag_figure("x", [read(tmp_path, print)], ["LSTM"])
-    left, right = (" ".join(ax.get_title(loc="left").split()) for ax in drawing.figure.axes)
-    assert "20.0 decades lost" in left
-    assert right.startswith("total curve (all outputs): 0.5 decades lost")
+    drawing = curves.lag_figure("x", [read(tmp_path, print)], ["LSTM"])
+    titles = [ax.get_title(loc="left") for ax in drawing.figure.axes]
+    assert titles == ["LSTM", "LSTM, total gradient (all outputs)"]
+    assert drawing.caption.startswith("LSTM, T = 40: 20.0 decades lost")
+    assert "LSTM, total curve: 0.5 decades lost" in drawing.caption
 
 
 def test_zero_and_nan_are_marked_where_they_begin(tmp_path):
     dying = GradientCurve.of({"h": np.where(np.arange(40)[:, None] < 11, -np.arange(40.0)[:, None], -np.inf)})
     broken = GradientCurve.of({"h": np.where(np.arange(40)[:, None] < 5, 0.0, np.nan)})
     put(tmp_path, [falling(1.0), broken, dying])
-    drawing = panels.lag_figure("x", [read(tmp_path, print)], ["LSTM"])
-    texts = {text.get_text() for text in drawing.figure.axes[0].texts}
-    assert {"zero from lag 12", "not finite from lag 6"} <= texts
+    drawing = curves.lag_figure("x", [read(tmp_path, print)], ["LSTM"])
+    (ax,) = drawing.figure.axes
+    worst, final = (
+        "worst (training step 10) (not finite from lag 6)",
+        "final (training step 100) (zero from lag 12)",
+    )
+    assert {worst, final} < {text.get_text() for text in ax.get_legend().get_texts()}
     assert "zero from lag 12" in drawing.caption and "not finite from lag 6" in drawing.caption
-    counts = {line.get_label(): np.isfinite(line.get_ydata()).sum() for line in drawing.figure.axes[0].get_lines()}
-    assert (counts["worst (training step 10)"], counts["final (training step 100)"]) == (5, 11)
-    heat = panels.heat_figure("y", read(tmp_path, print)[0], "LSTM")
+    counts = {line.get_label(): np.isfinite(line.get_ydata()).sum() for line in ax.get_lines()}
+    assert (counts[worst], counts[final]) == (5, 11)
+    crosses = {tuple(line.get_xydata()[0]) for line in ax.get_lines() if line.get_marker() == "x"}
+    assert crosses == {(5, 0), (11, -10)}
+    heat = curves.heat_figure("y", read(tmp_path, print)[0], "LSTM")
     assert "Grey (zero or not finite): training step 10 from lag 6, 100 from lag 12" in heat.caption
 
 
 def test_heat_map_has_a_row_for_each_checkpoint(tmp_path):
     put(tmp_path, [falling(d) for d in (4.0, 13.0, 1.0)])
-    drawing = panels.heat_figure("x", read(tmp_path, print)[0], "LSTM")
+    drawing = curves.heat_figure("x", read(tmp_path, print)[0], "LSTM")
     ax = drawing.figure.axes[0]
     (mesh,) = ax.collections
     assert mesh.get_array().shape == (3, 40) and mesh.get_rasterized()
@@ -241,8 +251,8 @@ def test_loss_shows_chance_and_solved(tmp_path):
     drawing = training.loss_figure("x", [read(tmp_path, print)], ["LSTM"])
     (ax,) = drawing.figure.axes
     assert ax.get_yscale() == "log"
-    assert {"chance 0.167", "solved 0.01"} <= {text.get_text() for text in ax.texts}
-    assert ax.get_title(loc="left") == "adding, T = 40: solved at training step 100"
+    assert {"chance\n0.167", "solved\n0.01"} == {text.get_text() for text in ax.texts}
+    assert drawing.heading == "adding, T = 40: solved at training step 100"
 
 
 def test_gates_say_what_moves(tmp_path):
@@ -264,8 +274,8 @@ def test_a_diverged_run_does_not_flatten_the_others(tmp_path):
     assert ax.get_ylim() == pytest.approx((0.005 / 1.5, 10 * 0.5))
     crosses = [line for line in ax.get_lines() if line.get_marker() == "x"]
     assert len(crosses) == 3 and all(line.get_ydata()[0] < 5 for line in crosses)
-    said = [text.get_text() for text in ax.texts if "finite" in text.get_text()]
-    assert said == ["not finite in 3 of 3 seeds from training steps 26–28"]
+    said = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert said == ["RNN (not finite in 3 of 3 seeds from training steps 26–28)", "LSTM"]
     assert "The axis ends at a loss of 5; a curve that leaves it goes on" in drawing.caption
 
 
@@ -273,7 +283,7 @@ def test_many_settings_give_a_bounded_number_of_figures(tmp_path):
     for length in range(20, 31):
         put(tmp_path, [falling(1.0, length)], length=length, steps=0, status="measured")
     names = [drawing.name for drawing in gallery.drawings(read(tmp_path, print))]
-    assert names == ["probe-lengths-adding", *(f"probe-adding-T{length}" for length in (30, 27, 23, 20))]
+    assert names == ["overview", "probe-lengths-adding", *(f"probe-adding-T{length}" for length in (27, 23, 20))]
 
 
 def test_plot_draws_leaves_relative_to_lag_1(tmp_path):
@@ -291,7 +301,7 @@ def test_plot_draws_leaves_relative_to_lag_1(tmp_path):
 
 def test_importing_the_report_changes_no_style():
     before = dict(matplotlib.rcParams)
-    with figures.themed():
+    with themed():
         assert matplotlib.rcParams["svg.fonttype"] == "none"
     assert dict(matplotlib.rcParams) == before
 
@@ -344,7 +354,7 @@ def _host():
 def test_commands_repeat_the_runs(tmp_path):
     for seed in (0, 1, 2):
         put(tmp_path, [falling(1.0)] * 3, seed=seed, cell="rnn:gain=0.5")
-    (line,) = [line for line in sections.reproduce(read(tmp_path, print)).splitlines() if "gradlab run" in line]
+    (line,) = commands(labelled(read(tmp_path, print)))
     words = line.split()
     given = {words[i][2:].replace("-", "_"): words[i + 1] for i in range(3, len(words), 2)}
     assert given.pop("seed") == "0-2"
@@ -360,9 +370,9 @@ def test_commands_repeat_the_runs(tmp_path):
 def test_different_executions_are_said_aloud(tmp_path):
     first = put(tmp_path, [falling(1.0)] * 3)
     put(tmp_path, [falling(1.0)] * 3, seed=1)
-    assert "different" not in sections.environments(read(tmp_path, print))
+    assert environments(read(tmp_path, print)).warning == ""
     (first / "env.json").write_text(json.dumps({"execution": {"platform": "gpu"}}))
-    text = sections.environments(read(tmp_path, print))
+    text = environments(read(tmp_path, print)).warning
     assert "computed in 2 different ways" in text and "differ in platform" in text
 
 
@@ -383,6 +393,45 @@ def test_labels_tell_settings_apart(tmp_path):
     put(tmp_path, [falling(1.0)] * 3)
     assert labels(grouped(read(tmp_path, print))) == ["LSTM, hidden 16", "LSTM, hidden 8", "GRU"]
     assert cell_label("package.module:make:gain=2") == "package.module:make gain=2"
+
+
+def test_a_setting_is_named_by_no_more_than_it_takes(tmp_path):
+    put(tmp_path, [falling(1.0)] * 3, steps=5000, measure="checkpoints")
+    put(tmp_path, [falling(1.0)] * 3, steps=100, measure="ends", seed=1)
+    put(tmp_path, [falling(1.0)] * 3, cell="gru", measure="ends")
+    assert labels(grouped(read(tmp_path, print))) == [
+        "LSTM, 100 training steps",
+        "LSTM, 5000 training steps",
+        "GRU",
+    ]
+
+
+def test_commands_of_two_sources_do_not_look_alike(tmp_path):
+    for seed, source in enumerate(("0123456789abcdef", "fedcba9876543210")):
+        put(
+            tmp_path,
+            [falling(1.0)] * 3,
+            cell="my.py:Cell",
+            cell_source=source,
+            seed=0,
+            batch=4,
+            hidden=8 + 0 * seed,
+        )
+        path = next((tmp_path / "runs").glob("adding-my.py-Cell-T40-s0"))
+        path.rename(path.with_name(f"{path.name}-{source[:4]}"))
+    first, second = commands(labelled(read(tmp_path, print)))
+    assert first.partition("  # ")[0] == second.partition("  # ")[0]
+    assert {text.partition("  # ")[2] for text in (first, second)} == {
+        "my.py:Cell, source 01234567", "my.py:Cell, source fedcba98"
+    }  # fmt: skip
+
+
+def test_a_value_at_the_threshold_shows_on_which_side_it_lies(tmp_path):
+    for name, decades in (("held", 2.998), ("lost", 3.004)):
+        put(tmp_path / name, [falling(decades)], steps=0, status="measured")
+        text = write_report(tmp_path / name, print, formats=("md",))[0].read_text()
+        assert f"({decades} decades lost)" in text and f"{-decades} at lag 40" in text
+        assert "3.0 decades" not in text
 
 
 def test_neither_load_nor_the_report_needs_jax(tmp_path):

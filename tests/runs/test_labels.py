@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from synthetic import falling, put
 
-from gradlab.report.data.records import grouped, labels, named, read
+from gradlab.report.data.records import grouped, labels, read
 from gradlab.report.page.write import write_report
 from gradlab.runs.commands import command
 from gradlab.runs.labels import cell_labels, said, varying
@@ -101,7 +101,7 @@ def test_an_own_cell_is_never_taken_for_the_built_in_one(project, typed, monkeyp
     ids = sorted(run.id for run in Store("results").scan())
     assert [name.rpartition("-")[0] for name in ids].count("adding-lstm-T4-s0") == 1
     assert [name.rpartition("-")[0] for name in ids].count("adding-lstm.lstm-T4-s0") == 2
-    assert named(grouped(read("results", print))) == ["LSTM", "lstm.py:LSTM", "sub/lstm.py:LSTM"]
+    assert labels(grouped(read("results", print))) == ["LSTM", "lstm.py:LSTM", "sub/lstm.py:LSTM"]
     write_report(Path("results"), print)
     page = (project / "results" / "report" / "index.html").read_text()
     assert ">lstm.py:LSTM<" in page and ">sub/lstm.py:LSTM<" in page

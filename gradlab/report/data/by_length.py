@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gradlab.judge.over_seeds import Interval, half_life, median, over_seeds
+from gradlab.judge.over_seeds import median
 from gradlab.report.data.counts import by_length, seeds_of, solved
 from gradlab.report.data.records import ROLES, Record, labelled
+from gradlab.report.data.tables import numbers
 from gradlab.runs.jsonable import number
 from gradlab.runs.labels import VERSIONS, varying
 
@@ -52,26 +53,13 @@ def _solving(runs: Sequence[Record]) -> dict[str, Any]:
 
 
 def _numbers(runs: Sequence[Record], role: str) -> dict[str, Any]:
-    """Every number of one checkpoint, means over seeds with the ends of their intervals."""
-    found = seeds_of(runs, role)
-    halves = found.half_life or half_life(over_seeds([]), found.summaries[0].lags)
-    reach = found.horizon()
-    return {
-        **_interval(f"{role}_span", found.span),
-        **_interval(f"{role}_slope", found.slope),
-        f"{role}_half_life": halves.value,
-        f"{role}_half_life_low": halves.low,
-        f"{role}_half_life_high": halves.high,
-        **_interval(f"{role}_horizon", reach.mean),
-        f"{role}_horizon_reached": reach.reached,
-        f"{role}_verdict": found.verdict,
-        f"{role}_zero": found.span.zero,
-        f"{role}_not_finite": found.span.not_finite,
-    }
-
-
-def _interval(name: str, interval: Interval) -> dict[str, float]:
-    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    """Some of the numbers of `seeds.csv` at one checkpoint."""
+    found = numbers(seeds_of(runs, role))
+    names = [f"{name}_{end}" for name in ("span", "slope") for end in ("mean", "low", "high")]
+    names += ["half_life", "half_life_low", "half_life_high", "horizon_mean", "horizon_low", "horizon_high"]
+    names += ["horizon_reached", "verdict"]
+    row = {f"{role}_{name.removesuffix('_mean')}": found[name] for name in names}
+    return row | {f"{role}_zero": found["span_zero"], f"{role}_not_finite": found["span_not_finite"]}
 
 
 def constant(records: Sequence[Record]) -> Mapping[str, Any]:

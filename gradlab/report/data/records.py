@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gradlab.errors import GradlabError
 from gradlab.gradient.curve import STATE, GradientCurve
 from gradlab.gradient.summary import Summary
-from gradlab.runs.labels import BUILT_IN, VERSIONS
+from gradlab.runs.labels import BUILT_IN, VERSIONS, varying
 from gradlab.runs.labels import labels as setting_labels
 from gradlab.runs.store import Store, StoredRun
 
@@ -205,22 +205,22 @@ def _order(record: Record) -> tuple[Any, ...]:
 
 
 def labels(groups: Sequence[Sequence[Record]], *, without: Sequence[str] = ()) -> list[str]:
-    """A short name for each setting: its cell, and what tells it from the others with that cell."""
-    return setting_labels([group[0].setting for group in groups], without=without)
-
-
-def named(groups: Sequence[Sequence[Record]], *, without: Sequence[str] = ()) -> list[str]:
-    """`labels` for settings of several tasks and lengths: names that tell them apart within their own."""
+    """A short name for each setting: its cell, and as few fields as tell it from others of its task and length."""
     names: dict[int, str] = {}
     fields = [name for name in ("task", "length") if name not in without]
     places = [tuple(group[0].config[name] for name in fields) for group in groups]
     for place in dict.fromkeys(places):
         mine = [index for index, other in enumerate(places) if other == place]
-        names |= dict(zip(mine, labels([groups[index] for index in mine], without=without), strict=True))
+        settings = [groups[index][0].setting for index in mine]
+        known = list(without)
+        for name in reversed(varying(settings, without=without)):
+            if len(set(setting_labels(settings, without=(*known, name)))) == len(settings):
+                known.append(name)
+        names |= dict(zip(mine, setting_labels(settings, without=known), strict=True))
     return [names[index] for index in range(len(groups))]
 
 
 def labelled(records: Iterable[Record], *, without: Sequence[str] = ()) -> Labelled:
     """The runs of each setting after its name, in the order of `grouped`."""
     groups = grouped(records, without=without)
-    return list(zip(named(groups, without=without), groups, strict=True))
+    return list(zip(labels(groups, without=without), groups, strict=True))

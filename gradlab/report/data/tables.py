@@ -121,51 +121,38 @@ def _seed_rows(group: Sequence[Record]) -> Iterator[dict[str, Any]]:
     measured = [record for record in group if record.marks]
     solved = [number(record.run.done["solved_at"]) for record in group if record.run.status == "solved"]
     about = group[0].setting | {"seeds": len(measured), "runs": len(group), "solved": len(solved)}
-    about |= _spread("solved_at", over_seeds(solved))
-    if not measured:
-        return
-    first = measured[0].log[0]["curves"]
+    about |= _interval("solved_at", over_seeds(solved))
+    first = measured[0].log[0]["curves"] if measured else {}
     for role in ROLES if group[0].trained else ROLES[:1]:
         for curve, leaf in [(name, leaf) for name in first for leaf in first[name] if leaf not in SENTENCES]:
             found = Seeds([each.summary(role, curve, leaf) for each in counted(measured, role)])
-            yield about | {"checkpoint": role, "curve": curve, "leaf": leaf} | _numbers(found)
+            yield about | {"checkpoint": role, "curve": curve, "leaf": leaf} | numbers(found)
 
 
-def _numbers(found: Seeds) -> dict[str, Any]:
+def numbers(found: Seeds) -> dict[str, Any]:
     """The numbers of one leaf of one curve at one checkpoint, over its seeds."""
     row: dict[str, Any] = {"verdict": found.verdict}
-    row |= _spread("span", found.span) | _spread("slope", found.slope)
+    row |= _interval("span", found.span) | _interval("slope", found.slope)
     for name in HORIZONS:
-        row |= _spread(name, found.horizon(name).mean)
-    read = found.half_life or half_life(over_seeds([]), found.summaries[0].lags)
-    row |= {"half_life": read.value, "half_life_low": read.low, "half_life_high": read.high}
+        row |= _interval(name, found.horizon(name).mean)
+    halves = found.half_life or half_life(over_seeds([]), found.summaries[0].lags)
+    row |= {"half_life": halves.value, "half_life_low": halves.low, "half_life_high": halves.high}
     row["not_exponential"] = found.bent
     # A horizon that reaches T is only a lower bound, so a mean of horizons says how many of them do.
     return row | {f"{name}_reached": found.horizon(name).reached for name in HORIZONS}
 
 
-def _spread(name: str, interval: Interval) -> dict[str, float]:
-    return {
-        f"{name}_mean": interval.mean,
-        f"{name}_low": interval.low,
-        f"{name}_high": interval.high,
-        f"{name}_zero": interval.zero,
-        f"{name}_not_finite": interval.not_finite,
-    }
+def _interval(name: str, interval: Interval) -> dict[str, float]:
+    ends = ("mean", "low", "high", "zero", "not_finite")
+    return {f"{name}_{end}": getattr(interval, end) for end in ends}
 
 
 def write_csv(path: Path, frames: Iterable[pd.DataFrame], *, digits: int = 9) -> None:
     """Write frames with the same columns below each other: significant digits, `nan`, `inf` and `-inf` spelt."""
     columns: list[str] | None = None
+    style: Any = {"index": False, "float_format": f"%.{digits}g", "na_rep": "nan", "lineterminator": "\n"}
     with open(path, "w", encoding="utf-8", newline="") as file:
         for frame in frames:
             ordered = frame if columns is None else frame.reindex(columns=columns)
-            ordered.to_csv(
-                file,
-                index=False,
-                header=columns is None,
-                float_format=f"%.{digits}g",
-                na_rep="nan",
-                lineterminator="\n",
-            )
-            columns = list(frame.columns) if columns is None else columns
+            ordered.to_csv(file, header=columns is None, **style)
+            columns = columns or list(frame.columns)

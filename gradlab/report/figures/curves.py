@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,6 +11,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from gradlab.gradient.curve import STATE
 from gradlab.report.data.counts import counted
 from gradlab.report.data.gaps import view, where
 from gradlab.report.data.records import ROLES, Record, lags_of, noise_lags, row_of, summarised
@@ -43,6 +45,23 @@ _BANDS = "Line: typical over examples (the median where some are zero), band: 10
 _SEED_BANDS = "Line: mean over seeds of typical curves, band: their range over seeds"
 
 
+class CurveLine(NamedTuple):
+    """One line: a curve of one setting at a checkpoint.
+
+    Attributes:
+        group: its seeds. role: of the checkpoint. curve, leaf: what of it.
+        zero: curve whose norm of the whole state at lag 1 is 0, the own leaf's if None.
+    """
+
+    group: Sequence[Record]
+    role: str
+    words: str
+    style: LineStyle
+    curve: str = "task"
+    leaf: str = STATE
+    zero: str | None = None
+
+
 @themed()
 def lag_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[str]) -> Drawing:
     """Gradient norm against lag: a panel for each setting of one task and length, a line for each checkpoint.
@@ -51,29 +70,17 @@ def lag_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[st
         name: of the file. groups: runs of each setting, measured. names: of the settings.
     """
     curves = ["task", "total"] if "total" in groups[0][0].log[0]["curves"] else ["task"]
-    shown = [(group, label, curve) for group, label in zip(groups, names, strict=True) for curve in curves]
-    columns = 2 if len(curves) == 2 else min(len(shown), 2 if len(shown) <= 4 else 3)
-    width, height = (7.2, 4.6) if len(shown) == 1 else (4.8, 4.0)
-    heading = _heading(groups)
-    figure, axes = panels(math.ceil(len(shown) / columns), columns, (width, height), heading)
-    levels, notes = [], []
-    for ax, (group, label, curve) in zip(axes, shown, strict=False):
-        levels.append([])
-        for roles in _distinct(group):
-            words = f"{' and '.join(roles)} ({at_steps([record.step(roles[0]) for record in group])})"
-            found, odd = _checkpoint(ax, group, roles[0], curve, _STYLES[roles[0]], words)
-            levels[-1] += found
-            notes += [f"{label}, {curve} curve, {text}" for text in odd]
-        _finish(ax, label if curve == "task" else f"{label}, total gradient (all outputs)")
-    for spare in axes[len(shown) :]:
-        spare.remove()
+    shown: dict[str, list[CurveLine]] = {}
     said = [title(group, label) for group, label in zip(groups, names, strict=True)]
-    if len(curves) == 2:
-        said += [
-            f"{label}, total curve: {trail(group, 'total')}" for group, label in zip(groups, names, strict=True)
-        ]
-    notes += _views(axes[: len(shown)], levels)
-    return Drawing(name, figure, heading, _caption(groups, said, notes), choices=_choices(groups, "each setting"))
+    for group, label in zip(groups, names, strict=True):
+        for curve in curves:
+            panel = label if curve == "task" else f"{label}, total gradient (all outputs)"
+            shown[panel] = [
+                CurveLine(group, roles[0], words, _STYLES[roles[0]], curve) for roles, words in _roles(group)
+            ]
+        said += [f"{label}, total curve: {trail(group, 'total')}"] if len(curves) == 2 else []
+    columns = 2 if len(curves) == 2 or len(shown) <= 4 else 3
+    return _figure(name, groups, shown, min(columns, len(shown)), _heading(groups), said, "each setting")
 
 
 @themed()
@@ -88,25 +95,56 @@ def checkpoint_figure(
 
     Args:
         name: of the file. groups: runs of each setting, measured. names: of the settings.
-        roles: the checkpoints; probes have the initial one alone. finding: of the heading, instead of all verdicts.
+        roles: the checkpoints; probes have the initial one alone. finding: of the heading, not all verdicts.
     """
-    heading = _heading(groups, finding)
-    width, height = (7.2, 4.2) if len(roles) == 1 else (5.2, 3.6)
-    figure, axes = panels(1, len(roles), (width, height + 0.24 * len(groups)), heading)
-    levels, notes = [], []
-    for ax, role in zip(axes, roles, strict=True):
-        levels.append([])
-        for index, (group, label) in enumerate(zip(groups, names, strict=True)):
-            words = f"{label}: {changes(group, role)}"
-            found, odd = _checkpoint(ax, group, role, "task", line_style(index), wrapped(words, width - 0.8))
-            levels[-1] += found
-            notes += odd
-        _finish(ax, {"initial": "at initialisation", "final": "at the end of training"}.get(role, role))
-    notes += _views(axes, levels)
+    shown = {
+        {"initial": "at initialisation", "final": "at the end of training"}.get(role, role): [
+            CurveLine(group, role, f"{label}: {changes(group, role)}", line_style(index))
+            for index, (group, label) in enumerate(zip(groups, names, strict=True))
+        ]
+        for role in roles
+    }
     said = [title(group, label) for group, label in zip(groups, names, strict=True)]
-    return Drawing(
-        name, figure, heading, _caption(groups, said, notes), choices=_choices(groups, "settings together")
-    )
+    return _figure(name, groups, shown, len(roles), _heading(groups, finding), said, "settings together")
+
+
+def _figure(
+    name: str,
+    groups: Sequence[Sequence[Record]],
+    shown: Mapping[str, Sequence[CurveLine]],
+    columns: int,
+    heading: str,
+    said: Sequence[str],
+    choice: str,
+) -> Drawing:
+    figure, notes = draw_panels(heading, shown, columns)
+    config = groups[0][0].config
+    choices = {"Task": str(config["task"]), "Length T": str(config["length"]), "Show": choice}
+    return Drawing(name, figure, heading, _caption(groups, said, notes), choices=choices)
+
+
+def draw_panels(
+    heading: str, shown: Mapping[str, Sequence[CurveLine]], columns: int, y_name: str = RELATIVE
+) -> tuple[Figure, list[str]]:
+    """A panel for each title in `shown` with its lines, all of one range; and notes on them."""
+    width, height = (7.2, 4.2) if len(shown) == 1 else (4.9, 3.5)
+    height += 0.2 * max(map(len, shown.values()))
+    figure, axes = panels(math.ceil(len(shown) / columns), columns, (width, height), heading)
+    levels: list[list[float]] = []
+    notes: list[str] = []
+    for ax, (label, lines) in zip(axes, shown.items(), strict=False):
+        levels.append([])
+        for line in lines:
+            found, odd = _draw(ax, line, width)
+            levels[-1] += found
+            notes += [f"{label}, {line.words}: {text}" for text in odd]
+        ax.set_xlabel(LAG)
+        ax.set_ylabel(y_name)
+        ax.set_title(wrapped(label, width - 0.6))
+        add_legend(ax)
+    for spare in axes[len(shown) :]:
+        spare.remove()
+    return figure, notes + _views(axes[: len(shown)], levels)
 
 
 def _heading(groups: Sequence[Sequence[Record]], finding: str | None = None) -> str:
@@ -114,44 +152,33 @@ def _heading(groups: Sequence[Sequence[Record]], finding: str | None = None) -> 
     return f"{config['task']}, T = {config['length']}{finding or f': {overall(list(chain(*groups)))}'}"
 
 
-def _choices(groups: Sequence[Sequence[Record]], shown: str) -> Mapping[str, str]:
-    config = groups[0][0].config
-    return {"Task": str(config["task"]), "Length T": str(config["length"]), "Show": shown}
-
-
-def _finish(ax: Axes, label: str) -> None:
-    ax.set_xlabel(LAG)
-    ax.set_ylabel(RELATIVE)
-    ax.set_title(wrapped(label, 4.4), loc="left")
-    add_legend(ax)
-
-
-def _checkpoint(
-    ax: Axes, group: Sequence[Record], role: str, curve: str, style: LineStyle, words: str
-) -> tuple[list[float], list[str]]:
-    """Draw one checkpoint of one setting, relative to lag 1; returns the level of each seed there, and notes."""
-    group = counted(group, role)
+def _draw(ax: Axes, line: CurveLine, width: float) -> tuple[list[float], list[str]]:
+    """Draw one line; returns the level of each seed at lag 1, and notes."""
+    place, group = (line.curve, line.leaf), counted(line.group, line.role)
     arrays = [record.arrays() for record in group]
-    rows = [row_of(each, record.step(role)) for each, record in zip(arrays, group, strict=True)]
+    rows = [row_of(each, record.step(line.role)) for each, record in zip(arrays, group, strict=True)]
+    pairs = list(zip(arrays, rows, strict=True))
     # Where sequences differ in length, what is drawn of several seeds are the lags that each of them has.
-    end = min(lags_of(each, row, curve) for each, row in zip(arrays, rows, strict=True))
-    lines = [summarised(each, row, curve)[:end] for each, row in zip(arrays, rows, strict=True)]
-    bases = [float(line[0]) if math.isfinite(line[0]) else 0.0 for line in lines]
-    relative = np.stack([line - base for line, base in zip(lines, bases, strict=True)])
-    noise = np.stack([noise_lags(each, row, curve)[:end] for each, row in zip(arrays, rows, strict=True)])
+    end = min(lags_of(each, row, line.curve) for each, row in pairs)
+    norms = np.stack([summarised(each, row, *place)[:end] for each, row in pairs])
+    zero = (line.zero, STATE) if line.zero else place
+    levels = np.array([summarised(each, row, *zero)[0] for each, row in pairs])
+    levels = np.where(np.isfinite(levels), levels, 0.0)
+    relative = norms - levels[:, None]
     # A zero behind a forward pass that is not finite is no vanishing gradient.
-    bad = np.array([record.summary(role, curve).verdict.word == "non-finite" for record in group])
+    bad = np.array([record.summary(line.role, *place).verdict.word == "non-finite" for record in group])
     relative = np.where(bad[:, None] & np.isneginf(relative), np.nan, relative)
     kept, left_out = _averaged(relative, bad)
     if len(group) > 1:
         middle, band = relative[kept].mean(axis=0), (relative[kept].min(axis=0), relative[kept].max(axis=0))
     else:
-        low, high = (arrays[0][f"{curve}/state/{edge}"][rows[0]][:end] - bases[0] for edge in ("q10", "q90"))
+        low, high = (arrays[0][f"{'/'.join(place)}/{edge}"][rows[0]][:end] - levels[0] for edge in ("q10", "q90"))
         middle, band, left_out = relative[0], (low, high), ""
+    noise = np.stack([noise_lags(each, row, *place)[:end] for each, row in pairs])
     unsure = np.asarray(noise[kept].any(axis=0))
-    stop = draw_line(ax, np.arange(1, end + 1), middle, style, label=words, band=band, noise=unsure)
-    notes = [*filter(None, (left_out, stop)), *notes_of(group, role, curve)]
-    return bases, [f"{' '.join(words.split())}: {note}" for note in notes]
+    label = wrapped(line.words, width - 0.8)
+    stop = draw_line(ax, np.arange(1, end + 1), middle, line.style, label=label, band=band, noise=unsure)
+    return levels.tolist(), [*filter(None, (left_out, stop)), *notes_of(group, line.role, line.curve)]
 
 
 def _averaged(relative: Floats, bad: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], str]:
@@ -167,12 +194,12 @@ def _averaged(relative: Floats, bad: NDArray[np.bool_]) -> tuple[NDArray[np.bool
     return kept, f"the mean leaves out {', '.join(odd)}" if odd else ""
 
 
-def _distinct(group: Sequence[Record]) -> list[list[str]]:
-    """The roles to draw, those together that are the same checkpoint in every seed."""
+def _roles(group: Sequence[Record]) -> list[tuple[list[str], str]]:
+    """The roles to draw and their words, those together that are the same checkpoint in every seed."""
     at: dict[tuple[int, ...], list[str]] = {}
     for role in ROLES:
         at.setdefault(tuple(record.step(role) for record in group), []).append(role)
-    return list(at.values())
+    return [(roles, f"{' and '.join(roles)} ({at_steps(steps)})") for steps, roles in at.items()]
 
 
 def _views(axes: Sequence[Axes], levels: Sequence[list[float]]) -> list[str]:
@@ -190,7 +217,8 @@ def _views(axes: Sequence[Axes], levels: Sequence[list[float]]) -> list[str]:
         low, high = max(low, -cut), min(high, cut)
         notes.append(f"The axes end {cut:.0f} decades from lag 1; a curve that leaves them goes on")
     bands = [band for ax in axes for band in ax.collections if isinstance(band, PolyCollection)]
-    edges = np.concatenate([np.zeros(1), *(path.vertices[:, 1] for band in bands for path in band.get_paths())])
+    corners = [np.asarray(path.vertices)[:, 1] for band in bands for path in band.get_paths()]
+    edges = np.concatenate([np.zeros(1), *corners])
     room = BAND_ROOM * max(high - low, 1.0)
     low, high = max(min(low, edges.min()), high - room), min(max(high, edges.max()), low + room)
     if edges.min() < low or edges.max() > high:
@@ -224,7 +252,6 @@ def heat_figure(name: str, record: Record, label: str, *, loss: bool = False) ->
     with np.errstate(invalid="ignore"):
         values = curves - np.where(np.isfinite(curves[:, :1]), curves[:, :1], 0.0)
     heading = f"{title([record], label)} (seed {record.seed})"
-    figure: Figure
     height = 1.8 + 0.27 * len(steps)
     if loss:
         options = {"width_ratios": [1.5, 1]}

@@ -1,5 +1,6 @@
 """The theme of gradlab's figures, lines with their bands, and the figure of one curve."""
 
+import itertools
 import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,12 +39,10 @@ NOISE_LABEL = "_rounding noise"
 """Label of the parts of lines that are rounding noise; matplotlib leaves names with _ out of legends."""
 LAGS = 400
 """Points of a line at most."""
-BAND_LAGS = 100
+BAND_LAGS = 60
 """Points of a band at most."""
 NO_FLOOR_LABEL = 0.12
 """Two floors nearer than this share of the axis carry one label."""
-STRIP = 2.0
-"""Lines whose levels at lag 1 differ by more decades share the floor of the median one."""
 _FLOORS = {
     NAIVE_FLOOR: "Underflow in\nfloat32: norms\n(10⁻¹⁹)",
     FLOAT32_FLOOR: "Underflow in\nfloat32: entries\n(10⁻³⁷·⁹)",
@@ -88,7 +87,7 @@ class Drawing(NamedTuple):
         name: of its files, and prefix of the ids in its SVG.
         heading: the finding. caption: its numbers; serves as alternative text.
         section: of the page that shows it: `overview`, `curves`, `lengths`, `training` or `runs`.
-        choices: by which selectors a reader finds it among the figures of its section, such as `{"Length T": "200"}`.
+        choices: values of the selectors that show it among the figures of its section, `{"Length T": "200"}`.
     """
 
     name: str
@@ -246,7 +245,7 @@ def sampled(values: Floats, noise: NDArray[np.bool_]) -> NDArray[np.int64]:
     changes = np.flatnonzero(np.diff(kind))
     kept = {0, count - 1, *(int(at) + step for at in (*changes[:1], *changes[-1:]) for step in (0, 1))}
     edges = np.linspace(0, count, LAGS // 2 - 2).round().astype(int)
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in itertools.pairwise(edges):
         part = values[first:last]
         kept.add(int(first + np.argmin(np.where(np.isfinite(part), part, np.inf))))
         kept.add(int(first + np.argmax(np.where(np.isfinite(part), part, -np.inf))))
@@ -277,19 +276,16 @@ def mark_floors(ax: Axes, levels: Sequence[float]) -> list[float]:
 
     Args:
         ax: axes in decades relative to lag 1.
-        levels: log10 norm at lag 1 of each line; where they differ, a floor is a strip.
+        levels: log10 norm at lag 1 of each line; the floors are those of the median one.
 
     Returns:
         The floors that were marked, as log10 of a norm.
     """
-    finite = [level for level in levels if math.isfinite(level)] or [0.0]
-    level = float(np.median(finite))
+    level = float(np.median([level for level in levels if math.isfinite(level)] or [0.0]))
     bottom, top = ax.get_ylim()
     floors = [floor for floor in _FLOORS if floor - level > bottom]
     close = len(floors) == 2 and (NAIVE_FLOOR - FLOAT32_FLOOR) / (top - bottom) < NO_FLOOR_LABEL
     for floor in floors:
-        if max(finite) - min(finite) < STRIP:
-            ax.axhspan(floor - max(finite), floor - min(finite), facecolor=INK, alpha=0.12, linewidth=0)
         ax.axhline(floor - level, color=INK, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
         if not close:
             label_level(ax, floor - level, _FLOORS[floor])

@@ -31,21 +31,20 @@ def drawings(records: Sequence[Record]) -> Iterator[Drawing]:
     Args:
         records: runs that have curves.
     """
+    first = list(overview_runs(records).values())
     yield from overview(records)
     yield from against_length(records)
     trained = [record for record in records if record.trained]
     probes = [record for record in records if not record.trained]
     for name, some in by_task_and_length(trained):
         groups, names = _settings(some, SETTINGS)
-        task, length = (some[0].config[field] for field in ("task", "length"))
-        if length < max(one.config["length"] for one in trained if one.config["task"] == task):
-            yield checkpoint_figure(
-                f"cells-{name}", groups, names, ("initial", "final")
-            )  # the longest is the overview
+        if some not in first:
+            yield checkpoint_figure(f"cells-{name}", groups, names, ("initial", "final"))
         most = SETTINGS // 2 if "total" in some[0].log[0]["curves"] else SETTINGS
         yield lag_figure(f"lag-{name}", groups[:most], names[:most])
     for name, some in by_task_and_length(probes):
-        yield checkpoint_figure(f"probe-{name}", *_settings(some, SETTINGS))
+        if some not in first:
+            yield checkpoint_figure(f"probe-{name}", *_settings(some, SETTINGS))
     for name, some in by_task_and_length(trained):
         yield loss_figure(f"loss-{name}", *_settings(some, SETTINGS))
     yield from _runs(trained)
@@ -57,16 +56,22 @@ def overview(records: Sequence[Record]) -> Iterator[Drawing]:
         (label,) = labels([records])
         yield heat_figure("overview", records[0], label, loss=True)._replace(section="overview", choices={})
         return
-    tasks = _tasks(records)
-    for task in tasks:
+    found = overview_runs(records)
+    for task, runs in found.items():
+        roles = ("initial", "final") if runs[0].trained else ("initial",)
+        name = "overview" if len(found) == 1 else f"overview-{_safe(task)}"
+        yield checkpoint_figure(name, *_settings(runs, SETTINGS), roles)._replace(section="overview", choices={})
+
+
+def overview_runs(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """The runs of each task that its first picture shows: the longest of those that were trained, or else of probes."""
+    found = {}
+    for task in _tasks(records):
         mine = [record for record in records if record.config["task"] == task]
         some = [record for record in mine if record.trained] or mine
         longest = max(int(record.config["length"]) for record in some)
-        at_longest = [record for record in some if record.config["length"] == longest]
-        roles = ("initial", "final") if some[0].trained else ("initial",)
-        name = "overview" if len(tasks) == 1 else f"overview-{_safe(task)}"
-        drawing = checkpoint_figure(name, *_settings(at_longest, SETTINGS), roles)
-        yield drawing._replace(section="overview", choices={})
+        found[task] = [record for record in some if record.config["length"] == longest]
+    return found
 
 
 def against_length(records: Sequence[Record]) -> Iterator[Drawing]:

@@ -3,21 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from gradlab.report.data.records import Record, lags_of, leaves_of, noise_lags, row_of, summarised
-from gradlab.report.figures.drawing import (
-    LAG,
-    Drawing,
-    add_legend,
-    draw_line,
-    line_style,
-    mark_floors,
-    panels,
-    run_choices,
-    themed,
-)
+from gradlab.report.figures.curves import CurveLine, draw_panels
+from gradlab.report.figures.drawing import Drawing, line_style, run_choices, themed
 from gradlab.report.text.findings import change, changes, when
 
 KINDS = {
@@ -82,24 +72,14 @@ def _draw(record: Record, lines: Mapping[str, tuple[str, str]], zero: str, headi
         lines: curve and leaf of each line, by its label.
         zero: the curve whose value for the whole state at lag 1 is 0.
     """
-    arrays, roles, bases = record.arrays(), _roles(record), []
-    figure, axes = panels(1, len(roles), (4.8, 4.2), heading, sharey=True)
-    for ax, role in zip(axes, roles, strict=True):
-        row = row_of(arrays, record.step(role))
-        first = float(summarised(arrays, row, zero)[0])
-        bases.append(first if math.isfinite(first) else 0.0)
-        for index, (label, (curve, leaf)) in enumerate(lines.items()):
-            end = lags_of(arrays, row, curve)
-            line = summarised(arrays, row, curve, leaf)[:end] - bases[-1]
-            noise = noise_lags(arrays, row, curve, leaf)[:end]
-            draw_line(ax, np.arange(1, end + 1), line, line_style(index), label=label, noise=noise)
-    for ax, role, base in zip(axes, roles, bases, strict=True):  # only now, as they share their range
-        mark_floors(ax, [base])
-        ax.set_xlabel(LAG)
-        ax.set_ylabel(y_name)
-        ax.set_title(when([record], role), loc="left")
-        add_legend(ax)
-    return figure
+    shown = {
+        when([record], role): [
+            CurveLine([record], role, label, line_style(index), *place, zero)
+            for index, (label, place) in enumerate(lines.items())
+        ]
+        for role in _roles(record)
+    }
+    return draw_panels(heading, shown, len(shown), y_name)[0]
 
 
 def _largest_leaf(record: Record, leaves: Sequence[str]) -> str:

@@ -10,23 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from gradlab.judge.over_seeds import Interval
-from gradlab.judge.statistics import Share
-from gradlab.report.data.counts import by_length, seeds_of, solved
+from gradlab.report.data.by_length import rows
 from gradlab.report.data.records import Record
-from gradlab.report.figures.drawing import INK, LineStyle, series
+from gradlab.report.figures.drawing import INK, Floats, LineStyle, series
 
 DECADES = 3.0
 """A gradient that loses this much over the whole length is where the dotted guides lie."""
-LOWEST = 0.8
-"""Where a horizon of 0 is drawn on a log axis."""
-WIDE = 30.0
-"""Values whose sizes differ by more than this factor are drawn on a logarithmic axis."""
-MANY_DECADES = 1e4
-"""Where values differ by more, only powers of ten are ticks."""
-
-MeanAndEnds = tuple[float, float, float]
-"""A mean and the ends of its interval; the ends are nan if there is none."""
+WIDE, MANY_DECADES = 30.0, 1e4
+"""Values whose sizes differ by these factors get a logarithmic axis, and powers of ten alone as ticks."""
 
 
 class LengthLine(NamedTuple):
@@ -36,22 +27,36 @@ class LengthLine(NamedTuple):
     style: LineStyle
     group: Sequence[Record]
 
+    def rows(self) -> list[dict[str, Any]]:
+        """The numbers of each length."""
+        return rows(record for record in self.group if record.marks)
+
 
 class LengthAxis(NamedTuple):
     """A number of a checkpoint that is drawn against length.
 
     Attributes:
-        name: in titles. axis: its name with its unit.
-        of: its mean over seeds and the interval, from the runs of one setting and length.
+        column: of `by_length.rows`, after the checkpoint. unit: of the axis.
         guide: its value where the gradient falls in a straight line and loses `DECADES` over the length T.
-        log: whether the axis is logarithmic whatever the values are.
+        log: whether the axis is logarithmic whatever the values are. lowest: where smaller values are drawn.
     """
 
-    name: str
-    axis: str
-    of: Callable[[Sequence[Record], str], MeanAndEnds]
+    column: str
+    unit: str
     guide: Callable[[float], float]
     log: bool = False
+    lowest: float = -math.inf
+
+    @property
+    def name(self) -> str:
+        """The number in words."""
+        return self.column.replace("_life", "-life")
+
+
+SPAN = LengthAxis("span", "decades", lambda length: -DECADES)
+SLOPE = LengthAxis("slope", "decades per timestep", lambda length: -DECADES / length)
+HALF_LIFE = LengthAxis("half_life", "timesteps", lambda length: length * math.log10(2) / DECADES, log=True)
+HORIZON = LengthAxis("horizon", "timesteps to −3 decades", lambda length: length, log=True, lowest=0.8)
 
 
 def draw_numbers(
@@ -59,7 +64,6 @@ def draw_numbers(
     number: LengthAxis,
     lines: Sequence[LengthLine],
     roles: Sequence[str],
-    *,
     filled: bool = False,
 ) -> None:
     """Draw one number for every setting, on axes that share their range.
@@ -68,50 +72,61 @@ def draw_numbers(
         axes: one for each checkpoint. roles: the checkpoints.
         filled: whether markers show how many seeds solved the task: full, half or empty.
     """
-    found = [[_points(number, line, role) for line in lines] for role in roles]
-    lengths = sorted({at for line in lines for role in roles for at in by_length(line.group, role)})
-    sizes = [abs(point[0]) for each in found for points in each for point in points.values() if point[0]]
-    for ax, role, each in zip(axes, roles, found, strict=True):
+    found = [line.rows() for line in lines]
+    lengths = sorted({row["length"] for each in found for row in each})
+    values = [
+        abs(row.get(f"{role}_{number.column}", math.nan)) for role in roles for each in found for row in each
+    ]
+    sizes = [value for value in values if 0 < value < math.inf]
+    for ax, role in zip(axes, roles, strict=True):
         _scale(ax, number, sizes, lengths[-1])
         grid = np.geomspace(lengths[0], lengths[-1], 50)
         ax.plot(grid, [number.guide(at) for at in grid], color=INK, linestyle=(0, (1, 2)), linewidth=1, zorder=1)
-        for index, (line, points) in enumerate(zip(lines, each, strict=True)):
-            shift = index - (len(lines) - 1) / 2
-            _draw(ax, line, points, shift, solved(line.group) if filled else {})
+        _draw_lines(ax, lines, found, f"{role}_{number.column}", filled, number.lowest)
         ax.set_title(f"{number.name} {'at initialisation' if role == 'initial' else 'at the end of training'}")
-        ax.set_ylabel(number.axis)
+        ax.set_ylabel(f"{number.name} ({number.unit})")
         length_axis(ax, lengths)
-
-
-def _points(number: LengthAxis, line: LengthLine, role: str) -> dict[int, MeanAndEnds]:
-    every = {at: number.of(runs, role) for at, runs in by_length(line.group, role).items()}
-    return {at: point for at, point in every.items() if math.isfinite(point[0])}
 
 
 def draw_solved(ax: Axes, lines: Sequence[LengthLine]) -> None:
     """Share of the seeds that solved the task, with its binomial interval, against length."""
-    counts = [solved(line.group) for line in lines]
-    for index, (line, each) in enumerate(zip(lines, counts, strict=True)):
-        points = {at: (share.rate, share.low, share.high) for at, share in each.items()}
-        _draw(ax, line, points, 3.0 * (index - (len(lines) - 1) / 2), each)
+    found = [[row for row in line.rows() if "solved" in row] for line in lines]
+    _draw_lines(ax, lines, found, "solve_rate", True, beside=3.0)
     ax.set_title("share of seeds that solved the task")
     ax.set_ylabel("solved (share of seeds)")
     ax.set_ylim(-0.06, 1.06)
     ax.set_yticks([0, 0.5, 1], ["0", "½", "1"])
-    length_axis(ax, sorted({at for each in counts for at in each}))
+    length_axis(ax, sorted({row["length"] for each in found for row in each}))
+
+
+def _draw_lines(
+    ax: Axes,
+    lines: Sequence[LengthLine],
+    found: Sequence[Sequence[Mapping[str, Any]]],
+    column: str,
+    filled: bool,
+    lowest: float = -math.inf,
+    beside: float = 1.0,
+) -> None:
+    """A line for each setting with bars; its lines stand `beside` points apart, so that none hides another."""
+    for index, (line, rows_) in enumerate(zip(lines, found, strict=True)):
+        kept = [row for row in rows_ if math.isfinite(row.get(column, math.nan))]
+        means, low, high = (
+            np.maximum([row[f"{column}{end}"] for row in kept], lowest) for end in ("", "_low", "_high")
+        )
+        rates = np.array([row.get("solve_rate", 1.0) if filled else 1.0 for row in kept])
+        shown = _draw(ax, line, np.array([row["length"] for row in kept]), means, low, high, rates)
+        shift = beside * (index - (len(lines) - 1) / 2) / 72
+        place = ax.transData + ScaledTranslation(shift, 0, ax.figure.dpi_scale_trans)
+        for artist in shown:  # only now, so that limits are those of the numbers
+            artist.set_transform(place)
 
 
 def _draw(
-    ax: Axes, line: LengthLine, points: Mapping[int, MeanAndEnds], shift: float, counts: Mapping[int, Share]
-) -> None:
-    """A line with its bars and markers: full where every seed solved the task, half where some did, or empty.
-
-    Args:
-        shift: points of paper that the line stands beside its lengths, so that none hides another.
-    """
-    style, x = line.style, np.array(list(points))
-    means, low, high = np.array(list(points.values())).reshape(-1, 3).T
-    parts = series(ax)
+    ax: Axes, line: LengthLine, x: Floats, means: Floats, low: Floats, high: Floats, rates: Floats
+) -> list[Artist]:
+    """One line with its bars and markers: full where every seed solved the task, half where some did, or empty."""
+    style, parts = line.style, series(ax)
     marked: dict[str, Any] = {
         "color": style.colour,
         "marker": style.marker,
@@ -121,22 +136,13 @@ def _draw(
     styled = marked | {"linestyle": style.dashes, "linewidth": 1.5}
     shown: list[Artist] = [*ax.plot(x, means, label=line.label, gid=f"{parts}-line", **styled)]
     known = np.isfinite(low) & np.isfinite(high)
-    shown.append(
-        ax.vlines(x[known], low[known], high[known], colors=style.colour, linewidth=1, gid=f"{parts}-bars")
-    )
-    rates = np.array([counts[at].rate if at in counts else 1.0 for at in points])
+    bars = x[known], low[known], high[known]
+    shown.append(ax.vlines(*bars, colors=style.colour, linewidth=1, gid=f"{parts}-bars"))
     for name, some, face in (("empty", rates == 0, "white"), ("half", (rates > 0) & (rates < 1), style.colour)):
+        faces: dict[str, Any] = {"fillstyle": "bottom", "markerfacecolor": face, "markerfacecoloralt": "white"}
         if some.any():
-            faces = {
-                "fillstyle": "bottom",
-                "markerfacecolor": face,
-                "markerfacecoloralt": "white",
-                "linestyle": "none",
-            }
-            shown += ax.plot(x[some], means[some], gid=f"{parts}-{name}", **marked, **faces)
-    place = ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)
-    for artist in shown:  # only now, so that limits are those of the numbers
-        artist.set_transform(place)
+            shown += ax.plot(x[some], means[some], gid=f"{parts}-{name}", linestyle="none", **marked, **faces)
+    return shown
 
 
 def _scale(ax: Axes, number: LengthAxis, sizes: Sequence[float], longest: int) -> None:
@@ -162,37 +168,8 @@ def length_axis(ax: Axes, lengths: Sequence[int]) -> None:
     """The axis of T: logarithmic, the lengths that were run as ticks, but for those that nearly touch."""
     ax.set_xscale("log")
     room = 0.035 * math.log(lengths[-1] / lengths[0])
-    pairs = zip(lengths, [0.0, *lengths[:-1]], strict=True)
+    pairs = zip(lengths, [0, *lengths[:-1]], strict=True)
     kept = [at for at, before in pairs if not before or math.log(at / before) > room]
     ax.set_xticks(kept, [f"{length:,}" for length in kept])
     ax.set_xticks([], minor=True)
     ax.set_xlabel("length T (log scale)")
-
-
-def _ends(interval: Interval) -> MeanAndEnds:
-    return interval.mean, interval.low, interval.high
-
-
-def _half_life(group: Sequence[Record], role: str) -> MeanAndEnds:
-    """From the slope over seeds; nan if the curve of a seed is not exponential."""
-    read = seeds_of(group, role).half_life
-    return (math.nan, math.nan, math.nan) if read is None else (read.value, read.low, read.high)
-
-
-def _horizon(group: Sequence[Record], role: str) -> MeanAndEnds:
-    return _ends(seeds_of(group, role).mean(lambda one: max(one.horizon.lag, LOWEST)))
-
-
-SPAN = LengthAxis(
-    "span", "span (decades)", lambda group, role: _ends(seeds_of(group, role).span), lambda length: -DECADES
-)
-SLOPE = LengthAxis(
-    "slope",
-    "slope (decades per timestep)",
-    lambda group, role: _ends(seeds_of(group, role).slope),
-    lambda length: -DECADES / length,
-)
-HALF_LIFE = LengthAxis(
-    "half-life", "half-life (timesteps)", _half_life, lambda length: length * math.log10(2) / DECADES, log=True
-)
-HORIZON = LengthAxis("horizon", "horizon (timesteps to −3 decades)", _horizon, lambda length: length, log=True)

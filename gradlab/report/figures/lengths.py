@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from gradlab.report.data.counts import by_length, held, longest_passing, passed, seeds_of, solved
-from gradlab.report.data.records import Record, grouped, labels
+from gradlab.report.data.records import Record, labelled
 from gradlab.report.figures.drawing import Drawing, add_legend, line_style, panels, themed
 from gradlab.report.figures.length_axes import (
     DECADES,
@@ -18,7 +16,6 @@ from gradlab.report.figures.length_axes import (
     draw_solved,
 )
 from gradlab.report.text.length_limit import briefly
-from gradlab.runs.jsonable import number
 
 NAMED = 4
 """Settings that a title names; with more it counts them."""
@@ -31,9 +28,8 @@ def lines_of(records: Sequence[Record], most: int) -> list[LengthLine]:
     Args:
         records: measured runs of one task. most: how many lines at most.
     """
-    groups = grouped(records, without=["length"])
-    pairs = zip(groups, labels(groups, without=["length"]), strict=True)
-    return [LengthLine(label, line_style(index), group) for index, (group, label) in enumerate(pairs)][:most]
+    groups = labelled(records, without=["length"])
+    return [LengthLine(label, line_style(index), group) for index, (label, group) in enumerate(groups)][:most]
 
 
 @themed()
@@ -49,24 +45,24 @@ def solving_figure(name: str, lines: Sequence[LengthLine]) -> Drawing:
     draw_solved(rate, lines)
     draw_numbers([horizon], HORIZON, lines, ["initial"], filled=True)
     add_legend(figure)
-    said = [f"{line.label}: solved {_solved_at(line)}" for line in lines if solved(line.group)]
     about = (
         "Left: share of seeds, bars are the 95 % interval of the probability (Wilson). Right: horizon at "
-        "initialisation, the mean over seeds, bars its 95 % interval from 3 seeds on. A marker is full where every "
-        "seed solved the task, half where some did, empty where none did"
+        "initialisation, the mean over seeds, bars its 95 % interval from 3 seeds on. A marker is full where "
+        "every seed solved the task, half where some did, empty where none did"
     )
-    caption = ". ".join([heading, *said, about, _GUIDE, *_apart(lines)]) + "."
-    return Drawing(name, figure, heading, caption, "lengths", {"Task": str(task), "Show": "solved"})
+    caption = ". ".join([heading, *filter(None, map(_solved_at, lines)), about, _GUIDE, *_apart(lines)])
+    return Drawing(name, figure, heading, f"{caption}.", "lengths", {"Task": str(task), "Show": "solved"})
 
 
 def _solved_at(line: LengthLine) -> str:
-    """`T = 20 in 3 of 3 (median training step 100), T = 40 in 0 of 3`."""
-    parts, runs = [], by_length(line.group)
-    for length, share in solved(line.group).items():
-        steps = [number(one.run.done["solved_at"]) for one in runs[length] if one.run.status == "solved"]
-        median = f" (median training step {np.median(steps):,.0f})" if steps else ""
-        parts.append(f"T = {length:,} in {share}{median}")
-    return ", ".join(parts)
+    """`RNN: solved T = 20 in 3 of 3 (median training step 100), T = 40 in 0 of 3`."""
+    found = [row for row in line.rows() if "solved" in row]
+    counts = [
+        f"T = {row['length']:,} in {row['solved']} of {row['runs']}"
+        + (f" (median training step {row['median_step_solved']:,.0f})" if row["solved"] else "")
+        for row in found
+    ]
+    return f"{line.label}: solved {', '.join(counts)}" if counts else ""
 
 
 def _solvers(lines: Sequence[LengthLine]) -> str:
@@ -88,43 +84,42 @@ def lengths_figure(name: str, lines: Sequence[LengthLine]) -> Drawing:
         name: of the file. lines: settings of one task.
     """
     task = lines[0].group[0].config["task"]
-    numbers = (SPAN, SLOPE, HALF_LIFE, HORIZON)
     roles = ["initial", "final"] if any(line.group[0].trained for line in lines) else ["initial"]
     heading = f"{task}: {_holders(lines, roles[-1])}"
-    rows = len(numbers) * len(roles) // 2
-    options = {"sharey": "row"} if len(roles) == 2 else {}
+    rows, options = 2 * len(roles), {"sharey": "row" if len(roles) == 2 else False}
     figure, axes = panels(rows, 2, (5.2, 2.7 + 0.2 * len(lines) / rows), heading, **options)
-    for index, each in enumerate(numbers):
-        draw_numbers(axes[index * len(roles) : (index + 1) * len(roles)], each, lines, roles)
+    for index, number in enumerate((SPAN, SLOPE, HALF_LIFE, HORIZON)):
+        draw_numbers(axes[index * len(roles) : (index + 1) * len(roles)], number, lines, roles)
     add_legend(figure)
     about = (
-        f"{_GUIDE}; above it, one holds. Bars: 95 % interval of the mean from 3 seeds on. A point is missing where "
-        "there is no such number: a half-life only where every seed's curve falls exponentially"
+        f"{_GUIDE}; above it, one holds. Bars: 95 % interval of the mean from 3 seeds on. A point is missing "
+        "where there is no such number: a half-life only where every seed's curve falls exponentially"
     )
-    caption = ". ".join([heading, *_slopes(lines, roles), about, *_apart(lines), *_left_out(lines, roles)]) + "."
+    caption = ". ".join([heading, *_notes(lines, roles), about, *_apart(lines)])
     shown = "gradient" if len(roles) == 2 else "gradient of probes"
-    return Drawing(name, figure, heading, caption, "lengths", {"Task": str(task), "Show": shown})
+    return Drawing(name, figure, heading, f"{caption}.", "lengths", {"Task": str(task), "Show": shown})
 
 
 def _holders(lines: Sequence[LengthLine], role: str) -> str:
     """Which settings hold the gradient at the longest length."""
     longest = max(int(record.config["length"]) for line in lines for record in line.group)
-    counts = [(line, held(line.group, role)) for line in lines]
-    there = [(line.label, found[longest]) for line, found in counts if longest in found]
-    holding = [label for label, count in there if passed(count)]
+    counts = {line.label: held(line.group, role) for line in lines}
+    there = [label for label, found in counts.items() if longest in found]
+    holding = [label for label in there if passed(counts[label][longest])]
     when = "at initialisation" if role == "initial" else "at the end of training"
     if not there:
         return f"gradient against length, {when}"
     if not holding:
-        best, reached = max(
-            ((line.label, longest_passing(found)) for line, found in counts), key=lambda pair: pair[1]
+        best, limit = max(
+            ((label, longest_passing(found)) for label, found in counts.items()), key=lambda one: one[1]
         )
-        most = f"; {best} does up to T = {reached:,}" if reached else ""
+        most = f"; {best} does up to T = {limit:,}" if limit else ""
         return f"at T = {longest:,} no setting holds the gradient {when} in every seed{most}"
-    who = ", ".join(holding) if len(holding) <= NAMED else f"{len(holding)} of {len(there)} settings"
     rest = len(there) - len(holding)
-    others = f", {rest} other{'s do' if rest > 1 else ' does'} not" if rest and len(holding) <= NAMED else ""
-    return f"at T = {longest:,} {who} held the gradient {when}{others}"
+    if len(holding) > NAMED:
+        return f"at T = {longest:,} {len(holding)} of {len(there)} settings held the gradient {when}"
+    others = f", {rest} other{'s do' if rest > 1 else ' does'} not" if rest else ""
+    return f"at T = {longest:,} {', '.join(holding)} held the gradient {when}{others}"
 
 
 def _apart(lines: Sequence[LengthLine]) -> list[str]:
@@ -141,24 +136,14 @@ def _apart(lines: Sequence[LengthLine]) -> list[str]:
     return [f"Lines of one cell that differ in {listed} are drawn apart"] if fields else []
 
 
-def _slopes(lines: Sequence[LengthLine], roles: Sequence[str]) -> list[str]:
-    """Slopes at the shortest and the longest length in words, for the caption."""
-    said = []
+def _notes(lines: Sequence[LengthLine], roles: Sequence[str]) -> list[str]:
+    """Slopes at the shortest and the longest length, and which seeds the means leave out."""
+    slopes, odd = [], []
     for line in lines:
         for role in roles:
-            found = by_length(line.group, role)
-            ends = sorted({min(found, default=0), max(found, default=0)} & found.keys())
-            slopes = [f"{seeds_of(found[at], role).slope} at T = {at:,}" for at in ends]
-            said += [f"{line.label}, slope {role}: {', '.join(slopes)}"] if slopes else []
-    return said
-
-
-def _left_out(lines: Sequence[LengthLine], roles: Sequence[str]) -> list[str]:
-    """Which seeds the means leave out, because a gradient is zero or not finite."""
-    said = []
-    for line in lines:
-        for role in roles:
-            found = {at: seeds_of(runs, role).span for at, runs in by_length(line.group, role).items()}
-            odd = [f"{span.left_out} at T = {at:,}" for at, span in found.items() if span.left_out]
-            said += [f"{line.label}, {role}, not in the means: {'; '.join(odd)}"] if odd else []
-    return said
+            found = {at: seeds_of(runs, role) for at, runs in by_length(line.group, role).items()}
+            ends = [f"{found[at].slope} at T = {at:,}" for at in dict.fromkeys([*found][:1] + [*found][-1:])]
+            slopes += [f"{line.label}, slope {role}: {', '.join(ends)}"] if ends else []
+            out = [f"{seeds.span.left_out} at T = {at:,}" for at, seeds in found.items() if seeds.span.left_out]
+            odd += [f"{line.label}, {role}, not in the means: {'; '.join(out)}"] if out else []
+    return slopes + odd

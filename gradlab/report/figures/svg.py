@@ -2,6 +2,7 @@
 
 import io
 import re
+import zlib
 from xml.etree import ElementTree
 
 from markupsafe import Markup
@@ -79,8 +80,11 @@ def _restyle(element: ElementTree.Element, used: set[str], name: str) -> None:
     element.attrib.clear()
     for part in filter(None, (each.strip() for each in old.pop("style", "").split(";"))):
         key, _, value = part.partition(": ")
-        if key not in _LEFT_OUT:
+        if key not in _LEFT_OUT and not (keeps_space and value == "#262626"):  # the style sheet's colour of text
             element.set(key, _COLOURS.get(value, value))
+    if element.get("stroke") == "var(--grid)":  # of many lines that end where the axes do
+        old.pop("clip-path", None)
+        element.attrib.pop("stroke-linecap", None)
     for key, value in old.items():
         if key == "id" and value not in used and not _PART.fullmatch(value):
             continue
@@ -98,12 +102,15 @@ def _restyle(element: ElementTree.Element, used: set[str], name: str) -> None:
 def _attribute(key: str, value: str, used: set[str], name: str) -> str:
     if value.startswith("data:"):
         return value.replace("\n", "")
+    short = f"i{zlib.crc32(name.encode()):x}-"  # ids of clips and markers are many
     if key == "id":
-        return f"{name}-{value}"
+        return f"{name}-{value}" if _PART.fullmatch(value) else short + value
     if "#" in value:
-        return _REFERENCE.sub(lambda found: f"#{name}-{found[1]}" if found[1] in used else found[0], value)
-    digits = 1 if len(value) > _LONG else 2
-    return _NUMBER.sub(lambda found: _round(found[0], digits), " ".join(value.split()))
+        return _REFERENCE.sub(lambda found: f"#{short}{found[1]}" if found[1] in used else found[0], value)
+    value, digits = " ".join(value.split()), 1 if len(value) > _LONG else 2
+    if key == "d" and not set("CQ") & set(value):
+        value = value.replace(" L", "")  # what follows a point is a line to the next
+    return _NUMBER.sub(lambda found: _round(found[0], digits), value)
 
 
 def _round(number: str, digits: int) -> str:

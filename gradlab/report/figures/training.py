@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from gradlab.report.text.outcomes import at_steps, outcome, unfinished
 from gradlab.report.data.records import Record
 from gradlab.report.figures.drawing import (
     INK,
@@ -25,6 +24,7 @@ from gradlab.report.figures.drawing import (
     themed,
     wrapped,
 )
+from gradlab.report.text.outcomes import at_steps, outcome, unfinished
 
 HEADROOM = 10.0
 """The axis of losses goes on for this factor above chance and above what runs that do not diverge reach."""
@@ -206,7 +206,8 @@ def _gates(gates: Mapping[str, Floats], steps: NDArray[np.int64]) -> str:
     first, last = gates[gate][[0, -1], 0]
     top = max(gates, key=lambda name: gates[name][:, 1].max())
     share = gates[top][:, 1]
-    peak = f"saturation peaks at {100 * share.max():.0f} % of units (gate {top}, training step {steps[np.argmax(share)]:,})"
+    where = f"gate {top}, training step {steps[np.argmax(share)]:,}"
+    peak = f"saturation peaks at {100 * share.max():.0f} % of units ({where})"
     if share.max() < 0.005:
         peak = "no gate saturates in more than 0.5 % of its units"
     if len(gates) == 1:

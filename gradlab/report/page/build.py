@@ -4,16 +4,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from gradlab.report.data.by_length import constant, rows
+from gradlab.report.data.by_length import constant
 from gradlab.report.data.records import Labelled, Record, labelled
 from gradlab.report.data.study import Study
 from gradlab.report.figures.embed import EmbeddedFigure
 from gradlab.report.page.context import FigureSection, Findings, ReportContext
 from gradlab.report.page.grid import grid
 from gradlab.report.page.tables import costs_table, lengths_table, numbers_table
-from gradlab.report.text.answers import answers, headline, sentences, single
+from gradlab.report.text.answers import answers, headline, presence, sentences, single, summary
 from gradlab.report.text.environments import environments
-from gradlab.report.text.findings import overall
 from gradlab.report.text.outcomes import ending
 from gradlab.runs.commands import command
 from gradlab.runs.labels import said
@@ -48,11 +47,11 @@ def report_context(selection: Selection, figures: Sequence[EmbeddedFigure], *, c
     measured = [record for record in selection.records if record.marks]
     groups, series = labelled(measured), labelled(measured, without=["length"])
     study = selection.study
-    ended = [record for record in measured if record.run.finished]
     several = any(len({record.config["length"] for record in group}) > 1 for _, group in series)
     return ReportContext(
         _title(selection),
         _about(selection),
+        selection.single,
         presence(study) if study else summary(selection.records, measured),
         [_findings(task, some, selection.single) for task, some in by_task(series)],
         study,
@@ -60,7 +59,7 @@ def report_context(selection: Selection, figures: Sequence[EmbeddedFigure], *, c
         [figure for figure in figures if figure.section == "overview"],
         list(figure_sections(figures)),
         numbers_table(groups),
-        lengths_table(rows(ended)) if study or several else None,
+        lengths_table(groups) if study or several else None,
         costs_table(groups),
         list(_failures(selection)),
         commands(labelled(selection.records)),
@@ -84,35 +83,6 @@ def _about(selection: Selection) -> str:
         return f"sweep {selection.study.sweep.name}"
     runs = len(selection.everything)
     return f"run {selection.records[0].run.id}" if selection.single else f"{runs:,} run{'' if runs == 1 else 's'}"
-
-
-def presence(study: Study) -> str:
-    """`48 of 54 runs complete: 40 solved, 8 trained. Not complete: 4 missing, 2 failed.`"""
-    total, finished = len(study.sweep.runs), study.finished
-    ended = _counted([record.run.status for record in finished])
-    text = f"{len(finished)} of {total} runs complete{f': {ended}' if finished else ''}."
-    if not study.absent:
-        return text
-    return f"**{text} Not complete: {_counted(list(study.absent.values()))}.** The findings leave these out."
-
-
-def _counted(words: Sequence[str]) -> str:
-    return ", ".join(f"{count} {word}" for word, count in Counter(words).most_common())
-
-
-def summary(records: Sequence[Record], measured: Sequence[Record]) -> str:
-    """How many runs there are, what their gradients do, and in how many the task was solved."""
-    finished = sum(record.run.finished for record in records)
-    trained = [record for record in measured if record.trained and record.run.finished]
-    text = f"{_count(len(records), 'run')} in this folder, {finished} finished. The gradient: {overall(measured)}."
-    if not trained:
-        return text
-    solved = sum(record.run.status == "solved" for record in trained)
-    return f"{text} The task was solved in {solved} of {_count(len(trained), 'trained run')}."
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def by_task(series: Labelled) -> Iterator[tuple[str, Labelled]]:

@@ -41,7 +41,8 @@ def side(store: Store, name: str, warn: Callable[[str], None]) -> Side:
     """The sweep of this name, or else the run.
 
     Args:
-        store: the results folder. name: of a sweep, or a run's id or enough of it. warn: called for what is skipped.
+        store: the results folder. name: of a sweep, or a run's id or enough of it.
+        warn: called for what is skipped.
 
     Raises:
         GradlabError: there is neither, or nothing of it was measured.
@@ -139,7 +140,7 @@ def _both(sides: Sequence[Side], some: Sequence[Record], without: Sequence[str] 
 
 
 def _drawings(sides: Sequence[Side]) -> Iterator[Drawing]:
-    """Both sides in each figure: for each task and length before and after training, and the loss; against length."""
+    """Both sides in each figure: curves and loss for each task and length, then numbers against length."""
     everything = [record for one in sides for record in one.records]
     for name, some in by_task_and_length(everything):
         both = _both(sides, some)

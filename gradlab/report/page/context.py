@@ -10,12 +10,7 @@ from gradlab.report.text.environments import Environments
 
 
 class Column(NamedTuple):
-    """A column of a table.
-
-    Attributes:
-        name: its heading. number: aligned to the right. detail: hidden until all columns are asked for.
-        words: sorted as text even if there are numbers in it.
-    """
+    """A column; `detail` is hidden until all columns are shown, `words` sorts as text, `number` aligns right."""
 
     name: str
     number: bool = False
@@ -38,14 +33,7 @@ class Table(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """A setting at one length.
-
-    Attributes:
-        level: `all`, `some` or `none` of its seeds solved the task, or held the gradient if none was trained.
-        solved: `3/3`, None if none was trained. reach: timesteps that the gradient reaches.
-        decades: signs of the verdicts, and how far the gradient moves. kind: the verdict, or `mixed`.
-        verdict: that of the seeds in words.
-    """
+    """A setting at one length; `level` is all, some or none of its seeds, `kind` the verdict or `mixed`."""
 
     level: str
     solved: str | None
@@ -56,7 +44,7 @@ class Tile(NamedTuple):
 
 
 class GridRow(NamedTuple):
-    """A setting: the length up to which it solves the task, and a tile for each length, None if not run."""
+    """A setting; a tile for each length, None if it was not run there."""
 
     label: str
     solved_up_to: str
@@ -75,7 +63,7 @@ class Grid(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """What was found on one task: the headline, a grid for each kind of run, answers, and a sentence per setting."""
+    """What was found on one task; a grid for each kind of run, a sentence for each setting."""
 
     task: str
     headline: str
@@ -96,16 +84,14 @@ class ReportContext(NamedTuple):
     """Everything that a report says.
 
     Attributes:
-        title, about: of the page. summary: how many runs there are, and what became of them.
-        findings: for each task. study: the sweep, if it is one. constant: fields that all its runs share, in words.
-        overview: the first figure of each task. sections: the others.
-        numbers, lengths, costs: tables, None if there is nothing in them.
-        failures: runs that failed or diverged, and what could not be read, a sentence each.
-        commands: reproduce the runs. environments: how they were computed.
+        summary: how many runs there are, and what became of them. findings: for each task.
+        constant: fields that all runs of a sweep share. overview: the first figure of each task.
+        commands: one for each setting. csv: whether the CSV tables stand beside the page.
     """
 
     title: str
     about: str
+    single: bool
     summary: str
     findings: Sequence[Findings]
     study: Study | None

@@ -79,7 +79,7 @@ def _tile(runs: Sequence[Record], share: Share | None) -> Tile | None:
 
 
 def _reach(found: Seeds) -> str:
-    """How many timesteps the gradient reaches: `33`, `all 40`, `≥ 31` if some seeds reach all; `–` without a number."""
+    """How many timesteps it reaches: `33`, `all 40`, `≥ 31` if some seeds reach all, `–` if it has no number."""
     horizon = found.horizon()
     if not horizon.mean.finite or set(found.words) <= {"cut", "noise", "non-finite"}:
         return "–"

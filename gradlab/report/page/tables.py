@@ -1,13 +1,11 @@
 """The tables of a page, their cells as text."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from gradlab.gradient.summary import in_decades
 from gradlab.judge.over_seeds import Seeds, median
-from gradlab.report.data.costs import costs_of
-from gradlab.report.data.counts import seeds_of
+from gradlab.report.data.counts import seeds_of, solved
 from gradlab.report.data.records import ROLES, Labelled, Record
 from gradlab.report.page.context import Column, Table
 from gradlab.report.text.outcomes import at_steps, solved_of
@@ -27,21 +25,12 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], what: str) -
 
 
 NUMBERS = (
-    SETTING,
-    TASK,
-    LENGTH,
-    Column("seeds", number=True, detail=True),
-    Column("checkpoint", words=True),
-    Column("horizon"),
-    Column("span"),
-    Column("verdict", words=True),
-    Column("solved"),
-    Column("slope", detail=True),
-    Column("half-life", detail=True),
-    Column("float32 horizon", detail=True),
-    Column("training steps", number=True, detail=True),
-    Column("seconds", number=True, detail=True),
-)
+    SETTING, TASK, LENGTH, Column("seeds", number=True, detail=True), Column("checkpoint", words=True),
+    Column("horizon"), Column("span"), Column("verdict", words=True), Column("solved"),
+    Column("slope", detail=True), Column("half-life", detail=True), Column("float32 horizon", detail=True),
+    Column("training steps", number=True, detail=True), Column("seconds", number=True, detail=True),
+)  # fmt: skip
+COST_NAMES = ("runs", "parameters", "ms per training step", "MB for training")
 
 
 def numbers_table(groups: Labelled) -> Table:
@@ -54,9 +43,9 @@ def number_rows(groups: Labelled) -> list[list[str]]:
     return [row for label, group in groups for row in _number_rows(group, label)]
 
 
-def _number_rows(group: Sequence[Record], label: str) -> Iterable[list[str]]:
+def _number_rows(group: Sequence[Record], label: str) -> Iterator[list[str]]:
     config, trained = group[0].config, group[0].trained
-    solved = solved_of(group) if trained else "not trained"
+    solving = solved_of(group) if trained else "not trained"
     cost = [_median_done(group, name) for name in ("training_steps", "wall_seconds")]
     roles: dict[tuple[int, ...], list[str]] = {}
     for role in ROLES if trained else ROLES[:1]:
@@ -66,7 +55,7 @@ def _number_rows(group: Sequence[Record], label: str) -> Iterable[list[str]]:
         at = f"final weights of {config['params']}" if borrowed else f"{', '.join(same)} ({at_steps(steps)})"
         start = [label, config["task"], f"{config['length']}", f"{len(group)}", at]
         span, slope, half, horizon, float32, verdict = _numbers(group, same[0])
-        yield [*start, horizon, span, verdict, solved, slope, half, float32, *cost]
+        yield [*start, horizon, span, verdict, solving, slope, half, float32, *cost]
 
 
 def _median_done(group: Sequence[Record], name: str) -> str:
@@ -99,85 +88,52 @@ def _half_life(found: Seeds) -> str:
     return f"{mean} [{mean.low:.3g}, {mean.high:.3g}]" if known else str(mean)
 
 
-def lengths_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The rows of `lengths.csv`, the numbers that matter most first."""
-    trained = any("solved" in row for row in rows)
-    columns = [SETTING, TASK, LENGTH, Column("runs", number=True, detail=True)]
-    if trained:
-        columns += [Column("solved"), Column("95 % interval"), Column("median training step", detail=True)]
+def lengths_table(groups: Labelled) -> Table:
+    """Solving and gradient of each setting and length, of the runs that came to an end."""
+    trained = any(group[0].trained for _, group in groups)
+    solving = (Column("solved"), Column("95 % interval"), Column("median training step", detail=True))
+    later = ("horizon at the end", "horizon at worst", "span at the end")
+    columns = [SETTING, TASK, LENGTH, Column("runs", number=True, detail=True), *(solving if trained else ())]
     columns += [Column("horizon at initialisation"), Column("span at initialisation")]
-    if trained:
-        columns += [Column("horizon at the end"), Column("horizon at worst", detail=True)]
-        columns += [Column("span at the end", detail=True)]
+    columns += [Column(name, detail=name != later[0]) for name in later if trained]
     columns += [Column("slope", detail=True), Column("half-life", detail=True)]
-    return table(columns, [_length_cells(row, trained) for row in rows], "settings and lengths")
+    rows = [_length_row(label, [one for one in group if one.run.finished], trained) for label, group in groups]
+    return table(columns, list(filter(None, rows)), "settings and lengths")
 
 
-def _length_cells(row: Mapping[str, Any], trained: bool) -> list[str]:
-    start = [str(row["setting"]), row["task"], f"{row['length']:,}", f"{row['runs']}"]
-    reach, span = _horizon(row, "initial"), _mean(row, "initial_span")
-    rest = [_mean(row, "initial_slope"), _mean(row, "initial_half_life")]
+def _length_row(label: str, group: Sequence[Record], trained: bool) -> list[str]:
+    if not group:
+        return []
+    config = group[0].config
+    start = [label, config["task"], f"{config['length']:,}", f"{len(group)}"]
+    span, slope, half, horizon, _, _ = _numbers(group, "initial")
     if not trained:
-        return [*start, reach, span, *rest]
-    solving = ["not trained", "-", "-"]
-    if "solved" in row:
-        interval = f"[{row['solve_rate_low']:.2f}, {row['solve_rate_high']:.2f}]"
-        step = row["median_step_solved"]
-        solving = [f"{row['solved']} of {row['runs']}", interval, "-" if math.isnan(step) else f"{step:,.0f}"]
-    final, worst = (_horizon(row, role) if f"{role}_horizon" in row else "-" for role in ("final", "worst"))
-    return [
-        *start,
-        *solving,
-        reach,
-        span,
-        final,
-        worst,
-        _mean(row, "final_span") if "solved" in row else "-",
-        *rest,
-    ]
-
-
-def _mean(row: Mapping[str, Any], name: str) -> str:
-    """A mean with its interval, and of a span which seeds it leaves out."""
-    value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
-    role, _, what = name.partition("_")
-    counts = ((row[f"{role}_zero"], "zero"), (row[f"{role}_not_finite"], "not finite"))
-    odd = ", ".join(f"{count} of {row['runs']} {word}" for count, word in counts if count and what == "span")
-    if math.isnan(value):
-        return odd or "-"
-    mean = f"{value:.3g}" if math.isnan(low) else f"{value:.3g} [{low:.3g}, {high:.3g}]"
-    return f"{mean} ({odd})" if odd else mean
-
-
-def _horizon(row: Mapping[str, Any], role: str) -> str:
-    """A mean of horizons; the whole length is only a lower bound."""
-    reached, runs = row[f"{role}_horizon_reached"], row["runs"]
-    if reached == runs:
-        return f">= {row['length']:,}"
-    mean = _mean(row, f"{role}_horizon")
-    return f"{mean}; {reached} of {runs} reach T" if reached else mean
-
-
-COSTS = (
-    SETTING,
-    TASK,
-    LENGTH,
-    Column("runs", number=True),
-    Column("parameters", number=True),
-    Column("ms per training step", number=True),
-    Column("MB for training", number=True),
-)
+        return [*start, horizon, span, slope, half]
+    if not group[0].trained:
+        return [*start, "not trained", "-", "-", horizon, span, "-", "-", "-", slope, half]
+    (share,) = solved(group).values()
+    step = median(number(one.run.done["solved_at"]) for one in group if one.run.status == "solved")
+    solving = [str(share), f"[{share.low:.2f}, {share.high:.2f}]", "-" if math.isnan(step) else f"{step:,.0f}"]
+    final, worst = _numbers(group, "final"), _numbers(group, "worst")
+    return [*start, *solving, horizon, span, final[3], worst[3], final[0], slope, half]
 
 
 def costs_table(groups: Labelled) -> Table | None:
     """What training each setting cost; None if none was trained."""
     found = [(label, [one for one in group if one.trained and one.run.finished]) for label, group in groups]
     rows = [_cost_row(group, label) for label, group in found if group]
-    return table(COSTS, rows, "settings, medians over their runs") if rows else None
+    columns = [SETTING, TASK, LENGTH, *(Column(name, number=True) for name in COST_NAMES)]
+    return table(columns, rows, "settings, medians over their runs") if rows else None
 
 
 def _cost_row(group: Sequence[Record], label: str) -> list[str]:
-    config = group[0].config
-    costs = zip(costs_of(group), (",.0f", ",.3g", ",.3g"), strict=True)
+    """Medians over the runs of a setting."""
+    config, done = group[0].config, [record.run.done for record in group]
+    rates = [number(each.get("train_steps_per_second")) for each in done]
+    costs = (
+        (median(number(each.get("parameters")) for each in done), ",.0f"),
+        (median(1000 / rate for rate in rates if rate > 0), ",.3g"),
+        (median(number(each.get("training_bytes")) / 1e6 for each in done), ",.3g"),
+    )
     said = ["not recorded" if math.isnan(value) else format(value, form) for value, form in costs]
     return [label, config["task"], f"{config['length']}", f"{len(group)}", *said]

@@ -113,18 +113,18 @@ def select(
         skipped.append(message)
         warn(message)
 
-    names = None if sweep is None else sweep.ids
-    records = read(results, note, names if run is None else [run], progress)
-    if sweep is not None:
+    records = read(results, note, [run] if run else sweep.ids if sweep else None, progress)
+    if sweep:
         study = study_of(sweep, records)
         if not study.finished:
             none = f"none of the {len(sweep.runs)} runs of sweep {sweep.name} is finished in {results}"
             raise GradlabError(f"{none}: `{study.command}`")
         return Selection(study.finished, study.records, skipped, study)
     if not any(record.run.finished for record in records):
-        if run is not None:
-            show = f"`gradlab show {run}`"
-            raise GradlabError(f"run {run} did not come to an end, so there is nothing to report: {show}")
+        if run:
+            raise GradlabError(
+                f"run {run} did not come to an end, so there is nothing to report: `gradlab show {run}`"
+            )
         make = "make one with `gradlab run adding --len 200 --cell lstm`"
         raise GradlabError(f"no finished run in {results}: {make}")
     return Selection(records, records, skipped, single=len(records) == 1)

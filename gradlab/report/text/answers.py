@@ -1,6 +1,8 @@
-"""The answers at the top of the page, in words: how far the gradient reaches, what was learned, what predicts it."""
+"""The answers of the page, in words: how far the gradient reaches, what was learned, what predicts it."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from gradlab.gradient.summary import Word
@@ -8,12 +10,15 @@ from gradlab.judge.over_seeds import Seeds
 from gradlab.judge.statistics import Share
 from gradlab.report.data.counts import by_length, held, longest_passing, passed, seeds_of, solved
 from gradlab.report.data.records import ROLES, Labelled, Record
+from gradlab.report.data.study import Study
 from gradlab.report.text.findings import VERBS, overall, statement
 from gradlab.report.text.findings import when as when_of
+from gradlab.report.text.length_limit import briefly as limit_of
 from gradlab.report.text.length_limit import relation, sentence
 from gradlab.report.text.outcomes import outcome
 from gradlab.report.text.prediction import briefly, explanation, rank_agreement
 
+_ADJECTIVES: dict[Word, str] = {"both": "both vanishing and exploding"}
 NAMED = 4
 """Settings that an answer names; with more it counts the rest."""
 
@@ -42,10 +47,10 @@ def headline(series: Labelled) -> str:
     when = "before training diverged" if group[0].run.status == "diverged" else "at the end of training"
     parts = [f"{start.full} at initialisation"]
     if worst not in (start, end):
-        parts.append(f"{worst.brief if worst.brief and start.brief else worst.full} {when_of(group, 'worst')}")
-    parts.append(
-        f"{end.brief if end.brief and start.brief else end.full} {when}" if end != start else f"as far {when}"
-    )
+        parts.append(f"{_after(start, worst)} {when_of(group, 'worst')}")
+        parts.append(f"{_after(start, end)} {when}")
+    else:
+        parts.append(f"as far {when}" if end == start and end.brief else f"{_after(start, end)} {when}")
     return f"The gradient {_and(parts)}; the task was {_lowered(outcome(group))}."
 
 
@@ -67,10 +72,11 @@ def reached(series: Labelled) -> str:
     lost = [(label, found) for label, found in seeds if not _whole(found) and found.horizon().mean.finite]
     if not lost:
         return text
-    low, high = (end(lost, key=lambda pair: _lag(pair[1])) for end in (min, max))
     if len(lost) == 1:
-        return f"{text} and {_reach(low[1]).full} in {low[0]}"
-    return f"{text}; where it is lost it reaches from {_lag(low[1]):,.0f} ({low[0]}) to {_lag(high[1]):,.0f} ({high[0]})"
+        return f"{text} and {_reaches(lost)} in {lost[0][0]}"
+    ends = (end(lost, key=lambda pair: _lag(pair[1])) for end in (min, max))
+    low, high = (f"{_lag(found):,.0f} ({label})" for label, found in ends)
+    return f"{text}; where it is lost it reaches from {low} to {high}"
 
 
 def _reaches(seeds: Sequence[tuple[str, Seeds]]) -> str:
@@ -80,11 +86,9 @@ def _reaches(seeds: Sequence[tuple[str, Seeds]]) -> str:
     alike: dict[Reach, list[str]] = {}
     for label, found in sorted(seeds, key=lambda pair: -_lag(pair[1])):
         alike.setdefault(_reach(found), []).append(label)
-    parts, before = [], False
-    for reach, labels in alike.items():
-        parts.append(f"{reach.brief if before and reach.brief else reach.full} in {_and(labels)}")
-        before = bool(reach.brief)
-    return _and(parts)
+    return _and(
+        [f"{_after(last, reach)} in {_and(alike[reach])}" for last, reach in pairwise((Reach(""), *alike))]
+    )
 
 
 def _lag(found: Seeds) -> float:
@@ -103,12 +107,20 @@ class Reach(NamedTuple):
     brief: str = ""
 
 
+def _after(first: Reach, second: Reach) -> str:
+    """The second as it follows the first."""
+    return second.brief if first.brief and second.brief else second.full
+
+
 def _reach(found: Seeds) -> Reach:
     """`reaches 33 of 40 timesteps`, `reaches all 40 timesteps but explodes`, `is not finite`."""
     horizon, count = found.horizon(), len(found.summaries)
     if len(set(found.words)) == 1 and found.words[0] in ("non-finite", "cut", "noise"):
         return Reach(VERBS[found.words[0]])
-    notes = []
+    words = {word: found.words.count(word) for word in ("non-finite", "cut", "noise")}
+    notes = [f"{VERBS[word]} in {many} of {count} seeds" for word, many in words.items() if many]
+    if not horizon.mean.finite:
+        return Reach(_and(notes))
     if _whole(found):
         brief, full = f"all {horizon.longest:,}", f"reaches all {horizon.longest:,} timesteps"
     else:
@@ -118,9 +130,6 @@ def _reach(found: Seeds) -> Reach:
     explodes = sum(word in ("exploding", "both") for word in found.words)
     also = " but explodes" if explodes == count else ""
     notes += [f"explodes in {explodes} of {count} seeds"] if 0 < explodes < count else []
-    for word in ("non-finite", "cut", "noise"):
-        many = found.words.count(word)
-        notes += [f"{VERBS[word]} in {many} of {count} seeds"] if many else []
     also += f" ({', '.join(notes)})" if notes else ""
     return Reach(full + also, brief + also)
 
@@ -138,83 +147,70 @@ def answers(series: Labelled) -> list[Answer]:
     trained, probes = ([one for one in series if one[1][0].trained == kind] for kind in (True, False))
     found = []
     if trained:
-        runs = [record for _, group in trained for record in group]
+        runs = [record for _, group in trained for record in group if record.run.finished]
         budgets = {int(record.config["steps"]) for record in runs}
         within = f" within {max(budgets):,} training steps" if len(budgets) == 1 else ""
         solving = sum(record.run.status == "solved" for record in runs)
-        long = (
-            f"A cell solves a length if every seed does{within}, there and at every shorter length. "
-            f"{solving} of {len(runs)} runs solved the task."
-        )
+        long = f"A cell solves a length if every seed does{within}, there and at every shorter length. "
+        long += f"{solving} of {len(runs)} runs solved the task."
         found.append(Answer("Up to what length does each cell learn?", learned(trained), long))
         agreement = rank_agreement(trained)
         if len(agreement.points) > 1:
-            text = f"{relation(runs)} {explanation(agreement)}".strip()
+            text = f"{relation(runs)} {explanation(agreement)}"
             found.append(Answer("Does the initial gradient predict learning?", briefly(agreement), text))
     if probes:
         runs = [record for _, group in probes for record in group]
         fresh = all(record.config["params"] == "none" for record in runs)
         when = "at initialisation" if fresh else "with these weights"
-        long = (
-            "Held means: in every seed the gradient stays within 3 decades of its lag 1, at that length and at "
-            f"every shorter one. In all, {overall(runs)}."
-        )
-        found.append(Answer(f"Over what length is the gradient held {when}?", kept(probes), long))
+        long = "Held means: in every seed the gradient stays within 3 decades of its lag 1, at that length and at "
+        long += f"every shorter one. In all, {overall(runs)}."
+        short = f"{_limits([(label, held(group)) for label, group in probes], 'held', 'in')} {reached(probes)}."
+        found.append(Answer(f"Over what length is the gradient held {when}?", short, long))
     return found
 
 
 def learned(trained: Labelled) -> str:
-    """`Solved in every seed by LSTM and GRU up to T = 200 (the longest), by RNN at no length.`"""
-    return _limits([(label, solved(group)) for label, group in trained], "solved")
+    """`Solved in every seed by LSTM and GRU up to T = 200, the longest, by RNN at no tested length.`"""
+    return _limits([(label, solved(group)) for label, group in trained], "solved", "by")
 
 
-def kept(probes: Labelled) -> str:
-    """The same of lengths over which the gradient is held, and how far it reaches at the longest."""
-    return f"{_limits([(label, held(group)) for label, group in probes], 'held')} {reached(probes)}."
-
-
-def _limits(counts: Sequence[tuple[str, dict[int, Share]]], done: str) -> str:
+def _limits(counts: Sequence[tuple[str, Mapping[int, Share]]], done: str, by: str) -> str:
     """Up to which length each setting passes, the longest first."""
-    tried = [(label, one) for label, one in counts if one]
-    order = sorted(tried, key=lambda pair: -longest_passing(pair[1]))
+    tried = sorted((pair for pair in counts if pair[1]), key=lambda pair: -longest_passing(pair[1]))
     if not tried:
         return "No run came to an end."
-    if not any(passed(share) for _, one in tried for share in one.values()):
-        whom = "No cell" if done == "solved" else "In no cell was"
-        some = any(share.count for _, one in tried for share in one.values())
-        end = f"{done} any length{' in every seed' if some else ''}."
-        return f"{whom} {end}" if done == "solved" else f"{whom} the gradient {end}"
+    shares = [share for _, one in tried for share in one.values()]
+    if not any(map(passed, shares)):
+        whom = "No cell solved" if done == "solved" else f"In no cell was the gradient {done} over"
+        return f"{whom} any length{' in every seed' if any(share.count for share in shares) else ''}."
     alike: dict[str, list[str]] = {}
-    for label, one in order[:NAMED]:
-        limit = longest_passing(one)
-        where = f"up to T = {limit:,}{' (the longest)' * (limit == max(one))}" if limit else "at no length"
-        alike.setdefault(where, []).append(label)
-    by = "by" if done == "solved" else "in"
+    for label, one in tried[:NAMED]:
+        alike.setdefault(limit_of(one, "").strip(), []).append(label)
     parts = [f"{by} {_and(labels)} {where}" for where, labels in alike.items()]
-    more = f"; {len(order) - NAMED} more below" if len(order) > NAMED else ""
+    more = f"; {len(tried) - NAMED} more below" if len(tried) > NAMED else ""
     return f"{done.capitalize()} in every seed {', '.join(parts)}{more}."
 
 
 def single(record: Record) -> list[Answer]:
     """The answers of one run."""
     text = statement([record], "").split(": ", 1)[1]
+    roles = {"initial": "at initialisation"} | ({"final": "at the end of training"} if record.trained else {})
     words = [
-        record.summary(role).verdict.word for role in (("initial", "final") if record.trained else ("initial",))
+        f"{_ADJECTIVES.get(word := record.summary(role).verdict.word, word)} {when}"
+        for role, when in roles.items()
     ]
-    short = f"{_adjective(words[0]).capitalize()} at initialisation"
-    short += f", {_adjective(words[1])} at the end of training" if record.trained else ""
-    found = [Answer("Does the gradient reach back?", f"{short}.", text[0].upper() + text[1:])]
+    found = [Answer("Does the gradient reach back?", f"{_raised(', '.join(words))}.", _raised(text))]
     if record.trained:
         losses = record.run.done["losses"]
-        levels = f"Chance is a loss of {losses['chance']:.4g}, solved is {losses['solved']:.4g} or less"
+        long = f"Chance is a loss of {losses['chance']:.4g}, solved is {losses['solved']:.4g} or less"
         last = losses.get("test") if losses.get("test") is not None else losses.get("final")
-        ended = f"; it ended at {float(last):.4g}" if last is not None else ""
-        found.append(Answer("Was the task learned?", f"{outcome([record])}.", f"{levels}{ended}."))
+        long += f"; it ended at {float(last):.4g}." if last is not None else "."
+        found.append(Answer("Was the task learned?", f"{outcome([record])}.", long))
     return found
 
 
-def _adjective(verdict: Word) -> str:
-    return "both vanishing and exploding" if verdict == "both" else verdict
+def _raised(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def sentences(series: Labelled) -> list[str]:
@@ -222,3 +218,28 @@ def sentences(series: Labelled) -> list[str]:
     return [
         sentence(group, label) if len(by_length(group)) > 1 else statement(group, label) for label, group in series
     ]
+
+
+def presence(study: Study) -> str:
+    """`48 of 54 runs complete: 40 solved, 8 trained. Not complete: 4 missing, 2 failed.`"""
+    text = f"{len(study.finished)} of {len(study.sweep.runs)} runs complete"
+    text += f": {_counted(record.run.status for record in study.finished)}."
+    if not study.absent:
+        return text
+    return f"**{text} Not complete: {_counted(study.absent.values())}.** The findings leave these out."
+
+
+def _counted(words: Iterable[str]) -> str:
+    return ", ".join(f"{count} {word}" for word, count in Counter(words).most_common())
+
+
+def summary(records: Sequence[Record], measured: Sequence[Record]) -> str:
+    """How many runs there are, what their gradients do, and in how many the task was solved."""
+    finished = sum(record.run.finished for record in records)
+    trained = [record for record in measured if record.trained and record.run.finished]
+    runs = f"{len(records)} run{'s' * (len(records) != 1)} in this folder, {finished} finished"
+    text = f"{runs}. The gradient: {overall(measured)}."
+    if not trained:
+        return text
+    solved = sum(record.run.status == "solved" for record in trained)
+    return f"{text} The task was solved in {solved} of {len(trained)} trained run{'s' * (len(trained) != 1)}."

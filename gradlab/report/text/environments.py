@@ -20,10 +20,10 @@ def environments(records: Sequence[Record]) -> Environments:
     for record in records:
         env = record.run.env()
         groups.setdefault(json.dumps(env.get("execution", {}), sort_keys=True), []).append(env)
-    lines = [_line(json.loads(execution), envs) for execution, envs in groups.items()]
-    if len(groups) < 2:
-        return Environments("", lines)
     ways = [json.loads(execution) for execution in groups]
+    lines = [_line(way, envs) for way, envs in zip(ways, groups.values(), strict=True)]
+    if len(ways) < 2:
+        return Environments("", lines)
     keys = sorted({key for way in ways for key in way})
     differing = [key for key in keys if len({json.dumps(way.get(key)) for way in ways}) > 1]
     warning = (
@@ -34,22 +34,17 @@ def environments(records: Sequence[Record]) -> Environments:
 
 
 def _line(execution: Mapping[str, Any], envs: Sequence[Mapping[str, Any]]) -> str:
-    runs = f"{len(envs)} run{'' if len(envs) == 1 else 's'}"
+    runs = f"{len(envs)} run{'s' * (len(envs) != 1)}"
     if not execution:
         return f"{runs}: not recorded"
     how = ", ".join(f"{key} {value}" for key, value in execution.items() if value not in ("", None))
-    versions, commits, pythons = (
-        ", ".join(sorted(set(found)))
-        for found in (
-            (str(env.get("versions", {}).get("gradlab-rnn")) for env in envs),
-            (_commit(env.get("git")) for env in envs),
-            (str(env.get("python")) for env in envs),
-        )
-    )
-    return f"{runs}: {how}; gradlab {versions} at {commits}; Python {pythons}"
-
-
-def _commit(git: Mapping[str, Any] | None) -> str:
-    if not git:
-        return "no commit"
-    return f"commit {str(git.get('commit'))[:10]}{' with changes' if git.get('dirty') else ''}"
+    gits = [env.get("git") or {} for env in envs]
+    changed = [" with changes" if git.get("dirty") else "" for git in gits]
+    commits = {
+        f"commit {str(git['commit'])[:10]}{more}" if git else "no commit"
+        for git, more in zip(gits, changed, strict=True)
+    }
+    versions = {str(env.get("versions", {}).get("gradlab-rnn")) for env in envs}
+    pythons = {str(env.get("python")) for env in envs}
+    listed = [", ".join(sorted(found)) for found in (versions, commits, pythons)]
+    return "{}: {}; gradlab {} at {}; Python {}".format(runs, how, *listed)
