@@ -73,7 +73,7 @@ def lesson_figures(lesson: Lesson, record: Record | None, captions: Mapping[str,
         levels = [(FLOAT32_FLOOR, "entries\nread 0\nbelow"), (NAIVE_FLOOR, "squared\nnorms read\n0 below")]
         found.append(lines("underflow", "Underflow in float32", [measured, computed], levels=levels))
     if record is not None:
-        found.append(lag_figure("training", [[record]], ["this run"]))
+        found.append(lag_figure("training", [[record]], ["This run"]))
     return found
 
 
