@@ -17,7 +17,16 @@ from gradlab.report.data.gaps import view
 from gradlab.report.data.records import Record
 from gradlab.report.figures import drawing
 from gradlab.report.figures.curves import lag_figure
-from gradlab.report.figures.drawing import Drawing, LineStyle, add_legend, draw_line, line_style, panels, themed
+from gradlab.report.figures.drawing import (
+    Drawing,
+    LineStyle,
+    add_legend,
+    draw_line,
+    line_style,
+    panels,
+    themed,
+    wrapped,
+)
 from gradlab.report.figures.svg import svg
 
 DEEPEST = -60.0
@@ -64,7 +73,7 @@ def lesson_figures(lesson: Lesson, record: Record | None, captions: Mapping[str,
         levels = [(FLOAT32_FLOOR, "entries\nread 0\nbelow"), (NAIVE_FLOOR, "squared\nnorms read\n0 below")]
         found.append(lines("underflow", "Underflow in float32", [measured, computed], levels=levels))
     if record is not None:
-        found.append(lag_figure("training", [[record]], ["this run"]))
+        found.append(lag_figure("training", [[record]], ["This run"]))
     return found
 
 
@@ -98,7 +107,7 @@ def lines_figure(
         figure, (ax,) = panels(1, 1, SIZE, heading)
         for index, curve in enumerate(curves):
             style = GREY_DASHED if curve.name.startswith("theory") else line_style(index)
-            draw_line(ax, curve.x, curve.values, style, label=curve.name, noise=curve.noise)
+            draw_line(ax, curve.x, curve.values, style, label=wrapped(curve.name, 4.0), noise=curve.noise)
         low, high = _ends(curves)
         ax.set(xlabel=x_name, ylabel=y_name, ylim=(low, high))
         for level, label in levels:
@@ -148,11 +157,11 @@ def slider_figure(name: str, lesson: Lesson, ends: tuple[float, float]) -> Marku
         add_legend(ax, columns=2)
 
     def mark(found: re.Match[str]) -> str:
-        point = lesson.points[int(found[1])]
-        return found[0] + Markup(" {}").format(position(lesson, point))
+        return f"{found[0]} {position(lesson, lesson.points[int(found[1])])}"
 
-    drawn = svg(figure, f"figure-{name}", "Gradient by lag at the position of the sliders")
-    return Markup(re.sub(r'id="[\w-]+-a0-s(\d+)-(?!key|name)\w+"', mark, drawn))
+    drawn = str(svg(figure, f"figure-{name}", "Gradient by lag at the position of the sliders"))
+    drawn = re.sub(r' id="[\w-]+-(?:key|name)"', "", drawn)  # an entry of the legend belongs to every point
+    return Markup(re.sub(r'id="[\w-]+-a0-s(\d+)-\w+"', mark, drawn))
 
 
 def position(lesson: Lesson, point: GridPoint) -> Markup:
