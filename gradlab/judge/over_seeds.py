@@ -189,18 +189,18 @@ class Seeds:
         return self.mean(lambda one: one.slope.value)
 
     @property
-    def furthest(self) -> Interval:
+    def change(self) -> Interval:
         """The largest change relative to lag 1 in decades, with its sign."""
         return self.mean(lambda one: one.verdict.decades)
 
     @property
     def median(self) -> float:
-        """The median of `furthest` over the finite seeds; -inf where it is exactly zero."""
+        """The median of `change` over the finite seeds; -inf where it is exactly zero."""
         return median(one.verdict.decades for one in self.finite)
 
     @property
     def range(self) -> tuple[float, float]:
-        """The smallest and the largest finite value of `furthest`; nan if there are none."""
+        """The smallest and the largest finite value of `change`; nan if there are none."""
         decades = [one.verdict.decades for one in self.finite if math.isfinite(one.verdict.decades)]
         return (min(decades), max(decades)) if decades else (math.nan, math.nan)
 
@@ -211,14 +211,14 @@ class Seeds:
         return low <= -NOTHING and high >= NOTHING
 
     @property
-    def bent(self) -> int:
+    def not_exponential(self) -> int:
         """Number of finite seeds whose curve is not exponential."""
         return sum(math.isnan(one.half_life.value) for one in self.finite)
 
     @property
     def half_life(self) -> HalfLife | None:
         """From the slope; None unless the curve of every finite seed is exponential."""
-        if self.bent or not self.finite:
+        if self.not_exponential or not self.finite:
             return None
         return half_life(self.slope, self.finite[0].lags)
 

@@ -158,7 +158,7 @@ class _ActiveRun:
                 attempt.write_arrays("every.npz", norms)
             if result.outcome:
                 attempt.write_arrays("params.npz", flatten_params(jax.device_get(result.outcome.params)))
-            attempt.finish(result.done())
+            attempt.finish(result.as_dict())
         except GradlabError:
             attempt.discard()
             raise

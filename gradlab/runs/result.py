@@ -1,4 +1,4 @@
-"""The result of a run: the object of `--json`, and the arrays of `curves.npz`, `every.npz` and `params.npz`."""
+"""The result of a run: the object of `done.json`, and the arrays of `curves.npz`, `every.npz` and `params.npz`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,7 +60,7 @@ class RunResult:
         return curves.get(name, curves["task"])
 
     def as_dict(self) -> dict[str, Any]:
-        """The object that `--json` prints and `done.json` keeps in part; documented in docs/json.md."""
+        """The object of `done.json`, documented in docs/json.md."""
         outcome, task = self.outcome, self.spec.build_task()
         seconds = outcome.train_seconds if outcome else 0.0
         marks = key_checkpoints(self.checkpoints)
@@ -68,7 +68,6 @@ class RunResult:
         diverged = outcome.diverged if outcome else None
         return {
             "id": self.spec.id,
-            "spec": self.spec.config(),
             "status": self.status,
             "reason": self.reason,
             "training_steps": self.training_steps,
@@ -91,16 +90,7 @@ class RunResult:
             "training_bytes": outcome.training_bytes if outcome else None,
             "every": norms_summary(self.trace.norms),
             "summary": {when: self.summary(mark) for when, mark in marks.items()},
-            "checkpoints": [self.log_line(mark) for mark in self.checkpoints],
-            "path": str(self.path) if self.path else None,
         }
-
-    def done(self) -> dict[str, Any]:
-        """The object of `done.json`."""
-        kept = self.as_dict()
-        for name in ("spec", "checkpoints", "path"):
-            del kept[name]
-        return kept
 
     def take(self, event: Event) -> None:
         """Record one event of the loop."""

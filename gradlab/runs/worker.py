@@ -128,7 +128,7 @@ def record_failure(job: JobBatch, spec: RunSpec, reason: str) -> str:
     """Store that a run failed, with the checkpoints that a dead process left; returns the reason."""
     from gradlab.runs.result import RunResult
 
-    done = RunResult(spec, status="failed", reason=reason).done()
+    done = RunResult(spec, status="failed", reason=reason).as_dict()
     try:
         attempt = Store(job.root).take_over(spec.id, spec.config())
         log = StoredRun(spec.id, attempt.path, "failed", {}).log()

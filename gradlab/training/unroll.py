@@ -56,7 +56,7 @@ def unroll(
     if not takes_fast_path(cell, params, inputs):
         return _scan(cell, params, inputs, start, last, sinks)
     step_bytes = SAVED_PER_STATE * start["h"].size * start["h"].dtype.itemsize
-    path = _Path(cell, last, segment_length(len(inputs), step_bytes, budget), sinks is not None)
+    path = _Options(cell, last, segment_length(len(inputs), step_bytes, budget), sinks is not None)
     final, outputs = _unroll(path, params, inputs, start, sinks)
     return final["h"][None] if outputs is None else outputs
 
@@ -70,7 +70,7 @@ def _scan(cell: Cell, params: Params, inputs: Array, start: Carry, last: bool, s
     return outputs[-1:] if last else outputs
 
 
-class _Path(NamedTuple):
+class _Options(NamedTuple):
     """The constants of a pass: `last` output alone, `segment` timesteps recomputed at a time, `norms` kept."""
 
     cell: GatedCell
@@ -126,7 +126,7 @@ class _Gradients(NamedTuple):
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _unroll(
-    path: _Path, params: Params, inputs: Array, start: Carry, sinks: Sinks | None
+    path: _Options, params: Params, inputs: Array, start: Carry, sinks: Sinks | None
 ) -> tuple[Carry, Array | None]:
     """The final state and the outputs of all timesteps (None where only the last is wanted)."""
     timestep = _forward_step(path.cell, params)
@@ -139,7 +139,7 @@ def _unroll(
 
 
 def _unroll_forward(
-    path: _Path, params: Params, inputs: Array, start: Carry, sinks: Sinks | None
+    path: _Options, params: Params, inputs: Array, start: Carry, sinks: Sinks | None
 ) -> tuple[Any, Any]:
     if path.segment == len(inputs):
         final, outputs, residuals = _segment_forward(path, params, inputs, start)
@@ -156,7 +156,7 @@ def _unroll_forward(
     return (final, outputs), (params, inputs, start, starts)
 
 
-def _unroll_backward(path: _Path, saved: Any, cotangents: tuple[Carry, Array | None]) -> tuple[Any, ...]:
+def _unroll_backward(path: _Options, saved: Any, cotangents: tuple[Carry, Array | None]) -> tuple[Any, ...]:
     d_final, d_outputs = cotangents
     params, inputs, start, kept = saved
     if path.segment == len(inputs):
@@ -204,7 +204,7 @@ def _project(x_t: Array, w_x: Array) -> Array:
     return sum(terms[1:], start=terms[0])
 
 
-def _segment_forward(path: _Path, params: Params, inputs: Array, start: Carry) -> tuple[Carry, Any, _Residuals]:
+def _segment_forward(path: _Options, params: Params, inputs: Array, start: Carry) -> tuple[Carry, Any, _Residuals]:
     """The final state, the outputs, and what the backward pass needs."""
     cell = path.cell
     linear = _forward_step(cell, params)
@@ -226,7 +226,7 @@ def _saves_squashed(primitive: Any, *_: Any, **__: Any) -> bool:
 
 
 def _segment_backward(
-    path: _Path, params: Params, inputs: Array, residuals: _Residuals, d_outputs: Array | None, d_final: Carry
+    path: _Options, params: Params, inputs: Array, residuals: _Residuals, d_outputs: Array | None, d_final: Carry
 ) -> _Gradients:
     cell, w_h_t = path.cell, params["w_h"].T  # transposed once: a product over the other axis is far slower
     pre_shape = jax.eval_shape(_forward_step(cell, params), d_final, inputs[0])

@@ -69,6 +69,14 @@ def test_opposite_stores_give_opposite_answers(tmp_path):
     assert "vanish" not in long and "unsolved" not in long
 
 
+def test_what_holds_at_no_length_is_named_by_what_it_does(tmp_path):
+    trained(tmp_path, lambda cell, length, seed: False, lost=0.5)
+    text = wording(read(tmp_path, print))
+    assert "vanishes at every tested length (held in 0 of 3 seeds at T = 20)" in text
+    assert "**LSTM on adding** solves no tested length (0 of 3 seeds at T = 20)." in text
+    assert "At T = 80 the gradient at initialisation reaches 6 of 80 timesteps; no cell solved any length." in text
+
+
 def test_figure_of_solving(tmp_path):
     trained(
         tmp_path,

@@ -40,11 +40,7 @@ class Study:
 
 
 def study_of(sweep: StoredSweep, records: Sequence[Record]) -> Study:
-    """What became of the runs of a sweep.
-
-    Args:
-        sweep: what was asked. records: runs of the results folder, at least those of the sweep.
-    """
+    """What became of the runs of a sweep; `records` are at least those of it that can be read."""
     asked = {run["id"]: run["config"] for run in sweep.runs}
     mine = {one.run.id: one for one in records if asked.get(one.run.id) == one.run.config}
     absent = {

@@ -137,7 +137,7 @@ def numbers(found: Seeds) -> dict[str, Any]:
         row |= _interval(name, found.horizon(name).mean)
     halves = found.half_life or half_life(over_seeds([]), found.summaries[0].lags)
     row |= {"half_life": halves.value, "half_life_low": halves.low, "half_life_high": halves.high}
-    row["not_exponential"] = found.bent
+    row["not_exponential"] = found.not_exponential
     # A horizon that reaches T is only a lower bound, so a mean of horizons says how many of them do.
     return row | {f"{name}_reached": found.horizon(name).reached for name in HORIZONS}
 

@@ -52,11 +52,7 @@ def report_context(selection: Selection, figures: Sequence[EmbeddedFigure], *, c
     measured = selection.measured
     groups, series = labelled(measured), labelled(measured, without=["length"])
     study = selection.study
-    same = (
-        ", ".join(describe(name, value) for name, value in constant(measured).items())
-        if study and measured
-        else ""
-    )
+    same = constant(measured) if study and measured else {}
     several = any(len({record.config["length"] for record in group}) > 1 for _, group in series)
     return ReportContext(
         _title(selection),
@@ -65,7 +61,7 @@ def report_context(selection: Selection, figures: Sequence[EmbeddedFigure], *, c
         presence(study) if study else summary(selection.records, measured),
         [_findings(task, some, figures, selection.single) for task, some in by_task(series)],
         study,
-        same,
+        ", ".join(describe(name, value) for name, value in same.items()),
         list(figure_sections(figures)),
         numbers_table(groups),
         lengths_table(groups) if study or several else None,

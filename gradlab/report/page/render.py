@@ -77,12 +77,7 @@ def asset(name: str, package: str = PACKAGE) -> str:
 
 
 def inline(text: str) -> Markup:
-    """A sentence in which `**` and backquotes mark what is strong and what is code.
-
-    Example:
-        >>> inline("**LSTM** on `a<b`")
-        Markup('<strong>LSTM</strong> on <code>a&lt;b</code>')
-    """
+    """A sentence in which `**` and backquotes mark what is strong and what is code; HTML in it is escaped."""
     return Markup(_MARKDOWN.renderInline(text))
 
 

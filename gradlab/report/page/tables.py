@@ -78,8 +78,8 @@ def _numbers(group: Sequence[Record], role: str) -> tuple[str, str, str, str, st
 
 def _half_life(found: Seeds) -> str:
     """From the slope over seeds and its interval, if every seed's curve is exponential."""
-    if found.bent:
-        return f"not exponential in {found.bent} of {len(found.summaries)}"
+    if found.not_exponential:
+        return f"not exponential in {found.not_exponential} of {len(found.summaries)}"
     mean = found.half_life
     if mean is None:
         return "none"

@@ -44,17 +44,16 @@ def write_report(
 ) -> list[Path]:
     """Write tables and figures of everything in a results folder, or of one sweep or run, to `results/report/`.
 
-    It is written beside the old report and takes its place when it is whole. Of a sweep, what is small and worth
-    committing goes to `results/summaries/<name>/` too, with the figures.
+    It takes the place of the old report when it is whole. Of a sweep, what is small and worth committing goes to
+    `results/summaries/<name>/` too, with the figures.
 
     Args:
         results: the results folder. warn: called once for each run that is skipped because it is corrupt.
-        sweep: report on the runs of this sweep only. run: report on the run of this id only.
+        sweep, run: report on the runs of this sweep or on the run of this id only.
         formats: which of `FORMATS`. progress: called with messages on progress.
 
     Returns:
-        What was written, `index.html` and `index.md` first, then the tables, then the figures in the order of the
-        page; then, of a sweep, what is in `summaries`.
+        What was written: pages, tables, figures in the order of the page; then, of a sweep, its summaries.
 
     Raises:
         GradlabError: there is no finished run, or the folder cannot be written.

@@ -32,11 +32,7 @@ class Answer(NamedTuple):
 
 
 def headline(series: Labelled) -> str:
-    """One sentence: does the gradient reach back far enough, and was the task learned?
-
-    Args:
-        series: measured runs of one task that came to an end, by setting.
-    """
+    """One sentence on one task: does the gradient reach back far enough, and was the task learned?"""
     trained = [(label, group) for label, group in series if group[0].trained]
     if not trained:
         return f"{reached(series)}."
@@ -142,11 +138,7 @@ def _and(names: Sequence[str]) -> str:
 
 
 def answers(series: Labelled) -> list[Answer]:
-    """What the runs of one task say, question by question.
-
-    Args:
-        series: measured runs of one task that came to an end, by setting.
-    """
+    """What the measured runs of one task say, question by question."""
     trained, probes = ([one for one in series if one[1][0].trained == kind] for kind in (True, False))
     found = []
     if trained:

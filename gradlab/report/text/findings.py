@@ -80,7 +80,7 @@ def changes(group: Sequence[Record], role: str, curve: str = "task") -> str:
     if len(runs) == 1:
         return change(found.summaries[0], runs[0].findings(role, curve), runs[0].notes(role, curve))
     beside = ", ".join(_beside(runs, found, role, curve))
-    mean = found.furthest
+    mean = found.change
     if not mean.finite:
         return beside
     low, high = found.range
@@ -211,7 +211,7 @@ def _seeds(group: Sequence[Record]) -> str:
     """What the numbers of a statement are of."""
     if len(group) == 1:
         return f" (seed {group[0].seed})"
-    finite = {seeds_of(group, role).furthest.finite for role in (ROLES if group[0].trained else ROLES[:1])}
+    finite = {seeds_of(group, role).change.finite for role in (ROLES if group[0].trained else ROLES[:1])}
     if finite == {len(group)}:
         interval = "mean and 95 % interval over" if len(group) > 2 else "mean over"
         return f" ({interval} {len(group)} seeds)"
