@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -21,7 +21,9 @@ NAMED_ROWS = 24
 PALE = "#e4e4e4"
 
 
-def heat_map(ax: Axes, values: Floats, steps: Sequence[int], noise: NDArray[np.bool_] | None = None) -> None:
+def heat_map(
+    figure: Figure, ax: Axes, values: Floats, steps: Sequence[int], noise: NDArray[np.bool_] | None = None
+) -> None:
     """Training step by lag in colour; grey where a value is zero or not finite, pale where it is rounding noise.
 
     Args:
@@ -33,32 +35,26 @@ def heat_map(ax: Axes, values: Floats, steps: Sequence[int], noise: NDArray[np.b
     shown = values[finite] if finite.any() else np.zeros(1)
     named = math.ceil(len(steps) / NAMED_ROWS)
     ax.set_facecolor("#bbbbbb")
-    sns.heatmap(
-        np.where(finite, values, 0.0),
-        ax=ax,
-        mask=~finite,
-        cmap="viridis",
-        vmin=float(shown.min()),
-        vmax=float(max(shown.max(), shown.min() + 1e-9)),
-        rasterized=True,
-        cbar_kws={"label": "decades from lag 1", "pad": 0.02, "aspect": 24},
-        xticklabels=False,
-        yticklabels=[f"{step:,}" if row % named == 0 else "" for row, step in enumerate(steps)],
-    )
+    low, high = float(shown.min()), float(max(shown.max(), shown.min() + 1e-9))
+    mesh = ax.pcolormesh(np.ma.array(values, mask=~finite), cmap="viridis", vmin=low, vmax=high)
+    mesh.set_rasterized(True)
+    bar = figure.colorbar(mesh, ax=ax, label="decades from lag 1", pad=0.02, aspect=24)
+    bar.ax.tick_params(length=3, width=0.8, color="#888888")
+    bar.outline.set_visible(False)
+    bar.locator = MaxNLocator(6)
+    bar.update_ticks()
+    ax.grid(False)
+    ax.invert_yaxis()
+    names = [f"{step:,}" if row % named == 0 else "" for row, step in enumerate(steps)]
+    ax.set_yticks(np.arange(len(steps)) + 0.5, names)
     for row, flags in enumerate(noise):
         edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]])))
         for first, last in zip(edges[::2], edges[1::2], strict=True):
             ax.add_patch(Rectangle((first, row), last - first, 1, facecolor=PALE, edgecolor="none"))
-    bar = ax.collections[0].colorbar
-    if bar is not None:
-        bar.ax.tick_params(length=3, width=0.8, color="#888888")
-        bar.locator = MaxNLocator(6)
-        bar.update_ticks()
     lags = values.shape[1]
     nice = MaxNLocator(6, steps=[1, 2, 5, 10], integer=True).tick_values(1, lags)
     ticks = [1, *(int(tick) for tick in nice if 2 < tick <= lags)]
     ax.set_xticks([tick - 0.5 for tick in ticks], [str(tick) for tick in ticks])
-    ax.tick_params(axis="y", rotation=0)
     ax.set_xlabel(LAG)
     ax.set_ylabel("training step")
 
@@ -82,7 +78,7 @@ def heat_figure(name: str, record: Record, label: str, *, loss: bool = False) ->
         beside.set_title("loss", loc="left")
     else:
         figure, (ax,) = panels(1, 1, (7.2, height), heading)
-    heat_map(ax, values, steps.tolist(), noise)
+    heat_map(figure, ax, values, steps.tolist(), noise)
     ax.set_title("change in gradient norm relative to lag 1", loc="left")
     caption = f"{heading}. {_map_caption(values, noise, there, steps.tolist())}"
     return Drawing(name, figure, heading, caption, "runs", run_choices(record, label, "map"))

@@ -30,7 +30,7 @@ def per_step_figure(name: str, record: Record, label: str) -> Drawing | None:
         at = int(np.flatnonzero(end == finite.min())[0]) + 1
         heading += f": lag {values.shape[1]} at {finite.min():+.1f} decades at training step {at:,}"
     figure, (ax,) = panels(1, 1, (7.2, 5.0), heading)
-    heat_map(ax, values[rows], steps)
+    heat_map(figure, ax, values[rows], steps)
     per_row = -(-len(values) // ROWS)
     each = "a training step" if per_row == 1 else f"the deepest of {per_row} training steps"
     caption = (
