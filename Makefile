@@ -10,7 +10,7 @@ GATE_BIN := .venv-gate/bin
 GATE_STAMP := .venv-gate/.gradlab-setup
 OTHER_JAXES := 0.10.0 0.9.2
 
-.PHONY: setup demo test torture lint fix pictures bench bench-quick gate-study clean clean-results
+.PHONY: setup demo test test-quick torture lint fix pictures bench bench-quick gate-study clean clean-results
 
 setup: $(STAMP)
 
@@ -28,6 +28,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+# A minute or two: every room, without what kills, compiles many programs, starts clusters or opens a browser.
+test-quick: setup
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow and not browser"
 
 # kill -9 at 20 random moments, resumed each time; a few minutes.
 torture: setup

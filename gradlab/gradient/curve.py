@@ -239,7 +239,6 @@ class GradientCurve:
     def summary(self, leaf: str = STATE, decades: float = 3.0) -> Summary:
         """All of the numbers above."""
         return Summary(
-            leaf,
             len(self.lags),
             self.statistic(leaf),
             self.span(leaf),

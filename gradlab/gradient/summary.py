@@ -153,7 +153,6 @@ class NonFinite:
 class Summary:
     """Every number of one leaf of one curve; what tables print and stores keep."""
 
-    leaf: str
     lags: int
     statistic: str
     span: float
@@ -199,7 +198,6 @@ class Summary:
         value = {key: _number(item) for key, item in stored.items() if key not in ("statistic", "verdict")}
         lags = int(value["lags"])
         return cls(
-            leaf,
             lags,
             stored["statistic"],
             value["span"],

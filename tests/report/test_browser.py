@@ -15,7 +15,7 @@ from gradlab.report.data.records import read, summarised
 from gradlab.report.page.write import write_page
 
 matplotlib.use("Agg")
-pytestmark = needs_browser()
+pytestmark = [pytest.mark.browser, needs_browser()]
 SMALL = {"hidden": 3, "batch": 4, "steps": 5, "measure_batch": 4, "stop": "never"}
 
 
