@@ -137,7 +137,7 @@ def test_the_page_says_what_was_met_missed_and_not_done(tmp_path):
     page.write([again, tmp_path], results)
     text = (results / "bench-gpu.md").read_text()
     assert "`python -m bench.gpu --only science`; `python -m bench.gpu`" in text
-    assert "A CARD" in text and "speed 3 s (exit None)" in text
+    assert "A CARD" in text and "speed 3 s on A CARD (exit None)" in text
     assert "10.00 | >= 10 | met" in text and "2.00 | >= 3 | **missed**" in text
     assert "a timestep more costs 100.0 µs" in text
     assert "capture | refused" in text and "not known" in text
