@@ -91,7 +91,7 @@ def entry() -> None:
 
 def _command(given: Sequence[str]) -> str:
     """`gradlab run` if that is the command, else `gradlab`."""
-    known = {command.name for command in app.registered_commands}
+    known = {command.callback.__name__ for command in app.registered_commands if command.callback}
     return " ".join(["gradlab", *(word for word in map(str, given[:1]) if word in known)])
 
 

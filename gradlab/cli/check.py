@@ -42,7 +42,7 @@ def check(
 
     gradlab check ci --json --junit-xml gate.xml
     """
-    screen, asked = Screen(), [load_suite(name) for name in _names(suites)]
+    screen, asked = Screen(), [load_suite(name) for name in _names(suites, baseline)]
     use_cache()
     with Progress(screen) as live:
         found = [check_suite(one.name, one.scenarios, baseline / one.name, live.show) for one in asked]
@@ -119,8 +119,10 @@ def _table(screen: Screen, results: Sequence[SuiteResult]) -> None:
     screen.line()
 
 
-def _names(suites: Sequence[str] | None) -> list[str]:
+def _names(suites: Sequence[str] | None, baseline: Path = BASELINES) -> list[str]:
     names = list(suites or suite_names())
+    if not suites:
+        _refuse_lost_suites(names, baseline)
     if not names:
         raise GradlabError(
             f"no suite in {FOLDER}/: a suite is a TOML file with [[scenario]] tables, see docs/ci.md"
@@ -129,6 +131,16 @@ def _names(suites: Sequence[str] | None) -> list[str]:
     if twice:
         raise GradlabError(f"suite `{twice[0]}` is given twice: name each once")
     return names
+
+
+def _refuse_lost_suites(names: Sequence[str], baselines: Path) -> None:
+    """A file that no longer reads as a suite must not switch off its check."""
+    for folder in sorted(baselines.glob("[!.]*/")):
+        path = FOLDER / f"{folder.name}.toml"
+        if folder.name not in names and path.exists():
+            raise GradlabError(
+                f"{folder} has baselines, but {path} has no [[scenario]] table: mend the file, or delete {folder}"
+            )
 
 
 def _warn_of_orphans(screen: Screen, results: Sequence[SuiteResult]) -> None:

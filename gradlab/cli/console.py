@@ -35,6 +35,10 @@ STATUS_STYLE = {
 }
 
 
+LONGEST_WORD = 12
+"""Longer words are names, which may be broken; a number or a verdict in two pieces cannot be read."""
+
+
 class _Console(Console):
     """A console that survives a closed pipe: the command still ends with its own exit code."""
 
@@ -136,7 +140,7 @@ class Screen:
 
 
 def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], fold: Sequence[str], room: int) -> list[int]:
-    """Widths that fit the room if possible: headings wrap first, then cells at spaces, then inside words."""
+    """Widths that fit the room if possible: headings wrap first, then cells at spaces, then inside long names."""
     cells = [[row[at] for row in rows] for at in range(len(columns))]
     bodies = [max(map(len, each), default=0) for each in cells]
     words = [_longest_word([name]) for name in columns]
@@ -145,7 +149,8 @@ def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], fold: Sequenc
         widths = [max(body, word) for body, word in zip(bodies, words, strict=True)]
     for whole_words in (True, False):
         for at in [columns.index(name) for name in fold if name in columns]:
-            least = max(words[at], _longest_word(cells[at]) if whole_words else 0)
+            longest = _longest_word(cells[at])
+            least = max(words[at], longest if whole_words or longest <= LONGEST_WORD else 0)
             excess = sum(widths) + len(widths) - 1 - room
             widths[at] = max(min(widths[at], least), widths[at] - max(excess, 0))
     return widths

@@ -22,7 +22,7 @@ Record = Mapping[str, Any]
 
 _COLUMNS = ("training step", "leaf", "span", "slope", "half-life", "horizon", "float32", "verdict")
 _NUMERIC = ("length", "seed", "span", "half-life", "horizon", "float32")
-_FOLDED = ("half-life", "training step", "verdict", "cell")
+_FOLDED = ("half-life", "slope", "training step", "verdict", "cell")
 _FLOORS = {"float32 norms read 0": NAIVE_FLOOR, "float32 entries read 0": FLOAT32_FLOOR}
 _UNITS = "span in decades, slope in decades per timestep (± at these weights), lags in timesteps"
 

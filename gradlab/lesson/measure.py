@@ -18,7 +18,7 @@ from gradlab.gradient.adjoint import Loss, leaf_names, split
 from gradlab.gradient.chain import chain
 from gradlab.gradient.curve import GradientCurve
 from gradlab.gradient.measure import gradient_curve
-from gradlab.lesson.axes import SweepAxis, with_options
+from gradlab.lesson.axes import UNSET, SweepAxis, default_axis, with_options
 from gradlab.lesson.records import GridPoint, Lesson, SummedLoss, TrainingPass, WorkedExample
 from gradlab.runs.execute import run
 from gradlab.runs.result import RunResult
@@ -107,8 +107,19 @@ def _commands(base: RunSpec, lesson: Lesson) -> dict[str, str]:
         "ungated": grid([base.cell, lesson.ungated.cell], middle) if lesson.ungated else "",
         "factors": grid((point.cell for point in lesson.contrast), middle),
         "train": trained.command(),
-        "then": shlex.join(["gradlab", "lesson", base.task, "--cell", base.cell, "--run", trained.id]),
+        "then": shlex.join([*_page_words(base, lesson), "--run", trained.id]),
     }
+
+
+def _page_words(base: RunSpec, lesson: Lesson) -> list[str]:
+    """The command of this page without the fields that `--run` brings along."""
+    words = ["gradlab", "lesson", base.task, "--cell", base.cell]
+    if lesson.lengths != LENGTHS:
+        words += ["--len", ",".join(map(str, lesson.lengths))]
+    if lesson.axis != default_axis(base.cell):
+        values = ",".join(value for value in lesson.axis.values if value != UNSET)
+        words += ["--vary", f"{lesson.axis.option}={values}"]
+    return words
 
 
 def _example(base: RunSpec) -> WorkedExample:

@@ -277,3 +277,19 @@ def test_without_suite_all_of_the_folder_are_checked(tmp_path, monkeypatch, caps
     assert os.listdir() == ["experiments"]
     monkeypatch.chdir(tmp_path / "experiments")
     assert main(["check"]) == 2
+
+
+@pytest.mark.parametrize("text", ["[[scenarios]]", "", "not toml"])
+def test_a_suite_that_no_longer_reads_as_one_does_not_switch_off_its_check(tmp_path, monkeypatch, capsys, text):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "mini.toml").write_text(text)
+    (tmp_path / "results" / "baselines" / "mini").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    write_cell(tmp_path)
+    shutil.copy(write_suite(tmp_path), tmp_path / "experiments" / "other.toml")
+    assert main(["check"]) == 2
+    error = capsys.readouterr().err
+    assert "mini has baselines, but experiments/mini.toml has no [[scenario]] table" in error
+    (tmp_path / "experiments" / "mini.toml").unlink()
+    monkeypatch.setattr("gradlab.judge.check.measure", lambda scenario: pytest.fail("there is no baseline"))
+    assert main(["check"]) == 3

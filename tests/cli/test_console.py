@@ -40,6 +40,16 @@ def test_long_headings_wrap_before_cells(capsys, monkeypatch):
     assert lines == ["run training status", "       steps", "a      12345 solved"]
 
 
+def test_verdicts_and_numbers_are_never_broken_inside_a_word(capsys, monkeypatch):
+    rows = [("adding-lstm-T200-s0-66ca8fb1", "not exponential", "vanishing -5.7 @19")]
+    options = {"fold": ("half-life", "verdict", "run")}
+    lines = table(capsys, monkeypatch, 36, rows, ("run", "half-life", "verdict"), **options)
+    assert max(map(len, lines)) <= 36
+    assert [line[15:].split() for line in lines[1:3]] == [["not", "vanishing"], ["exponential", "-5.7", "@19"]]
+    tiny = table(capsys, monkeypatch, 10, rows, ("run", "half-life", "verdict"), **options)
+    assert {"vanishing", "exponential"} <= {word for line in tiny for word in line.split()}
+
+
 def test_columns_that_a_table_lacks_are_not_folded(capsys, monkeypatch):
     assert table(capsys, monkeypatch, 5, [], ("a", "b"), fold=("c", "b")) == ["a b"]
 

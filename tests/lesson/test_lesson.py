@@ -469,7 +469,7 @@ def test_the_run_that_a_lesson_tells_to_make_has_the_id_that_it_then_names(lesso
     words = shlex.split(lesson.commands["train"])
     length = int(words[words.index("--len") + 1])
     spec = RunSpec(cell="lstm", length=length, hidden=HIDDEN)
-    assert lesson.commands["then"].endswith(spec.id)
+    assert lesson.commands["then"].endswith(f"--cell lstm --len 4,8 --vary forget_bias=-1,1,4 --run {spec.id}")
 
 
 # ---------------------------------------------------------------- the command

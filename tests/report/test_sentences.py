@@ -393,7 +393,8 @@ def test_the_terminal_tells_cut_zero_and_noise(probed, capsys, monkeypatch):
         ("nan", "not finite or zero at lag 1 already; read 0 in 3"),
     ],
 )
-def test_what_the_training_pass_saw_at_lag_t_may_be_zero(probed, capsys, span, words):
+def test_what_the_training_pass_saw_at_lag_t_may_be_zero(probed, capsys, monkeypatch, span, words):
+    monkeypatch.setenv("COLUMNS", "300")
     (record,) = groups_of(probed)["single"]
     seen = {"h": {"training_step": 7, "span": span, "zero": 3}}
     show_run(Screen(), record_of(record.run) | {"every": seen}, None)

@@ -63,11 +63,12 @@ def reached(series: Labelled) -> str:
     seeds = [(label, seeds_of(group, "initial")) for label, group in at_longest if group]
     if len(seeds) <= NAMED:
         return f"{start} {_reaches(seeds)}"
+    lags = max(found.horizon().longest for _, found in seeds)  # copy has more timesteps than its T
     rest = [(label, found) for label, found in seeds if not _whole(found) and found.horizon().mean.finite]
     whole = sum(_whole(found) for _, found in seeds)
     odd = sum(bool({"exploding", "both", "non-finite"} & set(found.words)) for _, found in seeds)
     note = f" ({odd} of {len(seeds)} settings explode or are not finite)" if odd else ""
-    all_ = f"{start} reaches all {longest:,} timesteps in {whole} of {len(seeds)} settings"
+    all_ = f"{start} reaches all {lags:,} timesteps in {whole} of {len(seeds)} settings"
     if not rest:
         return all_ + note
     ends = [end(rest, key=lambda pair: _lag(pair[1])) for end in (min, max)]
@@ -75,7 +76,7 @@ def reached(series: Labelled) -> str:
     span = f"{low} to {high}" if len(rest) > 1 and low.split()[0] != high.split()[0] else low.split()[0]
     if whole:
         return f"{all_} and {span} in the others{note}"
-    return f"{start} reaches {span} of {longest:,} timesteps in {len(seeds)} settings{note}"
+    return f"{start} reaches {span} of {lags:,} timesteps in {len(seeds)} settings{note}"
 
 
 def _reaches(seeds: Sequence[tuple[str, Seeds]]) -> str:
