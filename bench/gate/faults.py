@@ -52,7 +52,7 @@ FAULTS = (
     one("output not squashed", "h = o c instead of o tanh(c)", LSTM, "* jnp.tanh(c_t)", "* c_t"),
     one(
         "GRU blends the wrong way round",
-        "h = z n + (1 - z) h, the convention of the first paper",
+        "h = z n + (1 - z) h, the blend of Chung et al. (2014)",
         GRU,
         '(1.0 - gate["z"]) * gate["n"] + gate["z"] * carry["h"]',
         'gate["z"] * gate["n"] + (1.0 - gate["z"]) * carry["h"]',

@@ -56,7 +56,7 @@ class RunSpec:
 
     task: str = spec_field(
         "adding",
-        "adding, copy, or a variant such as copy:symbols=5",
+        _TASKS,
         option="TASK",
         commands=_MEASURED,
         variant=True,

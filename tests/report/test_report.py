@@ -320,7 +320,7 @@ def test_corrupt_runs_are_skipped_with_one_warning_each(tmp_path):
     heard = []
     text = write_report(tmp_path, heard.append, formats=("md",))[0].read_text()
     assert sorted(re.findall(r"s\d", " ".join(message.split(":")[0] for message in heard))) == ["s1", "s2"]
-    assert "1 run in this folder, 1 finished" in text
+    assert "1 run, 1 finished" in text
     assert all(message in text for message in heard)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -237,7 +237,7 @@ def summary(records: Sequence[Record], measured: Sequence[Record]) -> str:
     """How many runs there are, what their gradients do, and in how many the task was solved."""
     finished = sum(record.run.finished for record in records)
     trained = [record for record in measured if record.trained and record.run.finished]
-    runs = f"{len(records)} run{'s' * (len(records) != 1)} in this folder, {finished} finished"
+    runs = f"{len(records)} run{'s' * (len(records) != 1)}, {finished} finished"
     text = f"{runs}. The gradient: {overall(measured)}."
     if not trained:
         return text
