@@ -128,7 +128,8 @@ def _show(session: Session) -> None:
     if len(records) == 1:
         record, run = records[0], store.peek(records[0]["id"])
         if run is None or "losses" not in record:  # it failed, and was not stored
-            screen.note(f"{record['id']} failed: {record['reason']}; the stored run stays")
+            if session.quiet:  # else its line said so
+                screen.note(f"{record['id']} failed: {record['reason']}; the stored run stays")
             return
         show_run(screen, record, run.arrays() if record.get("summary") else None)
         written = f"{run.path}/ ({', '.join(sorted(path.name for path in run.path.iterdir()))})"

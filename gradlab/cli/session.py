@@ -143,7 +143,10 @@ class Session:
         place = run_id if self.detailed else f"[{len(self.outcomes)}/{len(self.specs)}] {run_id}"
         if finished.status == "failed":
             style = "bold red" if self.screen.live else ""
-            self.screen.note(f"{place} failed: {finished.reason} ({path}/)", style)
+            stored = self.store.peek(run_id)
+            stays = stored is not None and stored.finished
+            where = "; the stored run stays" if stays else f" ({path}/)"
+            self.screen.note(f"{place} failed: {finished.reason}{where}", style)
         elif not finished.fresh:
             again = "; --rerun does it again" if self.detailed else ""
             self.screen.note(f"{place}: already {finished.status}, read from {path}{again}")
