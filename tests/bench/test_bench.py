@@ -23,6 +23,8 @@ from gradlab.tasks.adding import adding
 from gradlab.training.model import Model
 from gradlab.training.state_grad_norms import combined, log10_rms, zero_sinks
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 LSTM = Case("lstm", 200, 32, 20)
 GRU = Case("gru", 200, 128, 128)

@@ -16,6 +16,8 @@ from bench.gpu import commands, driver, page, profile, science, targets
 from bench.gpu.record import NAME, Record
 from bench.gpu.scale import FULL, SMALL
 
+pytestmark = pytest.mark.slow
+
 SPEED = {
     "times lstm 200,128,32": {
         "gradlab: one": {"ms": [10.0, 12.0, 11.0]},

@@ -17,6 +17,8 @@ from gradlab.training.model import Model
 from gradlab.training.optimizers import OPTIMIZERS, Clip
 from gradlab.training.step import Plan
 
+pytestmark = pytest.mark.slow
+
 ADAM = OPTIMIZERS["adam"](1.0)
 SIZE = 2000  # the text of an array so long shows only its ends
 

@@ -17,6 +17,8 @@ from gradlab.cli.app import main
 from gradlab.judge.check import ScenarioResult, SuiteResult
 from gradlab.judge.compare import Finding
 
+pytestmark = pytest.mark.slow
+
 NASTY = "<a & b> \"c\" 'd' \x00\x1b[31m ]]> \u2028 é \ud800 %0A::error::"
 
 

@@ -31,6 +31,8 @@ from gradlab.runs.store import Store
 from gradlab.tasks import TASKS
 from gradlab.training.loop import Checkpoint
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = (
     *("run", "probe", "sweep", "report", "lesson", "check", "bless"),
     *("ls", "show", "rm", "cells", "tasks", "doctor"),

@@ -10,6 +10,8 @@ from gating import write_cell, write_suite
 
 from gradlab.cli.app import main
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[2] / "docs" / "ci.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", PAGE, re.DOTALL)
 WORKFLOWS = [text for kind, text in BLOCKS if kind == "yaml"]

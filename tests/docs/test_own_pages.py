@@ -10,6 +10,8 @@ import pytest
 from gradlab.cli.app import main
 from gradlab.runs.variants import get_cell, get_task
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = ("own-cell", "own-task")
 BLOCK = re.compile(r"(?:Save it as `(\w+\.py)`:\s+)?```(\w*)\n(.*?)```", re.DOTALL)

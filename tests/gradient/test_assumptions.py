@@ -17,6 +17,8 @@ from gradlab.gradient.state import leaves_without_batch
 from gradlab.gradient.trial import trial
 from gradlab.training.sharding import examples_step_alone
 
+pytestmark = pytest.mark.slow
+
 B, T, INPUTS, H = 6, 12, 3, 7
 
 

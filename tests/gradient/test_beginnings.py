@@ -11,6 +11,8 @@ from gradlab.cells import lstm
 from gradlab.errors import GradlabError
 from gradlab.gradient import gradient_curve
 
+pytestmark = pytest.mark.slow
+
 
 def last(outputs):
     return outputs[-1].sum(axis=-1)

@@ -12,6 +12,8 @@ from gradlab.gradient.adjoint import adjoint
 from gradlab.gradient.convert import to_curve
 from gradlab.gradient.pullback import BY_MAGNITUDE
 
+pytestmark = pytest.mark.slow
+
 
 def last(outputs):
     return outputs[-1].sum(axis=-1)

@@ -29,6 +29,8 @@ from gradlab.judge.measure import Measurement, Part, measure, sketch
 from gradlab.judge.statistics import difference
 from gradlab.judge.suite import Scenario, load_suite, log_spaced, suite_names
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 LAGS = [1, 2, 4, 8]
 SEEDS = 5

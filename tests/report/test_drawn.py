@@ -255,6 +255,7 @@ def test_a_figure_on_a_page_says_what_is_odd_about_its_lines(trained):
     assert [line["y"][7:] for line in panel["lines"]] == [[None] * 5] * 3
 
 
+@pytest.mark.slow
 def test_the_whole_report_of_such_a_store_is_written(trained):
     paths = write_report(trained, lambda message: pytest.fail(message))
     text = paths[1].read_text()

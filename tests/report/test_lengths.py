@@ -160,6 +160,7 @@ def test_table_by_length(tmp_path):
     assert [cell for row in shown.rows for cell in row].count(">= 80") == 1
 
 
+@pytest.mark.slow
 def test_report_of_a_sweep_is_about_its_runs_alone(tmp_path):
     trained(tmp_path, lambda cell, length, seed: length <= 40)
     sweep = sweep_of(tmp_path)
@@ -177,6 +178,7 @@ def test_report_of_a_sweep_is_about_its_runs_alone(tmp_path):
     assert all(path.exists() for path in paths)
 
 
+@pytest.mark.slow
 def test_what_is_kept_of_a_sweep_is_small_and_the_same_again(tmp_path):
     trained(tmp_path, lambda cell, length, seed: length <= 40)
     sweep = sweep_of(tmp_path)
@@ -195,6 +197,7 @@ def test_what_is_kept_of_a_sweep_is_small_and_the_same_again(tmp_path):
     assert {path: path.read_bytes() for path in kept} == before
 
 
+@pytest.mark.slow
 def test_runs_that_are_not_there_are_counted_and_named(tmp_path):
     trained(tmp_path, lambda cell, length, seed: True)
     put(tmp_path, [falling(1.0)] * 2, status="interrupted", cell="rnn")
@@ -230,6 +233,7 @@ def test_a_sweep_without_a_finished_run_names_its_command(tmp_path):
     assert not (tmp_path / "report").exists() and not (tmp_path / "summaries").exists()
 
 
+@pytest.mark.slow
 def test_progress_is_told(tmp_path):
     trained(tmp_path, lambda cell, length, seed: True, seeds=1)
     heard = []

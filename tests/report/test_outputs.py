@@ -18,6 +18,8 @@ from gradlab.report.data.records import labelled, read
 from gradlab.report.page.grid import grid
 from gradlab.report.page.write import write_report
 
+pytestmark = pytest.mark.slow
+
 matplotlib.use("Agg")
 CHOSEN = (
     "disagree", "agree", "one_not_finite", "all_not_finite", "one_missing", "one_failed", "u_shaped", "one_zero",

@@ -111,6 +111,7 @@ def test_csv_keeps_infinities_and_nine_digits(real, written):
     assert summary.query("status == 'diverged' and final")["non_finite"].str.contains("h is not finite").all()
 
 
+@pytest.mark.slow
 def test_svgs_are_the_same_bytes_from_the_same_results(real, written):
     kept = (".html", ".svg", ".csv", ".md")
     first = {path: path.read_bytes() for path in written[0] if path.suffix in kept}
@@ -434,6 +435,7 @@ def test_a_value_at_the_threshold_shows_on_which_side_it_lies(tmp_path):
         assert "3.0 decades" not in text
 
 
+@pytest.mark.slow
 def test_neither_load_nor_the_report_needs_jax(tmp_path):
     put(tmp_path, [falling(1.0)] * 3)
     code = (

@@ -9,6 +9,8 @@ from synthetic import falling, put
 
 from gradlab.cli.app import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def typed(tmp_path, capsys, monkeypatch):

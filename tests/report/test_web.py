@@ -153,6 +153,7 @@ def test_every_figure_has_alternative_text_and_numbers(small):
         assert not re.search(r'(?:fill|stroke)="#(?:ffffff|000000|262626|333333)"', block)
 
 
+@pytest.mark.slow
 def test_markup_in_names_stays_text(tmp_path):
     for seed in (0, 1):
         put(tmp_path, [falling(1.0)] * 3, cell=EVIL, seed=seed, status="solved")
@@ -192,6 +193,7 @@ def test_opposite_stores_give_opposite_answers(tmp_path):
     assert "where it vanished, 12 of 24 runs solved the task; where it was held, 0 of 12 runs" in reverse.long
 
 
+@pytest.mark.slow
 def test_a_run_alone_is_answered_both_ways(tmp_path):
     for name, decades, status in (("lost", 9.0, "trained"), ("kept", 0.3, "solved")):
         put(tmp_path / name, [falling(decades)] * 3, status=status)
@@ -294,6 +296,7 @@ def test_figures_to_choose_show_what_was_measured(small):
     assert [name for name in drawn if name.startswith("overview")] == list(drawn)[:2]
 
 
+@pytest.mark.slow
 def test_two_hundred_runs_fit_into_three_megabytes(tmp_path):
     for cell in ("rnn", "lstm", "gru", "rnn:gain=0.5", "lstm:forget_bias=3"):
         for length in (25, 50, 100, 200, 400):
@@ -324,6 +327,7 @@ def test_formats_are_what_was_asked(tmp_path):
     assert whole[0].read_text() == page_of(tmp_path)
 
 
+@pytest.mark.slow
 def test_sweep_says_in_both_formats_whether_it_could_be_known(tmp_path):
     trained(tmp_path, lambda cell, length, seed: length <= 20, lost=0.1, cells=CELLS, seeds=1)
     assert "Does the initial gradient predict learning?\nYes, by rank: rank" in wording(read(tmp_path, print))

@@ -28,6 +28,8 @@ from gradlab.runs.jobs import Settings
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 
+pytestmark = pytest.mark.slow
+
 SPEC = RunSpec(**BASE | {"steps": 20, "dtype": "float64"})
 FIELDS = {"learning_rate": [0.01, 0.02], "seed": [0, 1, 2]}
 

@@ -33,6 +33,8 @@ from torture import LONGEST_AFTERLIFE, torture
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 
+pytestmark = pytest.mark.slow
+
 LONG, ENDLESS = 20_000, 10**7
 """Training steps for a few seconds, and for ever."""
 

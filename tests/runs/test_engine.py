@@ -22,7 +22,7 @@ from gradlab.runs.worker import record_failure, was_killed
 from gradlab.training.loop import Checkpoint
 
 TAGS = itertools.count(1)
-pytestmark = pytest.mark.usefixtures("compiled_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
 
 
 @pytest.fixture(autouse=True)

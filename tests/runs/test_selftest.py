@@ -13,6 +13,8 @@ from gradlab.gradient import GradientCurve
 from gradlab.runs import selftest
 from gradlab.runs.selftest import SelfTest
 
+pytestmark = pytest.mark.slow
+
 
 def test_this_machine_sums_and_measures_rightly():
     for finding in (selftest.wrong_sums(), selftest.floor_free_curve()):

@@ -16,6 +16,8 @@ from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 from gradlab.runs.variants import cell_variant, get_cell, task_variant
 
+pytestmark = pytest.mark.slow
+
 CELL = """
 import jax.numpy as jnp
 {imports}

@@ -17,6 +17,8 @@ from gradlab.runs.execute import run
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 
+pytestmark = pytest.mark.slow
+
 CONFIG = {"store": 1, "seed": 0, "cell": "lstm"}
 HOST = "".join(letter if letter.isalnum() else "_" for letter in socket.gethostname())
 

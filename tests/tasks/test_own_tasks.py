@@ -16,6 +16,8 @@ from gradlab.tasks import TASKS
 from gradlab.tasks.contract import check_batch, check_length, check_task
 from gradlab.training.model import Model
 
+pytestmark = pytest.mark.slow
+
 SOURCE = '''
 import jax
 import jax.numpy as jnp

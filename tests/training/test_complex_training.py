@@ -24,6 +24,8 @@ from gradlab.training.optimizers import OPTIMIZERS, Clip
 from gradlab.training.perturbation import MovedTask, perturbations
 from gradlab.training.step import Plan
 
+pytestmark = pytest.mark.slow
+
 
 class One:
     """s' = λ s + x B, y = Re s C with one complex matrix C beside a real B: damped rotations, read out."""

@@ -21,6 +21,8 @@ from gradlab.training.step import Plan
 from gradlab.training.unroll import unroll
 from gradlab.training.weights import as_arrays, weights, with_weights
 
+pytestmark = pytest.mark.slow
+
 ORDER = np.array([2, 0, 1, 4, 3], np.int32)
 MASK = np.array([True, False, True, True, True])
 

@@ -24,6 +24,8 @@ from gradlab.training.perturbation import MovedTask, perturbations
 from gradlab.training.step import Plan
 from gradlab.training.unroll import takes_fast_path, unroll
 
+pytestmark = pytest.mark.slow
+
 LSTM_OF, GRU_OF = (True, 1.0, CELLS["lstm"]().scheme), (CELLS["gru"]().scheme,)
 HIDDEN = 5
 

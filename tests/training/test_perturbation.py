@@ -17,6 +17,8 @@ from gradlab.training.perturbation import MovedTask, perturbations
 from gradlab.training.seeds import measure_population, measure_seeds
 from gradlab.training.step import batch_axes
 
+pytestmark = pytest.mark.slow
+
 
 def plan_of(steps=0, **fields):
     from gradlab.runs.spec import RunSpec

@@ -24,6 +24,8 @@ from gradlab.training.optimizers import Clip
 from gradlab.training.sharding import is_divisible
 from gradlab.training.step import Plan
 
+pytestmark = pytest.mark.slow
+
 
 class Plain:
     """h' = tanh(h U + x W)."""

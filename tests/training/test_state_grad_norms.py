@@ -17,6 +17,8 @@ from gradlab.training.keys import stream
 from gradlab.training.state_grad_norms import combined, leaf_statistics, log10_rms, zero_sinks
 from gradlab.training.unroll import unroll
 
+pytestmark = pytest.mark.slow
+
 TINY = RunSpec(hidden=5, batch=4, measure_batch=2, dtype="float64", clip="none", seed=3, measure="every")
 
 

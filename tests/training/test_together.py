@@ -11,6 +11,8 @@ from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 from gradlab.training.loop import Checkpoint, Chunk, Outcome, train, train_together
 
+pytestmark = pytest.mark.slow
+
 SPEC = RunSpec(
     cell="gru", length=4, hidden=6, batch=8, measure_batch=3, steps=130, dtype="float64", measure="every"
 )

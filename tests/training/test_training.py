@@ -31,6 +31,8 @@ from gradlab.training.model import Model
 from gradlab.training.optimizers import OPTIMIZERS, Clip
 from gradlab.training.step import Plan, _any_lost
 
+pytestmark = pytest.mark.slow
+
 # ---------------------------------------------------------------- a cell and a task of one's own
 
 
