@@ -87,7 +87,8 @@ def changes(group: Sequence[Record], role: str, curve: str = "task") -> str:
     if found.disagree:
         ends = "" if math.isnan(mean.low) else f" [{mean.low:+.1f}, {mean.high:+.1f}]"
         mean_text = ", ".join(filter(None, [f"mean {mean.mean:+.1f}{ends}", beside]))
-        return f"{in_decades(low, sign=True)} to {in_decades(high, sign=True)} decades ({mean_text})"
+        text = f"{in_decades(low, sign=True)} to {in_decades(high, sign=True)} decades ({mean_text})"
+        return text.replace("-0.0 ", "0.0 ").replace("-0.0)", "0.0)").replace("-0.0,", "0.0,")
     sign = -1 if mean.mean < 0 else 1
     first, last = sorted((sign * mean.low, sign * mean.high))
     ends = "" if math.isnan(mean.low) else f" [{first:.1f}, {last:.1f}]".replace("-0.0", "0.0")
