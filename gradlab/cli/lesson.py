@@ -1,6 +1,5 @@
 """`gradlab lesson`: a page that teaches backpropagation through time with numbers measured now."""
 
-import shlex
 import webbrowser
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,6 @@ from gradlab.cli.session import folder_option
 from gradlab.errors import GradlabError
 from gradlab.runs.cache import use_cache
 from gradlab.runs.devices import devices_for
-from gradlab.runs.fields import spell
 from gradlab.runs.spec import FIELDS, RunSpec, command
 from gradlab.runs.store import Store, StoredRun
 
@@ -46,6 +44,7 @@ def lesson(
 
     gradlab lesson adding --cell rnn --vary gain=0.8,0.9,1,1.1 --len 50,100,200 -o lesson.html
     """
+    from gradlab.lesson.measure import page_command
     from gradlab.lesson.page import lesson_numbers, lesson_page
     from gradlab.report.page.render import put_page
 
@@ -62,8 +61,9 @@ def lesson(
             f"two: train it again, {command(record.run.config)}"
         )
     found = _measure(screen, base, length, vary, quiet=quiet)
-    words = _words(base, length, vary, run if record is None else record.run.id, store)
-    found = replace(found, commands={**found.commands, "lesson": words})
+    again = page_command(base, ",".join(length or []), vary, run if record is None else record.run.id)
+    again += folder_option(store) if run else ""
+    found = replace(found, commands={**found.commands, "lesson": again})
     put_page(target, lesson_page(found, record))
     if open_page:
         webbrowser.open(target.resolve().as_uri())
@@ -118,18 +118,3 @@ def _measure(
     shards = devices_for(base.batch)
     with Progress(screen) as live:
         return measure_lesson(base, axis, lengths, shards, (lambda text: None) if quiet else live.show)
-
-
-def _words(base: "RunSpec", length: list[str] | None, vary: str | None, run: str | None, store: Store) -> str:
-    """The command that repeats this page, without options at their default."""
-    words = ["gradlab", "lesson", base.task, "--cell", base.cell]
-    given = {"--len": length and ",".join(length), "--vary": vary, "--run": run}
-    if run is None:
-        given |= {
-            each.option: spell(getattr(base, name))
-            for name, each in FIELDS.items()
-            if "lesson" in each.commands and name != "cell" and getattr(base, name) != each.default
-        }
-    for option, value in given.items():
-        words += [option, value] if value else []
-    return shlex.join(words) + (folder_option(store) if run else "")

@@ -17,7 +17,7 @@ from gradlab.gradient.reductions import (
     relative_to_first,
     zero_from,
 )
-from gradlab.gradient.summary import CUT, HalfLife, Horizon, NonFinite, Slope, Summary, Verdict
+from gradlab.gradient.summary import CUT, THRESHOLD, HalfLife, Horizon, NonFinite, Slope, Summary, Verdict
 
 STATE = "state"
 FLOAT32_FLOOR = -37.9
@@ -167,7 +167,7 @@ class GradientCurve:
         value, low, high = (_half_life(s) for s in (slope.value, slope.value - spread, slope.value + spread))
         return HalfLife(value, low, high, longest)
 
-    def horizon(self, decades: float = 3.0, leaf: str = STATE) -> Horizon:
+    def horizon(self, decades: float = THRESHOLD, leaf: str = STATE) -> Horizon:
         """The largest lag up to which the curve has never dropped `decades` below lag 1, nor become noise."""
         _check_decades(decades)
         relative = relative_to_first(self.summarised(leaf))
@@ -178,7 +178,7 @@ class GradientCurve:
         curve = self.summarised(leaf)
         return _horizon((curve > FLOAT32_FLOOR) & (curve < FLOAT32_CEILING))
 
-    def verdict(self, decades: float = 3.0, leaf: str = STATE) -> Verdict:
+    def verdict(self, decades: float = THRESHOLD, leaf: str = STATE) -> Verdict:
         """Whether the curve falls or rises more than `decades` from lag 1 anywhere, with value and lag.
 
         Lags whose value is rounding noise are left out; where lag 1 is one of them, the word is `noise`.
@@ -236,7 +236,7 @@ class GradientCurve:
         """The most that rounding moves a value of a leaf, in decades; 0 where it moves none."""
         return float(self.noise.get(leaf, np.zeros(1)).max())
 
-    def summary(self, leaf: str = STATE, decades: float = 3.0) -> Summary:
+    def summary(self, leaf: str = STATE, decades: float = THRESHOLD) -> Summary:
         """All of the numbers above."""
         return Summary(
             len(self.lags),

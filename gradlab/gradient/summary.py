@@ -25,7 +25,7 @@ def in_decades(value: float, *, sign: bool = False) -> str:
     digits = 1
     while digits < 4 and abs(value) != THRESHOLD and round(abs(value), digits) == THRESHOLD:
         digits += 1
-    return f"{value:{'+' if sign else ''}.{digits}f}"
+    return f"{round(value, digits) + 0.0:{'+' if sign else ''}.{digits}f}"  # adding 0 makes -0 a 0
 
 
 @dataclass(frozen=True)

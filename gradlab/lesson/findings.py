@@ -7,9 +7,9 @@ import numpy as np
 from gradlab.judge.statistics import difference
 from gradlab.lesson.records import GridPoint, Lesson, SummedLoss, TrainingPass, WorkedExample
 from gradlab.lesson.theory import theory_line
-from gradlab.lesson.wording import capitalised, power, rounded, sentence, signed
+from gradlab.lesson.wording import power, rounded, sentence, signed
 from gradlab.report.data.records import ROLES, Record
-from gradlab.report.text.findings import changes, when
+from gradlab.report.text.findings import capitalised, changes, when
 from gradlab.report.text.outcomes import outcome
 
 _NOTHING_TO_COMPARE = "Where a curve is zero or not finite there is nothing to compare."

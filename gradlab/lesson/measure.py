@@ -21,8 +21,9 @@ from gradlab.gradient.measure import gradient_curve
 from gradlab.lesson.axes import UNSET, SweepAxis, default_axis, with_options
 from gradlab.lesson.records import GridPoint, Lesson, SummedLoss, TrainingPass, WorkedExample
 from gradlab.runs.execute import run
+from gradlab.runs.fields import spell
 from gradlab.runs.result import RunResult
-from gradlab.runs.spec import RunSpec
+from gradlab.runs.spec import FIELDS, RunSpec
 from gradlab.training.jit_cache import programs_for
 from gradlab.training.loop import Checkpoint, initial_params, train
 from gradlab.training.model import Model
@@ -92,7 +93,10 @@ def measure_lesson(
 
 def _commands(base: RunSpec, lesson: Lesson) -> dict[str, str]:
     """The commands that repeat more than one probe, and those that train."""
-    middle = lesson.lengths[lesson.middle]
+    middle, axis = lesson.lengths[lesson.middle], lesson.axis
+    values = ",".join(value for value in axis.values if value != UNSET)
+    vary = None if axis == default_axis(base.cell) else f"{axis.option}={values}"
+    lengths = None if lesson.lengths == LENGTHS else ",".join(map(str, lesson.lengths))
     trained = replace(base, length=middle, steps=RunSpec.steps)
 
     def grid(cells: Iterable[str], *lengths: int) -> str:
@@ -107,19 +111,23 @@ def _commands(base: RunSpec, lesson: Lesson) -> dict[str, str]:
         "ungated": grid([base.cell, lesson.ungated.cell], middle) if lesson.ungated else "",
         "factors": grid((point.cell for point in lesson.contrast), middle),
         "train": trained.command(),
-        "then": shlex.join([*_page_words(base, lesson), "--run", trained.id]),
+        "then": page_command(base, lengths, vary, trained.id),
     }
 
 
-def _page_words(base: RunSpec, lesson: Lesson) -> list[str]:
-    """The command of this page without the fields that `--run` brings along."""
+def page_command(base: RunSpec, lengths: str | None, vary: str | None, run: str | None) -> str:
+    """The command that writes a lesson, without options at their default and without what `--run` brings along."""
     words = ["gradlab", "lesson", base.task, "--cell", base.cell]
-    if lesson.lengths != LENGTHS:
-        words += ["--len", ",".join(map(str, lesson.lengths))]
-    if lesson.axis != default_axis(base.cell):
-        values = ",".join(value for value in lesson.axis.values if value != UNSET)
-        words += ["--vary", f"{lesson.axis.option}={values}"]
-    return words
+    given = {"--len": lengths, "--vary": vary, "--run": run}
+    if run is None:
+        given |= {
+            each.option: spell(getattr(base, name))
+            for name, each in FIELDS.items()
+            if "lesson" in each.commands and name != "cell" and getattr(base, name) != each.default
+        }
+    for option, value in given.items():
+        words += [option, value] if value else []
+    return shlex.join(words)
 
 
 def _example(base: RunSpec) -> WorkedExample:

@@ -5,7 +5,7 @@ import math
 from gradlab.gradient.summary import CUT, Horizon, Summary
 from gradlab.lesson.records import GridPoint, Lesson
 from gradlab.lesson.theory import theory_line
-from gradlab.report.text.findings import VERBS, change
+from gradlab.report.text.findings import VERBS, capitalised, change
 
 _RAISED = str.maketrans("-0123456789.", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹·")
 
@@ -60,11 +60,6 @@ def half_life(found: Summary, unit: str = "") -> str:
     if math.isnan(found.half_life.value):
         return "none: not a straight line"
     return "none: it does not fall" if math.isinf(found.half_life.value) else f"{found.half_life}{unit}"
-
-
-def capitalised(text: str) -> str:
-    """The text with an upper-case first letter, the others as they are."""
-    return text[0].upper() + text[1:]
 
 
 def horizon(found: Horizon) -> str:

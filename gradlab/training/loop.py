@@ -54,7 +54,8 @@ class Outcome(NamedTuple):
         params: the last finite parameters.
         test_loss: loss on the held-out test examples, where it was taken.
         solved_at: the training step of the first test that found the task solved.
-        diverged: which training step was not finite and in what (`loss`, `gradient`, `parameters`).
+        diverged: which training step was not finite and in what (`loss`, `gradient`, `parameters` or
+            `optimizer state`).
         training_bytes: what the compiled training program takes; None where nothing was trained alone.
     """
 

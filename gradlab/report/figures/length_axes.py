@@ -10,12 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
+from gradlab.gradient.summary import THRESHOLD
 from gradlab.report.data.by_length import rows
 from gradlab.report.data.records import Record
 from gradlab.report.figures.drawing import INK, LineStyle, named_line
 
-DECADES = 3.0
-"""A gradient that loses this much over the whole length is where the dotted guides lie."""
 WIDE, MANY_DECADES = 30.0, 1e4
 """Values whose sizes differ by these factors get a logarithmic axis, and powers of ten alone as ticks."""
 
@@ -33,7 +32,7 @@ class LengthAxis(NamedTuple):
 
     Attributes:
         column: of `by_length.rows`, after the checkpoint. unit: of the axis.
-        guide: its value where the gradient falls in a straight line and loses `DECADES` over the length T.
+        guide: its value where the gradient falls in a straight line and loses `THRESHOLD` over the length T.
         log: whether the axis is logarithmic whatever the values are. lowest: where smaller values are drawn.
     """
 
@@ -49,9 +48,9 @@ class LengthAxis(NamedTuple):
         return self.column.replace("_life", "-life")
 
 
-SPAN = LengthAxis("span", "decades", lambda length: -DECADES)
-SLOPE = LengthAxis("slope", "decades per timestep", lambda length: -DECADES / length)
-HALF_LIFE = LengthAxis("half_life", "timesteps", lambda length: length * math.log10(2) / DECADES, log=True)
+SPAN = LengthAxis("span", "decades", lambda length: -THRESHOLD)
+SLOPE = LengthAxis("slope", "decades per timestep", lambda length: -THRESHOLD / length)
+HALF_LIFE = LengthAxis("half_life", "timesteps", lambda length: length * math.log10(2) / THRESHOLD, log=True)
 HORIZON = LengthAxis("horizon", "timesteps to −3 decades", lambda length: length, log=True, lowest=0.8)
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+from gradlab.gradient.summary import THRESHOLD
 from gradlab.report.data.by_length import rows
 from gradlab.report.data.counts import by_length, held, longest_passing, passed, seeds_of, solved
 from gradlab.report.data.records import Record, labelled
 from gradlab.report.figures.drawing import Drawing, add_legend, line_style, panels, themed
 from gradlab.report.figures.length_axes import (
-    DECADES,
     HALF_LIFE,
     HORIZON,
     SLOPE,
@@ -20,7 +20,9 @@ from gradlab.report.text.length_limit import briefly
 
 NAMED = 4
 """Settings that a title names; with more it counts them."""
-_GUIDE = f"Dotted: a gradient that falls in a straight line and loses {DECADES:.0f} decades over the whole length"
+_GUIDE = (
+    f"Dotted: a gradient that falls in a straight line and loses {THRESHOLD:.0f} decades over the whole length"
+)
 
 
 def lines_of(records: Sequence[Record], most: int) -> list[LengthLine]:

@@ -23,6 +23,7 @@ from gradlab.report.figures.drawing import (
     themed,
     wrapped,
 )
+from gradlab.report.text.findings import uncapitalised
 from gradlab.report.text.outcomes import at_steps, outcome, unfinished
 
 HEADROOM = 10.0
@@ -39,7 +40,7 @@ def loss_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[s
     figure, (ax,) = panels(1, 1, (7.2, 4.2 + 0.2 * len(groups)), heading)
     notes = draw_losses(ax, groups, names)
     add_legend(ax)
-    said = [f"{label}: {_lower(outcome(group))}" for group, label in zip(groups, names, strict=True)]
+    said = [f"{label}: {uncapitalised(outcome(group))}" for group, label in zip(groups, names, strict=True)]
     lines = "Each point is the mean of a stretch of training steps"
     lines += "; lines are medians over seeds, bands their range" if any(len(g) > 1 for g in groups) else ""
     tests = f"Dashed grey: chance {losses['chance']:.4g} and the mark of a solved task {losses['solved']:.4g}"
@@ -135,14 +136,10 @@ def stretches(losses: Sequence[Floats]) -> tuple[Floats, Floats]:
     return steps, np.array([[part.mean() if len(part) else np.nan for part in row] for row in parts], float)
 
 
-def _lower(text: str) -> str:
-    return text[0].lower() + text[1:]
-
-
 def _solved(groups: Sequence[Sequence[Record]]) -> str:
     """`solved in 3 of 6 runs of 2 settings`; of a single setting when."""
     if len(groups) == 1:
-        return _lower(outcome(groups[0]))
+        return uncapitalised(outcome(groups[0]))
     records = [record for group in groups for record in group]
     ended = [record for record in records if record.run.finished]
     solved, diverged = (sum(one.run.status == status for one in ended) for status in ("solved", "diverged"))

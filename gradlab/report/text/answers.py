@@ -11,7 +11,7 @@ from gradlab.judge.statistics import Share
 from gradlab.report.data.counts import by_length, held, longest_passing, passed, seeds_of, solved
 from gradlab.report.data.records import ROLES, Labelled, Record
 from gradlab.report.data.study import Study
-from gradlab.report.text.findings import VERBS, overall, statement
+from gradlab.report.text.findings import VERBS, capitalised, overall, statement, uncapitalised
 from gradlab.report.text.findings import when as when_of
 from gradlab.report.text.length_limit import briefly as limit_of
 from gradlab.report.text.length_limit import relation, sentence
@@ -37,7 +37,7 @@ def headline(series: Labelled) -> str:
     if not trained:
         return f"{reached(series)}."
     if len(series) > 1 or len(series[0][1]) > 1:
-        return f"{reached(trained)}; {_lowered(learned(trained))}"
+        return f"{reached(trained)}; {uncapitalised(learned(trained))}"
     ((_, group),) = trained
     start, worst, end = (_reach(seeds_of(group, role)) for role in ROLES)
     when = "before training diverged" if group[0].run.status == "diverged" else "at the end of training"
@@ -47,11 +47,7 @@ def headline(series: Labelled) -> str:
         parts.append(f"{_after(start, end)} {when}")
     else:
         parts.append(f"as far {when}" if end == start and end.brief else f"{_after(start, end)} {when}")
-    return f"The gradient {_and(parts)}; the task was {_lowered(outcome(group))}."
-
-
-def _lowered(text: str) -> str:
-    return text[0].lower() + text[1:]
+    return f"The gradient {_and(parts)}; the task was {uncapitalised(outcome(group))}."
 
 
 def reached(series: Labelled) -> str:
@@ -199,7 +195,7 @@ def single(record: Record) -> list[Answer]:
         f"{_ADJECTIVES.get(word := record.summary(role).verdict.word, word)} {when}"
         for role, when in roles.items()
     ]
-    found = [Answer("Does the gradient reach back?", f"{_raised(', '.join(words))}.", _raised(text))]
+    found = [Answer("Does the gradient reach back?", f"{capitalised(', '.join(words))}.", capitalised(text))]
     if record.trained:
         losses = record.run.done["losses"]
         long = f"Chance is a loss of {losses['chance']:.4g}, solved is {losses['solved']:.4g} or less"
@@ -207,10 +203,6 @@ def single(record: Record) -> list[Answer]:
         long += f"; it ended at {float(last):.4g}." if last is not None else "."
         found.append(Answer("Was the task learned?", f"{outcome([record])}.", long))
     return found
-
-
-def _raised(text: str) -> str:
-    return text[0].upper() + text[1:]
 
 
 def sentences(series: Labelled) -> list[str]:

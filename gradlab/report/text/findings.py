@@ -66,6 +66,16 @@ def _moved(summary: Summary) -> str:
     return text + (elsewhere if summary.verdict.word == "both" else "")
 
 
+def capitalised(text: str) -> str:
+    """The text with an upper-case first letter, the others as they are."""
+    return text[0].upper() + text[1:]
+
+
+def uncapitalised(text: str) -> str:
+    """The text with a lower-case first letter, the others as they are."""
+    return text[0].lower() + text[1:]
+
+
 def _direction(decades: float) -> str:
     return "lost" if decades < 0 else "gained"
 
@@ -85,10 +95,10 @@ def changes(group: Sequence[Record], role: str, curve: str = "task") -> str:
         return beside
     low, high = found.range
     if found.disagree:
-        ends = "" if math.isnan(mean.low) else f" [{mean.low:+.1f}, {mean.high:+.1f}]"
-        mean_text = ", ".join(filter(None, [f"mean {mean.mean:+.1f}{ends}", beside]))
-        text = f"{in_decades(low, sign=True)} to {in_decades(high, sign=True)} decades ({mean_text})"
-        return text.replace("-0.0 ", "0.0 ").replace("-0.0)", "0.0)").replace("-0.0,", "0.0,")
+        centre, left, right = (f"{round(each, 1) + 0.0:+.1f}" for each in (mean.mean, mean.low, mean.high))
+        ends = "" if math.isnan(mean.low) else f" [{left}, {right}]"
+        mean_text = ", ".join(filter(None, [f"mean {centre}{ends}", beside]))
+        return f"{in_decades(low, sign=True)} to {in_decades(high, sign=True)} decades ({mean_text})"
     sign = -1 if mean.mean < 0 else 1
     first, last = sorted((sign * mean.low, sign * mean.high))
     ends = "" if math.isnan(mean.low) else f" [{first:.1f}, {last:.1f}]".replace("-0.0", "0.0")
