@@ -13,8 +13,8 @@ from gradlab.judge.statistics import difference
 from gradlab.judge.suite import Scenario, log_spaced
 
 if TYPE_CHECKING:
+    from gradlab.gradient.curve import GradientCurve
     from gradlab.tasks import Batch
-    from gradlab.training.checkpoint_metrics import CheckpointMetrics
     from gradlab.training.model import Model
     from gradlab.training.seeds import SeedMeasurement
     from gradlab.training.step import Plan
@@ -158,7 +158,7 @@ def _by_path(batch: "Batch") -> dict[str, Any]:
 def _collect(seen: Sequence["SeedMeasurement"], axes: Mapping[str, int]) -> Measurement:
     from gradlab.runs.result import flatten_params
 
-    lags = log_spaced(len(seen[0].initial.curves["task"].lags), LAGS)
+    lags = log_spaced(len(seen[0].initial["task"].lags), LAGS)
     parts = {"initial": _part([one.initial for one in seen], lags)}
     trained = [one.trained for one in seen if one.trained is not None]
     if trained:
@@ -168,7 +168,7 @@ def _collect(seen: Sequence["SeedMeasurement"], axes: Mapping[str, int]) -> Meas
     digest = hashlib.blake2b(digest_size=8)
     for one in seen:
         for look in filter(None, (one.initial, one.trained)):
-            digest.update(np.ascontiguousarray(look.curves["task"].summarised()).tobytes())
+            digest.update(np.ascontiguousarray(look["task"].summarised()).tobytes())
     for leaf in (leaf for one in params for leaf in one.values()):
         digest.update(np.ascontiguousarray(leaf).tobytes())
     weights = [sketch(one) for one in params]
@@ -176,17 +176,26 @@ def _collect(seen: Sequence["SeedMeasurement"], axes: Mapping[str, int]) -> Meas
 
 
 def _part(
-    looks: Sequence["CheckpointMetrics"], lags: Sequence[int], norms: Mapping[str, GuardedCurve] | None = None
+    looks: Sequence[Mapping[str, "GradientCurve"]],
+    lags: Sequence[int],
+    norms: Mapping[str, GuardedCurve] | None = None,
 ) -> Part:
-    curves = np.array([look.curves["task"].summarised() for look in looks])[:, np.asarray(lags) - 1]
-    horizons = np.array([look.curves["task"].float32_horizon().lag for look in looks])
-    names = [(name, leaf) for name, curve in looks[0].curves.items() for leaf in curve.leaves]
+    main = [look["task"] for look in looks]
+    curves = np.array([curve.summarised() for curve in main])[:, np.asarray(lags) - 1]
+    horizons = np.array([curve.float32_horizon().lag for curve in main])
+    losses = np.array([float(np.mean(curve.losses)) for curve in main])
+    names = [(name, leaf) for name, curve in looks[0].items() for leaf in curve.leaves]
     more = {
-        f"{name}/{leaf}": _guarded([look.curves[name].summarised(leaf) for look in looks])
+        f"{name}/{leaf}": _guarded([look[name].summarised(leaf) for look in looks])
         for name, leaf in names
         if f"{name}/{leaf}" != TASK_STATE
     }
-    return Part(curves, horizons, np.array([look.loss for look in looks]), more | dict(norms or {}))
+    return Part(
+        curves,
+        horizons,
+        np.array([float(np.mean(look["task"].losses)) for look in looks]),
+        more | dict(norms or {}),
+    )
 
 
 def _norms(seen: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, GuardedCurve]:

@@ -20,7 +20,6 @@ from gradlab.gradient.curve import GradientCurve
 from gradlab.gradient.pullback import BY_MAGNITUDE, ONE_GROUP, Method
 from gradlab.tasks import Batch
 from gradlab.training.checkpoint_metrics import (
-    CheckpointMetrics,
     adjoint_program,
     check_assumptions,
     memory_leaves,
@@ -41,14 +40,14 @@ class SeedMeasurement(NamedTuple):
 
     Attributes:
         params: where it starts. batch: the held-out examples.
-        initial: at these weights. trained: after the training steps of the plan, None where there are none.
+        initial: every curve at these weights. trained: after the plan's training steps, None where there are none.
         norms: for each float leaf the gradient norms of every training step by lag, (N, T), as `--measure every`.
     """
 
     params: Params
     batch: Batch
-    initial: CheckpointMetrics
-    trained: CheckpointMetrics | None
+    initial: dict[str, GradientCurve]
+    trained: dict[str, GradientCurve] | None
     norms: dict[str, np.ndarray]
 
 
@@ -77,7 +76,7 @@ def _measure_seed(
         params = perturbation.params(params)
 
     check_assumptions(model, params, batch)
-    initial = programs.metrics.measure(params, batch)
+    initial = programs.metrics.measure_curves(params, batch)
     if not plan.steps:
         return SeedMeasurement(params, batch, initial, None, {})
     state, norms = start_state(plan, params)._replace(seed=seed), []
@@ -86,7 +85,7 @@ def _measure_seed(
         state, rows = wait_for(programs.chunk(state, jnp.int32(min(plan.steps, first + TEST_EVERY))))
         norms.append({leaf: np.asarray(each)[: int(state.step) - first] for leaf, each in rows.norms.items()})
     by_leaf = {leaf: np.concatenate([each[leaf] for each in norms]) for leaf in norms[0]}
-    return SeedMeasurement(params, batch, initial, programs.metrics.measure(state.params, batch), by_leaf)
+    return SeedMeasurement(params, batch, initial, programs.metrics.measure_curves(state.params, batch), by_leaf)
 
 
 def measure_population(model: Model, plan: Plan, count: int) -> list[GradientCurve]:

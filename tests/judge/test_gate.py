@@ -12,7 +12,7 @@ from adversarial import CASES, measured
 from gating import write_cell, write_suite
 
 from gradlab.errors import GradlabError
-from gradlab.judge.baseline import Baseline, UnreadableBaseline, orphans, paths_of, read_baseline, write_baseline
+from gradlab.judge.baseline import Baseline, orphans, paths_of, read_baseline, write_baseline
 from gradlab.judge.bless import bless
 from gradlab.judge.check import ScenarioResult, SuiteResult, check, environment_now, judge
 from gradlab.judge.compare import (
@@ -20,12 +20,12 @@ from gradlab.judge.compare import (
     Finding,
     changed_arrays,
     compare_part,
-    compare_samples,
     environment_changes,
-    judge_samples,
     tolerance,
 )
 from gradlab.judge.measure import Measurement, Part, measure, sketch
+from gradlab.judge.samples import compare_samples, judge_samples
+from gradlab.judge.schema import UnreadableBaseline
 from gradlab.judge.statistics import difference
 from gradlab.judge.suite import Scenario, load_suite, log_spaced, suite_names
 
