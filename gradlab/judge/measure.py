@@ -108,19 +108,19 @@ def measure_noise(scenario: Scenario, found: Measurement) -> tuple[str, dict[str
     from gradlab.training.perturbation import perturbations
     from gradlab.training.seeds import measure_seeds
 
-    curves = _named_curves(found)
+    curves = named_curves(found)
     noise = {name: np.zeros(values.shape[1]) for name, values in curves.items()}
     with _built(scenario) as (model, plan):
         replicas, axes = perturbations(model, plan.length), _batch_axes(model, plan)
         for replica in replicas:
             seen = measure_seeds(model, plan, range(scenario.paired), replica)
-            for name, values in _named_curves(_collect(seen, axes)).items():
+            for name, values in named_curves(_collect(seen, axes)).items():
                 apart = np.abs(difference(curves[name], values)).max(axis=0)
                 noise[name] = np.maximum(noise[name], apart)
     return replicas[0].name, noise
 
 
-def _named_curves(found: Measurement) -> dict[str, Floats]:
+def named_curves(found: Measurement) -> dict[str, Floats]:
     """All values that are compared, by part or `part/curve/leaf`."""
     named = {name: part.curves for name, part in found.parts.items()}
     pairs = [(name, *each) for name, part in found.parts.items() for each in part.more.items()]
@@ -190,12 +190,7 @@ def _part(
         for name, leaf in names
         if f"{name}/{leaf}" != TASK_STATE
     }
-    return Part(
-        curves,
-        horizons,
-        np.array([float(np.mean(look["task"].losses)) for look in looks]),
-        more | dict(norms or {}),
-    )
+    return Part(curves, horizons, losses, more | dict(norms or {}))
 
 
 def _norms(seen: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, GuardedCurve]:
