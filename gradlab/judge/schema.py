@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Sequence, Sized
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -78,20 +79,17 @@ class BaselineFile(BaseModel):
         """Refuse a file, edited by hand or merged, whose lists do not fit together."""
         seeds = len(self.initial.log10_norm)
         for name, part in self.parts.items():
-            _check_rows(f"{name}.log10_norm", part.log10_norm, seeds, len(self.lags))
-            for field, found, wanted in (
-                ("noise", part.noise, len(self.lags)),
-                ("float32_horizon", part.float32_horizon, seeds),
-                ("loss", part.loss, seeds),
-            ):
-                _check_length(f"{name}.{field}", found, wanted)
+            _check_rows(f"{name}.log10_norm", part.log10_norm, seeds, "lags", self.lags)
+            _check_length(f"{name}.noise", part.noise, "lags", self.lags)
+            for field, found in (("float32_horizon", part.float32_horizon), ("loss", part.loss)):
+                _check_length(f"{name}.{field}", found, f"{name}.log10_norm", part.log10_norm)
         for part_name, curves in self.more.items():
             if part_name not in self.parts:
                 raise ValueError(f"more.{part_name}: there is no part of that name")
             for name, curve in curves.items():
                 where = f"more.{part_name}.{name}"
-                _check_rows(f"{where}.log10_norm", curve.log10_norm, seeds, len(curve.lags))
-                _check_length(f"{where}.noise", curve.noise, len(curve.lags))
+                _check_rows(f"{where}.log10_norm", curve.log10_norm, seeds, f"{where}.lags", curve.lags)
+                _check_length(f"{where}.noise", curve.noise, f"{where}.lags", curve.lags)
                 _check_lags(f"{where}.lags", curve.lags)
         _check_lags("lags", self.lags)
         for name, sketches in (("weights", self.weights), ("data", self.data)):
@@ -108,24 +106,25 @@ class PopulationFile(BaseModel):
     @model_validator(mode="after")
     def _agree(self) -> Self:
         _check_lags("lags", self.lags)
-        _check_rows("log10_norm", self.log10_norm, len(self.log10_norm), len(self.lags))
+        _check_rows("log10_norm", self.log10_norm, len(self.log10_norm), "lags", self.lags)
         return self
 
 
-def _check_rows(where: str, rows: Rows, seeds: int, lags: int) -> None:
+def _check_rows(where: str, rows: Rows, seeds: int, other: str, lags: list[int]) -> None:
     _check_seeds(where, rows, seeds)
     for seed, row in rows.items():
-        _check_length(f"{where}.{seed}", row, lags)
+        _check_length(f"{where}.{seed}", row, other, lags)
 
 
 def _check_seeds(where: str, rows: dict[str, Any], seeds: int) -> None:
     if not rows or list(rows) != [str(seed) for seed in range(seeds)]:
-        raise ValueError(f"{where}: the seeds are {', '.join(rows)[:80] or 'none'}, and not 0 to {seeds - 1}")
+        named = ", ".join(rows)[:80] or "none"
+        raise ValueError(f"{where}: its seeds are {named}, and those of initial.log10_norm 0 to {seeds - 1}")
 
 
-def _check_length(where: str, found: list[Any], wanted: int) -> None:
-    if len(found) != wanted:
-        raise ValueError(f"{where}: {len(found)} numbers in place of {wanted}")
+def _check_length(where: str, found: Sequence[Any], other: str, wanted: Sized) -> None:
+    if len(found) != len(wanted):
+        raise ValueError(f"{where}: it has {len(found)} items, and {other} has {len(wanted)}")
 
 
 def _check_lags(where: str, lags: list[int]) -> None:
@@ -147,7 +146,7 @@ def read_file(path: Path, kind: type[File]) -> tuple[int, File]:
     except (OSError, ValueError) as error:
         raise UnreadableBaseline(f"{path} cannot be read: {_one_line(error)}") from None
     version = value.get("baseline") if isinstance(value, dict) else None
-    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+    if type(version) is not int or not 1 <= version < 1000:  # not isinstance: true is no version
         raise UnreadableBaseline(f"{path} is no baseline: it has no version (field `baseline`)")
     if version > VERSION:
         raise UnreadableBaseline(f"{path} is of a newer gradlab (format {version}): update gradlab")
