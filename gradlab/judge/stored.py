@@ -52,7 +52,7 @@ def stored_differences(
             # Without the norms of every training step another program trains.
             readers += [_of_loop(run(replace(spec, measure="ends")), now, baseline)] if spec.steps else []
             found = [one for reader in readers for one in reader]
-        except (GradlabError, LookupError) as error:
+        except (GradlabError, LookupError, TypeError, ValueError) as error:
             found = [Finding("", "all", "regressed", f"a run of it cannot be stored and read back: {error}")]
     return [replace(one, scenario=scenario.name) for one in found[:MOST]]
 
@@ -62,8 +62,9 @@ def _of_arrays(result: "RunResult", stored: StoredRun) -> Iterator[Finding]:
     arrays = stored.arrays("curves.npz")
     for row, mark in enumerate(result.checkpoints):
         for name, gate in mark.metrics.gates.items():
-            if arrays[f"gate/{name}"][row].tolist() != list(gate):
-                text = f"curves.npz: gate {name} is {arrays[f'gate/{name}'][row]} and was measured as {[*gate]}"
+            read = arrays[f"gate/{name}"][row]
+            if not np.array_equal(read, gate, equal_nan=True):
+                text = f"curves.npz: gate {name} is {read.tolist()} and was measured as {[*gate]}"
                 yield Finding("", _part_of(mark.step), "regressed", text)
         for name, leaf, curve in _leaves(mark):
             for statistic, values in _statistics(curve, leaf).items():
