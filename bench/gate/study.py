@@ -82,6 +82,7 @@ def _bless_base() -> None:
         done = _run(BASE, "base", Repeat("base", "base"), "bless", "study")
         if done.returncode:
             raise SystemExit(done.stdout + done.stderr)
+        (WORK / "commit").write_text(_commit())
         mark.write_text(digest.hexdigest())
 
 
@@ -145,7 +146,7 @@ def _checked(kind: str, repeat: Repeat) -> dict[str, Any]:
 def _record(kind: str, repeat: Repeat, key: str, done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     story = repeat.patch.story if repeat.patch else ""
     record: dict[str, Any] = {"kind": kind, "group": repeat.kind, "name": repeat.name, "story": story, "key": key}
-    record["file"], record["commit"] = repeat.patch.file if repeat.patch else "", _commit()
+    record["file"], record["commit"] = repeat.patch.file if repeat.patch else "", (WORK / "commit").read_text()
     record["code"] = done.returncode
     try:
         value = json.loads(done.stdout)

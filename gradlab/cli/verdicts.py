@@ -85,6 +85,7 @@ def as_json(results: Sequence[SuiteResult], exit_code: int, overlays: Sequence[s
             "suite": result.suite,
             "baselines": str(result.folder),
             "unasked": result.orphans,
+            "stored": result.stored,
             "scenarios": [_scenario(one) for one in result.scenarios],
         }
         for result in results
