@@ -99,6 +99,14 @@ def measure(scenario: Scenario) -> Measurement:
         return _collect(measure_seeds(model, plan, range(scenario.paired)), _batch_axes(model, plan))
 
 
+def measure_trained_plainly(scenario: Scenario) -> dict[str, "GradientCurve"]:
+    """Every curve of the first seed after training steps whose norms are not kept: another program trains."""
+    from gradlab.training.seeds import measure_trained_plainly as measured
+
+    with _built(scenario) as (model, plan):
+        return measured(model, plan, 0)
+
+
 def measure_noise(scenario: Scenario, found: Measurement) -> tuple[str, dict[str, Floats]]:
     """The effect of rounding on the curves: the largest difference to perturbed replicas, by part and lag.
 

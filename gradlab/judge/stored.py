@@ -1,7 +1,7 @@
 """One scenario through the store and back: what readers of a run get is what was measured."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gradlab.errors import GradlabError
 from gradlab.judge.baseline import Baseline
 from gradlab.judge.compare import Finding, compare_curve, curve_title, split_key, tolerance
-from gradlab.judge.measure import TASK_STATE, GuardedCurve, Measurement
+from gradlab.judge.measure import TASK_STATE, GuardedCurve, Measurement, measure_trained_plainly
 from gradlab.judge.statistics import difference
 from gradlab.judge.suite import Scenario
 from gradlab.runs.jsonable import jsonable
@@ -42,15 +42,16 @@ def stored_differences(
         return []
     with tempfile.TemporaryDirectory(prefix="gradlab-") as folder:
         try:
-            spec = replace(scenario.spec, seed=0)
-            result = run(replace(spec, measure="every"), folder)
+            spec = replace(scenario.spec, seed=0, measure="every")
+            result = run(spec, folder)
             if not result.checkpoints:
                 raise GradlabError(f"it {result.status}, {result.reason}")
             stored = Store(folder).find(result.spec.id)
             readers = [_of_arrays(result, stored), _of_norms(result, stored), _of_json(result, stored)]
-            readers += [_of_table(result, stored, table(Path(folder))), _of_loop(result, now, baseline)]
-            # Without the norms of every training step another program trains.
-            readers += [_of_loop(run(replace(spec, measure="ends")), now, baseline)] if spec.steps else []
+            readers += [_of_table(result, stored, table(Path(folder))), _of_run(result, now, baseline)]
+            if spec.steps:
+                plain = {"trained": measure_trained_plainly(scenario)}
+                readers.append(_compared("trained without the norms of each step", plain, {}, now, baseline))
             found = [one for reader in readers for one in reader]
         except (GradlabError, LookupError, TypeError, ValueError) as error:
             found = [Finding("", "all", "regressed", f"a run of it cannot be stored and read back: {error}")]
@@ -127,11 +128,21 @@ def _of_table(result: "RunResult", stored: StoredRun, frame: Any) -> Iterator[Fi
                 yield from _differences("gradlab.load", mark.step, (name, leaf), values, read.to_numpy())
 
 
-def _of_loop(result: "RunResult", now: Measurement, baseline: Baseline) -> Iterator[Finding]:
+def _of_run(result: "RunResult", now: Measurement, baseline: Baseline) -> Iterator[Finding]:
     """What the run measured, against what the gate measured of its seed."""
-    ends = {"initial": result.checkpoints[0], "trained": result.checkpoints[-1]}
-    norms = _norms_of(result)
-    for name, part in now.parts.items():
+    ends = {"initial": result.checkpoints[0].metrics.curves, "trained": result.checkpoints[-1].metrics.curves}
+    return _compared("in a run of seed 0", ends, _norms_of(result), now, baseline)
+
+
+def _compared(
+    where: str,
+    curves: Mapping[str, Mapping[str, "GradientCurve"]],
+    norms: Mapping[str, NDArray[Any]],
+    now: Measurement,
+    baseline: Baseline,
+) -> Iterator[Finding]:
+    """Curves by part and norms of training steps of seed 0, against those that the gate measured."""
+    for name, part in ((name, part) for name, part in now.parts.items() if name in curves):
         main = GuardedCurve(now.lags, part.curves)
         for key, curve in {TASK_STATE: main, **part.more}.items():
             kind, leaf = split_key(key)
@@ -140,14 +151,13 @@ def _of_loop(result: "RunResult", now: Measurement, baseline: Baseline) -> Itera
                     continue
                 values = np.asarray(norms[leaf][int(kind.split()[1]) - 1], np.float64)
             else:
-                values = ends[name].metrics.curves[kind].summarised(leaf)
+                values = curves[name][kind].summarised(leaf)
             noise = baseline.noise.get(name if key == TASK_STATE else f"{name}/{key}", np.zeros(len(curve.lags)))
             finding = Finding("", name, "unchanged", "", curve=kind, leaf=leaf)
             read = values[None, np.array(curve.lags) - 1]
             finding = compare_curve(finding, curve.lags, curve.values[:1], read, tolerance(noise))
             if finding.status == "regressed":
-                text = f"in a run of seed 0 ({result.spec.measure}): {finding.title}: {finding.message}"
-                yield replace(finding, message=text)
+                yield replace(finding, message=f"{where}: {finding.title}: {finding.message}")
 
 
 def _leaves(mark: "Checkpoint") -> Iterator[tuple[str, str, "GradientCurve"]]:

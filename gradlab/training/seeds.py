@@ -79,13 +79,27 @@ def _measure_seed(
     initial = programs.metrics.measure_curves(params, batch)
     if not plan.steps:
         return SeedMeasurement(params, batch, initial, None, {})
+    trained, norms = _train(programs, plan, params, seed)
+    return SeedMeasurement(params, batch, initial, programs.metrics.measure_curves(trained, batch), norms)
+
+
+def measure_trained_plainly(model: Model, plan: Plan, seed: int) -> dict[str, GradientCurve]:
+    """Every curve of a seed after training steps whose norms are not kept: another program trains."""
+    plain, number = replace(plan, measure="ends"), jnp.uint32(seed)
+    with jax.threefry_partitionable(True):
+        programs = programs_for(model, replace(plan, measure="every"))
+        params, _ = _train(programs_for(model, plain), plain, programs.init(number), number)
+        return programs.metrics.measure_curves(params, programs.draw(number))
+
+
+def _train(programs: Programs, plan: Plan, params: Params, seed: Array) -> tuple[Params, dict[str, np.ndarray]]:
+    """The parameters after the training steps of a plan, and the norms of each step."""
     state, norms = start_state(plan, params)._replace(seed=seed), []
     while int(state.step) < plan.steps and not int(state.bad):
         first = int(state.step)
         state, rows = wait_for(programs.chunk(state, jnp.int32(min(plan.steps, first + TEST_EVERY))))
         norms.append({leaf: np.asarray(each)[: int(state.step) - first] for leaf, each in rows.norms.items()})
-    by_leaf = {leaf: np.concatenate([each[leaf] for each in norms]) for leaf in norms[0]}
-    return SeedMeasurement(params, batch, initial, programs.metrics.measure_curves(state.params, batch), by_leaf)
+    return state.params, {leaf: np.concatenate([each[leaf] for each in norms]) for leaf in norms[0]}
 
 
 def measure_population(model: Model, plan: Plan, count: int) -> list[GradientCurve]:

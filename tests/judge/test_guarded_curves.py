@@ -13,7 +13,7 @@ from gradlab.report.data import tables
 from gradlab.runs import attempt, execute, result
 from gradlab.training import checkpoint_metrics, jit_cache, seeds, step
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +289,6 @@ def test_a_table_that_reads_curves_backwards(checked, monkeypatch):
 
 
 def test_a_run_that_trains_otherwise_than_the_gate(checked, monkeypatch):
-    """The norms of training steps are measured by another program than a plain run has."""
     real = execute.train
 
     def faulty(model, plan, params):
@@ -297,8 +296,26 @@ def test_a_run_that_trains_otherwise_than_the_gate(checked, monkeypatch):
 
     monkeypatch.setattr(execute, "train", faulty)
     first, *_ = findings(checked(tables.load))
-    assert first.message.startswith("in a run of seed 0 (every): ") and first.part == "trained"
+    assert first.message.startswith("in a run of seed 0: ") and first.part == "trained"
     assert f"decades at lag {first.lag}" in first.message
+
+
+def test_training_without_norms_that_is_another(checked, monkeypatch):
+    """A run that keeps no norms of training steps has a program of its own, which no baseline is measured by."""
+    real = seeds.programs_for
+
+    def faulty(model, plan):
+        programs = real(model, plan)
+        if plan.measure == "every":
+            return programs
+        return programs._replace(chunk=lambda state, until: programs.chunk(faster(state), until))
+
+    def faster(state):
+        return state._replace(learning_rate=1.01 * state.learning_rate)
+
+    monkeypatch.setattr(seeds, "programs_for", faulty)
+    first, *_ = findings(checked(tables.load))
+    assert first.message.startswith("trained without the norms of each step: ") and first.part == "trained"
 
 
 def test_a_run_that_fails(checked, monkeypatch):
