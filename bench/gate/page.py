@@ -99,9 +99,7 @@ def write(folder: Path, records: Sequence[Record], environment: Mapping[str, str
     ]
     lines += ["## Clean repeats", "", *_clean([one for one in records if one["kind"] == "clean"])]
     said = ", ".join(f"{name} {value or 'none'}" for name, value in environment.items())
-    commits = Counter(one.get("commit") or "an earlier commit" for one in records)
-    counts = ", ".join(f"{count} on {commit}" for commit, count in commits.items())
-    lines += [f"Measured with {said}. Checks: {counts}; the last column of the CSV says which.", ""]
+    lines += [f"Measured with {said}.", ""]
     (folder / "gate-study.md").write_text("\n".join(lines))
     _write_csv(folder / "gate-study.csv", records)
 
@@ -133,7 +131,20 @@ def _summary(records: Sequence[Record]) -> list[str]:
         f"Of {undecided or 'none'} "
         "the gate said that it cannot tell (exit 3).",
         "",
+        f"{_commits(records)} The last column of the CSV says which.",
+        "",
     ]
+
+
+def _commits(records: Sequence[Record]) -> str:
+    """Which commits were checked: not every row is run anew for every page."""
+    counts = Counter((one["kind"], one.get("commit") or "an earlier one") for one in records)
+    kinds = {"fault": "faults", "harmless": "harmless faults", "clean": "clean repeats"}
+    said = [
+        f"{name}: " + ", ".join(f"{count} on {commit}" for (key, commit), count in counts.items() if key == kind)
+        for kind, name in kinds.items()
+    ]
+    return f"Commits that were checked: {'; '.join(said)}."
 
 
 def _faults(faults: Sequence[Record]) -> list[str]:
