@@ -459,7 +459,7 @@ def test_what_is_measured_again_is_the_same_to_the_bit(blessed):
     (judged,) = check("small", suite.scenarios, folder / "small").scenarios
     assert judged.worst.status == "unchanged" and judged.now.bits == judged.baseline.measurement.bits
     assert judged.changes == [] and {finding.part for finding in judged.findings} == {"initial", "trained"}
-    assert set(judged.baseline.noise) == set(named_curves(judged.now)) > {"trained/every 3/state", "trained"}
+    assert set(judged.baseline.noise) == set(named_curves(judged.now)) > {"trained/every 3/s", "trained/task/s"}
     assert judged.baseline.reason == "for the tests" and "last place" in judged.baseline.noise_source
 
 
