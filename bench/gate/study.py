@@ -78,11 +78,11 @@ def _bless_base() -> None:
     if not mark.exists() or mark.read_text() != digest.hexdigest():
         shutil.rmtree(WORK, ignore_errors=True)
         (WORK / "curves").mkdir(parents=True)
+        (WORK / "commit").write_text(_commit())
         _tree(BASE, None)
         done = _run(BASE, "base", Repeat("base", "base"), "bless", "study")
         if done.returncode:
             raise SystemExit(done.stdout + done.stderr)
-        (WORK / "commit").write_text(_commit())
         mark.write_text(digest.hexdigest())
 
 
