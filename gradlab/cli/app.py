@@ -99,9 +99,6 @@ def _set_up() -> None:
     """Settings that jax reads on import, and streams that can print any character."""
     # XLA logs spurious errors about CPU features for every program loaded from the cache. Real errors are raised.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # A user's `package.module:MyCell` may lie in the working directory; installed packages come first.
-    if "" not in sys.path:
-        sys.path.append("")
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

@@ -5,7 +5,6 @@ A worker of Dask imports this file before anything else, so jax is loaded only w
 
 import ctypes
 import os
-import sys
 import threading
 import time
 import warnings
@@ -207,8 +206,6 @@ def _prepare(gpus: Sequence[str], name: object) -> None:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     keep_memory()
-    if "" not in sys.path:
-        sys.path.append("")
     if gpus and isinstance(name, int):
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[name % len(gpus)]
     use_one_core()
