@@ -86,7 +86,7 @@ def _folders(package: str) -> list[str]:
         return list(spec.submodule_search_locations or ())
     # A package without `__init__.py`, of which nothing can be asked before it is imported.
     parent, _, leaf = package.rpartition(".")
-    around = _folders(parent) if parent else [*sys.path, working_folder()]
+    around = _folders(parent) if parent else [*sys.path, str(working_folder())]
     places = (Path(folder) / leaf for folder in around)
     return [str(place) for place in places if place.is_dir()]
 

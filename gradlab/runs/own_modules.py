@@ -1,6 +1,6 @@
-"""Modules of the working folder: imported where a user named them and by code that lies there, never by a library.
+"""Modules of the working folder: imported where a user named them and by code that lies there, not by libraries.
 
-The folder is not on `sys.path`: there `import pyarrow` in a library would execute a file `pyarrow.py` of the user's.
+The folder is not on `sys.path`, where `import pyarrow` in a library would execute a file `pyarrow.py` of the user's.
 """
 
 import sys
@@ -25,7 +25,7 @@ _IMPORTERS = ("importlib", "_frozen_importlib", "_frozen_importlib_external")
 
 
 class OwnModuleFinder:
-    """The last finder of `sys.meta_path`: top-level modules of the working folder, for the code that may have them."""
+    """The last finder of `sys.meta_path`: top-level modules of the working folder, for code that may have them."""
 
     @staticmethod
     def find_spec(
