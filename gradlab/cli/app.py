@@ -15,7 +15,7 @@ import typer
 
 from gradlab import __version__
 from gradlab.cli import check, info, inspect, lesson, reports, run, sweep
-from gradlab.cli.console import Screen
+from gradlab.cli.console import Screen, stdout_for_data
 from gradlab.errors import GradlabError
 
 BUG = 70
@@ -34,7 +34,7 @@ for command in (
     *(run.run, run.probe, sweep.sweep, reports.report, lesson.lesson, check.check, check.bless),
     *(inspect.ls, inspect.show, inspect.rm, info.cells, info.tasks, info.doctor),
 ):
-    app.command()(command)
+    app.command()(stdout_for_data()(command))
 
 
 def _version(wanted: bool) -> None:

@@ -371,9 +371,9 @@ def test_commands_repeat_the_runs(tmp_path):
 def test_different_executions_are_said_aloud(tmp_path):
     first = put(tmp_path, [falling(1.0)] * 3)
     put(tmp_path, [falling(1.0)] * 3, seed=1)
-    assert environments(read(tmp_path, print)).warning == ""
+    assert environments(read(tmp_path, print)).warning is None
     (first / "env.json").write_text(json.dumps({"execution": {"platform": "gpu"}}))
-    text = environments(read(tmp_path, print)).warning
+    text = str(environments(read(tmp_path, print)).warning)
     assert "computed in 2 different ways" in text and "differ in platform" in text
 
 

@@ -1,6 +1,7 @@
 """The theme of gradlab's figures, lines with their bands, and the figure of one curve."""
 
 import math
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogFormatterSciNotation
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import ArrayLike, NDArray
 
@@ -38,6 +40,9 @@ RELATIVE = "change in gradient norm\nrelative to lag 1 (decades)"
 NOISE_COLOUR, NOISE_DASHES = "#888888", (0, (1, 1.2))
 NOISE_LABEL = "_rounding noise"
 """Label of the parts of lines that are rounding noise; matplotlib leaves names with _ out of legends."""
+RAISED = str.maketrans("-−0123456789.", "⁻⁻⁰¹²³⁴⁵⁶⁷⁸⁹·")
+MOST_LINES = 12
+"""Lines of a title or a name in a legend."""
 BAND_LAGS = 40
 """Points of a band at most."""
 NO_FLOOR_LABEL = 0.12
@@ -65,6 +70,8 @@ _OWN: dict[str, Any] = {
     "savefig.dpi": 144,
     "svg.fonttype": "none",
     "svg.hashsalt": "gradlab",
+    "text.parse_math": False,  # a `$` in a name is a dollar
+    "text.usetex": False,
     "text.hinting": "none",  # so that text is as wide in the PNG as in the layout, which knows another resolution
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
@@ -133,8 +140,18 @@ def panels(
 
 
 def wrapped(text: str, inches: float) -> str:
-    """A title broken into lines that fit a width."""
-    return "\n".join(textwrap.wrap(text, max(24, int(inches * 13.5)), break_on_hyphens=False))
+    """A title broken into lines that fit a width; a very long one is cut."""
+    fit: dict[str, Any] = {"break_on_hyphens": False, "max_lines": MOST_LINES, "placeholder": " …"}
+    return "\n".join(textwrap.wrap(text, max(24, int(inches * 13.5)), **fit))
+
+
+class PlainLogFormatter(LogFormatterSciNotation):
+    """Ticks of a logarithmic axis without mathtext: `10⁻²`, `3×10⁻²`."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The label of one tick."""
+        text = re.sub(r"\^\{(.*?)\}", lambda power: power[1].translate(RAISED), super().__call__(x, pos))
+        return re.sub(r"\$|\\mathdefault|[{}]", "", text.replace(r"\times", "×"))
 
 
 def plot(curve: GradientCurve, ax: Axes | None = None, *, relative: bool = True) -> Axes:
