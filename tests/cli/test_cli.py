@@ -143,7 +143,7 @@ def start(tmp_path_factory):
             # That file imports jax before the command can ask XLA to be quiet.
             clean["TF_CPP_MIN_LOG_LEVEL"] = "3"
             code += f"\nexec(open({words[words.index('--cell') + 1].split(':')[0]!r}).read())"
-        code += "\nimport sys; from gradlab.cli.app import entry; entry()"
+        code += "\nimport sys; from gradlab.__main__ import entry; entry()"
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
         return subprocess.Popen([sys.executable, "-c", code, *map(str, words)], env=clean | names, **pipes)
 

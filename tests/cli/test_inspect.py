@@ -262,7 +262,7 @@ def test_ls_reads_two_small_files_of_each_run(six, tmp_path):
         (folder / "config.json").write_text(json.dumps(config | {"seed": seed}))
         (folder / "done.json").write_bytes(done)
         (folder / "curves.npz").write_bytes(b"whoever reads this fails")
-    start = "from gradlab.cli.app import entry; entry()"
+    start = "from gradlab.__main__ import entry; entry()"
     command = [sys.executable, "-c", start, "ls", "--results", str(many)]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert out.count("\n") == 502 and out.count(" solved ") == 500

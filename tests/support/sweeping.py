@@ -13,7 +13,7 @@ from gradlab.runs.store import Store
 OWN = Path(__file__).with_name("faulty.py")
 CELL = f"{OWN}:Faulty"
 BASE = {"task": f"{OWN}:Recall", "cell": CELL, "length": 4, "hidden": 2, "batch": 2, "measure_batch": 2}
-ENTRY = "from gradlab.cli.app import entry; entry()"
+ENTRY = "from gradlab.__main__ import entry; entry()"
 
 
 class RecordingListener:
