@@ -198,7 +198,9 @@ class Progress:
     def show(self, text: str) -> None:
         """Replace the lines."""
         if self._live:
-            self._live.update(Text(printable(text, keep="\n"), style="cyan", no_wrap=True, overflow="ellipsis"), refresh=True)
+            self._live.update(
+                Text(printable(text, keep="\n"), style="cyan", no_wrap=True, overflow="ellipsis"), refresh=True
+            )
 
 
 def counted(number: int, noun: str) -> str:

@@ -1,6 +1,6 @@
 """Modules of the working folder: imported where a user named them and by code that lies there, not by libraries.
 
-The folder is not on `sys.path`, where `import pyarrow` in a library would execute a file `pyarrow.py` of the user's.
+The folder is not on `sys.path`, where `import pyarrow` in a library would execute the user's `pyarrow.py`.
 """
 
 import sys

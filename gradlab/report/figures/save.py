@@ -25,7 +25,7 @@ def freeze(figure: Figure) -> None:
     if figure.get_layout_engine() is None:
         return
     for text in figure.findobj(Text):
-        text.set_text(public(text.get_text()))  # type: ignore[attr-defined]
+        text.set_text(public(text.get_text()))
     for _ in range(2):  # what stands beside axes at a share of their width moves when these are made narrower
         figure.draw_without_rendering()
     figure.set_layout_engine("none")

@@ -79,7 +79,7 @@ def asset(name: str, package: str = PACKAGE) -> str:
 
 
 def blocks(text: str) -> Markup:
-    """Paragraphs and lists of a text of gradlab's own, in which `**` and backquotes mark what is strong and code."""
+    """Paragraphs and lists of a text of gradlab's own, in which `**` and backquotes are marks."""
     return Markup(_MARKDOWN.render(text))
 
 

@@ -8,8 +8,8 @@ from gradlab.gradient.summary import CUT, Summary, Word, in_decades
 from gradlab.judge.over_seeds import NOTHING, Seeds, verdict_over_seeds
 from gradlab.report.data.counts import counted, seeds_of
 from gradlab.report.data.records import ROLES, Record
-from gradlab.report.text.plain import Sentence
 from gradlab.report.text.outcomes import at_steps, diverged_at, outcome, unfinished
+from gradlab.report.text.plain import Sentence
 
 VERBS: dict[Word, str] = {
     "vanishing": "vanishes",

@@ -1,4 +1,4 @@
-"""Texts of users as pages, figures and Markdown show them: never parsed, and without the folders of their machine."""
+"""Texts of users as pages, figures and Markdown show them: never parsed, without folders of their machine."""
 
 import re
 from pathlib import Path
