@@ -15,6 +15,6 @@ def wording(records):
     measured = [record for record in records if record.marks]
     said = [str(summary(records, measured))]
     for _, series in by_task(labelled(measured, without=["length"])):
-        said += [headline(series), *map(str, sentences(series))]
+        said += [headline(series), *(f"**{one.name}**{one.rest}" for one in sentences(series))]
         said += [text for one in answers(series) for text in (one.question, one.short, one.long)]
     return "\n".join(said)

@@ -1,6 +1,7 @@
 """The CSV tables of a results folder: curves, summaries, and statistics over seeds."""
 
 import math
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,11 +14,14 @@ from gradlab.gradient.summary import SENTENCES
 from gradlab.judge.over_seeds import Interval, Seeds, half_life, over_seeds
 from gradlab.report.data.counts import counted
 from gradlab.report.data.records import CURVES, ROLES, Record, grouped, leaves_of, read
-from gradlab.runs.jsonable import number
+from gradlab.runs.jsonable import number, printable
 
 STATISTICS = ("typical", "q10", "q50", "q90", "rms", "dead")
 HORIZONS = ("horizon", "float32_horizon")
 _WORDS = ("statistic", "verdict")
+_TEXT = ["object", "string"]
+_FORMULA = re.compile(r"[=@]|[+-](?!(?:[\d.][\d.,e+-]*|inf|nan)$)", re.IGNORECASE)
+"""Begins what a spreadsheet takes for a formula; a number with a sign stays one."""
 
 
 def load(results: Path | str = "results") -> pd.DataFrame:
@@ -147,6 +151,14 @@ def _interval(name: str, interval: Interval) -> dict[str, float]:
     return {f"{name}_{end}": getattr(interval, end) for end in ends}
 
 
+def _inert(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Texts without control characters, behind a `'` where a spreadsheet would run them as a formula."""
+    texts = {text: printable(text) for text in column.unique() if isinstance(text, str)}
+    changed = {text: f"'{shown}" if _FORMULA.match(shown) else shown for text, shown in texts.items()}
+    changed = {text: shown for text, shown in changed.items() if text != shown}
+    return column.replace(changed) if changed else column
+
+
 def write_csv(path: Path, frames: Iterable[pd.DataFrame], *, digits: int = 9) -> None:
     """Write frames with the same columns below each other: significant digits, `nan`, `inf` and `-inf` spelt."""
     columns: list[str] | None = None
@@ -154,5 +166,6 @@ def write_csv(path: Path, frames: Iterable[pd.DataFrame], *, digits: int = 9) ->
     with open(path, "w", encoding="utf-8", newline="") as file:
         for frame in frames:
             ordered = frame if columns is None else frame.reindex(columns=columns)
+            ordered = ordered.assign(**{name: _inert(ordered[name]) for name in ordered.select_dtypes(_TEXT)})
             ordered.to_csv(file, header=columns is None, **style)
             columns = columns or list(frame.columns)

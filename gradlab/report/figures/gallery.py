@@ -13,6 +13,7 @@ from gradlab.report.figures.lengths import lengths_figure, lines_of, solving_fig
 from gradlab.report.figures.per_step import per_step_figure
 from gradlab.report.figures.training import gates_figure, loss_figure
 from gradlab.report.text.findings import overall
+from gradlab.report.text.plain import public
 
 LENGTHS = 4
 """Lengths of a task that get figures of their own: the shortest, the longest, and what lies between."""
@@ -137,9 +138,10 @@ def safe_name(text: str) -> str:
 
     Example:
         >>> safe_name("copy:symbols=4"), safe_name("copy:tag=$")
-        ('copy-symbols=4', 'copy-tag=--8ec5cd4d')
+        ('copy-symbols=4', 'copy-tag=--582fa7a3')
     """
-    name = re.sub(r"[^A-Za-z0-9._=-]+", "-", text)
-    if len(name) <= MOST_LETTERS and not re.search(r"[^A-Za-z0-9._=:,+/-]", text):
+    shown = public(text)
+    name = re.sub(r"[^A-Za-z0-9._=-]+", "-", shown)
+    if len(name) <= MOST_LETTERS and shown == text and not re.search(r"[^A-Za-z0-9._=:,+/-]", text):
         return name
     return f"{name[:MOST_LETTERS]}-{hashlib.blake2b(ascii(text).encode(), digest_size=4).hexdigest()}"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from gradlab.runs.jsonable import printable
 
-_ABSOLUTE = re.compile(r"(?<![\w./~:-])/(?:[^\s/:'\"`,;()]+/)+([^\s/:'\"`,;()]*)")
+_ABSOLUTE = re.compile(r"(?<![\w./~:<-])/(?:[\w.@+%~-]+/)+([\w.@+%~-]*)")
 _MARKS = re.compile(r"[\\`*<|~$]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|(?<=\])[(\[:]")
 _AT_START = re.compile(r"(?=(?:#{1,6}|[-+])(?:\s|$)|>|=+\s*$|-+\s*$|\[)|\d+(?=[.)](?:\s|$))")
 _ENTITIES = {"<": "&lt;", "&": "&amp;", "$": "&#36;"}
