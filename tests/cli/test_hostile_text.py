@@ -120,7 +120,7 @@ def test_pages_show_it_as_text(report, root, typed):
         page = Words(text)
         assert SHOWN in page.text and not NEVER.search(text), name
         assert not {"b", "i", "em", "img"} & page.tags and text.count("alert(1)</script>") == 0
-        assert "/home" not in text and "ada" not in re.findall(r"\w+", page.text)
+        assert "/home" not in text and "ada/" not in text
 
 
 @pytest.mark.slow
@@ -204,8 +204,9 @@ def test_what_a_cell_prints_goes_to_stderr(tmp_path, typed, monkeypatch):
         "print('loud')\n" + path.read_text().replace("return h_t", "print('loud')\n        return h_t")
     )
     suite = write_suite(tmp_path, steps=0)
-    small = ("adding", "--cell", "cell.py:Own", "--hidden", "2", "--measure-batch", "2", "--len", "4")
+    small = ("adding", "--cell", "cell.py:Own", "--hidden", "2", "--len", "4")
     for words in (["probe", *small, "--results", "r"], ["check", suite, "--exit-zero"], ["lesson", *small]):
+        path.write_text(f"{path.read_text()}\n")  # so that it is loaded again
         code, out, err = typed(*words, "--json")
         assert code == 0 and json.loads(out) and "loud" not in out, words
         assert "loud" in err, words
