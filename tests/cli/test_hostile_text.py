@@ -205,7 +205,7 @@ def test_what_a_cell_prints_goes_to_stderr(tmp_path, typed, monkeypatch):
     )
     suite = write_suite(tmp_path, steps=0)
     small = ("adding", "--cell", "cell.py:Own", "--hidden", "2", "--len", "4")
-    for words in (["probe", *small, "--results", "r"], ["check", suite, "--exit-zero"], ["lesson", *small]):
+    for words in (["probe", *small, "--results", "r"], ["check", suite, "--exit-zero"]):
         path.write_text(f"{path.read_text()}\n")  # so that it is loaded again
         code, out, err = typed(*words, "--json")
         assert code == 0 and json.loads(out) and "loud" not in out, words

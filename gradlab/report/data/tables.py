@@ -19,7 +19,6 @@ from gradlab.runs.jsonable import number, printable
 STATISTICS = ("typical", "q10", "q50", "q90", "rms", "dead")
 HORIZONS = ("horizon", "float32_horizon")
 _WORDS = ("statistic", "verdict")
-_TEXT = ["object", "string"]
 _FORMULA = re.compile(r"[=@]|[+-](?!(?:[\d.][\d.,e+-]*|inf|nan)$)", re.IGNORECASE)
 """Begins what a spreadsheet takes for a formula; a number with a sign stays one."""
 
@@ -151,12 +150,15 @@ def _interval(name: str, interval: Interval) -> dict[str, float]:
     return {f"{name}_{end}": getattr(interval, end) for end in ends}
 
 
-def _inert(column: "pd.Series[Any]") -> "pd.Series[Any]":
+def _inert(frame: pd.DataFrame) -> pd.DataFrame:
     """Texts without control characters, behind a `'` where a spreadsheet would run them as a formula."""
-    texts = {text: printable(text) for text in column.unique() if isinstance(text, str)}
-    changed = {text: f"'{shown}" if _FORMULA.match(shown) else shown for text, shown in texts.items()}
-    changed = {text: shown for text, shown in changed.items() if text != shown}
-    return column.replace(changed) if changed else column
+    frame = frame.copy(deep=False)
+    for name, column in frame.items():
+        texts = [text for text in column.unique() if isinstance(text, str)] if column.dtype.kind == "O" else []
+        shown = {text: "'" * bool(_FORMULA.match(text)) + printable(text) for text in texts}
+        if changed := {text: shown[text] for text in texts if shown[text] != text}:
+            frame[name] = column.replace(changed)
+    return frame
 
 
 def write_csv(path: Path, frames: Iterable[pd.DataFrame], *, digits: int = 9) -> None:
@@ -166,6 +168,5 @@ def write_csv(path: Path, frames: Iterable[pd.DataFrame], *, digits: int = 9) ->
     with open(path, "w", encoding="utf-8", newline="") as file:
         for frame in frames:
             ordered = frame if columns is None else frame.reindex(columns=columns)
-            ordered = ordered.assign(**{name: _inert(ordered[name]) for name in ordered.select_dtypes(_TEXT)})
-            ordered.to_csv(file, header=columns is None, **style)
+            _inert(ordered).to_csv(file, header=columns is None, **style)
             columns = columns or list(frame.columns)
