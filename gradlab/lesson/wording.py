@@ -5,7 +5,7 @@ import math
 from gradlab.gradient.summary import CUT, Horizon, Summary
 from gradlab.lesson.records import GridPoint, Lesson
 from gradlab.lesson.theory import theory_line
-from gradlab.report.figures.drawing import RAISED
+from gradlab.report.figures.ticks import RAISED
 from gradlab.report.text.findings import VERBS, capitalised, change
 
 

@@ -1,8 +1,6 @@
 """The theme of gradlab's figures, lines with their bands, and the figure of one curve."""
 
 import math
-import re
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -15,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatterSciNotation
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import ArrayLike, NDArray
 
@@ -23,6 +20,7 @@ from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR, STATE, GradientCu
 from gradlab.report.data.gaps import gap, noise_words
 from gradlab.report.data.records import Record
 from gradlab.report.figures.sampling import sampled
+from gradlab.report.figures.ticks import lag_axis, wrapped
 from gradlab.report.text.findings import change
 
 Floats = NDArray[np.float64]
@@ -35,14 +33,10 @@ COLOURS = (
 DASHES: tuple[tuple[int, tuple[float, ...]], ...] = ((0, ()), (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 INK = "#333333"
-LAG = "lag (timesteps before the loss)"
 RELATIVE = "change in gradient norm\nrelative to lag 1 (decades)"
 NOISE_COLOUR, NOISE_DASHES = "#888888", (0, (1, 1.2))
 NOISE_LABEL = "_rounding noise"
 """Label of the parts of lines that are rounding noise; matplotlib leaves names with _ out of legends."""
-RAISED = str.maketrans("-−0123456789.", "⁻⁻⁰¹²³⁴⁵⁶⁷⁸⁹·")
-MOST_LINES = 12
-"""Lines of a title or a name in a legend."""
 BAND_LAGS = 40
 """Points of a band at most."""
 NO_FLOOR_LABEL = 0.12
@@ -139,21 +133,6 @@ def panels(
     return figure, list(figure.subplots(rows, columns, squeeze=False, **options).flat)
 
 
-def wrapped(text: str, inches: float) -> str:
-    """A title broken into lines that fit a width; a very long one is cut."""
-    fit: dict[str, Any] = {"break_on_hyphens": False, "max_lines": MOST_LINES, "placeholder": " …"}
-    return "\n".join(textwrap.wrap(text, max(24, int(inches * 13.5)), **fit))
-
-
-class PlainLogFormatter(LogFormatterSciNotation):
-    """Ticks of a logarithmic axis without mathtext: `10⁻²`, `3×10⁻²`."""
-
-    def __call__(self, x: float, pos: int | None = None) -> str:
-        """The label of one tick."""
-        text = re.sub(r"\^\{(.*?)\}", lambda power: power[1].translate(RAISED), super().__call__(x, pos))
-        return re.sub(r"\$|\\mathdefault|[{}]", "", text.replace(r"\times", "×"))
-
-
 def plot(curve: GradientCurve, ax: Axes | None = None, *, relative: bool = True) -> Axes:
     """Draw a gradient curve: a typical line for each leaf, and where 10-90 % of the examples lie.
 
@@ -192,7 +171,7 @@ def plot(curve: GradientCurve, ax: Axes | None = None, *, relative: bool = True)
                 draw_line(ax, curve.lags, line - base, line_style(index), label=leaf, band=band, noise=noise)
             )
         mark_floors(ax, [float(curve.summarised(leaf)[0]) for leaf in names] if relative else [0.0])
-        ax.set_xlabel(LAG)
+        lag_axis(ax)
         ax.set_ylabel(RELATIVE if relative else "log10 gradient norm (decades)")
         said = change(curve.summary(STATE), [str(finding) for finding in curve.non_finite], curve.notes())
         ax.set_title(f"T = {len(curve.lags)}: {said}", loc="left")

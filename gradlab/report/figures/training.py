@@ -14,7 +14,6 @@ from gradlab.report.figures.drawing import (
     Drawing,
     Floats,
     LineStyle,
-    PlainLogFormatter,
     add_legend,
     label_level,
     line_style,
@@ -24,6 +23,7 @@ from gradlab.report.figures.drawing import (
     themed,
     wrapped,
 )
+from gradlab.report.figures.ticks import PlainLogFormatter
 from gradlab.report.text.findings import uncapitalised
 from gradlab.report.text.outcomes import at_steps, outcome, unfinished
 
