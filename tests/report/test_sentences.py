@@ -340,6 +340,7 @@ def test_few_points_are_no_correlation_and_are_not_called_alike():
 
 def test_the_grid_shows_how_seeds_differ(probed):
     text = {row.label: row.tiles[0].decades for row in grid(labelled(read(probed, print))).rows}
+    assert text["one_failed"] == "▼ −7.0", "the mean, as in the legend"
     assert "1● 1▼ 1▲ −5.0 to +6.0" in text["disagree"] and "−0.5" not in text["disagree"]
     assert "2▼ 1✕ −5.5" in text["one_not_finite"] and "▼ zero" in text["zero"] and "○ zero" in text["cut"]
     assert (
