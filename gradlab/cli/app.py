@@ -17,6 +17,7 @@ from gradlab.cli import check, info, inspect, lesson, reports, run, sweep
 from gradlab.cli.console import Screen, stdout_for_data
 from gradlab.cli.interrupts import INTERRUPTED, interrupts
 from gradlab.errors import GradlabError
+from gradlab.runs.jsonable import printable
 
 BUG = 70
 
@@ -81,7 +82,7 @@ def _run(given: Sequence[str]) -> int:
             text = " ".join(message().split()).rstrip(".?")
             Screen().error(f"{text}; `{_command(given)} --help` lists what there is")
             return 2
-        traceback.print_exc()
+        sys.stderr.write(printable(traceback.format_exc(), keep="\n"))
         Screen().error("this is a bug in gradlab: please report the lines above with the command that you typed")
         return BUG
 

@@ -149,7 +149,7 @@ def test_tables_hold_no_formulas(report, root):
     for path in report.glob("*.csv"):
         with open(path, newline="", encoding="utf-8") as file:
             cells = [cell for row in csv.reader(file) for cell in row]
-        assert not NEVER.search("".join(cells)), path
+        assert not NEVER.search("".join(cells)) and "/home" not in "".join(cells), path
         for cell in cells:
             if cell[:1] in tuple("=+-@"):
                 float(cell)

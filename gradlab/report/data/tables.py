@@ -14,7 +14,8 @@ from gradlab.gradient.summary import SENTENCES
 from gradlab.judge.over_seeds import Interval, Seeds, half_life, over_seeds
 from gradlab.report.data.counts import counted
 from gradlab.report.data.records import CURVES, ROLES, Record, grouped, leaves_of, read
-from gradlab.runs.jsonable import number, printable
+from gradlab.report.text.plain import public
+from gradlab.runs.jsonable import number
 
 STATISTICS = ("typical", "q10", "q50", "q90", "rms", "dead")
 HORIZONS = ("horizon", "float32_horizon")
@@ -151,12 +152,13 @@ def _interval(name: str, interval: Interval) -> dict[str, float]:
 
 
 def _inert(frame: pd.DataFrame) -> pd.DataFrame:
-    """Texts without control characters, behind a `'` where a spreadsheet would run them as a formula."""
+    """Texts as pages show them, behind a `'` where a spreadsheet would run them as a formula."""
     frame = frame.copy(deep=False)
     for name, column in frame.items():
         texts = [text for text in column.unique() if isinstance(text, str)] if column.dtype.kind == "O" else []
-        shown = {text: "'" * bool(_FORMULA.match(text)) + printable(text) for text in texts}
-        if changed := {text: shown[text] for text in texts if shown[text] != text}:
+        shown = {text: public(text, keep="") for text in texts}
+        shown = {text: "'" * bool(_FORMULA.match(safe)) + safe for text, safe in shown.items()}
+        if changed := {text: safe for text, safe in shown.items() if safe != text}:
             frame[name] = column.replace(changed)
     return frame
 

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 
 from gradlab.report.figures.drawing import Drawing
 from gradlab.report.figures.svg import svg
-from gradlab.report.text.plain import public
 
 COLUMNS, ROWS = 9, 16
 """Columns and rows of the table behind a figure at most."""
@@ -58,7 +57,7 @@ def embedded(drawing: Drawing) -> EmbeddedFigure:
     name = f"figure-{drawing.name}"
     heading = drawing.heading[0].upper() + drawing.heading[1:]
     caption = drawing.caption.removeprefix(drawing.heading).lstrip(". ")
-    picture = svg(drawing.figure, name, public(heading), f"{name}-caption")  # lays the figure out
+    picture = svg(drawing.figure, name, heading, f"{name}-caption")  # lays the figure out
     data = [panel for ax in drawing.figure.axes if (panel := _panel(drawing.figure, ax))["lines"]]
     return EmbeddedFigure(
         name, heading, caption, picture, data, [*map(_table, data)], drawing.section, drawing.choices

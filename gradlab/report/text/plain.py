@@ -1,5 +1,6 @@
 """Texts of users as pages, figures and Markdown show them: never parsed, without folders of their machine."""
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -34,7 +35,7 @@ def public(text: str, keep: str = "\n") -> str:
     """
     if "/" in text:
         text = text.replace(f"{Path.cwd()}/", "")
-        text = re.sub(rf"(?<![\w.~-]){re.escape(str(Path.home()))}(?![\w.-])", "~", text)
+        text = re.sub(rf"(?<![\w.~-]){re.escape(os.path.expanduser('~'))}(?![\w.-])", "~", text)
         text = _ABSOLUTE.sub(lambda found: found[1] or "folder", text)
     return printable(text, keep)
 
