@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -14,17 +15,21 @@ PATIENCE = 2
 """Presses that let a command store its runs and stop its processes; the next one ends it at once."""
 
 
+ONE_PRESS = 0.5
+"""Seconds within which a second press is taken for the first one, by somebody impatient."""
+
+
 class Interrupts:
     """Counts presses of Ctrl-C. Each raises KeyboardInterrupt, within `counting` only one beyond `PATIENCE`."""
 
     def __init__(self) -> None:
         self.presses = 0
-        self._raising = True
+        self._raising, self._last = True, -ONE_PRESS
 
     @contextmanager
     def handled(self) -> Iterator[None]:
         """Handle SIGINT within a command; also silence a KeyboardInterrupt that Python drops in a finaliser."""
-        self.presses, self._raising = 0, True
+        self.presses, self._raising, self._last = 0, True, -ONE_PRESS
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -48,7 +53,10 @@ class Interrupts:
             self._raising = True
 
     def _count(self, number: int, frame: FrameType | None) -> None:
-        self.presses += 1
+        now = time.monotonic()
+        if not self._raising and now < self._last + ONE_PRESS:
+            return
+        self.presses, self._last = self.presses + 1, now
         if self._raising or self.presses > PATIENCE:
             raise KeyboardInterrupt
 

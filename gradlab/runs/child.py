@@ -1,11 +1,12 @@
 """The process in which jobs are computed: `python child.py`, started by `workers.py`, which it talks to by pipes.
 
-It imports jax once and then forks. The fork computes one job after the other; after a job with custom code, or one
-that changed the state of the process, it exits and the next job gets a new fork, so that no run moves the numbers
-of a later one. How a fork ended is reported by the process that it was forked from, in which jax never starts.
+It imports jax once and then forks. The fork computes one job after the other; after a job that failed or changed
+the state of the process, and between jobs of different custom code, the next job gets a new fork, so that no run
+moves the numbers of a later one. How a fork ended is reported by its parent, where jax never starts.
 
-A message is a pickle behind its length. `Setup` comes in first, then jobs; answers are tuples that begin with a
-name: `pid`, `began`, `progress`, `ended`, `died`, `ready`. SIGUSR1 stops the job of a fork; closing stdin ends it.
+A message is a pickle behind its length. `Setup` comes in first, then jobs, and None for a new fork; answers are
+tuples that begin with a name: `pid`, `began`, `progress`, `ended`, `died`, `ready`. SIGUSR1 stops the job of a
+fork; closing stdin ends it.
 """
 
 import os
@@ -78,6 +79,8 @@ def main() -> None:
     os.dup2(2, 1)
     setup = Setup(*channel.receive())
     sys.path[:], sys.argv[:] = setup.path, setup.argv
+    # XLA logs spurious errors about CPU features for every program loaded from the cache. Real errors are raised.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from gradlab.runs import child
 
     child.serve(channel, setup)
@@ -131,25 +134,26 @@ class Fork:
         self.computing = self.stopped = False
 
     def work(self) -> None:
-        """Compute jobs until one says that no other may follow it here."""
+        """Compute jobs until no other may follow here."""
         from gradlab.runs import worker
+        from gradlab.runs.attempt import DONE
 
         signal.signal(signal.SIGUSR1, self._stop)
         sys.unraisablehook = self._report_unraisable
         threading.Thread(target=self._watch, daemon=True).start()
         worker.prepare(self.setup.gpu, all_cores=self.setup.all_cores)
         clean = True
-        while clean:
-            job = self.channel.receive()
+        while clean and (job := self.channel.receive()) is not None:
             self.channel.send(("pid", os.getpid()))
             before = worker.process_state()
             self.stopped, self.computing = False, True
             try:
-                reports, clean = worker.compute(job, self.channel.send, lambda: self.stopped)
+                reports = worker.compute(job, self.channel.send, lambda: self.stopped)
             except KeyboardInterrupt:
-                reports, clean = job.reports("interrupted"), False
+                reports = job.reports("interrupted")
             self.computing = False
-            clean = clean and worker.process_state() == before
+            succeeded = all(report.status in DONE for report in reports)
+            clean = succeeded and worker.process_state() == before
             self.channel.send(("ended", reports))
             if clean:
                 self.channel.send(("ready",))

@@ -177,7 +177,7 @@ class Dispatcher:
         ended = [pair for pair in pairs if pair[1].status not in ("waiting", "interrupted")]
         if ended:
             specs, reports = zip(*ended, strict=True)
-            self.waiting.extend(self.tracker.settle(specs, reports, seconds))
+            self.waiting.extendleft(reversed(self.tracker.settle(specs, reports, seconds)))
         if self.tracker.stopped:
             self.waiting.clear()
             self.pool.halt(running=False)

@@ -153,6 +153,11 @@ class JobBatch(NamedTuple):
         """A name that no other job has."""
         return f"{self.run_ids[0]}-{self.invocation}-{self.attempt}"
 
+    @property
+    def code(self) -> tuple[str | None, str | None]:
+        """Digests of the custom cell and task that it runs, None for built-in ones."""
+        return self.fields[0].get("cell_source"), self.fields[0].get("task_source")
+
     def reports(self, status: str, reason: str | None = None) -> tuple[RunReport, ...]:
         """The same report of every run."""
         return tuple(RunReport(run_id, status, reason) for run_id in self.run_ids)

@@ -115,11 +115,6 @@ class RunSpec:
         """Everything but seed and learning rate: runs that agree in it can be one batched program."""
         return tuple(value for name, value in asdict(self).items() if name not in ("seed", "learning_rate"))
 
-    @property
-    def is_custom(self) -> bool:
-        """Whether its cell or task is code of the user's."""
-        return (self.cell_source, self.task_source) != (None, None)
-
     def build_cell(self) -> "Cell":
         """The cell; GradlabError if the source of a custom one has changed since this spec was made."""
         from gradlab.runs.variants import cell_variant

@@ -28,15 +28,12 @@ _TRIM_THRESHOLD, _MMAP_MAX, _NEVER = -1, -4, 2**31 - 1
 
 def compute(
     job: JobBatch, send: Callable[[tuple[Any, ...]], None], stopped: Callable[[], bool]
-) -> tuple[tuple[RunReport, ...], bool]:
+) -> tuple[RunReport, ...]:
     """Compute the runs of a job that are not finished; GradlabErrors and exceptions of custom code are reported.
 
     Args:
         send: takes messages: `began`, id and `execution`, then `progress`, id and `RunProgress`.
         stopped: whether a KeyboardInterrupt of this job was raised, possibly where Python dropped it.
-
-    Returns:
-        How each run ended, and whether another job may follow in this process: not after custom code.
     """
     try:
         with working_in(job.folder):
@@ -46,9 +43,9 @@ def compute(
                     f"its process reads it as {min(other)}: the source of its cell changed, or another gradlab is "
                     "there"
                 )
-            return _perform(job, specs, send, stopped), not any(spec.is_custom for spec in specs)
+            return _perform(job, specs, send, stopped)
     except GradlabError as error:
-        return job.reports("refused" if job.all_cores else "failed", str(error)), False
+        return job.reports("refused" if job.all_cores else "failed", str(error))
 
 
 def _perform(
@@ -158,7 +155,6 @@ def process_state() -> Mapping[str, object]:
 
 def prepare(gpu: str, *, all_cores: bool) -> None:
     """Set up a process that computes, before jax starts."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     keep_memory()
     if gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu

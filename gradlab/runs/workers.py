@@ -61,6 +61,7 @@ class _Process:
         self.job: JobBatch | None = None
         self.ready = self.sent = self.late = False
         self.pid = 0
+        self.code: tuple[str | None, str | None] = (None, None)
         self.killed_at = float("inf")
         self._messages = messages
         command = [sys.executable, "-P", str(Path(child.__file__))]
@@ -73,10 +74,15 @@ class _Process:
         self._listener.start()
 
     def send_job(self) -> None:
-        """Give the process its job, once it can take one."""
-        if self.ready and self.job and not self.sent:
-            self.sent = True
-            self._write(self.job)
+        """Give the process its job, once it can take one; after custom code another one has to be forked first."""
+        if not self.ready or self.job is None or self.sent:
+            return
+        if any(self.code) and self.code != self.job.code:
+            self.ready, self.code = False, (None, None)
+            self._write(None)
+            return
+        self.sent, self.code = True, self.job.code
+        self._write(self.job)
 
     def signal(self, number: int) -> None:
         """Send a signal to the fork that computes, or else to the process itself if it is to be killed."""

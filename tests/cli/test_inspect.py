@@ -26,7 +26,6 @@ DEAD = 999_999_999
 def typed(capsys, tmp_path, monkeypatch):
     """Types a command about the results of the test: exit code, stdout, stderr."""
     monkeypatch.setenv("GRADLAB_RESULTS", str(tmp_path))
-    monkeypatch.setenv("GRADLAB_CACHE", "off")
     monkeypatch.delenv("COLUMNS", raising=False)
 
     def type_(command):
