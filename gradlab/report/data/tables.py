@@ -1,6 +1,7 @@
 """The CSV tables of a results folder: curves, summaries, and statistics over seeds."""
 
 import math
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,11 +14,14 @@ from gradlab.gradient.summary import SENTENCES
 from gradlab.judge.over_seeds import Interval, Seeds, half_life, over_seeds
 from gradlab.report.data.counts import counted
 from gradlab.report.data.records import CURVES, ROLES, Record, grouped, leaves_of, read
+from gradlab.report.text.plain import public
 from gradlab.runs.jsonable import number
 
 STATISTICS = ("typical", "q10", "q50", "q90", "rms", "dead")
 HORIZONS = ("horizon", "float32_horizon")
 _WORDS = ("statistic", "verdict")
+_FORMULA = re.compile(r"[=@]|[+-](?!(?:[\d.][\d.,e+-]*|inf|nan)$)", re.IGNORECASE)
+"""Begins what a spreadsheet takes for a formula; a number with a sign stays one."""
 
 
 def load(results: Path | str = "results") -> pd.DataFrame:
@@ -147,6 +151,18 @@ def _interval(name: str, interval: Interval) -> dict[str, float]:
     return {f"{name}_{end}": getattr(interval, end) for end in ends}
 
 
+def _inert(frame: pd.DataFrame) -> pd.DataFrame:
+    """Texts as pages show them, behind a `'` where a spreadsheet would run them as a formula."""
+    frame = frame.copy(deep=False)
+    for name, column in frame.items():
+        texts = [text for text in column.unique() if isinstance(text, str)] if column.dtype.kind == "O" else []
+        shown = {text: public(text, keep="") for text in texts}
+        shown = {text: "'" * bool(_FORMULA.match(safe)) + safe for text, safe in shown.items()}
+        if changed := {text: safe for text, safe in shown.items() if safe != text}:
+            frame[name] = column.replace(changed)
+    return frame
+
+
 def write_csv(path: Path, frames: Iterable[pd.DataFrame], *, digits: int = 9) -> None:
     """Write frames with the same columns below each other: significant digits, `nan`, `inf` and `-inf` spelt."""
     columns: list[str] | None = None
@@ -154,5 +170,5 @@ def write_csv(path: Path, frames: Iterable[pd.DataFrame], *, digits: int = 9) ->
     with open(path, "w", encoding="utf-8", newline="") as file:
         for frame in frames:
             ordered = frame if columns is None else frame.reindex(columns=columns)
-            ordered.to_csv(file, header=columns is None, **style)
+            _inert(ordered).to_csv(file, header=columns is None, **style)
             columns = columns or list(frame.columns)
