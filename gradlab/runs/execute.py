@@ -111,6 +111,8 @@ def run_together(
                 each.attempt.discard()
         raise
     except Exception as error:
+        if not _open(runs):
+            raise  # what ended could not be stored
         for each in _open(runs):
             each.result.status, each.result.reason = "failed", _reason(error)
             each.store()
