@@ -4,9 +4,9 @@ It imports jax once and then forks. The fork computes one job after the other; a
 the state of the process, and between jobs of different custom code, the next job gets a new fork, so that no run
 moves the numbers of a later one. How a fork ended is reported by its parent, where jax never starts.
 
-A message is a pickle behind its length. `Setup` comes in first, then jobs, and None for a new fork; answers are
-tuples that begin with a name: `pid`, `began`, `progress`, `ended`, `died`, `ready`. SIGUSR1 stops the job of a
-fork; closing stdin ends it.
+A message is a pickle behind its length. The import path comes in first; then for each fork `Setup` and jobs, and
+None where another fork is wanted. Answers are tuples that begin with a name: `pid`, `began`, `progress`, `ended`,
+`died`, and `idle` where there is no fork. SIGUSR1 stops the job of a fork; closing stdin ends it.
 """
 
 import os
@@ -24,14 +24,17 @@ _LENGTH = struct.Struct(">I")
 
 
 class Setup(NamedTuple):
-    """What the process takes over from the one that starts it.
+    """What a fork takes over from the process of the command.
 
     Attributes:
+        environment: all variables. folder: the working directory.
         path, argv: as of `sys`.
         gpu: the one that it computes on, as CUDA_VISIBLE_DEVICES names it; empty for what jax finds.
         all_cores: whether it computes on all cores or on one.
     """
 
+    environment: dict[str, str]
+    folder: str
     path: list[str]
     argv: list[str]
     gpu: str
@@ -77,25 +80,24 @@ def main() -> None:
     # Whatever code of the user's prints goes to stderr, and it reads nothing.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    setup = Setup(*channel.receive())
-    sys.path[:], sys.argv[:] = setup.path, setup.argv
+    sys.path[:] = channel.receive()
     # XLA logs spurious errors about CPU features for every program loaded from the cache. Real errors are raised.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from gradlab.runs import child
 
-    child.serve(channel, setup)
+    child.serve(channel)
 
 
-def serve(channel: Channel, setup: Setup) -> None:
+def serve(channel: Channel) -> None:
     """Fork whenever a job is to come, until the other end closes."""
     from gradlab.runs import execute  # noqa: F401  (what takes a second to import is imported before the forks)
 
-    channel.send(("ready",))
+    channel.send(("idle",))
     while _has_input(channel):
         fork = os.fork()
         if not fork:
             try:
-                Fork(channel, setup).work()
+                Fork(channel).work()
             except EOFError:
                 pass  # there is no other job
             except BaseException:
@@ -106,7 +108,7 @@ def serve(channel: Channel, setup: Setup) -> None:
         try:
             if status:
                 channel.send(("died", _how(status)))
-            channel.send(("ready",))
+            channel.send(("idle",))
         except OSError:
             return
 
@@ -129,8 +131,8 @@ def _how(status: int) -> str:
 class Fork:
     """The process that computes."""
 
-    def __init__(self, channel: Channel, setup: Setup) -> None:
-        self.channel, self.setup = channel, setup
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
         self.computing = self.stopped = False
 
     def work(self) -> None:
@@ -141,7 +143,12 @@ class Fork:
         signal.signal(signal.SIGUSR1, self._stop)
         sys.unraisablehook = self._report_unraisable
         threading.Thread(target=self._watch, daemon=True).start()
-        worker.prepare(self.setup.gpu, all_cores=self.setup.all_cores)
+        setup = Setup(*self.channel.receive())
+        os.environ.clear()
+        os.environ.update(setup.environment)
+        os.chdir(setup.folder)
+        sys.path[:], sys.argv[:] = setup.path, setup.argv
+        worker.prepare(setup.gpu, all_cores=setup.all_cores)
         clean = True
         while clean and (job := self.channel.receive()) is not None:
             self.channel.send(("pid", os.getpid()))
@@ -154,9 +161,7 @@ class Fork:
             self.computing = False
             succeeded = all(report.status in DONE for report in reports)
             clean = succeeded and worker.process_state() == before
-            self.channel.send(("ended", reports))
-            if clean:
-                self.channel.send(("ready",))
+            self.channel.send(("ended", reports, clean))
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)

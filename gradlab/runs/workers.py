@@ -1,5 +1,7 @@
 """Processes on this machine that compute jobs. They are reached by pipes, which nobody else can open."""
 
+import atexit
+import os
 import queue
 import signal
 import subprocess
@@ -8,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from os import kill
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,40 +56,49 @@ Messages = queue.SimpleQueue[tuple["_Process", tuple[Any, ...]]]
 class _Process:
     """A process of `child.py`, and the job that it has."""
 
-    def __init__(
-        self, setup: child.Setup, messages: "queue.SimpleQueue[tuple[_Process, tuple[Any, ...]]]"
-    ) -> None:
+    def __init__(self) -> None:
         self.job: JobBatch | None = None
         self.ready = self.sent = self.late = False
         self.pid = 0
-        self.code: tuple[str | None, str | None] = (None, None)
         self.killed_at = float("inf")
-        self._messages = messages
+        self.messages: Messages = queue.SimpleQueue()
+        self.wanted: child.Setup | None = None
+        self.imported_with = _read_on_import()
+        self._setup: child.Setup | None = None
+        self._code: tuple[str | None, str | None] = (None, None)
         command = [sys.executable, "-P", str(Path(child.__file__))]
         with sigint_blocked():
             self.popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         assert self.popen.stdin is not None and self.popen.stdout is not None
         self._channel = child.Channel(self.popen.stdout.fileno(), self.popen.stdin.fileno())
-        self._write(tuple(setup))
+        self._write([part for part in sys.path if part])
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
     def send_job(self) -> None:
-        """Give the process its job, once it can take one; after custom code another one has to be forked first."""
-        if not self.ready or self.job is None or self.sent:
+        """Give the process its job once it can take it, after other custom code to a new fork."""
+        if not self.ready or self.job is None or self.sent or self.wanted is None:
             return
-        if any(self.code) and self.code != self.job.code:
-            self.ready, self.code = False, (None, None)
+        other_code = any(self._code) and self._code != self.job.code
+        if self._setup is not None and (other_code or self._setup != self.wanted):
+            self.ready = False
             self._write(None)
             return
-        self.sent, self.code = True, self.job.code
+        if self._setup is None:
+            self._setup = self.wanted
+            self._write(tuple(self.wanted))
+        self.sent, self._code = True, self.job.code
         self._write(self.job)
+
+    def idle(self) -> None:
+        """It has no fork, and the next job gets a new one."""
+        self.ready, self._setup, self._code = True, None, (None, None)
 
     def signal(self, number: int) -> None:
         """Send a signal to the fork that computes, or else to the process itself if it is to be killed."""
         with suppress(OSError):
             if self.pid:
-                kill(self.pid, number)
+                os.kill(self.pid, number)
             elif number == signal.SIGKILL:
                 self.popen.kill()
 
@@ -114,12 +124,40 @@ class _Process:
     def _listen(self) -> None:
         with suppress(EOFError, OSError):
             while True:
-                self._messages.put((self, self._channel.receive()))
-        self._messages.put((self, ("gone",)))
+                message = self._channel.receive()
+                self.messages.put((self, message))
+        self.messages.put((self, ("gone",)))
+
+
+_kept: list[_Process] = []
+"""Idle processes, for the next command of this process."""
+
+
+def _read_on_import() -> dict[str, str]:
+    """The environment variables that a process reads when it imports jax; a fork sets the others."""
+    return {name: value for name, value in os.environ.items() if name.startswith(("JAX_", "TF_", "PYTHON"))}
+
+
+def _take_kept() -> _Process | None:
+    """A process that was kept, still lives, and has the present environment."""
+    while _kept:
+        process = _kept.pop()
+        if process.popen.poll() is None and process.imported_with == _read_on_import():
+            return process
+        process.close()
+    return None
+
+
+@atexit.register
+def _close_kept() -> None:
+    while _kept:
+        _kept.pop().close()
 
 
 class LocalPool:
     """Processes on this machine, which end with this one.
+
+    Those that are idle in the end are kept for the next pool of this process.
 
     Args:
         count: processes at a time; each is started when it is needed.
@@ -138,7 +176,10 @@ class LocalPool:
 
     def __exit__(self, *_: object) -> None:
         for process in filter(None, self._processes):
-            process.close()
+            if process.ready and process.job is None:
+                _kept.append(process)
+            else:
+                process.close()
 
     def size(self) -> int:
         """How many jobs run at a time."""
@@ -148,7 +189,8 @@ class LocalPool:
         """Give a job to a process that is free."""
         free = [index for index, each in enumerate(self._processes) if each is None or each.job is None]
         index = min(free, key=lambda index: self._processes[index] is None)
-        process = self._processes[index] or self._start(index)
+        process = self._processes[index] = self._processes[index] or _take_kept() or _Process()
+        process.messages, process.wanted = self._messages, self._setup(index)
         process.job, process.sent, process.late, process.killed_at = job, False, False, float("inf")
         process.send_job()
 
@@ -178,11 +220,10 @@ class LocalPool:
             if process.job:
                 process.close()
 
-    def _start(self, index: int) -> _Process:
+    def _setup(self, index: int) -> child.Setup:
         gpu = self._gpus[index % len(self._gpus)] if self._gpus else ""
-        setup = child.Setup([part for part in sys.path if part], list(sys.argv), gpu, self._all_cores)
-        process = self._processes[index] = _Process(setup, self._messages)
-        return process
+        path = [part for part in sys.path if part]
+        return child.Setup(dict(os.environ), os.getcwd(), path, list(sys.argv), gpu, self._all_cores)
 
     def _event(self, process: _Process, name: str, *values: Any) -> JobEvent | None:
         job = process.job
@@ -197,7 +238,9 @@ class LocalPool:
             if job and job.timeout is not None:
                 process.killed_at = time.monotonic() + job.timeout + jobs.GRACE
         elif name == "ended" and job:
-            return self._end(process, JobEnded(job, values[0]))
+            ended = self._end(process, JobEnded(job, values[0]))
+            process.ready = values[1]
+            return ended
         elif name == "died" and job:
             return self._end(process, JobEnded(job, None, values[0], process.late))
         elif name == "gone":
@@ -206,18 +249,16 @@ class LocalPool:
             if job:
                 how = f"exit code {process.popen.returncode}"
                 return self._end(process, JobEnded(job, None, how, process.late))
-        elif name == "ready":
-            process.ready = True
-            if job and process.sent:  # its fork exited before it reported
-                ended = self._end(process, JobEnded(job, None, "exit code 0"))
-                process.ready = True
-                return ended
+        elif name == "idle":
+            lost = job if process.sent else None  # its fork exited before it reported
+            end = self._end(process, JobEnded(lost, None, "exit code 0")) if lost else None
+            process.idle()
             process.send_job()
+            return end
         return None
 
     def _end(self, process: _Process, ended: JobEnded) -> JobEnded:
         process.job, process.pid, process.killed_at = None, 0, float("inf")
-        # After a report it says when it can take the next one.
         process.ready = process.sent = False
         return ended
 
