@@ -6,8 +6,8 @@ Two processes may finish the same run at the same moment; the rename of the dire
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ import numpy as np
 
 from gradlab.errors import GradlabError
 from gradlab.runs.jsonable import dumps
+from gradlab.runs.lock import LOCK, Lock
 
 DONE = ("measured", "solved", "trained", "diverged")
 """Statuses of a run that need not be repeated."""
@@ -27,16 +28,20 @@ REDO = "redo"
 
 An attempt that does not succeed writes its status and the key of its job into it."""
 
+_REPLACED = "replaced"
+"""Inside an attempt that takes the place of a run, that run for a moment."""
+
 _FILES = ("config.json", "env.json", "log.jsonl", "curves.npz", "every.npz", "params.npz")
 
 
 @dataclass
 class Attempt:
-    """A run being written; `finish` makes it visible under its id."""
+    """A run being written; `finish` makes it visible under its id. It lives while its lock is held."""
 
     run_id: str
     path: Path
     target: Path
+    lock: Lock
 
     def write_json(self, name: str, value: Any) -> None:
         """Write one JSON file."""
@@ -69,6 +74,8 @@ class Attempt:
         for _ in range(10):
             try:
                 os.rename(self.path, self.target)
+                (self.target / LOCK).unlink(missing_ok=True)
+                self.lock.release()
                 return self.target
             except OSError as error:
                 if not self.target.exists():
@@ -81,20 +88,21 @@ class Attempt:
 
     def discard(self) -> None:
         """Remove everything that this attempt wrote."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        erase(self.path)
+        self.lock.release()
 
     def _clear_target(self) -> None:
-        """Move an unfinished predecessor out of the way, unless another process is faster."""
-        trash = self.target.with_name(f".trash.{self.run_id}.{host()}-{os.getpid()}")
+        """Move an unfinished predecessor into this directory and erase it, unless another process is faster."""
+        old = self.path / _REPLACED
         try:
-            os.rename(self.target, trash)
+            os.rename(self.target, old)
         except OSError:
             return
-        if self._is_there(trash):  # another process finished it just now: it goes back instead of this one
-            self.discard()
-            self.path = trash
-        else:
-            shutil.rmtree(trash, ignore_errors=True)
+        if self._is_there(old):  # another process finished it just now: it goes back and stays
+            with suppress(OSError):
+                os.rename(old, self.target)
+                return
+        erase(old)
 
     def _is_there(self, path: Path, *, even_redo: bool = False) -> bool:
         """Whether a directory holds this very run, finished."""
@@ -103,7 +111,7 @@ class Attempt:
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Write a file under a temporary name, sync it and rename it, so that no reader sees a part of it."""
-    temporary = path.with_name(f".{path.name}.{host()}-{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{token()}.tmp")
     with _naming(path.name, path.parent):
         try:
             with open(temporary, "wb") as file:
@@ -158,6 +166,14 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def host() -> str:
-    """The name of this machine as part of a file name."""
-    return "".join(letter if letter.isalnum() else "_" for letter in socket.gethostname()) or "host"
+def erase(path: Path) -> None:
+    """Remove a directory, or the link to one, as far as possible."""
+    if path.is_symlink():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def token() -> str:
+    """A part of a file name that no other process uses."""
+    return secrets.token_hex(8)

@@ -1,12 +1,12 @@
-"""The store: plain files, one directory per run, no database and no locks. Loads no jax.
+"""The store: plain files, one directory per run, no database. Loads no jax.
 
-An attempt is written in `runs/.<id>.<host>-<pid>/` and renamed to `runs/<id>/` after `done.json`. A process that
-dies in between leaves a directory that readers show as killed and the next attempt replaces.
+An attempt is written in `runs/.<id>.<random>/`, which its process keeps locked (`lock.py`), and renamed to
+`runs/<id>/` after `done.json`. A process that dies in between leaves a directory that readers show as killed and
+the next attempt replaces.
 """
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from gradlab.errors import GradlabError, nearest
-from gradlab.runs.attempt import DONE, REDO, Attempt, host, is_finished, read_json
+from gradlab.runs.attempt import DONE, REDO, Attempt, erase, is_finished, read_json, token
+from gradlab.runs.lock import hold, holder, is_dead, own, seize
 from gradlab.runs.spec import STORE
 
 
@@ -34,6 +35,17 @@ class StoredRun:
     def finished(self) -> bool:
         """Whether the run need not be repeated."""
         return self.status in DONE
+
+    @property
+    def holder(self) -> dict[str, Any]:
+        """`host` and `pid` of the process that computes it, if it is running and they are known."""
+        return holder(self.path) if self.status == "running" else {}
+
+    @property
+    def process(self) -> str:
+        """` in process 123 on host` if it is running and that is known."""
+        found = self.holder
+        return f" in process {found['pid']} on {found['host']}" if found else ""
 
     def log(self) -> list[dict[str, Any]]:
         """The lines of `log.jsonl`, one for each checkpoint; a torn line is skipped."""
@@ -80,7 +92,7 @@ class Store:
     def check(self, warn: Callable[[str], None]) -> list[StoredRun]:
         """Every run, as `each`; GradlabError if the folder cannot be written, before any work is done."""
         runs = list(self.each(warn))
-        trial = self.runs / f".writable.{host()}-{os.getpid()}"
+        trial = self.runs / f".writable.{token()}"
         with self._writing():
             self.runs.mkdir(parents=True, exist_ok=True)
             trial.write_bytes(b"gradlab")
@@ -97,13 +109,13 @@ class Store:
     def begin(self, run_id: str, config: Mapping[str, Any]) -> Attempt:
         """Start an attempt at a run, and remove dead attempts at it."""
         for other in self.attempts(run_id):
-            if is_dead(other):
-                shutil.rmtree(other, ignore_errors=True)
-        path = self.runs / f".{run_id}.{host()}-{os.getpid()}"
-        shutil.rmtree(path, ignore_errors=True)
+            if lock := seize(other):
+                erase(other)
+                lock.release()
+        path = self._new(run_id)
         with self._writing():
             path.mkdir(parents=True)
-        attempt = Attempt(run_id, path, self.runs / run_id)
+            attempt = Attempt(run_id, path, self.runs / run_id, hold(path))
         try:
             attempt.write_json("config.json", config)
         except GradlabError:
@@ -113,16 +125,19 @@ class Store:
 
     def take_over(self, run_id: str, config: Mapping[str, Any]) -> Attempt:
         """An attempt that continues that of this process or of a dead one, or else a new one."""
-        own = self.runs / f".{run_id}.{host()}-{os.getpid()}"
         for other in self.attempts(run_id):
-            torn = not other.name.startswith(".trash") and (other == own or is_dead(other))
-            if torn and read_json(other / "config.json") == dict(config):
-                try:
-                    other.rename(own)
-                except OSError:
-                    continue  # another process was faster
-                return Attempt(run_id, own, self.runs / run_id)
+            lock = own(other) or seize(other)
+            if lock is None:
+                continue
+            path = self._new(run_id)
+            with suppress(OSError):  # another process was faster
+                if read_json(other / "config.json") == dict(config):
+                    other.rename(path)
+                    return Attempt(run_id, path, self.runs / run_id, lock)
         return self.begin(run_id, config)
+
+    def _new(self, run_id: str) -> Path:
+        return self.runs / f".{run_id}.{token()}"
 
     def reopen(self, run_id: str) -> None:
         """Let the next successful attempt at a finished run replace it; until then it stays readable."""
@@ -207,8 +222,8 @@ class Store:
         raise GradlabError(f"run `{name}` is not in {self.root}{hint}")
 
     def attempts(self, run_id: str) -> list[Path]:
-        """Directories of attempts at a run, and the trash that they left."""
-        return [*self.runs.glob(f".{run_id}.*"), *self.runs.glob(f".trash.{run_id}.*")]
+        """Directories of attempts at a run."""
+        return [path for path in self.runs.glob(f".{run_id}.*") if _attempted(path.name) == run_id]
 
     def _stored(self, run_id: str, attempts: list[Path]) -> StoredRun | None:
         """The run of this id, else an attempt at it, a running one before a dead one."""
@@ -239,20 +254,5 @@ class Store:
 
 
 def _attempted(name: str) -> str:
-    """The id of the run that a directory `.<id>.<host>-<pid>` is an attempt at."""
+    """The id of the run that a directory `.<id>.<random>` is an attempt at."""
     return name[1:].rpartition(".")[0]
-
-
-def is_dead(attempt: Path) -> bool:
-    """Whether the process that wrote an attempt has ended; one of another host is taken to be running."""
-    name, _, pid = attempt.name.rpartition(".")[2].rpartition("-")
-    if name != host() or not pid.isdigit() or int(pid) == os.getpid():
-        return False
-    with suppress(OSError, IndexError):  # only Linux has /proc; a zombie has ended though its id is taken
-        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            return True
-    try:
-        os.kill(int(pid), 0)
-    except OSError as error:
-        return isinstance(error, ProcessLookupError)
-    return False

@@ -650,7 +650,7 @@ def test_kill_9_at_any_moment(start, finished, typed, own, tmp_path, monkeypatch
             time.sleep(chance.uniform(0.2, 3))
         process.kill()
         process.wait()
-        logs = list(folder.glob(f"runs/.*-{process.pid}/log.jsonl"))
+        logs = list(folder.glob(f"runs/.*-s{number}-*/log.jsonl"))
         after_a_checkpoint += any(b"\n" in path.read_bytes() for path in logs)
     assert after_a_checkpoint >= 2, "at least half"
 

@@ -1,26 +1,34 @@
 """Plain files: whole or not there, whoever dies and whoever else writes."""
 
+import errno
+import fcntl
 import json
 import os
 import pickle
 import re
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 import textwrap
+import time
+from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from attempts import dead_attempt, living_attempt
 
 from gradlab.errors import GradlabError
 from gradlab.runs.execute import run
+from gradlab.runs.lock import LOCK, STALE, holder, is_dead
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 
 pytestmark = pytest.mark.slow
 
 CONFIG = {"store": 1, "seed": 0, "cell": "lstm"}
-HOST = "".join(letter if letter.isalnum() else "_" for letter in socket.gethostname())
 
 
 @pytest.fixture
@@ -40,13 +48,6 @@ def warnings_of(store):
     heard = []
     runs = list(store.each(heard.append))
     return [(found.id, found.status) for found in runs], heard
-
-
-def dead_process():
-    """The id of a process that was there and is gone."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
 
 
 # ---------------------------------------------------------------- one writer
@@ -227,7 +228,7 @@ def test_temporary_files_and_strangers_are_ignored(store):
     (path / ".done.json.tmp").write_text("{")
     (path / "notes.txt").write_text("mine")
     (store.runs / "README").write_text("not a run")
-    trash = store.runs / f".trash.a-run.{HOST}-1"
+    trash = store.runs / ".trash.a-run.1"
     trash.mkdir()
     (trash / "config.json").write_text(json.dumps(CONFIG))
     assert warnings_of(store) == ([("a-run", "trained")], [])
@@ -247,37 +248,139 @@ def test_a_newer_store_is_refused(store):
 def test_a_dead_attempt_is_shown_as_killed_and_replaced(store):
     attempt = store.begin("a-run", CONFIG)
     attempt.log({"step": 0})
-    dead = store.runs / f".a-run.{HOST}-{dead_process()}"
-    attempt.path.rename(dead)
+    attempt.lock.release()
     assert warnings_of(store) == ([("a-run", "killed")], [])
     assert store.find("a-run").log() == [{"step": 0}] and not store.find("a-run").finished
     finish(store)
     assert warnings_of(store) == ([("a-run", "trained")], [])
-    assert not dead.exists()
+    assert not attempt.path.exists()
 
 
 def test_an_attempt_without_config_is_no_run(store):
-    (store.runs / f".a-run.{HOST}-{dead_process()}").mkdir(parents=True)
+    (dead_attempt(store.root, "a-run", CONFIG) / "config.json").unlink()
     assert warnings_of(store) == ([], [])
 
 
 def test_a_living_attempt_of_another_process_is_running_and_left_alone(store):
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        attempt = store.begin("a-run", CONFIG)
-        alive = store.runs / f".a-run.{HOST}-{other.pid}"
-        attempt.path.rename(alive)
+    with living_attempt(store.root, "a-run", CONFIG) as other:
         assert warnings_of(store) == ([("a-run", "running")], [])
+        assert store.find("a-run").holder == {"host": socket.gethostname(), "pid": other.pid}
         finish(store)
+        assert store.take_over("a-run", CONFIG).path != Path(other.path)
         assert warnings_of(store) == ([("a-run", "trained")], [])
-        assert alive.exists()
-        other.stdin.close()
-    assert warnings_of(store) == ([("a-run", "trained")], [])
+        assert Path(other.path).exists()
+        os.kill(other.pid, signal.SIGSTOP)
+        assert not is_dead(Path(other.path)), "a process that stands still is not dead"
+    assert is_dead(Path(other.path))
 
 
-def test_an_attempt_on_another_host_is_taken_to_live(store):
-    attempt = store.begin("a-run", CONFIG)
-    attempt.path.rename(store.runs / f".a-run.elsewhere-{dead_process()}")
+def test_a_killed_attempt_is_continued_by_another_process(store):
+    with living_attempt(store.root, "a-run", CONFIG) as other:
+        (Path(other.path) / "log.jsonl").write_text('{"step": 0}\n')
+        other.kill()
+        other.wait()
+        assert store.find("a-run").status == "killed"
+    attempt = store.take_over("a-run", CONFIG)
+    assert not Path(other.path).exists() and store.find("a-run").status == "running"
+    assert store.find("a-run").holder["pid"] == os.getpid()
+    attempt.finish({"status": "failed"})
+    assert store.find("a-run").log() == [{"step": 0}]
+
+
+def test_two_attempts_with_one_process_id_do_not_touch_each_other(store):
+    first, second = store.begin("a-run", CONFIG), store.begin("a-run", CONFIG)
+    first.log({"step": 0})
+    second.log({"step": 1})
+    assert first.path != second.path and store.find("a-run").status == "running"
+    second.finish({"status": "trained"})
+    assert first.path.exists() and store.find("a-run").log() == [{"step": 1}]
+    first.finish({"status": "trained"})
+    assert [path.name for path in store.runs.iterdir()] == ["a-run"]
+
+
+def test_processes_that_are_both_number_1_of_their_container(store):
+    alone = ["unshare", "--map-root-user", "--pid", "--fork", "--kill-child"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, "true"], capture_output=True).returncode:
+        pytest.skip("this system does not let a user make a namespace of processes")
+    with living_attempt(store.root, "a-run", CONFIG, alone), living_attempt(store.root, "a-run", CONFIG, alone):
+        found = sorted(store.runs.iterdir())
+        assert [holder(path)["pid"] for path in found] == [1, 1] and not any(map(is_dead, found))
+        assert store.find("a-run").status == "running"
+        assert sorted(store.runs.iterdir()) == found
+
+
+def test_a_process_id_that_another_process_has_now_keeps_nobody_alive(store):
+    dead = dead_attempt(store.root, "a-run", CONFIG)
+    assert holder(dead)["pid"] == os.getpid() and is_dead(dead)
+
+
+@pytest.mark.parametrize("lockless", [False, True])
+def test_where_a_lock_cannot_tell_the_heartbeat_does(store, monkeypatch, lockless):
+    """On another machine, or where the file system refuses to lock."""
+    if lockless:
+        monkeypatch.setattr(fcntl, "flock", Mock(side_effect=OSError(errno.ENOTSUP, "no locks")))
+    path = dead_attempt(store.root, "a-run", CONFIG)
+    if not lockless:
+        said = json.loads((path / LOCK).read_text())
+        (path / LOCK).write_text(json.dumps(said | {"kernel": "another"}))
     assert warnings_of(store) == ([("a-run", "running")], [])
+    os.utime(path / LOCK, (0, time.time() - STALE - 1))
+    assert warnings_of(store) == ([("a-run", "killed")], [])
+    attempt = store.take_over("a-run", CONFIG)
+    assert attempt.path != path and not path.exists() and store.find("a-run").status == "running"
+
+
+def test_a_directory_without_a_lock_is_dead_when_it_is_old(store):
+    path = dead_attempt(store.root, "a-run", CONFIG)
+    (path / LOCK).unlink()
+    assert store.find("a-run").status == "running" and store.find("a-run").holder == {}
+    os.utime(path, (0, time.time() - STALE - 1))
+    assert store.find("a-run").status == "killed"
+    finish(store)
+    assert [entry.name for entry in store.runs.iterdir()] == ["a-run"]
+
+
+BEATING = """
+    import sys, time
+    from gradlab.runs import lock
+    from gradlab.runs.store import Store
+
+    lock.BEAT = 0.01
+    attempt = Store(sys.argv[1]).begin("a-run", {"store": 1})
+    file = attempt.path / lock.LOCK
+    import os
+    os.utime(file, (0, 0))
+    while file.stat().st_mtime == 0:
+        time.sleep(0.005)
+"""
+
+
+def test_the_heart_of_a_process_beats_while_it_computes(tmp_path):
+    subprocess.run([sys.executable, "-c", textwrap.dedent(BEATING), tmp_path], check=True, timeout=30)
+
+
+FORKING = """
+    import os, subprocess, sys
+    from gradlab.runs.lock import is_dead
+    from gradlab.runs.store import Store
+
+    attempt = Store(sys.argv[1]).begin("a-run", {"store": 1})
+    ends = os.pipe()
+    if os.fork() == 0:
+        os.close(ends[1])
+        os.read(ends[0], 1)
+        os._exit(0)
+    child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False)
+    assert not is_dead(attempt.path)
+    attempt.lock.release()
+    assert is_dead(attempt.path), "a child holds the lock"
+    child.communicate()
+"""
+
+
+def test_no_child_inherits_the_lock(tmp_path):
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(FORKING), tmp_path]
+    subprocess.run(command, check=True, timeout=30)
 
 
 WRITER = """
@@ -329,7 +432,6 @@ def test_a_finished_writer_wins_against_an_interrupted_one(tmp_path):
 def test_a_run_that_was_finished_while_another_cleared_the_way_is_put_back(store, monkeypatch):
     finish(store, status="interrupted", note="first")
     late = store.begin("a-run", CONFIG)
-    late.path = late.path.rename(late.path.with_name(".a-run.elsewhere-1"))
     slow = store.begin("a-run", CONFIG)
     rename, waiting = os.rename, [late]
 
