@@ -42,6 +42,7 @@ class Lock:
         """Give it up; a second call does nothing."""
         with _guard:
             fd, self._fd = self._fd, -1
+            _held.discard(self)  # a later file may have its inode
             if fd >= 0:
                 os.close(fd)
 
