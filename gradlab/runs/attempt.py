@@ -3,8 +3,6 @@
 Two processes may finish the same run at the same moment; the rename of the directory decides between them.
 """
 
-import hashlib
-import json
 import os
 import secrets
 import shutil
@@ -17,11 +15,10 @@ from typing import IO, Any
 import numpy as np
 
 from gradlab.errors import GradlabError
+from gradlab.runs.files import digest, read_ended, read_file
 from gradlab.runs.jsonable import dumps
 from gradlab.runs.lock import LOCK, Lock
-
-DONE = ("measured", "solved", "trained", "diverged")
-"""Statuses of a run that need not be repeated."""
+from gradlab.runs.schema import DONE, FILES
 
 REDO = "redo"
 """A file of this name marks a finished run that the next successful attempt replaces.
@@ -31,8 +28,6 @@ An attempt that does not succeed writes its status and the key of its job into i
 _REPLACED = "replaced"
 """Inside an attempt that takes the place of a run, that run for a moment."""
 
-_FILES = ("config.json", "env.json", "log.jsonl", "curves.npz", "every.npz", "params.npz")
-
 
 @dataclass
 class Attempt:
@@ -41,6 +36,7 @@ class Attempt:
     run_id: str
     path: Path
     target: Path
+    config: Mapping[str, Any]
     lock: Lock
 
     def write_json(self, name: str, value: Any) -> None:
@@ -63,7 +59,7 @@ class Attempt:
         A finished run of the same config that is already there wins; anything else is replaced. One that is marked
         `REDO` stays until an attempt succeeds.
         """
-        digests = {name: _digest(self.path / name) for name in _FILES if (self.path / name).exists()}
+        digests = {name: digest(read_file(self.path / name)) for name in FILES if (self.path / name).exists()}
         self.write_json("done.json", {**done, "digests": digests})
         redo = self.target / REDO
         if done["status"] not in DONE and redo.exists() and self._is_there(self.target, even_redo=True):
@@ -106,7 +102,7 @@ class Attempt:
 
     def _is_there(self, path: Path, *, even_redo: bool = False) -> bool:
         """Whether a directory holds this very run, finished."""
-        return is_finished(path, read_json(self.path / "config.json") or {}, even_redo=even_redo)
+        return is_finished(path, self.config, even_redo=even_redo)
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
@@ -142,28 +138,15 @@ def _sync(file: IO[Any]) -> None:
 
 def is_finished(path: Path, config: Mapping[str, Any], *, even_redo: bool = False) -> bool:
     """Whether a directory holds an intact finished run of this config, not marked `REDO` unless `even_redo`."""
-    done = read_json(path / "done.json") or {}
-    if done.get("status") not in DONE or read_json(path / "config.json") != dict(config):
-        return False
     if (path / REDO).exists() and not even_redo:
         return False
     try:
-        return all(_digest(path / name) == digest for name, digest in done.get("digests", {}).items())
-    except OSError:
+        stored, done = read_ended(path)
+        if done["status"] not in DONE or stored != dict(config):
+            return False
+        return all(digest(read_file(path / name)) == found for name, found in done["digests"].items())
+    except GradlabError:
         return False
-
-
-def _digest(path: Path) -> str:
-    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file, None if the file is missing or torn."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def erase(path: Path) -> None:

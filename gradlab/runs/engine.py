@@ -14,9 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gradlab.errors import GradlabError
-from gradlab.runs.attempt import DONE
 from gradlab.runs.environment import execution
 from gradlab.runs.jobs import Finished, JobBatch, JobTracker, Listener, RunReport, Settings, SpecBatch
+from gradlab.runs.schema import DONE
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 from gradlab.runs.worker import perform, record_failure, use_one_core, was_killed

@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from attempts import dead_attempt, living_attempt
+from attempts import dead_attempt, living_attempt, rewrite
 from synthetic import CONFIG, falling, put
 
 from gradlab.cli.app import main
@@ -96,8 +96,8 @@ def test_order_and_limit(typed, six):
 
 
 def test_what_has_no_number_comes_last(typed, six):
-    put(six, [falling(1.0)], status="failed", cell="gru")
-    (six / "runs" / "adding-gru-T40-s0" / "done.json").write_text('{"status": "failed"}')
+    path = put(six, [falling(1.0)], status="failed", cell="gru") / "done.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"summary": {}}))
     for order in ("slope", "-slope"):
         assert listed(typed(f"ls --json --sort {order}")[1])[-1] == "adding-gru-T40-s0"
 
@@ -277,8 +277,8 @@ def test_ls_reads_two_small_files_of_each_run(six, tmp_path):
     for seed in range(500):
         folder = many / "runs" / f"adding-lstm-T20-s{seed}"
         folder.mkdir(parents=True)
-        (folder / "config.json").write_text(json.dumps(config | {"seed": seed}))
         (folder / "done.json").write_bytes(done)
+        rewrite(folder / "config.json", json.dumps(config | {"seed": seed}).encode())
         (folder / "curves.npz").write_bytes(b"whoever reads this fails")
     start = "from gradlab.cli.app import entry; entry()"
     command = [sys.executable, "-c", start, "ls", "--results", str(many)]

@@ -1,6 +1,5 @@
 """The report: real runs, and synthetic stores whose findings are known."""
 
-import json
 import re
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from attempts import dead_attempt
+from attempts import dead_attempt, rewrite
 from matplotlib.figure import Figure
 from synthetic import CONFIG, falling, put
 from wording import wording
@@ -365,7 +364,7 @@ def test_different_executions_are_said_aloud(tmp_path):
     first = put(tmp_path, [falling(1.0)] * 3)
     put(tmp_path, [falling(1.0)] * 3, seed=1)
     assert environments(read(tmp_path, print)).warning == ""
-    (first / "env.json").write_text(json.dumps({"execution": {"platform": "gpu"}}))
+    rewrite(first / "env.json", b'{"execution": {"platform": "gpu"}}')
     text = environments(read(tmp_path, print)).warning
     assert "computed in 2 different ways" in text and "differ in platform" in text
 

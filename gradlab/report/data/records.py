@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.errors import GradlabError
 from gradlab.gradient.curve import STATE, GradientCurve
-from gradlab.gradient.summary import Summary
+from gradlab.gradient.summary import SENTENCES, Summary
+from gradlab.runs.files import DamagedFile
 from gradlab.runs.labels import BUILT_IN, varying
 from gradlab.runs.labels import labels as setting_labels
 from gradlab.runs.spec import VERSIONS, ordered_fields
@@ -61,7 +61,12 @@ class Record:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What `curves.npz` holds; empty if it was not written, an error if it cannot be read."""
-        return self.run.arrays() if (self.run.path / "curves.npz").exists() else {}
+        return self.run.arrays() if self.has_arrays else {}
+
+    @property
+    def has_arrays(self) -> bool:
+        """Whether its curves are stored."""
+        return self.run.has("curves.npz")
 
     def step(self, role: str) -> int:
         """Training step of a checkpoint."""
@@ -106,28 +111,46 @@ def read(
             progress(f"report: {len(records):,} runs read")
         try:
             record = _record(run)
-            record.arrays()
-            for role in record.marks:
-                record.summary(role)
+            if wrong := _disagreement(record, record.arrays()):
+                raise DamagedFile(run.path, "log.jsonl", wrong)
+            record.run.env()
             records.append(record)
-        except (GradlabError, KeyError, TypeError, ValueError) as error:
-            why = str(error) if isinstance(error, GradlabError) else f"{type(error).__name__}: {error}"
-            warn(f"skipped {run.path}: {why}; delete it or run again")
+        except DamagedFile as error:
+            warn(error.warning)
     return records
 
 
 def _record(run: StoredRun) -> Record:
     stored = run.done.get("summary") or {}
     # A line of the log that was torn is in done.json too, if it is one of the three that matter.
-    lines = {int(line["step"]): line for line in (*stored.values(), *run.log())}
+    lines = {line["step"]: line for line in (*stored.values(), *run.log())}
     log = [lines[step] for step in sorted(lines)]
     if not log:
         return Record(run, [], {})
     if stored:
-        return Record(run, log, {role: sorted(lines).index(int(stored[role]["step"])) for role in ROLES})
+        return Record(run, log, {role: sorted(lines).index(stored[role]["step"]) for role in ROLES})
     verdicts = [Summary.from_dict(STATE, line["curves"]["task"][STATE]).verdict for line in log]
     worst = max(range(len(log)), key=lambda index: verdicts[index].severity)
     return Record(run, log, {"initial": 0, "worst": worst, "final": len(log) - 1})
+
+
+def _disagreement(record: Record, arrays: Mapping[str, np.ndarray]) -> str:
+    """Where the checkpoints of a run are not those of its arrays, if it has any, or not all alike."""
+    parts = [
+        {curve: set(leaves) - {*SENTENCES} for curve, leaves in line["curves"].items()} for line in record.log
+    ]
+    stored = {curve: set(found) for curve in CURVES if (found := leaves_of(arrays, curve))} or (parts or [{}])[0]
+    for line, found in zip(record.log, parts, strict=True):
+        if found != stored:
+            return f"training step {line['step']} has other curves or leaves than curves.npz"
+        if not arrays:
+            continue
+        if line["step"] not in arrays["step"]:
+            return f"curves.npz has no training step {line['step']}"
+        for curve in found:
+            if line["curves"][curve][STATE]["lags"] > arrays[f"{curve}/{STATE}/typical"].shape[1]:
+                return f"curves.npz has fewer lags than the {curve} curve of training step {line['step']}"
+    return ""
 
 
 def leaves_of(arrays: Mapping[str, np.ndarray], curve: str) -> list[str]:
