@@ -131,7 +131,7 @@ def _notes(screen: Screen, marks: Mapping[str, Any]) -> None:
     screen.prose(_UNITS, "dim")
     for at, mark in _distinct(marks).items():
         for curve, leaves in mark["curves"].items():
-            sentences, state = [*leaves["non_finite"], *leaves.get("notes", ())], leaves["state"]
+            sentences, state = [*leaves.get("non_finite", ()), *leaves.get("notes", ())], leaves["state"]
             if state["statistic"] == "median" and state["verdict"] != "cut":
                 sentences.append(f"up to {state['dead']:.0%} of examples are zero; median shown")
             for sentence in sentences:

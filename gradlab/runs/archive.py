@@ -98,9 +98,9 @@ def _shape(key: str, rows: int, lags: Mapping[str, int], arrays: Arrays) -> tupl
         return (rows,) if last == "saturated" else (rows, lags[kind])
     if kind == "gate":
         return rows, 2
-    if kind == "trace":
-        return arrays["trace/loss"].shape[:1]
-    return arrays["test/step"].shape[:1] if kind == "test" and "test/step" in arrays else arrays[key].shape
+    if kind in ("trace", "test"):
+        return (arrays.get("trace/loss" if kind == "trace" else "test/step", arrays[key]).size,)
+    return arrays[key].shape
 
 
 def norms_layout(arrays: Arrays) -> str:

@@ -127,7 +127,7 @@ def _config_of(folder: Path) -> Check:
 
     def check(value: Any) -> str:
         version = value.get("store")
-        if type(version) is int and version > STORE:
+        if type(version) is int and STORE < version < 2**31:
             raise GradlabError(
                 f"{folder} was written by a newer gradlab (store {version}, this reads {STORE}): update gradlab"
             )

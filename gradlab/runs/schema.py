@@ -165,7 +165,10 @@ _EVERY = record({"training_step": whole, "span": number, "zero": whole})
 _ENDED = record(
     {
         "status": one_of(*DONE, "interrupted", "failed"),
+        "reason": null_or(text),
         "training_steps": whole,
+        "solved_at": _WHOLE,
+        "diverged": null_or(record({"step": whole, "what": text})),
         "losses": _LOSSES,
         "digests": record({}, dict.fromkeys(FILES, text), lambda value: " is no file of a run"),
         "summary": record(
@@ -174,9 +177,6 @@ _ENDED = record(
     },
     {
         "id": name,
-        "reason": null_or(text),
-        "solved_at": _WHOLE,
-        "diverged": null_or(record({"step": whole, "what": text})),
         "parameters": whole,
         "every": null_or(record({}, other=_EVERY)),
         "job": text,
@@ -194,6 +194,11 @@ def ended(value: Any) -> str:
         return wrong
     if len(value["summary"]) not in ((3,) if value["status"] in DONE else (0, 3)):
         return f".summary has {len(value['summary'])} checkpoints, not initial, worst and final"
+    marks = [
+        {curve: set(leaves) for curve, leaves in mark["curves"].items()} for mark in value["summary"].values()
+    ]
+    if any(mark != marks[0] for mark in marks):
+        return ".summary has other curves or leaves at one checkpoint than at another"
     if value["status"] == "solved" and value.get("solved_at") is None:
         return ".solved_at is missing"
     return ""

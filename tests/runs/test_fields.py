@@ -54,7 +54,8 @@ found["suite"] = [dict(one.config).get("depth") for one in load_suite("s.toml").
 
 for spec in (default, deep):
     losses = dict.fromkeys(("final", "test", "chance", "solved"))
-    done = {"status": "failed", "training_steps": 0, "losses": losses, "summary": {}}
+    nothing = dict.fromkeys(("reason", "solved_at", "diverged"))
+    done = {"status": "failed", "training_steps": 0, "losses": losses, "summary": {}} | nothing
     Store("results").begin(spec.id, spec.config()).finish(done)
 found["ls"] = json.loads(printed("ls", "--where", "depth>=2", "--sort", "depth", "--results", "results", "--json"))
 found["ids"] = [deep.id]

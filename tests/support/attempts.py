@@ -70,6 +70,8 @@ def ended(status="trained", **more):
     """The object of `done.json`, without digests, of a run with one checkpoint."""
     done = {
         "status": status,
+        "reason": "broken" if status == "failed" else None,
+        "diverged": {"step": 1, "what": "loss"} if status == "diverged" else None,
         "training_steps": 0,
         "solved_at": 0 if status == "solved" else None,
         "losses": {"final": 0.5, "test": None, "chance": 1 / 6, "solved": 0.01},

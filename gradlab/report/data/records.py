@@ -114,6 +114,8 @@ def read(
             if wrong := _disagreement(record, record.arrays()):
                 raise DamagedFile(run.path, "log.jsonl", wrong)
             record.run.env()
+            if run.has("every.npz"):
+                run.arrays("every.npz")
             records.append(record)
         except DamagedFile as error:
             warn(error.warning)
@@ -136,12 +138,11 @@ def _record(run: StoredRun) -> Record:
 
 def _disagreement(record: Record, arrays: Mapping[str, np.ndarray]) -> str:
     """Where the checkpoints of a run are not those of its arrays, if it has any, or not all alike."""
-    parts = [
-        {curve: set(leaves) - {*SENTENCES} for curve, leaves in line["curves"].items()} for line in record.log
-    ]
-    stored = {curve: set(found) for curve in CURVES if (found := leaves_of(arrays, curve))} or (parts or [{}])[0]
-    for line, found in zip(record.log, parts, strict=True):
-        if found != stored:
+    alike = {curve: set(leaves) for curve in CURVES if (leaves := leaves_of(arrays, curve))}
+    for line in record.log:
+        found = {curve: set(parts) - {*SENTENCES} for curve, parts in line["curves"].items()}
+        alike = alike or found
+        if found != alike:
             return f"training step {line['step']} has other curves or leaves than curves.npz"
         if not arrays:
             continue
