@@ -1,6 +1,5 @@
 """Hundreds of damaged runs beside a good one: each is at most one warning, and every reader shows the good one."""
 
-import copy
 import io
 import json
 import os
@@ -15,6 +14,7 @@ import zipfile
 import numpy as np
 import pytest
 from attempts import rewrite
+from damages import WRONG, changed, places
 from synthetic import falling, put
 
 import gradlab
@@ -24,7 +24,6 @@ from gradlab.errors import GradlabError
 from gradlab.report.data.records import read
 
 DEEP = "[" * 100_000 + "]" * 100_000
-WRONG = (None, "x", -1, 1.5, True, [], {}, [[]], "\ud800", 10**400)
 GOOD = "good"
 
 
@@ -48,27 +47,6 @@ def typed(capsys, monkeypatch):
         return code, *capsys.readouterr()
 
     return type_
-
-
-def places(value, at=()):
-    """The path of every field below a value; of a list only that of its first item."""
-    if isinstance(value, dict | list) and value:
-        for key in value if isinstance(value, dict) else [0]:
-            yield (*at, key)
-            yield from places(value[key], (*at, key))
-
-
-def changed(value, place, new):
-    """A copy with another value at a place; `...` removes it."""
-    value = copy.deepcopy(value)
-    inner = value
-    for key in place[:-1]:
-        inner = inner[key]
-    if new is ...:
-        del inner[place[-1]]
-    else:
-        inner[place[-1]] = new
-    return value
 
 
 def objects(path):

@@ -130,4 +130,4 @@ def _settings(records: Sequence[Record], most: int) -> tuple[list[list[Record]],
 
 
 def _safe(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._=-]+", "-", text)
+    return re.sub(r"[^A-Za-z0-9._=-]+", "-", text)[:100]
