@@ -162,15 +162,21 @@ class Store:
         return self.peek(run_id) if is_finished(self.runs / run_id, config) else None
 
     def each(
-        self, warn: Callable[[str], None] = lambda message: None, names: Iterable[str] | None = None
+        self,
+        warn: Callable[[str], None] = lambda message: None,
+        names: Iterable[str] | None = None,
+        progress: Callable[[int, int], None] = lambda count, total: None,
     ) -> Iterator[StoredRun]:
         """Every run, or those of `names` that exist, one at a time, so that thousands need not fit in memory.
 
-        `warn` is called for each that is damaged; a run of a newer gradlab is a GradlabError.
+        `warn` is called for each that is damaged, `progress` with how many of how many were read; a run of a newer
+        gradlab is a GradlabError.
         """
         settled, attempts = self.names()
         there = settled | attempts.keys()
-        for run_id in sorted(there if names is None else there & set(names)):
+        wanted = sorted(there if names is None else there & set(names))
+        for count, run_id in enumerate(wanted):
+            progress(count, len(wanted))
             try:
                 run = self._stored(run_id, attempts.get(run_id, []))
             except DamagedFile as error:

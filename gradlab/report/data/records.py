@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gradlab.gradient.curve import STATE, GradientCurve
 from gradlab.gradient.summary import SENTENCES, Summary
+from gradlab.report.data.progress import reading
 from gradlab.runs.files import DamagedFile
 from gradlab.runs.labels import BUILT_IN, varying
 from gradlab.runs.labels import labels as setting_labels
@@ -22,8 +23,6 @@ Floats = NDArray[np.float64]
 ROLES = ("initial", "worst", "final")
 """The checkpoints that tables and figures show."""
 CURVES = ("task", "total", "direct")
-REPORT_EVERY = 50
-"""Runs between two messages on progress."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +105,7 @@ def read(
         GradlabError: a run was written by a newer gradlab.
     """
     records: list[Record] = []
-    for run in Store(results).each(warn, names):
-        if len(records) % REPORT_EVERY == 0:
-            progress(f"report: {len(records):,} runs read")
+    for run in Store(results).each(warn, names, reading(progress)):
         try:
             record = _record(run)
             if wrong := _disagreement(record, record.arrays()):
