@@ -19,7 +19,7 @@ from bench.gpu.record import Record
 from bench.gpu.scale import Scale
 from bench.gpu.speed import GPU
 
-GRADLAB = (sys.executable, "-c", "from gradlab.cli.app import entry; entry()")
+GRADLAB = (sys.executable, "-c", "from gradlab.__main__ import entry; entry()")
 TAIL = 1200
 LIMIT = 90.0
 """Seconds for one command."""

@@ -5,7 +5,6 @@
 """
 
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,10 +15,10 @@ import typer
 from gradlab import __version__
 from gradlab.cli import check, info, inspect, lesson, reports, run, sweep
 from gradlab.cli.console import Screen
+from gradlab.cli.interrupts import INTERRUPTED, interrupts
 from gradlab.errors import GradlabError
 
 BUG = 70
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="gradlab",
@@ -58,8 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after `gradlab`; by default those of the process.
     """
+    with interrupts.handled():
+        return _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(given: Sequence[str]) -> int:
     _set_up()
-    given = sys.argv[1:] if arguments is None else arguments
     try:
         return int(app(args=sweep.with_rerun_value(given), prog_name="gradlab", standalone_mode=False) or 0)
     except GradlabError as error:
@@ -68,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
+        if interrupts.presses:  # a library turned the KeyboardInterrupt into something else
+            return INTERRUPTED
         message = getattr(error, "format_message", None)
         if type(error).__name__ == "NoArgsIsHelpError" and message is not None:
             Screen().note(message())
@@ -79,14 +84,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         Screen().error("this is a bug in gradlab: please report the lines above with the command that you typed")
         return BUG
-
-
-def entry() -> None:
-    """The `gradlab` command."""
-    code = main()
-    # All is written: a further Ctrl-C would only make Python print where it was ending.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.exit(code)
 
 
 def _command(given: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from gradlab.judge.bless import bless as bless_suite
 from gradlab.judge.check import SuiteResult
 from gradlab.judge.check import check as check_suite
 from gradlab.judge.suite import FOLDER, load_suite, suite_names
-from gradlab.runs.cache import use_cache
+from gradlab.runs.cache import tidy_cache, use_cache
 from gradlab.runs.store import Store
 
 Baselines = Annotated[Path, typer.Option("--baseline", help="Folder of baselines, one folder per suite in it.")]
@@ -43,6 +43,7 @@ def check(
     gradlab check ci --json --junit-xml gate.xml
     """
     screen, asked = Screen(), [load_suite(name) for name in _names(suites, baseline)]
+    tidy_cache()
     use_cache()
     with Progress(screen) as live:
         found = [check_suite(one.name, one.scenarios, baseline / one.name, live.show) for one in asked]
@@ -86,6 +87,7 @@ def bless(
     gradlab bless ci --reason "the forget bias is 1 now"
     """
     screen, asked = Screen(), [load_suite(name) for name in suites]
+    tidy_cache()
     use_cache()
     changes, written = [], []
     with Progress(screen) as live:

@@ -1,48 +1,76 @@
-"""Ctrl-C that Python cannot lose in a finaliser: presses are counted, and raised at the next event of a run."""
+"""Ctrl-C, for the whole of a command: an interrupted one ends with exit code 130 and without a traceback."""
 
+import os
 import signal
 import sys
-from types import FrameType, TracebackType
-from typing import Any
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import NoReturn
 
-GRACEFUL = 2
-"""Presses that let the command write its results and stop its workers; the next one ends it at once."""
+INTERRUPTED = 130
+PATIENCE = 2
+"""Presses that let a command store its runs and stop its processes; the next one ends it at once."""
+
+
+ONE_PRESS = 0.5
+"""Seconds within which a second press is taken for the first one, by somebody impatient."""
 
 
 class Interrupts:
-    """A context in which the first SIGINT raises KeyboardInterrupt at once, or at the next `check` if lost.
+    """Counts presses of Ctrl-C. Each raises KeyboardInterrupt, within `counting` only one beyond `PATIENCE`."""
 
-    The second one is only counted, so that the outcome of the run is still printed.
-
-    Args:
-        raising: False only counts the first one too, for a command that has workers to stop.
-    """
-
-    def __init__(self, *, raising: bool = True) -> None:
+    def __init__(self) -> None:
         self.presses = 0
-        self._raising = raising
+        self._raising, self._last = True, -ONE_PRESS
 
-    def __enter__(self) -> "Interrupts":
-        self._handler = signal.signal(signal.SIGINT, self._count)
-        self._hook, sys.unraisablehook = sys.unraisablehook, self._dropped
-        return self
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """Handle SIGINT within a command; also silence a KeyboardInterrupt that Python drops in a finaliser."""
+        self.presses, self._raising, self._last = 0, True, -ONE_PRESS
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        handler, hook = signal.signal(signal.SIGINT, self._count), sys.unraisablehook
+        sys.unraisablehook = lambda unraisable: (
+            None if isinstance(unraisable.exc_value, KeyboardInterrupt) else hook(unraisable)
+        )
+        try:
+            yield
+        finally:
+            sys.unraisablehook = hook
+            signal.signal(signal.SIGINT, handler)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        signal.signal(signal.SIGINT, self._handler)
-        sys.unraisablehook = self._hook
-
-    def check(self) -> None:
-        """Raise the KeyboardInterrupt that Python dropped."""
-        if self._raising and self.presses:
-            raise KeyboardInterrupt
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Only count the first presses, for a command that has processes to stop."""
+        self._raising = False
+        try:
+            yield
+        finally:
+            self._raising = True
 
     def _count(self, number: int, frame: FrameType | None) -> None:
-        self.presses += 1
-        if (self._raising and self.presses == 1) or self.presses > GRACEFUL:
+        now = time.monotonic()
+        if not self._raising and now < self._last + ONE_PRESS:
+            return
+        self.presses, self._last = self.presses + 1, now
+        if self._raising or self.presses > PATIENCE:
             raise KeyboardInterrupt
 
-    def _dropped(self, unraisable: Any) -> None:
-        if not isinstance(unraisable.exc_value, KeyboardInterrupt):
-            self._hook(unraisable)
+
+interrupts = Interrupts()
+"""Those of this process."""
+
+
+def leave(code: int) -> NoReturn:
+    """End the process. After Ctrl-C at once: threads of XLA may still compile, and Python would end under them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if code != INTERRUPTED:
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)

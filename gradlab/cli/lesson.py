@@ -11,7 +11,7 @@ from gradlab.cli import options
 from gradlab.cli.console import Progress, Screen
 from gradlab.cli.session import folder_option
 from gradlab.errors import GradlabError
-from gradlab.runs.cache import use_cache
+from gradlab.runs.cache import tidy_cache, use_cache
 from gradlab.runs.devices import devices_for
 from gradlab.runs.spec import FIELDS, RunSpec, command
 from gradlab.runs.store import Store, StoredRun
@@ -114,6 +114,7 @@ def _measure(
     for each in lengths:
         replace(base, length=each)
     axis = default_axis(base.cell) if vary is None else parse_axis(base.cell, vary)
+    tidy_cache()
     use_cache()
     shards = devices_for(base.batch)
     with Progress(screen) as live:

@@ -1,25 +1,20 @@
 """Texts of progress, and the estimate of the time left."""
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from gradlab.cli.console import counted
-from gradlab.runs.jobs import Finished
+from gradlab.runs.jobs import Finished, RunProgress
 from gradlab.runs.spec import RunSpec
-
-if TYPE_CHECKING:
-    from gradlab.training.loop import Checkpoint, Chunk
 
 _SHOWN = 16
 """Most running runs with a line of their own; more are counted."""
 
 
-def header(spec: RunSpec, shards: int) -> list[str]:
+def header(spec: RunSpec, execution: Mapping[str, Any]) -> list[str]:
     """All resolved settings of a run, in a few lines."""
-    from gradlab.runs.environment import execution
-
-    task, where = spec.build_task(), execution(spec.dtype, shards)
+    task = spec.build_task()
     lines = [
         f"{spec.id}",
         f"  task {spec.task}, length {spec.length} ({task.steps(spec.length)} timesteps), chance "
@@ -34,23 +29,28 @@ def header(spec: RunSpec, shards: int) -> list[str]:
             f"  {spec.optimizer}, learning rate {spec.learning_rate:g}, clip {spec.clip}, batch {spec.batch}, "
             f"at most {spec.steps} training steps, stop {spec.stop}, measure {spec.measure}"
         )
-    lines.append(f"  on {where['device']} ({where['cpu']}), {counted(shards, 'shard')}, jaxlib {where['jaxlib']}")
+    lines.append(
+        f"  on {execution['device']} ({execution['cpu']}), {counted(execution['shards'], 'shard')}, "
+        f"jaxlib {execution['jaxlib']}"
+    )
     return lines
 
 
-def checkpoint_line(event: "Checkpoint") -> str:
+def checkpoint_line(progress: RunProgress) -> str:
     """Training step, loss, span and verdict of a checkpoint."""
-    curve, loss = event.metrics.curves["task"], event.metrics.loss
-    return f"training step {event.step:>6}  loss {loss:.4g}  span {curve.span():.1f} decades  {curve.verdict()}"
+    return (
+        f"training step {progress.step:>6}  loss {progress.loss:.4g}  span {progress.span:.1f} decades  "
+        f"{progress.verdict}"
+    )
 
 
-def chunk_line(spec: RunSpec, event: "Chunk", elapsed: float) -> str:
+def training_line(spec: RunSpec, progress: RunProgress, elapsed: float) -> str:
     """Loss, rate and the longest time left of a run that is training."""
     chance = spec.build_task().chance(spec.length)
-    rate = event.step / elapsed if elapsed > 0 else 0.0
-    left = (spec.steps - event.step) / rate if rate else 0.0
+    rate = progress.step / elapsed if elapsed > 0 else 0.0
+    left = (spec.steps - progress.step) / rate if rate else 0.0
     return (
-        f"training step {event.step} of at most {spec.steps}  loss {float(event.rows.loss.mean()):.4g} "
+        f"training step {progress.step} of at most {spec.steps}  loss {progress.loss:.4g} "
         f"(chance {chance:.4g})  {rate:.0f} training steps/s  at most {clock(left)} left"
     )
 

@@ -10,7 +10,7 @@ from gradlab.cli.console import Screen
 from gradlab.cli.options import Many
 from gradlab.cli.present import as_json, show_grid, show_run
 from gradlab.cli.session import Session, folder_option
-from gradlab.runs.devices import devices_for, parallelism
+from gradlab.runs.devices import parallelism
 from gradlab.runs.grids import specs_of_options
 from gradlab.runs.jobs import Settings
 from gradlab.runs.spec import FIELDS, RunSpec
@@ -93,7 +93,7 @@ def carry_out(
     if alone is None:
         settings = Settings(**parallelism(jobs, together), rerun=again)
     else:
-        settings = Settings(shards=_shards(screen, alone, quiet), rerun=again)
+        settings = Settings(all_cores=True, rerun=again)
     session = Session(screen, store, specs, settings, quiet=quiet)
     try:
         session.carry_out()
@@ -110,17 +110,6 @@ def carry_out(
     else:
         _show(session)
     return 1 if session.failed else 0
-
-
-def _shards(screen: Screen, spec: RunSpec, quiet: bool) -> int:
-    """The devices that the batches of a single run are split over: all cores, if examples are independent."""
-    from gradlab.runs.execute import usable_shards
-
-    devices = devices_for(spec.batch) if spec.steps > 0 else 1
-    shards = usable_shards(spec, devices)
-    if shards < devices and not quiet:
-        screen.note(f"not split over {devices} devices: a part of a batch does not give what the whole gives")
-    return shards
 
 
 def _show(session: Session) -> None:

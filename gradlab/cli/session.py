@@ -3,19 +3,16 @@
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gradlab.cli.console import Progress, Screen
-from gradlab.cli.interrupts import Interrupts
-from gradlab.cli.live import Forecast, checkpoint_line, chunk_line, clock, header, running_lines
+from gradlab.cli.interrupts import interrupts
+from gradlab.cli.live import Forecast, checkpoint_line, clock, header, running_lines, training_line
 from gradlab.cli.present import Record, failure_of, headline, record_of
-from gradlab.runs.cache import use_cache
-from gradlab.runs.jobs import Finished, Settings
+from gradlab.runs.cache import tidy_cache
+from gradlab.runs.jobs import Finished, RunProgress, Settings
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store, StoredRun
-
-if TYPE_CHECKING:
-    from gradlab.training.loop import Event
 
 REDRAW_SECONDS = 0.1
 
@@ -25,7 +22,7 @@ class Session:
 
     Args:
         specs: all runs of the command, each once.
-        settings: of the engine; with `shards` there is one run, which is shown in detail.
+        settings: of the engine; with `all_cores` there is one run, which is shown in detail.
         quiet: show no progress.
         each: report each run that is already done; otherwise they are counted in one line.
     """
@@ -41,10 +38,9 @@ class Session:
         each: bool = True,
     ) -> None:
         self.screen, self.store, self.specs, self.settings = screen, store, specs, settings
-        self.quiet, self.each, self.detailed = quiet, each, settings.shards is not None
+        self.quiet, self.each, self.detailed = quiet, each, settings.all_cores
         self.outcomes: list[Finished] = []
         self._progress = Progress(screen)
-        self._interrupts = Interrupts(raising=settings.local)
         self._forecast = Forecast(specs)
         self._running: dict[str, tuple[RunSpec, float, int]] = {}
         self._skipped = 0
@@ -56,8 +52,8 @@ class Session:
         from gradlab.runs.engine import run_all
 
         note_related(self.screen, self.store.check(self.screen.warn), self.specs)
-        use_cache()
-        with self._progress, self._interrupts:
+        tidy_cache()
+        with self._progress, interrupts.counting():
             run_all(self.specs, self.store, self.settings, self)
             self._report_skipped()
 
@@ -90,24 +86,26 @@ class Session:
             return "the stored run stays" if self.detailed else "stored runs stay until others are done"
         return "what was measured so far is kept" if any(run.log() for run in runs) else "nothing was measured yet"
 
-    def begun(self, spec: RunSpec) -> None:
+    def begun(self, spec: RunSpec, execution: Mapping[str, Any], devices: int) -> None:
         """A run begins."""
         self._report_skipped()
         self._running[spec.id] = (spec, time.monotonic(), 0)
         if self.detailed and not self.quiet:
-            for line in header(spec, self.settings.shards or 1):
+            for line in header(spec, execution):
                 self.screen.note(line)
+            if execution["shards"] < devices:
+                self.screen.note(
+                    f"not split over {devices} devices: a part of a batch does not give what the whole gives"
+                )
         self._draw(now=True)
 
-    def reached(self, spec: RunSpec, event: "Event | int") -> None:
-        """A run has an event, or is at a training step."""
-        self._interrupts.check()
-        step = event if isinstance(event, int) else event.step
-        _, started, _ = self._running.get(spec.id, (spec, 0.0, 0))
-        # Compilation, which ends with the first event, is no part of the training rate.
-        self._running[spec.id] = (spec, started if step and started else time.monotonic(), step)
+    def reached(self, spec: RunSpec, progress: RunProgress) -> None:
+        """A run is at a training step."""
+        _, started, _ = self._running[spec.id]
+        # Compilation, which ends with the first message, is no part of the training rate.
+        self._running[spec.id] = (spec, started if progress.step and started else time.monotonic(), progress.step)
         if self.detailed and not self.quiet:
-            self._show_event(spec, event)
+            self._show_progress(spec, progress)
         self._draw()
 
     def ended(self, finished: Finished) -> None:
@@ -130,12 +128,12 @@ class Session:
 
     def presses(self) -> int:
         """How often Ctrl-C was pressed; the first press is acknowledged."""
-        if self._interrupts.presses and not self._acknowledged:
+        if interrupts.presses and not self._acknowledged:
             self._acknowledged = True
             self.screen.note(
-                "stopping: runs under way end what they are computing, some seconds; Ctrl-C again does not wait"
+                "stopping: runs under way end what they are computing, at most 10 s; Ctrl-C again does not wait"
             )
-        return self._interrupts.presses
+        return interrupts.presses
 
     def _report(self, finished: Finished) -> None:
         """The line of a run that ended; on a terminal with several runs only failures have one."""
@@ -160,14 +158,12 @@ class Session:
             self.screen.note(f"{self._skipped} of {len(self.specs)} runs are done already")
         self._skipped, self.each = 0, True
 
-    def _show_event(self, spec: RunSpec, event: "Event | int") -> None:
-        """A plain line for a checkpoint, the live line for a chunk of training steps."""
-        from gradlab.training.loop import Checkpoint, Chunk
-
-        if isinstance(event, Checkpoint) and spec.steps:
-            self.screen.note(checkpoint_line(event))
-        elif isinstance(event, Chunk):
-            self._progress.show(chunk_line(spec, event, time.monotonic() - self._running[spec.id][1]))
+    def _show_progress(self, spec: RunSpec, progress: RunProgress) -> None:
+        """A plain line for a checkpoint, the live line for training steps."""
+        if progress.verdict and spec.steps:
+            self.screen.note(checkpoint_line(progress))
+        elif not progress.verdict:
+            self._progress.show(training_line(spec, progress, time.monotonic() - self._running[spec.id][1]))
 
     def _draw(self, *, now: bool = False) -> None:
         """Counts, the time left and the slowest run, then a line per running run."""

@@ -39,6 +39,9 @@ def sweep(
     results: options.Results = None,
     name: Annotated[str | None, typer.Option("--name", help="Of the sweep (default: the file's name).")] = None,
     scheduler: Annotated[str | None, typer.Option("--scheduler", help="Dask: tcp://HOST:PORT, FILE.json.")] = None,
+    tls: Annotated[
+        str | None, typer.Option("--tls", metavar="CA,CERT,KEY", help="PEM files for --scheduler tls://….")
+    ] = None,
     slurm: Annotated[
         str | None, typer.Option("--slurm", metavar="FILE", help="Start --jobs Slurm jobs as this TOML says.")
     ] = None,
@@ -61,6 +64,9 @@ def sweep(
         _list(screen, store, asked, specs, json=json)
         return 0
     _check_workers(jobs, timeout, scheduler, slurm)
+    certificates = () if tls is None else tuple(tls.split(","))
+    if tls is not None and (len(certificates) != 3 or scheduler is None):
+        raise GradlabError(f"--tls is `{tls}`: give CA,CERT,KEY, three PEM files, with --scheduler")
     settings = Settings(
         **parallelism(jobs, together),
         timeout=timeout if timeout is not None or asked.minutes is None else asked.minutes * 60,
@@ -68,11 +74,12 @@ def sweep(
         fail_fast=fail_fast,
         rerun=again,
         scheduler=scheduler,
+        tls=certificates,
         slurm=None if slurm is None else read_toml(slurm, "--slurm"),
     )
     given: dict[str, Any] = {"--jobs": jobs, "--together": together, "--shard": part, "--timeout": timeout}
     given |= {"--retries": retries or None, "--results": results, "--name": name, "--scheduler": scheduler}
-    command = _command(file, set_ or (), given | {"--slurm": slurm})
+    command = _command(file, set_ or (), given | {"--tls": tls, "--slurm": slurm})
     session = Session(screen, store, specs, settings, quiet=quiet, each=False)
     return _carry_out(session, asked, command, json=json)
 

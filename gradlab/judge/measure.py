@@ -73,9 +73,9 @@ class Measurement:
 @contextmanager
 def _built(scenario: Scenario) -> Iterator[tuple["Model", "Plan"]]:
     """The model and plan of a scenario, in its arithmetic."""
-    import jax
+    from gradlab.training.numerics import numerics
 
-    with jax.enable_x64(scenario.dtype == "float64"):
+    with numerics(scenario.dtype):
         yield scenario.build()
 
 

@@ -27,6 +27,7 @@ from gradlab.runs.spec import FIELDS, RunSpec
 from gradlab.training.jit_cache import programs_for
 from gradlab.training.loop import Checkpoint, initial_params, train
 from gradlab.training.model import Model
+from gradlab.training.numerics import numerics
 
 OnProgress = Callable[[str], None]
 
@@ -150,7 +151,7 @@ def _probed(spec: RunSpec) -> tuple[Mapping[str, GradientCurve], Cell, Params, A
     result, model = measured(spec), spec.model()
     assert result.outcome is not None
     params = result.outcome.params
-    with jax.enable_x64(spec.dtype == "float64"):
+    with numerics(spec.dtype):
         batch = programs_for(model, spec.plan()).draw(jnp.uint32(spec.seed))
 
     def loss(outputs: Array) -> Array:
@@ -181,7 +182,7 @@ def _why_no_jacobians(error: Exception) -> str:
 def _summed(base: RunSpec) -> SummedLoss:
     spec = replace(base, task=SUMMED_TASK, length=SUMMED_LENGTH)
     curves, cell, params, inputs, loss = _probed(spec)
-    with jax.enable_x64(spec.dtype == "float64"):
+    with numerics(spec.dtype):
         direct = gradient_curve(cell, params, inputs, loss, kind="direct")
     return SummedLoss(spec.task, curves["total"], curves["task"], direct, spec.command(), _snippet(spec))
 
@@ -261,7 +262,7 @@ class Prober:
             model = spec.model()
             x_t = jnp.zeros((spec.measure_batch, model.task.input_size))
             model = self.models.setdefault(traced_step(model.cell, model.hidden, x_t), model)
-            with jax.enable_x64(spec.dtype == "float64"):
+            with numerics(spec.dtype):
                 events = train(model, spec.plan(), self.params(spec.cell))
                 mark = next(event for event in events if isinstance(event, Checkpoint))
         gates = {name: gate.mean for name, gate in mark.metrics.gates.items()}
@@ -269,7 +270,7 @@ class Prober:
 
     def _params(self, cell: str) -> Params:
         spec = replace(self.base, cell=cell)
-        with jax.enable_x64(spec.dtype == "float64"):
+        with numerics(spec.dtype):
             # Drawn without compiling, which would take longer than all probes of one length; of these schemes the
             # bits are the same, because nothing is multiplied twice.
             if "init=" in cell and "init=chrono" not in cell:

@@ -9,6 +9,7 @@ import importlib.metadata
 import os
 import platform
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 LIMIT_BYTES = 512 * 2**20
@@ -18,24 +19,38 @@ _STAMP = ".checked"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
-def use_cache(*, clean: bool = True) -> None:
+def use_cache() -> None:
     """Let jax cache compiled programs; `GRADLAB_CACHE` is `off` or the folder, after jax's own setting."""
-    setting = os.environ.get("GRADLAB_CACHE", "")
-    if setting.lower() == "off" or "JAX_COMPILATION_CACHE_DIR" in os.environ:
+    folder = _folder()
+    if folder is None:
         return
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = (Path(setting) if setting else user / "gradlab") / _machine()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if clean:
-            tidy(folder)
-    except OSError:
-        return  # without a cache everything works, only slower
     import jax
 
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def tidy_cache() -> None:
+    """Delete torn entries, and the oldest ones of a large cache, before jax reads any."""
+    folder = _folder()
+    if folder is not None:
+        with suppress(OSError):
+            tidy(folder)
+
+
+def _folder() -> Path | None:
+    """Where the cache is, None if gradlab has none; without one everything works, only slower."""
+    setting = os.environ.get("GRADLAB_CACHE", "")
+    if setting.lower() == "off" or "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return None
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = (Path(setting) if setting else user / "gradlab") / _machine()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder
 
 
 def tidy(folder: Path, limit: int = LIMIT_BYTES) -> None:

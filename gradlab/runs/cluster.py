@@ -1,4 +1,4 @@
-"""Workers of Dask: on this machine, on a running cluster, or started by Slurm.
+"""Workers of Dask: on a running cluster, or started by Slurm. Each computes a job in a process of its own.
 
 Dask gives up a job with the first worker that dies of it; `engine.py` decides whether it is tried again.
 """
@@ -7,70 +7,53 @@ import inspect
 import logging
 import math
 import queue
-import signal
 import threading
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, Security, get_worker
 from distributed.scheduler import KilledWorker
 
 from gradlab.errors import GradlabError, unknown
-from gradlab.runs.jobs import JobBatch, RunReport
-from gradlab.runs.worker import halt, run_job
+from gradlab.runs.jobs import JobBatch, RunProgress, Warn
+from gradlab.runs.workers import JobEnded, JobEvent, LocalPool, RunBegan, RunReached, sigint_blocked
 
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.worker-saturation": 1.0,
-    "distributed.worker.multiprocessing-method": "spawn",
 }
+PROGRESS_SECONDS = 1.0
+"""Least seconds between two messages about the training step of a run."""
 _NO_DASHBOARD = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 _CLOSE_SECONDS = 5
 _COUNT_SECONDS = 1.0
+_POLL_SECONDS = 0.2
+
+_halted: dict[str, bool] = {}
+"""Commands of which this worker begins no run; true if it also stops running ones."""
 
 
-class ProgressEvent(NamedTuple):
-    """A message of a running run: `execution` when it begins, then `step`."""
-
-    run_id: str
-    message: dict[str, Any]
-
-
-class BatchEnded(NamedTuple):
-    """A job came back; with neither reports nor error, the scheduler was lost."""
-
-    job: JobBatch
-    reports: tuple[RunReport, ...] | None
-    error: BaseException | None = None
-
-
-class WorkerPool:
-    """The workers of one command."""
+class DaskPool:
+    """The workers of one command on a cluster of Dask."""
 
     def __init__(self, client: Client, invocation: str) -> None:
         self._client, self._invocation = client, invocation
-        self._events: queue.SimpleQueue[ProgressEvent | BatchEnded] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[JobEvent] = queue.SimpleQueue()
         self._futures: set[Any] = set()
         self._size, self._counted = 0, -math.inf
-        client.subscribe_topic(invocation, self._on_message)
+        client.subscribe_topic(invocation, lambda event: self._events.put(_event_of(event[1])))
 
     def size(self) -> int:
-        """Threads of all workers; counted again after a second or a `recount`."""
+        """Threads of all workers; counted again after a second."""
         if time.monotonic() >= self._counted + _COUNT_SECONDS:
             workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
             self._size = sum(worker["nthreads"] for worker in workers)
             self._counted = time.monotonic()
         return self._size
-
-    def recount(self) -> None:
-        """A worker died."""
-        self._counted = -math.inf
 
     @property
     def lost(self) -> bool:
@@ -83,7 +66,7 @@ class WorkerPool:
         self._futures.add(future)  # keep a reference: Dask cancels unreferenced futures
         future.add_done_callback(lambda done: self._end(job, done))
 
-    def next_event(self, seconds: float) -> ProgressEvent | BatchEnded | None:
+    def next_event(self, seconds: float) -> JobEvent | None:
         """The next event, None if there is none for so long."""
         with suppress(queue.Empty):
             return self._events.get(timeout=seconds)
@@ -94,80 +77,107 @@ class WorkerPool:
 
         def ask() -> None:
             with suppress(Exception):  # a worker that cannot be asked is ended with its process
-                self._client.run(halt, self._invocation, running, on_error="ignore")
+                self._client.run(_halt, self._invocation, running, on_error="ignore")
 
         threading.Thread(target=ask, daemon=True).start()
 
-    def _on_message(self, event: tuple[Any, Any]) -> None:
-        message = dict(event[1])
-        self._events.put(ProgressEvent(message.pop("id"), message))
+    def kill(self) -> None:
+        """Runs that did not stop end with their workers, or when they notice."""
 
     def _end(self, job: JobBatch, future: Any) -> None:
         self._futures.discard(future)
         if future.status == "finished":
-            self._events.put(BatchEnded(job, future.result()))
+            self._events.put(JobEnded(job, *future.result()))
+            return
+        error = future.exception() if future.status == "error" else None
+        if isinstance(error, KilledWorker):
+            self._counted = -math.inf
+            self._events.put(JobEnded(job, None, died="with its worker"))
+        elif error is not None:
+            text = " ".join(f"the worker could not do it: {type(error).__name__}: {error}".split())
+            self._events.put(JobEnded(job, None, error=text))
         else:
-            error = future.exception() if future.status == "error" else None
-            self._events.put(BatchEnded(job, None, error))
+            self._events.put(JobEnded(job, None))
 
 
-def deaths_in(error: BaseException | None) -> int:
-    """How many workers died of a job."""
-    return error.allowed_failures + 1 if isinstance(error, KilledWorker) else 0
+def run_job(job: JobBatch) -> tuple[Any, ...]:
+    """Compute a job in a process that a worker of Dask starts for it; returns what `JobEnded` holds beside it."""
+    worker = get_worker()
+    if job.invocation in _halted:
+        return (job.reports("waiting"),)
+    due, asked = 0.0, False
+    with LocalPool(1) as pool:
+        pool.submit(job)
+        while True:
+            event = pool.next_event(_POLL_SECONDS)
+            if isinstance(event, JobEnded):
+                return tuple(event)[1:]
+            if isinstance(event, RunBegan) or (isinstance(event, RunReached) and time.monotonic() >= due):
+                due = time.monotonic() + PROGRESS_SECONDS
+                worker.log_event(job.invocation, {"kind": type(event).__name__, "fields": list(event)})
+            if _halted.get(job.invocation) and not asked:
+                asked = True
+                pool.halt(running=True)
 
 
-def reason_of(error: BaseException | None, deaths: int) -> str:
-    """Why a run is given up that no worker reported on."""
-    if deaths:
-        times = "twice" if deaths == 2 else f"{deaths} times"
-        return f"its process died {times} (killed, out of memory, or it called os._exit)"
-    return " ".join(f"the worker could not do it: {type(error).__name__}: {error}".split())
+def _event_of(message: Mapping[str, Any]) -> JobEvent:
+    """What `run_job` logged."""
+    if message["kind"] == "RunBegan":
+        return RunBegan(*message["fields"])
+    run_id, progress = message["fields"]
+    return RunReached(run_id, RunProgress(*progress))
+
+
+def _halt(invocation: str, running: bool) -> None:
+    _halted[invocation] = running
 
 
 @contextmanager
-def local(jobs: int, invocation: str) -> Iterator[WorkerPool]:
-    """Single-threaded processes on this machine, which die with this one."""
-    with _quiet(), dask.config.set(SETTINGS):
-        with _sigint_blocked(), warnings.catch_warnings():
-            # The dashboard of the scheduler takes another port if another sweep has the usual one.
-            warnings.filterwarnings("ignore", "Port .* is already in use")
-            cluster = LocalCluster(
-                n_workers=jobs,
-                threads_per_worker=1,
-                processes=True,
-                scheduler_kwargs=_NO_DASHBOARD,
-                memory_limit=0,  # Dask would stop a worker that uses more than its share
-                silence_logs=logging.CRITICAL,
-            )
-        with _closing(cluster), Client(cluster, set_as_default=False) as client:
-            yield WorkerPool(client, invocation)
+def remote(scheduler: str, invocation: str, tls: tuple[str, ...], warn: Warn) -> Iterator[DaskPool]:
+    """A running cluster, by the address of its scheduler or the file that the scheduler wrote.
 
-
-@contextmanager
-def remote(scheduler: str, invocation: str) -> Iterator[WorkerPool]:
-    """A running cluster, by the address of its scheduler or the file that the scheduler wrote."""
+    Args:
+        tls: PEM files of the authority, the certificate and its key; empty for those of Dask's configuration.
+    """
     is_file = scheduler.endswith(".json")
     if is_file and not Path(scheduler).is_file():
         raise GradlabError(f"scheduler file `{scheduler}` does not exist: give what `dask scheduler` wrote")
     where: dict[str, Any] = {"scheduler_file": scheduler} if is_file else {"address": scheduler}
+    if tls:
+        if missing := [name for name in tls if not Path(name).is_file()]:
+            raise GradlabError(f"--tls names `{missing[0]}`, which is no file: give CA,CERTIFICATE,KEY in PEM")
+        names = ("tls_ca_file", "tls_client_cert", "tls_client_key")
+        where["security"] = Security(**dict(zip(names, tls, strict=True)), require_encryption=True)
     with _quiet():
         try:
             client = Client(**where, set_as_default=False, timeout="5s")
-        except (OSError, ValueError, TimeoutError) as error:
+        except (OSError, TypeError, ValueError, TimeoutError) as error:
             reason = str(error) or "no answer"
             raise GradlabError(f"scheduler `{scheduler}` cannot be reached: {reason}") from error
         with client:
-            yield WorkerPool(client, invocation)
+            if not str(client.scheduler_info()["address"]).startswith("tls://"):
+                warn(
+                    f"scheduler `{scheduler}` has no TLS: whoever reaches its port can run code as you; start it "
+                    "with certificates and give them by --tls"
+                )
+            yield DaskPool(client, invocation)
 
 
 @contextmanager
-def slurm(settings: Mapping[str, Any], jobs: int, invocation: str) -> Iterator[WorkerPool]:
-    """Workers that Slurm starts as `jobs` jobs; `settings` are keys of `dask_jobqueue.SLURMCluster`."""
+def slurm(settings: Mapping[str, Any], jobs: int, invocation: str, folder: str) -> Iterator[DaskPool]:
+    """Workers that Slurm starts as `jobs` jobs, reached by TLS with keys that are made for this command.
+
+    Args:
+        settings: keys of `dask_jobqueue.SLURMCluster`.
+        folder: shared with the workers; it holds the keys while they run, readable by their owner alone.
+    """
     try:
         import dask_jobqueue
+
+        security = Security.temporary()
     except ImportError as error:
         raise GradlabError(
-            "--slurm needs dask-jobqueue: install it, as the extra `slurm` of gradlab-rnn does"
+            "--slurm needs dask-jobqueue and cryptography: install them, as the extra `slurm` of gradlab-rnn does"
         ) from error
     known = _slurm_keys(dask_jobqueue.SLURMCluster)
     for key in settings:
@@ -175,15 +185,16 @@ def slurm(settings: Mapping[str, Any], jobs: int, invocation: str) -> Iterator[W
             raise unknown("key of --slurm", key, known)
     defaults = {"cores": 1, "processes": settings.get("cores", 1), "memory": "4GB"}
     defaults |= {"scheduler_options": _NO_DASHBOARD, "silence_logs": logging.CRITICAL}
+    defaults |= {"security": security, "shared_temp_directory": folder}
     with _quiet(), dask.config.set(SETTINGS):
         try:
-            with _sigint_blocked():
+            with sigint_blocked():
                 cluster = dask_jobqueue.SLURMCluster(**{**defaults, **settings})
                 cluster.scale(jobs)
         except (OSError, RuntimeError, TypeError, ValueError) as error:
             raise GradlabError(f"Slurm workers cannot be started: {error}") from error
         with _closing(cluster), Client(cluster, set_as_default=False) as client:
-            yield WorkerPool(client, invocation)
+            yield DaskPool(client, invocation)
 
 
 def _slurm_keys(cluster: type) -> list[str]:
@@ -192,22 +203,6 @@ def _slurm_keys(cluster: type) -> list[str]:
     signatures = [inspect.signature(kind.__init__) for kind in (*inspect.getmro(cluster), *jobs)]  # type: ignore[misc]
     reserved = set("self args kwargs loop asynchronous n_workers job_cls silence_logs config_name".split())
     return sorted({name for signature in signatures for name in signature.parameters} - reserved)
-
-
-@contextmanager
-def _sigint_blocked() -> Iterator[None]:
-    """Threads and processes started within never receive SIGINT; this thread receives it afterwards."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    # The tracker unblocks SIGINT in the thread that first needs it, so start it in this one.
-    resource_tracker.ensure_running()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -1,33 +1,34 @@
-"""Many runs, in this process or on workers: finished ones are skipped, and no failure stops or hides another run.
+"""Many runs in processes that may die: finished ones are skipped, and no failure stops or hides another run.
 
-Dask suspects every run that a worker holds when the worker dies, so a worker never has more than one job: as many
-jobs are submitted as there are workers.
+A process never has more than one job, so that its death is the fault of that one: as many jobs are submitted as
+there are processes.
 """
 
 import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING
 
 from gradlab.errors import GradlabError
-from gradlab.runs.environment import execution
-from gradlab.runs.jobs import Finished, JobBatch, JobTracker, Listener, RunReport, Settings, SpecBatch
+from gradlab.runs.jobs import Deadline, Finished, JobBatch, JobTracker, Listener, RunReport, Settings, SpecBatch
 from gradlab.runs.schema import DONE
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
-from gradlab.runs.worker import perform, record_failure, use_one_core, was_killed
+from gradlab.runs.worker import record_end
+from gradlab.runs.workers import JobEnded, JobEvent, LocalPool, RunBegan
 
 if TYPE_CHECKING:
-    from gradlab.runs.cluster import BatchEnded, ProgressEvent, WorkerPool
+    from gradlab.runs.cluster import DaskPool
+
+    Pool = LocalPool | DaskPool
 
 MAX_DEATHS = 2
-"""How many workers may die of a run before it is given up."""
+"""How many processes may die of a run before it is given up."""
 STOP_SECONDS = 10.0
-"""How long the runs of workers may take to stop before their processes are ended."""
+"""How long runs may take to stop before their processes are killed."""
 _POLL = 0.2
 
 
@@ -37,7 +38,8 @@ def run_all(specs: Sequence[RunSpec], store: Store, settings: Settings, listener
     With `fail_fast` not every run may have begun.
 
     Raises:
-        GradlabError: the same spec twice, no workers could be started, or the scheduler was lost.
+        GradlabError: the same spec twice, no workers could be started, the scheduler was lost, or a single run
+            cannot be computed as asked.
         KeyboardInterrupt: Ctrl-C; runs that had begun are stored as interrupted.
     """
     count = Counter(spec.id for spec in specs)
@@ -46,11 +48,9 @@ def run_all(specs: Sequence[RunSpec], store: Store, settings: Settings, listener
         raise GradlabError(f"the list asks for {min(twice)} twice: name each run once")
     tracker = JobTracker(store, settings, listener)
     todo = tracker.skip_done(specs)
-    if todo and settings.local:
-        _run_locally(tracker, todo)
-    elif todo:
-        waiting = batches(schedule_order(todo), settings.together)
-        with _worker_pool(tracker, min(settings.jobs, len(waiting))) as pool:
+    if todo:
+        waiting = batches(schedule_order(todo) if settings.jobs > 1 else todo, settings.together)
+        with _pool(tracker, min(settings.jobs, len(waiting))) as pool:
             Dispatcher(tracker, pool, waiting).run()
     return tracker.outcomes
 
@@ -85,43 +85,28 @@ def batches(specs: Sequence[RunSpec], together: int) -> list[SpecBatch]:
     ]
 
 
-def _run_locally(tracker: JobTracker, todo: Sequence[RunSpec]) -> None:
-    """One batch after the other in this process."""
-    shards = tracker.settings.shards
-    if shards is None:
-        use_one_core()
-    waiting = deque(batches(todo, tracker.settings.together))
-    while waiting and not tracker.stopped:
-        batch = waiting.popleft()
-        tracker.compare(execution(batch[0].dtype, shards or 1))
-        for spec in batch:
-            tracker.listener.begun(spec)
-        started = time.monotonic()
-        on_events = [partial(tracker.listener.reached, spec) for spec in batch]
-        reports = perform(tracker.job(batch), batch, on_events, shards=shards)
-        waiting.extendleft(reversed(tracker.settle(batch, reports, time.monotonic() - started)))
-
-
 @contextmanager
-def _worker_pool(tracker: JobTracker, jobs: int) -> Iterator["WorkerPool"]:
-    """The workers that the settings ask for, `jobs` of them if they are started now."""
-    from gradlab.runs import cluster
-
+def _pool(tracker: JobTracker, count: int) -> Iterator["Pool"]:
+    """The processes that the settings ask for, `count` of them if they are started now."""
     settings = tracker.settings
-    if settings.scheduler is not None:
-        workers = cluster.remote(settings.scheduler, tracker.invocation)
-    elif settings.slurm is not None:
-        workers = cluster.slurm(settings.slurm, jobs, tracker.invocation)
+    if settings.scheduler is None and settings.slurm is None:
+        pool: AbstractContextManager[Pool] = LocalPool(count, settings.gpus, all_cores=settings.all_cores)
     else:
-        workers = cluster.local(jobs, tracker.invocation)
-    with workers as pool:
-        yield pool
+        from gradlab.runs import cluster
+
+        if settings.scheduler is not None:
+            pool = cluster.remote(settings.scheduler, tracker.invocation, settings.tls, tracker.listener.warn)
+        else:
+            root = str(tracker.store.root.resolve())
+            pool = cluster.slurm(settings.slurm or {}, count, tracker.invocation, root)
+    with pool as ready:
+        yield ready
 
 
 class Dispatcher:
     """Submits batches to workers, in their order, and takes what comes back."""
 
-    def __init__(self, tracker: JobTracker, pool: "WorkerPool", todo: Sequence[SpecBatch]) -> None:
+    def __init__(self, tracker: JobTracker, pool: "Pool", todo: Sequence[SpecBatch]) -> None:
         self.tracker, self.pool = tracker, pool
         self.specs = {spec.id: spec for batch in todo for spec in batch}
         self.waiting = deque(todo)
@@ -132,42 +117,51 @@ class Dispatcher:
     def run(self) -> None:
         """Until every run ended, or with `fail_fast` those that had begun when one failed."""
         listener = self.tracker.listener
-        while not listener.presses():
-            while self.waiting and len(self.submitted) < self.pool.size():
-                job = self.tracker.job(self.waiting.popleft())
-                self.submitted[job.key] = job
-                self.pool.submit(job)
-            if not self.submitted and not self.waiting:
-                return
-            self._take(self.pool.next_event(_POLL))
-            listener.tick()
+        try:
+            while not listener.presses():
+                while self.waiting and len(self.submitted) < self.pool.size():
+                    job = self.tracker.job(self.waiting.popleft())
+                    self.submitted[job.key] = job
+                    self.pool.submit(job)
+                if not self.submitted and not self.waiting:
+                    return
+                self._take(self.pool.next_event(_POLL))
+                listener.tick()
+        except KeyboardInterrupt:
+            pass
+        self._interrupt()
+        raise KeyboardInterrupt
+
+    def _interrupt(self) -> None:
+        """Stop what is running, and kill what does not stop; both are stored as interrupted."""
         self.pool.halt(running=True)
         deadline, quiet = time.monotonic() + STOP_SECONDS, 0
         # A job submitted a moment ago may still report that it began, so wait for a few polls without an event.
-        while time.monotonic() < deadline and listener.presses() < 2 and (self.started or quiet < 3):
+        while time.monotonic() < deadline and self.tracker.listener.presses() < 2 and (self.started or quiet < 3):
             event = self.pool.next_event(_POLL)
             quiet = 0 if event else quiet + 1
             self._take(event)
-        raise KeyboardInterrupt
+        self.pool.kill()
+        for job in self.submitted.values():
+            for run_id in self.started.keys() & job.run_ids:
+                record_end(job, self.specs[run_id], "interrupted", None)
 
-    def _take(self, event: "ProgressEvent | BatchEnded | None") -> None:
-        from gradlab.runs.cluster import BatchEnded
-
+    def _take(self, event: JobEvent | None) -> None:
         if event is None:
             if self.pool.lost:
                 raise _lost()
-        elif isinstance(event, BatchEnded):
+        elif isinstance(event, JobEnded):
             self._end(event)
         elif not any(event.run_id in job.run_ids for job in self.submitted.values()):
             return  # it arrived after the end of its job
-        elif "execution" in event.message:
-            self.tracker.compare(event.message["execution"])
+        elif isinstance(event, RunBegan):
+            self.tracker.compare(event.execution)
             self.started[event.run_id] = time.monotonic()
-            self.tracker.listener.begun(self.specs[event.run_id])
+            self.tracker.listener.begun(self.specs[event.run_id], event.execution, event.devices)
         elif event.run_id in self.started:
-            self.tracker.listener.reached(self.specs[event.run_id], event.message["step"])
+            self.tracker.listener.reached(self.specs[event.run_id], event.progress)
 
-    def _end(self, event: "BatchEnded") -> None:
+    def _end(self, event: JobEnded) -> None:
         """Record how the runs of a job ended, or put them back to be tried again."""
         batch = tuple(self.specs[run_id] for run_id in event.job.run_ids)
         self.submitted.pop(event.job.key)
@@ -177,36 +171,35 @@ class Dispatcher:
         if reports is None:
             self.waiting.extend((spec,) for spec in batch)  # at the end, where they delay no other run
             return
+        if reports[0].status == "refused":
+            raise GradlabError(reports[0].reason or "")
         pairs = zip(batch, reports, strict=True)
         ended = [pair for pair in pairs if pair[1].status not in ("waiting", "interrupted")]
         if ended:
             specs, reports = zip(*ended, strict=True)
-            self.waiting.extend(self.tracker.settle(specs, reports, seconds))
+            self.waiting.extendleft(reversed(self.tracker.settle(specs, reports, seconds)))
         if self.tracker.stopped:
             self.waiting.clear()
             self.pool.halt(running=False)
 
-    def _reports(self, event: "BatchEnded", batch: SpecBatch) -> tuple[RunReport, ...] | None:
-        """How the runs of a job ended; None if its worker died, possibly of another run."""
-        from gradlab.runs.cluster import deaths_in, reason_of
-
+    def _reports(self, event: JobEnded, batch: SpecBatch) -> tuple[RunReport, ...] | None:
+        """How the runs of a job ended; None if they are to be tried again, one by one."""
         if event.reports is not None:
             return tuple(self._verified(spec, report) for spec, report in zip(batch, event.reports, strict=True))
-        if event.error is None:
+        if not (event.died or event.error):
             raise _lost()
-        if reason := was_killed(event.job):
-            return event.job.reports("failed", reason)
-        died = deaths_in(event.error)
-        if died:
-            self.pool.recount()
-        if died and len(batch) > 1:
-            return None
         spec = batch[0]
-        self.deaths[spec.id] += died
-        if 0 < self.deaths[spec.id] < MAX_DEATHS:
+        if event.late:
+            reason = Deadline(event.job.timeout).reason
+        elif event.died:
+            self.deaths[spec.id] += len(batch) == 1
+            reason = f"its process died twice ({event.died})"
+        else:
+            reason = event.error
+        if len(batch) > 1 or (event.died and not event.late and self.deaths[spec.id] < MAX_DEATHS):
             return None
-        reason = reason_of(event.error, self.deaths[spec.id])
-        return tuple(RunReport(spec.id, "failed", record_failure(event.job, spec, reason)) for spec in batch)
+        record_end(event.job, spec, "failed", reason)
+        return event.job.reports("failed", reason)
 
     def _verified(self, spec: RunSpec, report: RunReport) -> RunReport:
         """The report of a worker, checked against this process's interrupts and store."""

@@ -39,8 +39,24 @@ def versions() -> dict[str, str]:
     return found
 
 
+_NEUTRAL = (
+    "PLATFORM",
+    "COMPILATION_CACHE",
+    "PERSISTENT_CACHE",
+    "ENABLE_COMPILATION_CACHE",
+    "TRACEBACK",
+    "LOG",
+    "DUMP",
+)
+_ELSEWHERE = ("ENABLE_X64", "NUM_CPU_DEVICES", "DEFAULT_MATMUL_PRECISION")
+
+
 def execution(dtype: str, shards: int = 1, together: int = 1) -> dict[str, Any]:
-    """Platform, device, shards, arithmetic and compiler: equal bits are promised where all of these agree."""
+    """Platform, device, shards, arithmetic and compiler: equal bits are promised where all of these agree.
+
+    Environment variables of jax are among them, but those that do not move numbers (`_NEUTRAL`), are recorded in
+    another field (`_ELSEWHERE`) or have no effect (`numerics.PINNED`).
+    """
     import jax
 
     from gradlab.training.jit_cache import product_precision
@@ -55,7 +71,22 @@ def execution(dtype: str, shards: int = 1, together: int = 1) -> dict[str, Any]:
         "matmul_precision": product_precision() or "default",
         "jaxlib": importlib.metadata.version("jaxlib"),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
-    } | ({"together": together} if together > 1 else {})
+    } | {
+        name: value
+        for name, value in (("together", together), ("jax_settings", _jax_settings()))
+        if value not in (1, {})
+    }
+
+
+def _jax_settings() -> dict[str, str]:
+    from gradlab.training.numerics import PINNED
+
+    known = (*(f"JAX_{name}" for name in (*_NEUTRAL, *_ELSEWHERE)), *(name.upper() for name in PINNED))
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name.startswith("JAX_") and not name.startswith(known)
+    }
 
 
 def _cpu() -> str:

@@ -6,7 +6,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from gradlab.runs.result import RunResult, curve_arrays, flatten_params, trace_a
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store, StoredRun
 from gradlab.training.loop import Checkpoint, Event, Outcome, initial_params, train, train_together
+from gradlab.training.numerics import numerics
 from gradlab.training.sharding import is_divisible
 from gradlab.training.weights import count
 
@@ -60,7 +61,7 @@ def usable_shards(spec: RunSpec, shards: int) -> int:
     if shards == 1:
         return 1
     try:
-        with _precision(spec.dtype):
+        with numerics(spec.dtype):
             model, plan = spec.model(), spec.plan(shards)
             return shards if is_divisible(model, plan, partial(initial_params, model, plan)) else 1
     except GradlabError:  # the run raises it too
@@ -97,7 +98,7 @@ def run_together(
     observers = on_event or [None] * len(specs)
     runs = [_ActiveRun.begin(spec, results, each) for spec, each in zip(specs, observers, strict=True)]
     try:
-        with _precision(specs[0].dtype):
+        with numerics(specs[0].dtype):
             _train(runs, shards)
     except KeyboardInterrupt:
         with _sigint_ignored():
@@ -129,7 +130,7 @@ class _ActiveRun:
     @classmethod
     def begin(cls, spec: RunSpec, results: Path | str | None, on_event: OnEvent | None) -> "_ActiveRun":
         store = None if results is None else Store(results)
-        with _precision(spec.dtype):
+        with numerics(spec.dtype):
             params = None if spec.params is None else trained_params(spec, Store(results).find(spec.params))
         attempt = store.begin(spec.id, spec.config()) if store else None
         return cls(RunResult(spec), params, attempt, on_event or (lambda event: None), time.perf_counter())
@@ -207,10 +208,6 @@ def _reason(error: Exception) -> str:
     ]
     where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     return " ".join(f"{type(error).__name__}: {error}{where}".split())
-
-
-def _precision(dtype: str) -> AbstractContextManager[None]:
-    return jax.enable_x64(dtype == "float64")
 
 
 @contextmanager

@@ -4,25 +4,20 @@ A job is one run, or a batch of runs of equal shape that one program trains toge
 """
 
 import os
-import signal
-import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store, StoredRun
 
-if TYPE_CHECKING:
-    from gradlab.training.loop import Event
-
 GRACE = 5.0
-"""Seconds past its deadline after which a run that has not noticed it is stopped from outside."""
+"""Seconds past its deadline after which the process of a run is killed."""
+
+Warn = Callable[[str], None]
 
 SpecBatch = tuple[RunSpec, ...]
 """Runs of equal shape that one program trains, or a single run."""
@@ -33,32 +28,29 @@ class Settings:
     """How a list of runs is carried out.
 
     Args:
-        jobs: processes; 1 is this one, more are workers.
+        jobs: processes at a time.
         together: runs of equal shape that a process trains as one program, for a GPU.
-        shards: of a single run in this process, devices that its batches are split over; it then uses all cores,
-            and its GradlabError is raised. None for one core each, so that runs have equal bits.
+        all_cores: for a single run: it uses all cores, and its GradlabError is raised. Otherwise each process
+            computes on one core, so that runs have equal bits.
         gpus: of this machine, as CUDA_VISIBLE_DEVICES names them; each worker takes one.
         timeout: seconds for each run. retries: further attempts at a failed run.
         fail_fast: start no run after the first failure.
         rerun: `failed` repeats failed runs only, `all` finished ones too.
-        scheduler: address or file of a Dask cluster to use. slurm: keys of a Slurm cluster to start.
+        scheduler: address or file of a Dask cluster to use. tls: certificates for it (`cluster.remote`).
+        slurm: keys of a Slurm cluster to start.
     """
 
     jobs: int = 1
     together: int = 1
-    shards: int | None = None
+    all_cores: bool = False
     gpus: tuple[str, ...] = ()
     timeout: float | None = None
     retries: int = 0
     fail_fast: bool = False
     rerun: Literal["failed", "all"] | None = None
     scheduler: str | None = None
+    tls: tuple[str, ...] = ()
     slurm: Mapping[str, Any] | None = None
-
-    @property
-    def local(self) -> bool:
-        """Whether this process computes the runs itself."""
-        return self.jobs == 1 and self.scheduler is None and self.slurm is None
 
 
 class Finished(NamedTuple):
@@ -71,26 +63,35 @@ class Finished(NamedTuple):
     seconds: float = 0.0
 
 
+class RunProgress(NamedTuple):
+    """Where a run is: training step and loss, and at a checkpoint also span in decades and verdict."""
+
+    step: int
+    loss: float
+    span: float | None = None
+    verdict: str = ""
+
+
 class Listener(Protocol):
     """Receives the progress of a list of runs, always in the main thread."""
 
-    def begun(self, spec: RunSpec) -> None:
-        """A run begins."""
+    def begun(self, spec: RunSpec, execution: Mapping[str, Any], devices: int) -> None:
+        """A run begins; `devices`: over which its batches would be split if examples were independent."""
 
-    def reached(self, spec: RunSpec, event: "Event | int") -> None:
-        """A run in this process had an event, or one in a worker is at this training step."""
+    def reached(self, spec: RunSpec, progress: RunProgress) -> None:
+        """A run is at a training step."""
 
     def ended(self, finished: Finished) -> None:
         """A run ended, or was stored already."""
 
     def tick(self) -> None:
-        """Called regularly while workers compute."""
+        """Called regularly."""
 
     def warn(self, text: str) -> None:
         """A warning for the user."""
 
     def presses(self) -> int:
-        """How often Ctrl-C was pressed; in this process it raises KeyboardInterrupt as well."""
+        """How often Ctrl-C was pressed."""
 
 
 class OutOfTime(Exception):
@@ -114,41 +115,11 @@ class Deadline:
         if self._end is not None and time.monotonic() > self._end:
             raise OutOfTime(self.reason)
 
-    @contextmanager
-    def alarm(self) -> Iterator[None]:
-        """Interrupt the main thread, which computes the run, `GRACE` seconds after the deadline."""
-        if self.seconds is None or not hasattr(signal, "setitimer"):
-            yield
-            return
-
-        def ring(number: int, frame: FrameType | None) -> None:
-            raise OutOfTime(self.reason)
-
-        before = signal.signal(signal.SIGALRM, ring)
-        signal.setitimer(signal.ITIMER_REAL, self.seconds + GRACE)
-        try:
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
-
-    @contextmanager
-    def watchdog(self, kill: Callable[[], None]) -> Iterator[None]:
-        """Call `kill` from a thread of its own `GRACE` seconds after the deadline."""
-        if self.seconds is None:
-            yield
-            return
-        timer = threading.Timer(self.seconds + GRACE, kill)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
 
 class RunReport(NamedTuple):
-    """How a run ended: a status of the store, or `waiting` if halted early; not `fresh` if stored already."""
+    """How a run ended: a status of the store, `waiting` if it did not begin, `refused` if it cannot be computed as
+    asked; not `fresh` if it was stored already.
+    """
 
     run_id: str
     status: str
@@ -165,6 +136,7 @@ class JobBatch(NamedTuple):
         invocation: the command that sends it; stopping that command stops no other on a shared cluster.
         attempt: counts the attempts at its first run.
         folder: working directory of the command, to which paths of custom cells are relative.
+        all_cores: as of `Settings`.
     """
 
     fields: tuple[dict[str, Any], ...]
@@ -173,13 +145,18 @@ class JobBatch(NamedTuple):
     timeout: float | None
     invocation: str
     attempt: int = 0
-    gpus: tuple[str, ...] = ()
     folder: str = ""
+    all_cores: bool = False
 
     @property
     def key(self) -> str:
         """A name that no other job has."""
         return f"{self.run_ids[0]}-{self.invocation}-{self.attempt}"
+
+    @property
+    def code(self) -> tuple[str | None, str | None]:
+        """Digests of the custom cell and task that it runs, None for built-in ones."""
+        return self.fields[0].get("cell_source"), self.fields[0].get("task_source")
 
     def reports(self, status: str, reason: str | None = None) -> tuple[RunReport, ...]:
         """The same report of every run."""
@@ -234,8 +211,8 @@ class JobTracker:
             self.settings.timeout,
             self.invocation,
             self._attempts[specs[0].id],
-            self.settings.gpus,
             os.getcwd(),
+            self.settings.all_cores,
         )
 
     def settle(self, specs: SpecBatch, reports: Sequence[RunReport], seconds: float) -> list[SpecBatch]:

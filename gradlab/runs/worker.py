@@ -1,21 +1,16 @@
-"""What a process does that computes jobs: each run stores itself and is reported by id.
-
-A worker of Dask imports this file before anything else, so jax is loaded only when the processor has been set up.
-"""
+"""What a process does that computes jobs: each run stores itself, and is reported by its id."""
 
 import ctypes
 import os
 import sys
-import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradlab.errors import GradlabError
 from gradlab.runs.cache import use_cache
-from gradlab.runs.jobs import Deadline, JobBatch, OutOfTime, RunReport
+from gradlab.runs.jobs import Deadline, JobBatch, OutOfTime, RunProgress, RunReport
 from gradlab.runs.sources import working_in
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store, StoredRun
@@ -23,99 +18,77 @@ from gradlab.runs.store import Store, StoredRun
 if TYPE_CHECKING:
     from gradlab.training.loop import Event
 
-OnEvent = Callable[["Event"], None]
-
 ONE_CORE = {"PJRT_NPROC": "1"}
 SINGLE_THREADED = "--xla_cpu_multi_thread_eigen=false"
 """Known to every jaxlib that is supported; XLA ends the process over a flag that it does not know."""
-PROGRESS_SECONDS = 1.0
-"""Seconds between two progress messages of a run."""
+PROGRESS_SECONDS = 0.1
+"""Least seconds between two messages about the training step of a run."""
 _TRIM_THRESHOLD, _MMAP_MAX, _NEVER = -1, -4, 2**31 - 1
 
-_halted: dict[str, bool] = {}
-_lock = threading.Lock()
-_ready = False
 
-
-def run_job(job: JobBatch) -> tuple[RunReport, ...]:
-    """Compute a job in a worker of Dask."""
-    from distributed import get_worker
-
-    from gradlab.runs.environment import execution
-
-    worker = get_worker()
-    with _lock:
-        _prepare(job.gpus, worker.name)
-    if job.invocation in _halted:
-        return job.reports("waiting")
-
-    def report(message: dict[str, Any]) -> None:
-        worker.log_event(job.invocation, message)
-
-    try:
-        with working_in(job.folder):
-            specs = _specs_of(job)
-            if reason := was_killed(job):
-                return job.reports("failed", reason)
-            for run_id in job.run_ids:
-                report({"id": run_id, "execution": execution(specs[0].dtype, together=len(specs))})
-            on_events = [_progress(job, run_id, report) for run_id in job.run_ids]
-            return perform(job, specs, on_events, guard=kill_on_timeout)
-    except KeyboardInterrupt:
-        return job.reports("interrupted")
-    except GradlabError as error:
-        return job.reports("failed", str(error))
-
-
-def perform(
-    job: JobBatch,
-    specs: Sequence[RunSpec],
-    on_events: Sequence[OnEvent],
-    *,
-    guard: Callable[[JobBatch, Sequence[RunSpec], Deadline], AbstractContextManager[None]] | None = None,
-    shards: int | None = None,
+def compute(
+    job: JobBatch, send: Callable[[tuple[Any, ...]], None], stopped: Callable[[], bool]
 ) -> tuple[RunReport, ...]:
-    """Compute the runs of a job that are not finished, and store why they failed if they do.
+    """Compute the runs of a job that are not finished; GradlabErrors and exceptions of custom code are reported.
 
     Args:
-        on_events: called with the events of each run.
-        guard: stops runs that hang past their deadline; by default by an exception in the main thread.
-        shards: as of `Settings`.
-
-    Raises:
-        KeyboardInterrupt: they were stopped, and are stored as interrupted.
+        send: takes messages: `began`, id and `execution`, then `progress`, id and `RunProgress`.
+        stopped: whether a KeyboardInterrupt of this job was raised, possibly where Python dropped it.
     """
-    from gradlab.runs.execute import run_together
+    try:
+        with working_in(job.folder):
+            specs = [RunSpec.from_dict(fields) for fields in job.fields]
+            if other := {spec.id for spec in specs} - set(job.run_ids):
+                raise GradlabError(
+                    f"its process reads it as {min(other)}: the source of its cell changed, or another gradlab is "
+                    "there"
+                )
+            return _perform(job, specs, send, stopped)
+    except GradlabError as error:
+        return job.reports("refused" if job.all_cores else "failed", str(error))
+
+
+def _perform(
+    job: JobBatch,
+    specs: Sequence[RunSpec],
+    send: Callable[[tuple[Any, ...]], None],
+    stopped: Callable[[], bool],
+) -> tuple[RunReport, ...]:
+    """Compute the runs of a job that are not finished, and store why they failed if they do."""
+    from gradlab.runs.environment import execution
+    from gradlab.runs.execute import run_together, usable_shards
 
     store, deadline = Store(job.root), Deadline(job.timeout)
     reports = {spec.id: report for spec in specs if (report := _stored(store, spec))}
-
-    def timed(on_event: OnEvent) -> OnEvent:
-        def on_timed_event(event: "Event") -> None:
-            deadline.check()
-            on_event(event)
-
-        return on_timed_event
-
     new = [spec for spec in specs if spec.id not in reports]
-    observers = [timed(each) for spec, each in zip(specs, on_events, strict=True) if spec in new]
-    if new:
-        try:
-            with guard(job, new, deadline) if guard else deadline.alarm():
-                results = run_together(new, store.root, observers, shards=shards or 1)
-            reports |= {end.spec.id: RunReport(end.spec.id, end.status, end.reason) for end in results}
-        except (GradlabError, OutOfTime, SystemExit) as error:
-            if shards is not None and isinstance(error, GradlabError):
-                raise
-            reason = f"it called sys.exit({error})" if isinstance(error, SystemExit) else str(error)
-            for spec in new:
-                ended = _stored(store, spec)
-                reports[spec.id] = (
-                    ended._replace(fresh=True)
-                    if ended
-                    else RunReport(spec.id, "failed", record_failure(job, spec, reason))
-                )
+    if not new:
+        return tuple(reports[spec.id] for spec in specs)
+    devices = _devices_for(job, new[0])
+    shards = usable_shards(new[0], devices)
+    where = execution(new[0].dtype, shards, len(new))
+    for spec in new:
+        send(("began", spec.id, where, devices))
+    try:
+        observers = [_observer(spec, send, stopped, deadline) for spec in new]
+        results = run_together(new, store.root, observers, shards=shards)
+        reports |= {end.spec.id: RunReport(end.spec.id, end.status, end.reason) for end in results}
+    except (GradlabError, OutOfTime, SystemExit) as error:
+        if job.all_cores and isinstance(error, GradlabError):
+            raise
+        reason = f"it called sys.exit({error})" if isinstance(error, SystemExit) else str(error)
+        for spec in new:
+            ended = _stored(store, spec)
+            failed = RunReport(spec.id, "failed", reason)
+            if ended is None:
+                record_end(job, spec, "failed", reason)
+            reports[spec.id] = ended._replace(fresh=True) if ended else failed
     return tuple(reports[spec.id] for spec in specs)
+
+
+def _devices_for(job: JobBatch, spec: RunSpec) -> int:
+    from gradlab.runs.devices import devices_for
+
+    return devices_for(spec.batch) if job.all_cores and spec.steps > 0 else 1
 
 
 def _stored(store: Store, spec: RunSpec) -> RunReport | None:
@@ -124,45 +97,72 @@ def _stored(store: Store, spec: RunSpec) -> RunReport | None:
     return RunReport(spec.id, stored.status, fresh=False) if stored else None
 
 
-def record_failure(job: JobBatch, spec: RunSpec, reason: str) -> str:
-    """Store that a run failed, with the checkpoints that a dead process left; returns the reason."""
+def _observer(
+    spec: RunSpec,
+    send: Callable[[tuple[Any, ...]], None],
+    stopped: Callable[[], bool],
+    deadline: Deadline,
+) -> Callable[["Event"], None]:
+    """Reports the events of a run, and ends the run when it is stopped or out of time."""
+    from gradlab.training.loop import Checkpoint, Outcome
+
+    due = 0.0
+
+    def on_event(event: "Event") -> None:
+        nonlocal due
+        if stopped():
+            raise KeyboardInterrupt
+        deadline.check()
+        if isinstance(event, Checkpoint):
+            curve = event.metrics.curves["task"]
+            mark = RunProgress(event.step, event.metrics.loss, curve.span(), str(curve.verdict()))
+            send(("progress", spec.id, mark))
+        elif not isinstance(event, Outcome) and time.monotonic() >= due:
+            due = time.monotonic() + PROGRESS_SECONDS
+            send(("progress", spec.id, RunProgress(event.step, float(event.rows.loss.mean()))))
+
+    return on_event
+
+
+def record_end(job: JobBatch, spec: RunSpec, status: str, reason: str | None) -> None:
+    """Store how a run ended whose process did not, with the checkpoints that it left."""
     from gradlab.runs.result import RunResult
 
-    done = RunResult(spec, status="failed", reason=reason).as_dict()
+    done = RunResult(spec, status=status, reason=reason).as_dict()
     try:
         attempt = Store(job.root).take_over(spec.id, spec.config())
-        log = StoredRun(spec.id, attempt.path, "failed", {}).log()
+        log = StoredRun(spec.id, attempt.path, status, {}).log()
+        if status == "interrupted" and not log:
+            attempt.discard()
+            return
         done["training_steps"] = max((line["step"] for line in log), default=0)
-        attempt.finish(done | {"job": job.key})
+        attempt.finish(done)
     except GradlabError:
         pass  # it likely failed of a full disk, and the caller reports the reason
-    return reason
 
 
-def was_killed(job: JobBatch) -> str:
-    """Why a worker killed itself over this very job, whose run hung; empty if it did not."""
-    if job.timeout is None:
-        return ""
-    store = Store(job.root)
-    stored = store.peek(job.run_ids[0])
-    killed = stored is not None and job.key in (stored.done.get("job"), store.redone(job.run_ids[0])[1])
-    return Deadline(job.timeout).reason if killed else ""
+def process_state() -> Mapping[str, object]:
+    """What code that runs in this process could have changed and numbers could depend on."""
+    import jax
+
+    return {
+        "folder": os.getcwd(),
+        "environment": dict(os.environ),
+        "path": list(sys.path),
+        "jax": dict(jax.config.values),
+    }
 
 
-def kill_on_timeout(job: JobBatch, specs: Sequence[RunSpec], deadline: Deadline) -> AbstractContextManager[None]:
-    """A watchdog that kills this process on timeout: nothing else stops Python code that does not return."""
-
-    def kill() -> None:
-        if len(specs) == 1:  # runs of a batch are retried individually, which shows which one hangs
-            record_failure(job, specs[0], deadline.reason)
-        os._exit(1)
-
-    return deadline.watchdog(kill)
-
-
-def halt(invocation: str, running: bool) -> None:
-    """Begin no other run of this command in this process; also stop `running` ones at their next event."""
-    _halted[invocation] = running
+def prepare(gpu: str, *, all_cores: bool) -> None:
+    """Set up a process that computes, before jax starts."""
+    keep_memory()
+    if gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    if not all_cores:
+        use_one_core()
+    use_cache()
+    # Two processes may compile the same program at once; one that reads a half-written entry compiles it again.
+    warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache entry")
 
 
 def use_one_core() -> None:
@@ -187,8 +187,8 @@ def use_one_core() -> None:
 def keep_memory() -> None:
     """Have the C library keep freed memory for the next call of a program instead of returning it to the system.
 
-    A worker of Dask starts with MALLOC_TRIM_THRESHOLD_=65536, with which glibc returns nearly all that XLA frees,
-    and the next call faults it in again page by page. With another C library nothing happens.
+    glibc would return much of what XLA frees, and the next call faults it in again page by page. With another C
+    library nothing happens.
 
     Source: mallopt(3), M_MMAP_MAX and M_TRIM_THRESHOLD.
     """
@@ -198,47 +198,3 @@ def keep_memory() -> None:
         return
     mallopt(_MMAP_MAX, 0)
     mallopt(_TRIM_THRESHOLD, _NEVER)
-
-
-def _prepare(gpus: Sequence[str], name: object) -> None:
-    """Set up a worker as `gradlab` sets up its own process; once."""
-    global _ready
-    if _ready:
-        return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    keep_memory()
-    if "" not in sys.path:
-        sys.path.append("")
-    if gpus and isinstance(name, int):
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[name % len(gpus)]
-    use_one_core()
-    use_cache(clean=False)
-    # Two workers may compile the same program at once; one that reads a half-written entry compiles it again.
-    warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache entry")
-    _ready = True
-
-
-def _specs_of(job: JobBatch) -> list[RunSpec]:
-    specs = [RunSpec.from_dict(fields) for fields in job.fields]
-    other = {spec.id for spec in specs} - set(job.run_ids)
-    if other:
-        raise GradlabError(
-            f"the worker reads it as {min(other)}: the source of its cell changed, or another gradlab is there"
-        )
-    return specs
-
-
-def _progress(job: JobBatch, run_id: str, report: Callable[[dict[str, Any]], None]) -> OnEvent:
-    """Reports the training step of a run now and then, and stops the run if the job is halted."""
-    due = 0.0
-
-    def on_event(event: "Event") -> None:
-        nonlocal due
-        if _halted.get(job.invocation):
-            raise KeyboardInterrupt
-        step = getattr(event, "step", 0)
-        if step and time.monotonic() >= due:
-            due = time.monotonic() + PROGRESS_SECONDS
-            report({"id": run_id, "step": step})
-
-    return on_event

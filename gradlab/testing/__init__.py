@@ -72,7 +72,7 @@ def assert_curve(
     fields = {"task": task, "length": length, "hidden": hidden, "batch": batch, "measure_batch": batch}
     fields |= {"steps": steps, "learning_rate": learning_rate, "dtype": dtype, "stop": "never"}
     scenario = _scenario(cell, path.stem, RunSpec.from_dict(fields), fields, seeds)
-    use_cache(clean=False)
+    use_cache()
     if bless or not paths_of(path.parent, path.stem)[0].exists():
         reason, option = "blessed by a test", "allow_zero=True"
         bless_scenarios([scenario], path.parent, reason, allow_zero=allow_zero, zero_option=option)

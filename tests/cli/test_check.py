@@ -36,7 +36,6 @@ def blessed(tmp_path_factory):
 def project(blessed, tmp_path, monkeypatch):
     """That folder with its own copy of the baselines; the cell is as it was blessed."""
     monkeypatch.setenv("GRADLAB_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setenv("GRADLAB_CACHE", "off")
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     shutil.copytree(blessed / "baselines", tmp_path / "baselines")

@@ -4,6 +4,7 @@ a full disk and a reader that leaves do to it.
 
 import inspect
 import io
+import itertools
 import json
 import os
 import random
@@ -20,17 +21,18 @@ import faulty
 import numpy as np
 import pytest
 from scipy import stats
+from sweeping import NOT_A_USERS
 
 import gradlab
 from gradlab.cli import inspect as inspect_commands
+from gradlab.cli import interrupts as interrupts_module
 from gradlab.cli.app import main
-from gradlab.cli.interrupts import Interrupts
+from gradlab.cli.interrupts import interrupts
 from gradlab.errors import GradlabError
 from gradlab.runs.execute import run
 from gradlab.runs.grids import specs_of_options
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
-from gradlab.tasks import TASKS
 from gradlab.training.loop import Checkpoint
 
 pytestmark = pytest.mark.slow
@@ -42,7 +44,7 @@ COMMANDS = (
 OWN = """
 import jax
 import jax.numpy as jnp
-from gradlab.tasks import TASKS, Batch
+from gradlab.tasks import Batch
 
 class Own:
     def __init__(self, rate: float = 0.5):
@@ -77,14 +79,13 @@ class Grown(Own):
         return (h_t, h_t), y_t
 
 """
-OWN += f"{inspect.getsource(faulty.Recall)}\nTASKS['recall'] = Recall\n"  # built-in tasks take seconds to compile
+OWN += inspect.getsource(faulty.Recall)  # built-in tasks take seconds to compile
 TINY = ["--hidden", "2", "--batch", "2", "--measure-batch", "3"]
 
 
 def forget_surroundings(patch):
     for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR"):
         patch.delenv(name, raising=False)
-    patch.setenv("GRADLAB_CACHE", "off")
 
 
 @pytest.fixture(autouse=True)
@@ -102,11 +103,14 @@ def own_file(tmp_path_factory):
 
 
 @pytest.fixture
-def own(own_file, monkeypatch):
-    """A cell of one's own; its file knows a quick task too, `recall`."""
-    monkeypatch.setitem(TASKS, "recall", None)
-    exec(OWN, {"__name__": "own"})
+def own(own_file):
+    """A cell of one's own; its file has a quick task too."""
     return f"{own_file}:Own"
+
+
+def recall(own):
+    """The quick task in the file of a cell."""
+    return f"{own.partition(':')[0]}:Recall"
 
 
 SPEC = RunSpec(cell="lstm", length=5, hidden=2, batch=2, measure_batch=3, steps=3, learning_rate=0.001)
@@ -138,12 +142,8 @@ def start(tmp_path_factory):
         names = {"GRADLAB_RESULTS": str(results), "GRADLAB_CACHE": str(cache), "COLUMNS": "80"}
         names |= options.pop("env", {})
         # Importing jax, as the tests have done, sets the level of its log for every child process.
-        clean = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
-        if "recall" in words:
-            # That file imports jax before the command can ask XLA to be quiet.
-            clean["TF_CPP_MIN_LOG_LEVEL"] = "3"
-            code += f"\nexec(open({words[words.index('--cell') + 1].split(':')[0]!r}).read())"
-        code += "\nimport sys; from gradlab.cli.app import entry; entry()"
+        clean = {key: value for key, value in os.environ.items() if key not in NOT_A_USERS}
+        code += "\nimport sys; from gradlab.__main__ import entry; entry()"
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
         return subprocess.Popen([sys.executable, "-c", code, *map(str, words)], env=clean | names, **pipes)
 
@@ -246,7 +246,7 @@ def test_documented_fields_are_those_that_are_printed(typed, results):
 
 
 def test_not_finite_is_a_string(typed, own):
-    words = ["probe", "recall", "--cell", f"{own}:rate=0", "--len", "4", "--hidden", "2"]
+    words = ["probe", recall(own), "--cell", f"{own}:rate=0", "--len", "4", "--hidden", "2"]
     code, out, _ = typed(*words, "--json", "-q")
     assert code == 0
     (record,) = json.loads(out, parse_constant=pytest.fail)["runs"]
@@ -258,7 +258,7 @@ def test_not_finite_is_a_string(typed, own):
 
 
 def test_a_grid_ends_in_one_table_over_seeds(typed, own, tmp_path):
-    words = ["probe", "recall", "--cell", own, "--len", "3", "--seed", "0,2", "--seed", "5", "--hidden", "2"]
+    words = ["probe", recall(own), "--cell", own, "--len", "3", "--seed", "0,2", "--seed", "5", "--hidden", "2"]
     code, out, err = typed(*words, "--json")
     document = json.loads(out)
     assert code == 0 and len(document["runs"]) == 3 and len(document["seeds"]) == 1
@@ -300,8 +300,8 @@ def test_the_same_run_twice_is_a_mistake(seeds):
 
 
 def test_the_results_folder(typed, own, tmp_path, monkeypatch):
-    words = ["probe", "recall", "--cell", own, "--len", "3", "--hidden", "2", "-q"]
-    name = RunSpec(task="recall", cell=own, length=3, hidden=2, steps=0).id
+    words = ["probe", recall(own), "--cell", own, "--len", "3", "--hidden", "2", "-q"]
+    name = RunSpec(task=recall(own), cell=own, length=3, hidden=2, steps=0).id
     code, out, err = typed(*words, "--results", tmp_path / "told")
     assert (code, err) == (0, "") and (tmp_path / "told" / "runs" / name / "done.json").exists()
     assert f"next: gradlab report --results {tmp_path}/told" in out
@@ -317,10 +317,10 @@ def test_the_results_folder(typed, own, tmp_path, monkeypatch):
 
 def test_trained_weights_are_measured_at_another_length(typed, own, tmp_path):
     folder = tmp_path / "results"
-    fields = {"task": "recall", "cell": own, "length": 4, "hidden": 2, "batch": 2, "measure_batch": 3}
+    fields = {"task": recall(own), "cell": own, "length": 4, "hidden": 2, "batch": 2, "measure_batch": 3}
     spec = RunSpec(**fields, steps=2, dtype="float64", seed=3)
     trained = run(spec, folder)
-    words = ["probe", "recall", "--params", spec.id, "--measure-batch", "3", "--json", "-q"]
+    words = ["probe", recall(own), "--params", spec.id, "--measure-batch", "3", "--json", "-q"]
     code, out, err = typed(*words, "--len", "8")
     (record,) = json.loads(out)["runs"]
     assert (code, err) == (0, "") and record["summary"]["final"]["curves"]["task"]["state"]["lags"] == 8
@@ -339,7 +339,7 @@ def test_trained_weights_are_measured_at_another_length(typed, own, tmp_path):
     assert probed.tobytes() != trained.curve("initial").typical().tobytes()
 
     for more, expected in (
-        (["--hidden", "3"], f"params of {spec.id} do not fit {own} with hidden=3 on recall"),
+        (["--hidden", "3"], f"params of {spec.id} do not fit {own} with hidden=3 on {recall(own)}"),
         (["--cell", "gru"], "do not fit gru"),
     ):
         before = everything_in(folder)
@@ -477,7 +477,7 @@ def test_a_mistake_is_told_in_one_line_and_nothing_is_written(typed, tmp_path, m
 @pytest.mark.parametrize("folder", ["file", "file/below", "/dev/null/results", "/proc/gradlab"])
 def test_a_folder_that_cannot_be_written(typed, tmp_path, own, folder):
     (tmp_path / "file").write_text("in the way")
-    code, out, err = typed("probe", "recall", "--cell", own, "--len", "3", "-q", "--results", tmp_path / folder)
+    code, out, err = typed("probe", recall(own), "--cell", own, "--len", "3", "-q", "--results", tmp_path / folder)
     assert (code, out) == (2, "") and one_line(err) and "cannot be written" in err
     assert everything_in(tmp_path) == {"file": b"in the way"}
 
@@ -498,7 +498,7 @@ def test_a_corrupt_run_is_skipped_with_one_warning(typed, tmp_path, own, results
     corrupt.mkdir(parents=True)
     (corrupt / "config.json").write_text('{"store": 1, "cel')
     words = ["--cell", own, "--len", "3", "--hidden", "2", "-q"]
-    for command in (["probe", "recall", *words], ["ls"], ["report"]):
+    for command in (["probe", recall(own), *words], ["ls"], ["report"]):
         code, _, err = typed(*command)
         assert code == 0 and err.count("warning") == 1 and str(corrupt) in err and one_line(err), command
     code, _, err = typed("show", corrupt.name)
@@ -507,7 +507,7 @@ def test_a_corrupt_run_is_skipped_with_one_warning(typed, tmp_path, own, results
 
 
 def test_a_damaged_run_is_told_and_made_again(typed, tmp_path, own):
-    words = ["probe", "recall", "--cell", own, "--len", "3", "--hidden", "2", "-q"]
+    words = ["probe", recall(own), "--cell", own, "--len", "3", "--hidden", "2", "-q"]
     assert typed(*words)[0] == 0
     (curves,) = (tmp_path / "results" / "runs").glob("*/curves.npz")
     curves.write_bytes(curves.read_bytes()[:-40])
@@ -527,7 +527,7 @@ def test_a_damaged_run_is_told_and_made_again(typed, tmp_path, own):
 )
 def test_a_cell_whose_step_returns_the_wrong_thing_is_told_the_rule(typed, own, tmp_path, name, words):
     code, out, err = typed(
-        "probe", "recall", "--cell", own.replace(":Own", f":{name}"), "--len", "3", "--hidden", "2", "-q"
+        "probe", recall(own), "--cell", own.replace(":Own", f":{name}"), "--len", "3", "--hidden", "2", "-q"
     )
     assert (code, out) == (2, "") and one_line(err) and words in err
     assert not any((tmp_path / "results").glob("runs/*"))
@@ -538,7 +538,7 @@ def test_a_cell_whose_step_returns_the_wrong_thing_is_told_the_rule(typed, own, 
 
 def test_a_users_cell_that_fails_is_a_failed_run(typed, own, tmp_path):
     wrong = own.replace(":Own", ":Wrong")
-    words = ["probe", "recall", "--cell", f"{wrong},{own}", "--len", "3", "--hidden", "2"]
+    words = ["probe", recall(own), "--cell", f"{wrong},{own}", "--len", "3", "--hidden", "2"]
     code, out, err = typed(*words)
     reason = "failed: RuntimeError: a mistake of the user's own"
     assert code == 1 and reason in err and "Traceback" not in out + err
@@ -575,7 +575,7 @@ def test_ctrl_c_anywhere(typed, monkeypatch):
 
 
 def test_an_interrupted_run_keeps_what_was_measured_and_is_done_again(tmp_path, own):
-    spec = RunSpec(task="recall", cell=own, length=3, hidden=2, batch=2, measure_batch=2, steps=5)
+    spec = RunSpec(task=recall(own), cell=own, length=3, hidden=2, batch=2, measure_batch=2, steps=5)
 
     def stop_at_2(event):
         if isinstance(event, Checkpoint) and event.step == 2:
@@ -596,8 +596,9 @@ def test_an_interrupted_run_keeps_what_was_measured_and_is_done_again(tmp_path, 
 
 def endless(own, seed=0):
     """A run that nobody waits for: checkpoints soon, then chunks of training steps of a tenth of a second."""
-    words = ["run", "recall", "--cell", own, "--len", "300", "--hidden", "32", "--batch", "32", "--measure-batch"]
-    return [*words, "2", "--steps", "1000000", "--stop", "never", "--learning-rate", "1e-6", "--seed", str(seed)]
+    sizes = ["--len", "300", "--hidden", "32", "--batch", "32", "--measure-batch", "2"]
+    words = ["run", recall(own), "--cell", own, *sizes, "--steps", "1000000", "--stop", "never"]
+    return [*words, "--learning-rate", "1e-6", "--seed", str(seed)]
 
 
 def wait_for(condition, process, seconds=120):
@@ -650,8 +651,11 @@ def test_kill_9_at_any_moment(start, finished, typed, own, tmp_path, monkeypatch
             time.sleep(chance.uniform(0.2, 3))
         process.kill()
         process.wait()
-        logs = list(folder.glob(f"runs/.*-s{number}-*/log.jsonl"))
-        after_a_checkpoint += any(b"\n" in path.read_bytes() for path in logs)
+        deadline = time.monotonic() + 10
+        while "running" in {stored.status for stored in Store(folder).each()}:
+            assert time.monotonic() < deadline, "the process that computed outlives the command"
+            time.sleep(0.01)
+        after_a_checkpoint = sum(b"\n" in path.read_bytes() for path in folder.glob("runs/.*/log.jsonl"))
     assert after_a_checkpoint >= 2, "at least half"
 
     killed = list(Store(folder).each(pytest.fail))
@@ -666,7 +670,7 @@ def test_kill_9_at_any_moment(start, finished, typed, own, tmp_path, monkeypatch
     (record,) = json.loads(typed("show", name, "--json")[1])["runs"]
     assert record["status"] == "killed" and record["checkpoints"]
     assert typed("report")[0] in (0, 2)
-    code, out, err = typed("probe", "recall", "--cell", own, "--len", "3", "--hidden", "2", "-q")
+    code, out, err = typed("probe", recall(own), "--cell", own, "--len", "3", "--hidden", "2", "-q")
     assert (code, err) == (0, "")
     code, out, err = typed("report")
     assert code == 0 and "Traceback" not in err
@@ -736,7 +740,7 @@ def test_a_reader_that_leaves(start, results, command):
 def test_a_run_ends_well_though_nobody_listens(start, own, tmp_path):
     read, write = os.pipe()
     os.close(read)
-    words = ["run", "recall", "--cell", own, "--len", "3", *TINY, "--steps", "2"]
+    words = ["run", recall(own), "--cell", own, "--len", "3", *TINY, "--steps", "2"]
     with os.fdopen(write) as left:
         process = start(words, tmp_path, stdout=left, stderr=left)
     assert process.wait(timeout=120) == 0
@@ -746,32 +750,43 @@ def test_a_run_ends_well_though_nobody_listens(start, own, tmp_path):
 @pytest.mark.parametrize("limit, name", [(100, "config.json"), (9000, "curves.npz")])
 def test_a_full_disk_leaves_nothing(finished, own, tmp_path, limit, name):
     code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
-    words = ["run", "recall", "--cell", own, "--len", "60", *TINY, "--steps", "2", "-q"]
+    words = ["run", recall(own), "--cell", own, "--len", "60", *TINY, "--steps", "2", "-q"]
     exit_code, out, err = finished(words, tmp_path / "results", code=code, env={"GRADLAB_CACHE": "off"})
     assert (exit_code, out) == (2, "") and one_line(err) and f"{name} cannot be written" in err
     assert everything_in(tmp_path) == {}
 
 
-def test_ctrl_c_that_python_drops_is_remembered():
+def test_ctrl_c_that_python_drops_is_silent(capsys):
     class Cleanup:
         def __del__(self):
             signal.raise_signal(signal.SIGINT)
 
-    with Interrupts() as interrupts:
-        interrupts.check()
+    with interrupts.handled():
         Cleanup()  # its KeyboardInterrupt goes nowhere, as any exception of a __del__ does
-        with pytest.raises(KeyboardInterrupt):
-            interrupts.check()
+        assert interrupts.presses == 1
+    assert capsys.readouterr().err == ""
 
 
-def test_the_second_ctrl_c_is_counted_and_the_third_ends_everything():
-    with Interrupts() as interrupts:
+def test_within_a_command_ctrl_c_is_raised_and_while_it_stops_runs_counted(monkeypatch):
+    clock = itertools.count(0, interrupts_module.ONE_PRESS)
+    monkeypatch.setattr(interrupts_module.time, "monotonic", lambda: next(clock))
+    with interrupts.handled():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+    with interrupts.handled(), interrupts.counting():
         signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        assert interrupts.presses == 2
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-    assert interrupts.presses == 3
+
+
+def test_a_double_press_is_one(monkeypatch):
+    monkeypatch.setattr(interrupts_module.time, "monotonic", lambda: 7.0)
+    with interrupts.handled(), interrupts.counting():
+        for _ in range(9):
+            signal.raise_signal(signal.SIGINT)
+        assert interrupts.presses == 1
 
 
 def test_ctrl_c_while_python_ends_changes_nothing(finished, tmp_path):

@@ -28,7 +28,6 @@ from gradlab.runs.store import Store, StoredRun
 def typed(capsys, tmp_path, monkeypatch):
     """Types a command about the results of the test: exit code, stdout, stderr."""
     monkeypatch.setenv("GRADLAB_RESULTS", str(tmp_path))
-    monkeypatch.setenv("GRADLAB_CACHE", "off")
     monkeypatch.delenv("COLUMNS", raising=False)
 
     def type_(command):
@@ -280,7 +279,7 @@ def test_ls_reads_two_small_files_of_each_run(six, tmp_path):
         (folder / "done.json").write_bytes(done)
         rewrite(folder / "config.json", json.dumps(config | {"seed": seed}).encode())
         (folder / "curves.npz").write_bytes(b"whoever reads this fails")
-    start = "from gradlab.cli.app import entry; entry()"
+    start = "from gradlab.__main__ import entry; entry()"
     command = [sys.executable, "-c", start, "ls", "--results", str(many)]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert out.count("\n") == 502 and out.count(" solved ") == 500

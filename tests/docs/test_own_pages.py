@@ -28,7 +28,6 @@ def page(request, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("GRADLAB_RESULTS", "results")
-    monkeypatch.setenv("GRADLAB_CACHE", "off")
     for name, _, text in blocks(request.param):
         if name:
             Path(name).write_text(text)

@@ -18,7 +18,7 @@ LEAKY = CELL.replace(
     "class Own:", "class Leaky:\n    def __init__(self, leak: float = 0.9): self.leak = leak\n"
 ).replace('params["a"] * carry', "self.leak * carry")
 SMALL = {"length": 8, "hidden": 2, "batch": 2, "measure_batch": 2, "steps": 0}
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from gradlab.runs.execute import run
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from gradlab.lesson.page import lesson_page
 from gradlab.lesson.questions import questions
 from gradlab.report.data.records import read
 
-pytestmark = [pytest.mark.browser, needs_browser(), pytest.mark.usefixtures("compiled_once")]
+pytestmark = [pytest.mark.browser, needs_browser()]
 
 
 @pytest.fixture(scope="module")

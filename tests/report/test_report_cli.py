@@ -71,7 +71,7 @@ def test_the_page_is_opened_in_the_browser_that_is_named(typed, tmp_path):
     words = [
         sys.executable,
         "-c",
-        "from gradlab.cli.app import entry; entry()",
+        "from gradlab.__main__ import entry; entry()",
         "report",
         "--open",
         "--format",

@@ -5,6 +5,8 @@ import subprocess
 import sys
 import zlib
 
+from sweeping import NOT_A_USERS
+
 from gradlab.runs.cache import tidy
 
 PROBE = ["probe", "adding", "--cell", "rnn", "--len", "7", "--hidden", "4", "-q"]
@@ -14,8 +16,7 @@ def probe(tmp_path, results, **environment):
     """Run one command in a process of its own; its stderr."""
     names = {"GRADLAB_CACHE": str(tmp_path / "cache"), "GRADLAB_RESULTS": str(tmp_path / results), **environment}
     # Importing jax, as the tests have done, sets the level of its log for every child process.
-    own = ("JAX_COMPILATION_CACHE_DIR", "TF_CPP_MIN_LOG_LEVEL")
-    clean = {key: value for key, value in os.environ.items() if key not in own}
+    clean = {key: value for key, value in os.environ.items() if key not in NOT_A_USERS}
     code = "import sys; from gradlab.cli.app import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-c", code, *PROBE], env=clean | names, capture_output=True, text=True, timeout=120

@@ -2,11 +2,13 @@
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gradlab.tasks import Batch
 
@@ -50,16 +52,24 @@ class Recall:
 class Faulty:
     """hₜ = tanh(a hₜ₋₁ + Σ xₜ); `tag` tells apart cells that compile to the same program."""
 
-    def __init__(self, fault: str = "none", rate: float = 0.5, tag: int = 0):
-        self.fault, self.rate = fault, rate
+    def __init__(self, fault: str = "none", rate: float = 0.5, tag: int = 0, limit: float = 1.0):
+        self.fault, self.rate, self.limit = fault, rate, limit
 
     def init(self, key, input_size, hidden_size):
         if self.fault == "show":
             name = f"{os.environ['CUDA_VISIBLE_DEVICES']}-{os.getpid()}-gpu"
             (Path(os.environ[OWN_GPU]) / name).touch()
         if is_on(self.fault):
-            {"raise": fall, "exit": leave, "hang": sleep, "kill": die, "interrupt": stop}[self.fault]()
-        return {"a": self.rate + 0.1 * jax.random.uniform(key, (hidden_size,))}
+            FAULTS[self.fault]()
+        drawn = jax.random.uniform(key, (hidden_size,))
+        if self.limit < 1:  # one seed of several may fail
+            drawn = jax.pure_callback(self.limited, drawn, drawn, vmap_method="sequential")
+        return {"a": self.rate + 0.1 * drawn}
+
+    def limited(self, drawn):
+        if drawn[0] > self.limit:
+            raise RuntimeError("no more of this")
+        return np.asarray(drawn)
 
     def carry(self, params, batch_size):
         return jnp.zeros((batch_size, len(params["a"])))
@@ -88,3 +98,10 @@ def die():
 
 def stop():
     raise KeyboardInterrupt
+
+
+def quit_():
+    sys.exit(5)
+
+
+FAULTS = {"raise": fall, "exit": leave, "hang": sleep, "kill": die, "interrupt": stop, "sys.exit": quit_}

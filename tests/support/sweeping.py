@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from compiling import CACHE_OF_TESTS
 
 from gradlab.runs.lock import holder
 from gradlab.runs.store import Store
@@ -14,20 +15,22 @@ from gradlab.runs.store import Store
 OWN = Path(__file__).with_name("faulty.py")
 CELL = f"{OWN}:Faulty"
 BASE = {"task": f"{OWN}:Recall", "cell": CELL, "length": 4, "hidden": 2, "batch": 2, "measure_batch": 2}
-ENTRY = "from gradlab.cli.app import entry; entry()"
+NOT_A_USERS = {"TF_CPP_MIN_LOG_LEVEL", "XLA_FLAGS", *CACHE_OF_TESTS}
+"""Variables of the environment that tests set, or jax when they import it."""
+ENTRY = "from gradlab.__main__ import entry; entry()"
 
 
 class RecordingListener:
-    """A listener that records what it receives; `then` is called at every event."""
+    """A listener that records what it receives; `then` is called with the progress of every run."""
 
-    def __init__(self, then=lambda spec, event: None):
+    def __init__(self, then=lambda spec, progress: None):
         self.then, self.begins, self.ends, self.warnings = then, [], [], []
 
-    def begun(self, spec):
+    def begun(self, spec, execution, devices):
         self.begins.append(spec.id)
 
-    def reached(self, spec, event):
-        self.then(spec, event)
+    def reached(self, spec, progress):
+        self.then(spec, progress)
 
     def ended(self, finished):
         self.ends.append((finished.spec.id, finished.status, finished.fresh))
@@ -56,7 +59,7 @@ def write_toml(path, *, title="A trial", question="Does it work?", base=(), budg
 
 def surroundings(cache, **more):
     """The environment of a command, independent of that of the tests."""
-    clean = {key: value for key, value in os.environ.items() if key not in ("TF_CPP_MIN_LOG_LEVEL", "XLA_FLAGS")}
+    clean = {key: value for key, value in os.environ.items() if key not in NOT_A_USERS}
     return (
         clean | {"GRADLAB_CACHE": str(cache), "COLUMNS": "80"} | {key: str(value) for key, value in more.items()}
     )

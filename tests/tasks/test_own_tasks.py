@@ -156,7 +156,6 @@ def file(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def own_results(monkeypatch, tmp_path):
     monkeypatch.setenv("GRADLAB_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setenv("GRADLAB_CACHE", "off")
 
 
 @pytest.mark.parametrize("name", WRONG)
