@@ -1,7 +1,7 @@
 """Stored runs as the report reads them: settings, checkpoints, curves. Knows no jax."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ class Record:
     run: StoredRun
     log: list[dict[str, Any]]
     marks: dict[str, int]
+    kept: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    """What `curves.npz` holds, if it is kept in memory."""
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -60,7 +62,7 @@ class Record:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What `curves.npz` holds; empty if it was not written, an error if it cannot be read."""
-        return self.run.arrays() if self.has_arrays else {}
+        return self.kept or (self.run.arrays() if self.has_arrays else {})
 
     @property
     def has_arrays(self) -> bool:
@@ -84,6 +86,8 @@ class Record:
         return list(self.log[self.marks[role]]["curves"][curve].get("notes", []))
 
 
+KEPT = 200_000_000
+"""Bytes of arrays that stay in memory between the figures of a report."""
 Labelled = Sequence[tuple[str, Sequence[Record]]]
 """The runs of each setting after its name."""
 
@@ -105,11 +109,17 @@ def read(
         GradlabError: a run was written by a newer gradlab.
     """
     records: list[Record] = []
+    room = KEPT
     for run in Store(results).each(warn, names, reading(progress)):
         try:
             record = _record(run)
-            if wrong := _disagreement(record, record.arrays()):
+            arrays = record.arrays()
+            if wrong := _disagreement(record, arrays):
                 raise DamagedFile(run.path, "log.jsonl", wrong)
+            size = sum(array.nbytes for array in arrays.values())
+            if size <= room:  # the figures read the arrays of a run several times
+                record.kept.update(arrays)
+                room -= size
             record.run.env()
             if run.has("every.npz"):
                 run.arrays("every.npz")
