@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, get_args
 
 from gradlab.errors import GradlabError
@@ -78,9 +79,18 @@ def anything(value: Any) -> str:
     return ""
 
 
+_SURE: dict[Check, frozenset[type]] = {number: frozenset({float}), flag: frozenset({bool})}
+"""Types of which no value is wrong for a check, which then need not be called."""
+
+
 def null_or(check: Check) -> Check:
     """Null, or what the other check wants."""
-    return lambda value: "" if value is None else check(value)
+
+    def found(value: Any) -> str:
+        return "" if value is None else check(value)
+
+    _SURE[found] = _SURE.get(check, frozenset()) | {type(None)}
+    return found
 
 
 def one_of(*words: str) -> Check:
@@ -104,7 +114,10 @@ def record(
     required: Mapping[str, Check], optional: Mapping[str, Check] | None = None, other: Check = anything
 ) -> Check:
     """An object with the required fields, perhaps the optional ones, and of any others what `other` wants."""
-    known = {**required, **(optional or {})}
+    known = {
+        key: (check, _SURE.get(check, frozenset())) for key, check in {**required, **(optional or {})}.items()
+    }
+    rest = other, _SURE.get(other, frozenset())
 
     def found(value: Any) -> str:
         if type(value) is not dict:
@@ -113,7 +126,8 @@ def record(
             if key not in value:
                 return f".{key} is missing"
         for key, item in value.items():
-            if wrong := known.get(key, other)(item):
+            check, sure = known.get(key, rest)
+            if type(item) not in sure and (wrong := check(item)):
                 return f".{key if is_name(key) else shown(key)}{wrong}"
         return ""
 
@@ -123,17 +137,17 @@ def record(
 def _field(key: str) -> Check:
     """A field of a spec, as it says of itself."""
     field = FIELDS[key]
+    kind = null_or({float: number, int: whole}.get(field.kind, text))
 
-    def found(value: Any) -> str:
-        wrong = null_or(number if field.kind is float else text if field.kind is str else whole)(value)
-        if not wrong:
-            try:
-                field.checked(value)
-            except GradlabError as error:
-                wrong = str(error).removeprefix(key)
-        return wrong
+    @lru_cache(maxsize=1024)
+    def refused(value: Any) -> str:
+        try:
+            field.checked(value)
+        except GradlabError as error:
+            return str(error).removeprefix(key)
+        return ""
 
-    return found
+    return lambda value: kind(value) or refused(value)
 
 
 _LATER = {key for key, field in FIELDS.items() if field.later or field.derived}
