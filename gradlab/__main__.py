@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 
 def entry() -> None:
@@ -15,4 +16,7 @@ def entry() -> None:
 
 
 if __name__ == "__main__":
+    # Python has put the working folder first: a file in it must not stand for an installed package.
+    if not sys.flags.safe_path and sys.path[0] in ("", os.getcwd()):
+        del sys.path[0]
     entry()

@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 4000
+"""Characters of a message at most: an exception may hold a whole array."""
+
 
 class GradlabError(Exception):
     """A mistake in what gradlab was given, told in one line and never with a traceback.
@@ -19,8 +22,27 @@ class GradlabError(Exception):
     """
 
     def __init__(self, message: str, exit_code: int = 2) -> None:
-        super().__init__(message)
+        super().__init__(shortened(message))
         self.exit_code = exit_code
+
+
+def shortened(text: str) -> str:
+    """A message of bearable length."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text):,} characters)"
+
+
+def described(error: BaseException) -> str:
+    r"""An exception of somebody else's code in one line of bearable length.
+
+    Example:
+        >>> described(ValueError("shapes\ndiffer"))
+        'ValueError: shapes differ'
+    """
+    try:
+        text = str(error)
+    except Exception as failure:
+        text = f"its text raises {type(failure).__name__}"
+    return shortened(" ".join(f"{type(error).__name__}: {text}".split()))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -14,9 +14,10 @@ import typer
 
 from gradlab import __version__
 from gradlab.cli import check, info, inspect, lesson, reports, run, sweep
-from gradlab.cli.console import Screen
+from gradlab.cli.console import Screen, stdout_for_data
 from gradlab.cli.interrupts import INTERRUPTED, interrupts
 from gradlab.errors import GradlabError
+from gradlab.runs.jsonable import printable
 
 BUG = 70
 
@@ -33,7 +34,7 @@ for command in (
     *(run.run, run.probe, sweep.sweep, reports.report, lesson.lesson, check.check, check.bless),
     *(inspect.ls, inspect.show, inspect.rm, info.cells, info.tasks, info.doctor),
 ):
-    app.command()(command)
+    app.command()(stdout_for_data()(command))
 
 
 def _version(wanted: bool) -> None:
@@ -81,7 +82,7 @@ def _run(given: Sequence[str]) -> int:
             text = " ".join(message().split()).rstrip(".?")
             Screen().error(f"{text}; `{_command(given)} --help` lists what there is")
             return 2
-        traceback.print_exc()
+        sys.stderr.write(printable(traceback.format_exc(), keep="\n"))
         Screen().error("this is a bug in gradlab: please report the lines above with the command that you typed")
         return BUG
 
@@ -96,9 +97,6 @@ def _set_up() -> None:
     """Settings that jax reads on import, and streams that can print any character."""
     # XLA logs spurious errors about CPU features for every program loaded from the cache. Real errors are raised.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # A user's `package.module:MyCell` may lie in the working directory; installed packages come first.
-    if "" not in sys.path:
-        sys.path.append("")
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

@@ -34,8 +34,9 @@ def check(
     allow_inconclusive: Annotated[bool, typer.Option("--allow-inconclusive", help="Pass if undecided.")] = False,
     json: options.Json = False,
 ) -> int:
-    """Compare gradient curves with their baselines: 0 unchanged, 1 regressed, 3 no baseline or undecided.
+    """Compare gradient curves with their baselines.
 
+    The exit code is 0 if they are unchanged, 1 if one regressed, 3 if there is no baseline or it is undecided.
     In GitHub Actions it adds annotations and a step summary.
 
     gradlab check
@@ -82,7 +83,7 @@ def bless(
     baseline: Baselines = BASELINES,
     json: options.Json = False,
 ) -> int:
-    """Accept the present gradient curves of a suite, and print what that changes.
+    """Accept the present gradient curves of a suite as its baselines.
 
     gradlab bless ci --reason "the forget bias is 1 now"
     """

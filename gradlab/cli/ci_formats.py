@@ -1,7 +1,6 @@
 """`gradlab check` for CI systems: annotations and step summary of GitHub Actions, and JUnit XML."""
 
 import os
-import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,14 +10,14 @@ from gradlab.errors import GradlabError
 from gradlab.judge.baseline import paths_of
 from gradlab.judge.check import ScenarioResult, SuiteResult
 from gradlab.judge.compare import STATUS_NAMES, Finding
+from gradlab.report.text.plain import markdown
 from gradlab.runs.attempt import write_whole
+from gradlab.runs.jsonable import printable
 
 MOST = 10
 """GitHub silently drops further annotations of a step."""
 SUMMARY_BYTES = 1_000_000
 """GitHub refuses a step summary of more than 1 MiB."""
-_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 cannot hold, not even escaped."""
 
 
 def annotations(results: Sequence[SuiteResult], allowed: Sequence[str] = ()) -> list[str]:
@@ -67,7 +66,7 @@ def write_summary(text: str) -> None:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return printable(text).replace("%", "%25")
 
 
 def _property(text: str) -> str:
@@ -75,10 +74,7 @@ def _property(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    flat = " ".join(text.split())
-    for mark, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
-        flat = flat.replace(mark, escaped)
-    return flat
+    return markdown(" ".join(text.split()), start=False).replace(">", "&gt;")
 
 
 def write_junit(path: Path, results: Sequence[SuiteResult], allowed: Collection[str] = ()) -> None:
@@ -114,4 +110,4 @@ def _case(suite: str, scenario: ScenarioResult, allowed: Collection[str]) -> Ele
 
 
 def _xml(text: str) -> str:
-    return _NOT_XML.sub("\ufffd", text)
+    return printable(text, keep="\n")

@@ -3,14 +3,15 @@
 import os
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from gradlab.runs.jsonable import dumps
+from gradlab.runs.jsonable import dumps, printable
 
 VERDICT_STYLE = {
     "vanishing": "bold red",
@@ -47,16 +48,31 @@ class _Console(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
+_data: list[TextIO] = []
+"""Where the data of the present command goes, if not to `sys.stdout`."""
+
+
+@contextmanager
+def stdout_for_data() -> Iterator[None]:
+    """What a user's cell prints goes to stderr: stdout has the data of a command alone."""
+    _data.append(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _data.pop()
+
+
 def _console(*, stderr: bool) -> Console:
     # FORCE_COLOR alone must not make rich draw moving lines into a log file.
-    stream = sys.stderr if stderr else sys.stdout
+    stream = sys.stderr if stderr else _data[-1] if _data else sys.stdout
     # A file has no width: tables in it are not folded unless COLUMNS is set.
     width = None if stream.isatty() or "COLUMNS" in os.environ else 160
-    return _Console(stderr=stderr, highlight=False, width=width, force_interactive=stream.isatty())
+    return _Console(file=stream, highlight=False, width=width, force_interactive=stream.isatty())
 
 
 class Screen:
-    """stdout and stderr of one command."""
+    """stdout and stderr of one command; control characters in texts are shown escaped."""
 
     def __init__(self, out: Console | None = None, err: Console | None = None) -> None:
         self.out = out or _console(stderr=False)
@@ -69,12 +85,12 @@ class Screen:
 
     def line(self, text: str = "", style: str = "") -> None:
         """One line of data, never wrapped."""
-        self.out.print(Text(text, style=style), soft_wrap=True)
+        self.out.print(Text(printable(text), style=style), soft_wrap=True)
 
     def prose(self, text: str, style: str = "") -> None:
         """A sentence below a table or plot, wrapped to the width of the terminal."""
         wraps = self.out.is_terminal or "COLUMNS" in os.environ
-        self.out.print(Text(text, style=style), soft_wrap=not wraps)
+        self.out.print(Text(printable(text), style=style), soft_wrap=not wraps)
 
     def raw(self, text: str) -> None:
         """Text for another program, unchanged."""
@@ -90,7 +106,7 @@ class Screen:
 
     def note(self, text: str, style: str = "") -> None:
         """One message on stderr, never wrapped."""
-        self.err.print(Text(text, style=style), soft_wrap=True)
+        self.err.print(Text(printable(text), style=style), soft_wrap=True)
 
     def error(self, text: str) -> None:
         """One line that says what went wrong."""
@@ -120,7 +136,7 @@ class Screen:
             right: right-aligned columns.
             fold: columns that may wrap on a narrow terminal, the first ones first: names stand last.
         """
-        body = [list(row) for row in rows]
+        body = [[printable(cell) for cell in row] for row in rows]
         widths = _widths(columns, body, fold, self.out.width)
         flush = [str.rjust if column in set(right) else str.ljust for column in columns]
         lines = []
@@ -182,7 +198,9 @@ class Progress:
     def show(self, text: str) -> None:
         """Replace the lines."""
         if self._live:
-            self._live.update(Text(text, style="cyan", no_wrap=True, overflow="ellipsis"), refresh=True)
+            self._live.update(
+                Text(printable(text, keep="\n"), style="cyan", no_wrap=True, overflow="ellipsis"), refresh=True
+            )
 
 
 def counted(number: int, noun: str) -> str:

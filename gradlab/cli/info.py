@@ -50,7 +50,7 @@ def _describe(factory: Callable[..., Any]) -> dict[str, Any]:
 
 
 def doctor(json: options.Json = False) -> int:
-    """Check versions and devices, and reproduce known faults of XLA and JAX here and now.
+    """Check versions and devices, and look for faults of XLA and JAX.
 
     gradlab doctor
     """

@@ -8,7 +8,9 @@ import typer
 from gradlab.cli import options
 from gradlab.cli.console import Screen, counted
 from gradlab.cli.present import as_json, record_of, show_run
+from gradlab.cli.session import folder_option
 from gradlab.errors import GradlabError
+from gradlab.gradient.summary import in_decades
 from gradlab.runs.jsonable import dumps
 from gradlab.runs.listing import (
     CURVE_NUMBERS,
@@ -66,7 +68,7 @@ def ls(
     screen.table(columns, shown, right=numbers, fold=columns[2:])
     if len(shown) < len(found):
         screen.note(f"{len(shown):,} of {len(found):,} runs")
-    screen.line(f"next: gradlab show {shown[0][0]}")
+    screen.line(f"next: gradlab show {shown[0][0]}{folder_option(store)}")
 
 
 def show(
@@ -99,7 +101,7 @@ def show(
     screen.line(f"made again by: {again}")
     screen.line(f"on: {', '.join(map(str, computed))}")
     screen.line(f"files: {found.path}/")
-    screen.line("next: gradlab report")
+    screen.line(f"next: gradlab report{folder_option(store)}")
 
 
 def rm(
@@ -164,7 +166,7 @@ def _cell(run: StoredRun, name: str) -> str:
     if name == "status":
         return f"{found}{run.process}"
     if isinstance(found, float):
-        return f"{found:.1f}" if name.endswith("span") else f"{found:.4g}"
+        return in_decades(found) if name.endswith("span") else f"{found:.4g}"
     return "-" if found is None else str(found)
 
 

@@ -38,7 +38,9 @@ def lesson(
     quiet: options.Quiet = False,
     **fields: str | None,
 ) -> None:
-    """Write one page that teaches backpropagation through time with numbers measured now.
+    """Write a page that teaches backpropagation through time.
+
+    Its numbers are measured now.
 
     gradlab lesson adding --cell lstm
 

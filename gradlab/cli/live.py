@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gradlab.cli.console import counted
+from gradlab.gradient.summary import in_decades
 from gradlab.runs.jobs import Finished, RunProgress
+from gradlab.runs.jsonable import number
 from gradlab.runs.spec import RunSpec
 
 _SHOWN = 16
@@ -38,10 +40,8 @@ def header(spec: RunSpec, execution: Mapping[str, Any]) -> list[str]:
 
 def checkpoint_line(progress: RunProgress) -> str:
     """Training step, loss, span and verdict of a checkpoint."""
-    return (
-        f"training step {progress.step:>6}  loss {progress.loss:.4g}  span {progress.span:.1f} decades  "
-        f"{progress.verdict}"
-    )
+    span = in_decades(number(progress.span))
+    return f"training step {progress.step:>6}  loss {progress.loss:.4g}  span {span} decades  {progress.verdict}"
 
 
 def training_line(spec: RunSpec, progress: RunProgress, elapsed: float) -> str:

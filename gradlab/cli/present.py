@@ -114,7 +114,7 @@ def leaf_rows(leaves: Mapping[str, Any]) -> list[str]:
 def _cells(leaf: str, stored: Mapping[str, Any]) -> list[str]:
     read = Summary.from_dict(leaf, stored)
     numbers = map(str, (read.slope, read.half_life, read.horizon, read.float32_horizon))
-    return [f"{read.span:.1f}", *numbers, _verdict(read.verdict)]
+    return [in_decades(read.span), *numbers, _verdict(read.verdict)]
 
 
 def _verdict(read: Verdict) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from gradlab.cli import options
 from gradlab.cli.console import Progress, Screen
+from gradlab.cli.session import folder_option
 from gradlab.errors import GradlabError, unknown
 from gradlab.runs.store import Store
 from gradlab.runs.sweeps import stored_sweep
@@ -28,10 +29,11 @@ def report(
     results: options.Results = None,
     json: options.Json = False,
 ) -> None:
-    """Write the runs of the results folder to results/report/: index.html, index.md, CSV tables, SVG and PNG.
+    """Write a page, tables and figures of the runs to results/report/.
 
-    The page, index.html, is one file that needs no network. Of a sweep, a table and figures small enough to commit
-    go to results/summaries/NAME/ too. A comparison is a page, compare.html.
+    The page, index.html, is one file that needs no network; beside it lie index.md, CSV tables, SVG and PNG. Of a
+    sweep, a table and figures small enough to commit go to results/summaries/NAME/ too. A comparison is a page,
+    compare.html.
 
     gradlab report --open
 
@@ -63,7 +65,7 @@ def report(
     if json:
         screen.json({"report": [str(path) for path in written]})
     else:
-        _show(screen, written, store.root / "report")
+        _show(screen, written, store)
     if show and not webbrowser.open(written[0].resolve().as_uri()):
         screen.warn(f"no browser was found: open {written[0]} yourself")
 
@@ -91,9 +93,9 @@ def _compare(
     return write_comparison(first, second, output or store.root / "report" / "compare.html", progress)
 
 
-def _show(screen: Screen, written: list[Path], folder: Path) -> None:
+def _show(screen: Screen, written: list[Path], store: Store) -> None:
     """What was written, and what to do with it."""
-    page = [path for path in written if path.is_relative_to(folder)] or written
+    page = [path for path in written if path.is_relative_to(store.root / "report")] or written
     figures = sum(path.suffix == ".svg" for path in page)
     tables = sum(path.suffix == ".csv" for path in page)
     extras = [f"{figures} figures (SVG and PNG)"] * bool(figures) + [f"{tables} CSV tables"] * bool(tables)
@@ -102,4 +104,4 @@ def _show(screen: Screen, written: list[Path], folder: Path) -> None:
     kept = written[len(page) :]
     if kept:
         screen.line(f"to be kept and committed: {kept[0].parent}/ ({', '.join(path.name for path in kept)})")
-    screen.line(f"next: open {page[0]}, or gradlab ls")
+    screen.line(f"next: open {page[0]}, or gradlab ls{folder_option(store)}")

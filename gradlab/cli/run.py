@@ -27,7 +27,7 @@ def run(
     quiet: options.Quiet = False,
     **fields: Many,
 ) -> int:
-    """Train one or several runs, measure their gradients, store and show them; lists make a grid.
+    """Train runs, measure their gradients, store and show them. Lists make a grid.
 
     gradlab run adding --len 200 --cell lstm
 
@@ -46,7 +46,7 @@ def probe(
     quiet: options.Quiet = False,
     **fields: Many,
 ) -> int:
-    """Measure gradients without training, in seconds; `--params RUN` measures a run's trained weights.
+    """Measure gradients without training, in seconds. `--params RUN` measures a run's trained weights.
 
     gradlab probe adding --cell rnn,lstm,gru --len 50,200,1000,5000
 

@@ -48,7 +48,7 @@ def sweep(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> int:
-    """Do all runs of a file that are not done yet; finished runs are never repeated.
+    """Do all runs of a file that are not done yet.
 
     gradlab sweep experiments/adding_length.toml
 

@@ -194,11 +194,6 @@ class Seeds:
         return self.mean(lambda one: one.verdict.decades)
 
     @property
-    def median(self) -> float:
-        """The median of `change` over the finite seeds; -inf where it is exactly zero."""
-        return median(one.verdict.decades for one in self.finite)
-
-    @property
     def range(self) -> tuple[float, float]:
         """The smallest and the largest finite value of `change`; nan if there are none."""
         decades = [one.verdict.decades for one in self.finite if math.isfinite(one.verdict.decades)]

@@ -28,6 +28,7 @@ from gradlab.report.figures.drawing import (
     wrapped,
 )
 from gradlab.report.figures.svg import svg
+from gradlab.report.figures.ticks import LAG, lag_axis
 
 DEEPEST = -60.0
 """Decades below lag 1 where the figure of the sliders ends at the latest; the numbers stand beside it."""
@@ -99,7 +100,7 @@ def lines_figure(
     curves: Sequence[Curve],
     y_name: str = drawing.RELATIVE,
     *,
-    x_name: str = drawing.LAG,
+    x_name: str = LAG,
     levels: Sequence[tuple[float, str]] = (),
 ) -> Drawing:
     """Lines with a legend, and horizontal levels with their names where they are in view."""
@@ -109,6 +110,8 @@ def lines_figure(
             style = GREY_DASHED if curve.name.startswith("theory") else line_style(index)
             draw_line(ax, curve.x, curve.values, style, label=wrapped(curve.name, 4.0), noise=curve.noise)
         low, high = _ends(curves)
+        if x_name == LAG:
+            lag_axis(ax)
         ax.set(xlabel=x_name, ylabel=y_name, ylim=(low, high))
         for level, label in levels:
             if low < level < high:
@@ -151,7 +154,8 @@ def slider_figure(name: str, lesson: Lesson, ends: tuple[float, float]) -> Marku
     with themed():
         figure, (ax,) = panels(1, 1, (5.8, 4.0), "")
         longest = max(2, *(len(point.curve.lags) for point in lesson.points))
-        ax.set(xlim=(0, longest), ylim=ends, xlabel=drawing.LAG, ylabel=drawing.RELATIVE)
+        lag_axis(ax)
+        ax.set(xlim=(0, longest), ylim=ends, ylabel=drawing.RELATIVE)
         for index, point in enumerate(lesson.points):
             _draw_point(ax, point, f"a0-s{index}")
         add_legend(ax, columns=2)

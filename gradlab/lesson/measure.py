@@ -13,7 +13,7 @@ from jax import Array
 
 from gradlab.cells import CELLS, Cell, Params
 from gradlab.cells.traced import traced_step
-from gradlab.errors import GradlabError
+from gradlab.errors import GradlabError, described
 from gradlab.gradient.adjoint import Loss, leaf_names, split
 from gradlab.gradient.chain import chain
 from gradlab.gradient.curve import GradientCurve
@@ -176,7 +176,7 @@ def _why_no_jacobians(error: Exception) -> str:
             "a part of its step has a backward pass of its own (jax.custom_vjp), and the matrices are formed by "
             "differentiating forwards"
         )
-    return f"its matrices could not be formed ({type(error).__name__}: {' '.join(str(error).split()).rstrip('.')})"
+    return f"its matrices could not be formed ({described(error).rstrip('.')})"
 
 
 def _summed(base: RunSpec) -> SummedLoss:

@@ -5,9 +5,8 @@ import math
 from gradlab.gradient.summary import CUT, Horizon, Summary
 from gradlab.lesson.records import GridPoint, Lesson
 from gradlab.lesson.theory import theory_line
+from gradlab.report.figures.ticks import RAISED
 from gradlab.report.text.findings import VERBS, capitalised, change
-
-_RAISED = str.maketrans("-0123456789.", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹·")
 
 
 def power(decades: float) -> str:
@@ -23,7 +22,7 @@ def power(decades: float) -> str:
         return "not finite"
     if -2.5 < decades < 4:
         return f"{10**decades:,.2g}" if decades < 2 else f"{10**decades:,.0f}"
-    return "10" + f"{decades:.1f}".translate(_RAISED)
+    return "10" + f"{decades:.1f}".translate(RAISED)
 
 
 def rounded(value: float, digits: int) -> str:

@@ -186,6 +186,8 @@ def slurm(settings: Mapping[str, Any], jobs: int, invocation: str, folder: str) 
     defaults = {"cores": 1, "processes": settings.get("cores", 1), "memory": "4GB"}
     defaults |= {"scheduler_options": _NO_DASHBOARD, "silence_logs": logging.CRITICAL}
     defaults |= {"security": security, "shared_temp_directory": folder}
+    # `python -m`, by which workers start, would import modules of the working folder.
+    defaults |= {"job_script_prologue": ["export PYTHONSAFEPATH=1"]}
     with _quiet(), dask.config.set(SETTINGS):
         try:
             with sigint_blocked():

@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 
 from gradlab.cells import Params
-from gradlab.errors import GradlabError
+from gradlab.errors import GradlabError, described
 from gradlab.runs.attempt import Attempt
 from gradlab.runs.environment import environment
 from gradlab.runs.result import RunResult, curve_arrays, flatten_params, trace_arrays, unflatten_params
@@ -207,7 +207,7 @@ def _reason(error: Exception) -> str:
         if not frame.filename.startswith((package, "<")) and not any(part in frame.filename for part in libraries)
     ]
     where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return " ".join(f"{type(error).__name__}: {error}{where}".split())
+    return f"{described(error)}{where}"
 
 
 @contextmanager

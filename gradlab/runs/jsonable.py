@@ -1,11 +1,29 @@
-"""JSON that keeps what it cannot spell: non-finite numbers are the strings "inf", "-inf" and "nan"."""
+"""JSON that keeps what it cannot spell: non-finite numbers are the strings "inf", "-inf" and "nan"; plain text."""
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
+)
+"""Control characters, what turns the direction of writing, and what no encoding can hold."""
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Text that an output only shows: control characters and the like as escapes, but for those to keep.
+
+    Example:
+        >>> print(printable("a\x1b[31m\nb\u202e"))
+        a\x1b[31m\nb\u202e
+    """
+    return _UNPRINTABLE.sub(
+        lambda found: found[0] if found[0] in keep else found[0].encode("unicode_escape").decode(), text
+    )
 
 
 def jsonable(value: Any) -> Any:
@@ -27,8 +45,9 @@ def jsonable(value: Any) -> Any:
 
 
 def dumps(value: Any, *, indent: int | None = None) -> str:
-    """JSON text with sorted keys left as they are and no non-finite number in it."""
-    return json.dumps(jsonable(value), indent=indent, allow_nan=False, ensure_ascii=False)
+    """JSON text with sorted keys left as they are, and no non-finite number or control character in it."""
+    text = json.dumps(jsonable(value), indent=indent, allow_nan=False, ensure_ascii=False)
+    return _UNPRINTABLE.sub(lambda found: "\n" if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
 
 
 def number(value: Any) -> float:

@@ -9,7 +9,6 @@ import importlib.metadata
 import importlib.util
 import json
 import sys
-import sysconfig
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
@@ -17,10 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from gradlab.runs.own_modules import find_own, is_installed, is_standard, working_folder
+
 _BASIS = ("gradlab", "jax", "jaxlib", "numpy", "__main__")
 """Packages that every cell depends on; their versions are in `env.json`."""
-_INSTALLED = ("site-packages", "dist-packages")
-_STANDARD = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
 
 
 class Origins(NamedTuple):
@@ -40,7 +39,7 @@ def origins(root: str) -> Origins:
         path = _file(name, is_root=name == root)
         if path is None:
             continue
-        package = _package(name.partition(".")[0]) if _is_installed(path) else ""
+        package = _package(name.partition(".")[0]) if is_installed(path) else ""
         if package:
             packages.add(package)
         else:
@@ -62,8 +61,7 @@ def _file(name: str, *, is_root: bool) -> Path | None:
     if origin is None:
         return None
     path = Path(origin)
-    standard = not _is_installed(path) and any(path.is_relative_to(folder) for folder in _STANDARD)
-    return path if path.is_file() and (is_root or not standard) else None
+    return path if path.is_file() and (is_root or not is_standard(path)) else None
 
 
 def _spec(name: str) -> ModuleSpec | None:
@@ -71,7 +69,7 @@ def _spec(name: str) -> ModuleSpec | None:
     parent, _, _ = name.rpartition(".")
     try:
         if not parent:
-            return importlib.util.find_spec(name)
+            return importlib.util.find_spec(name) or find_own(name)
         folders = _folders(parent)
         return PathFinder.find_spec(name, folders) if folders else None
     except Exception:  # another package's finder may raise anything
@@ -88,12 +86,9 @@ def _folders(package: str) -> list[str]:
         return list(spec.submodule_search_locations or ())
     # A package without `__init__.py`, of which nothing can be asked before it is imported.
     parent, _, leaf = package.rpartition(".")
-    places = (Path(folder) / leaf for folder in (_folders(parent) if parent else sys.path))
+    around = _folders(parent) if parent else [*sys.path, str(working_folder())]
+    places = (Path(folder) / leaf for folder in around)
     return [str(place) for place in places if place.is_dir()]
-
-
-def _is_installed(path: Path) -> bool:
-    return any(part in _INSTALLED for part in path.parts)
 
 
 def _mentioned(name: str, path: Path) -> Iterator[str]:

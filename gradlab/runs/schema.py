@@ -19,12 +19,12 @@ DONE = ("measured", "solved", "trained", "diverged")
 FILES = ("config.json", "env.json", "log.jsonl", "curves.npz", "every.npz", "params.npz")
 """The files of a run but for `done.json`, which has their digests."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=-]*")
+_NAME = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9_.=-]*")
 _LARGEST = 2**63
 
 
 def is_name(text: str) -> bool:
-    """Whether a text may be the name of a run or of a sweep, and so of a file: letters, digits and ._=- alone."""
+    """Whether a text may be the id of a run, and so the name of a folder that no reader skips."""
     return _NAME.fullmatch(text) is not None and len(text) <= 250
 
 

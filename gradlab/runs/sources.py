@@ -11,15 +11,13 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from gradlab.runs import own_modules
 from gradlab.runs.origins import Origins, origins
-
-_MODULE_PREFIX = "gradlab_own_"
-_folder: ContextVar[Path | None] = ContextVar("folder", default=None)
+from gradlab.runs.own_modules import FILE_PREFIX, OwnModuleFinder, working_folder
 
 
 class _Loaded(NamedTuple):
@@ -53,17 +51,13 @@ def own_name(name: str) -> str:
     """
     if not name.endswith(".py"):
         return name
-    path, folder = own_path(name), _working_folder().resolve()
+    path, folder = own_path(name), working_folder().resolve()
     return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
 
 
 def own_path(name: str) -> Path:
     """The absolute path of a file."""
-    return (_working_folder() / name).resolve()
-
-
-def _working_folder() -> Path:
-    return _folder.get() or Path.cwd()
+    return (working_folder() / name).resolve()
 
 
 @contextmanager
@@ -72,13 +66,11 @@ def working_in(folder: str) -> Iterator[None]:
     if not Path(folder).is_dir() or Path(folder).resolve() == Path.cwd():
         yield
         return
-    if folder not in sys.path:
-        sys.path.append(folder)
-    token = _folder.set(Path(folder))
+    token = own_modules.folder.set(Path(folder))
     try:
         yield
     finally:
-        _folder.reset(token)
+        own_modules.folder.reset(token)
 
 
 def load(name: str) -> tuple[ModuleType, str]:
@@ -92,7 +84,7 @@ def load(name: str) -> tuple[ModuleType, str]:
     """
     root = name
     if name.endswith(".py"):
-        root = _MODULE_PREFIX + hashlib.blake2b(str(own_path(name)).encode(), digest_size=6).hexdigest()
+        root = FILE_PREFIX + hashlib.blake2b(str(own_path(name)).encode(), digest_size=6).hexdigest()
     known = _loaded.pop(root, None)
     if known is not None and sys.modules.get(root) is not known.module:
         known = None  # other code has had it imported again
@@ -127,6 +119,8 @@ def _load(name: str, root: str) -> _Loaded:
 
 
 def _import(name: str, root: str) -> ModuleType:
+    if OwnModuleFinder not in sys.meta_path:
+        sys.meta_path.append(OwnModuleFinder)
     if root == name:
         return importlib.import_module(name)
     path = own_path(name)

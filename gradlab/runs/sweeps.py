@@ -151,7 +151,7 @@ def sweep_names(root: Path) -> list[str]:
 
 def checked_name(name: str, kind: str = "sweep") -> str:
     """A name that a file may have; GradlabError if it has other characters than letters, digits and ._=-."""
-    if not is_name(name):
+    if not is_name(name) or not name[0].isalnum():
         raise GradlabError(f"{kind} name `{name}`: give letters, digits and . _ = - only")
     return name
 

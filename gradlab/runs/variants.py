@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from gradlab.cells import CELLS, Cell
-from gradlab.errors import GradlabError, unknown
+from gradlab.errors import GradlabError, described, unknown
 from gradlab.runs.fields import is_number, parse_float, parse_int, spell
 from gradlab.runs.sources import is_own, load, own_name, own_path
 from gradlab.tasks import TASKS, Task
@@ -158,9 +158,7 @@ def _load(kind: str, name: str, attribute: str) -> tuple[Any, str]:
     except ModuleNotFoundError as error:
         raise GradlabError(f"{kind} module `{name}` cannot be imported: {error}") from error
     except (Exception, SystemExit) as error:  # a user's file may raise anything
-        raise GradlabError(
-            f"{kind} `{name}` failed while it was loaded: {type(error).__name__}: {error}"
-        ) from error
+        raise GradlabError(f"{kind} `{name}` failed while it was loaded: {described(error)}") from error
     if not hasattr(module, attribute):
         own = {key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__}
         raise unknown(f"{kind} in {name}", attribute, [key for key in own if not key.startswith("_")])
@@ -202,8 +200,7 @@ def _build(
     except Exception as error:
         if source is None:
             raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise GradlabError(f"{kind} `{canonical}` cannot be made: {reason}") from error
+        raise GradlabError(f"{kind} `{canonical}` cannot be made: {described(error)}") from error
 
 
 def _signature(kind: str, name: str, factory: Callable[..., Any]) -> inspect.Signature:

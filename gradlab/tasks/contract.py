@@ -6,7 +6,7 @@ from typing import Any, SupportsIndex
 
 import jax
 
-from gradlab.errors import GradlabError, unknown
+from gradlab.errors import GradlabError, described, unknown
 
 _SIZES = ("input_size", "output_size", "min_length")
 _FUNCTIONS = ("steps", "sample", "loss", "chance", "solved", "task_curve")
@@ -140,8 +140,7 @@ def _call(task: Any, member: str, length: int) -> Any:
     except GradlabError:
         raise
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise GradlabError(f"{name_of(task)}.{member}({length}) fails: {reason}") from error
+        raise GradlabError(f"{name_of(task)}.{member}({length}) fails: {described(error)}") from error
 
 
 def _is_whole(value: Any) -> bool:

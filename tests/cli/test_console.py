@@ -7,6 +7,7 @@ import pytest
 from attempts import ended, line
 
 import gradlab
+from gradlab.cli.app import main
 from gradlab.cli.console import Screen
 from gradlab.cli.run import carry_out
 from gradlab.cli.session import Session
@@ -86,3 +87,10 @@ def test_an_interrupted_run_with_checkpoints_is_kept(tmp_path):
     assert session.kept() == "what was measured so far is kept"
     again = Session(Screen(), store, [spec], Settings(rerun="all"), quiet=True)
     assert again.kept() == "what was measured so far is kept", "an interrupted run is not a stored result"
+
+
+def test_help_cuts_no_description(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["--help"]) == 0
+    listed = capsys.readouterr().out.partition("Commands:")[2]
+    assert len(listed.splitlines()) > 12 and "..." not in listed

@@ -294,3 +294,10 @@ def test_show_marks_where_float32_stops_seeing(typed, tmp_path):
     top = next(index for index, line in enumerate(lines) if line.lstrip().startswith("0 |"))
     assert (norms - top, entries - top) == (round(19 / 60 * 13), round(37.9 / 60 * 13))
     assert "read 0" not in typed("show adding-gru-T40-s0-probe")[1]
+
+
+def test_what_comes_next_is_in_the_same_folder(typed, six, monkeypatch):
+    monkeypatch.setenv("GRADLAB_RESULTS", "elsewhere")
+    for words in ("ls", "show adding-lstm-T40-s0", "report --format csv"):
+        code, out, _ = typed(f"{words} --results {six}")
+        assert code == 0 and out.rstrip().endswith(f" --results {six}"), words

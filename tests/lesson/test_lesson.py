@@ -555,3 +555,15 @@ def test_underflow_is_said_where_it_is(lesson):
     )
     assert "reads exactly 0 from lag 3 on, at 2 of 4 lags" in findings.underflow(some, "T = 4")
     assert "the training pass reads 10⁻³·⁰ at the last lag" in findings.underflow(none, "T = 4")
+
+
+def test_texts_of_users_are_shown_as_they_are(lesson):
+    evil = "$\\frac_{$ **b** <script>alert(1)</script> \x1b[31m \u202e \udcff"
+    missing = {"example": f"/home/ada/own.py: {evil}", "summed": evil, "underflow": evil}
+    changes = {"task": evil, "cell": evil, "example": None, "summed": None, "underflow": None, "missing": missing}
+    commands = dict.fromkeys(lesson.commands, f"gradlab {evil}\n--results /home/ada/x")
+    axis = lesson.axis._replace(option=evil)
+    text = lesson_page(replace(lesson, **changes, family="", commands=commands, axis=axis))
+    shown = "$\\frac_{$ **b** <script>alert(1)</script> \\x1b[31m \\u202e \\udcff"
+    assert " ".join(Reader(text).text().split()).count(shown) > 5
+    assert "alert(1)</script>" not in text and "/home" not in text and "\x1b" not in text

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from adversarial import CASES, CUT, LAGS, curve_of, store, straight, with_noise, zero_from
 from matplotlib.figure import Figure
-from synthetic import put
+from synthetic import falling, put
 
 import gradlab
 from gradlab.cli.chart import chart
@@ -16,6 +16,7 @@ from gradlab.report.data import gaps
 from gradlab.report.data.records import grouped, lags_of, noise_lags, read
 from gradlab.report.figures import curves, drawing, heat, leaves, overlay, sampling
 from gradlab.report.figures.embed import embedded
+from gradlab.report.figures.ticks import PlainLogFormatter
 from gradlab.report.page.write import write_report
 
 matplotlib.use("Agg")
@@ -265,3 +266,34 @@ def test_the_whole_report_of_such_a_store_is_written(trained):
     data = paths[0].read_text()
     assert json.loads(data.partition('id="figure-data">')[2].partition("</script>")[0])
     assert "inf decades" not in text and "| inf" not in text
+
+
+# ---------------------------------------------------------------- axes
+
+
+@pytest.mark.parametrize("lags", [2, 12, 40, 999])
+def test_an_axis_of_lags_begins_at_1(lags):
+    figure = drawing.plot(curve_of(np.linspace(0, -1, lags))).figure
+    figure.draw_without_rendering()
+    ticks = [tick for tick in figure.axes[0].get_xticks() if tick <= lags]
+    assert ticks[0] == 1 and len(ticks) > 1 and all(tick == round(tick) for tick in ticks)
+
+
+def test_ticks_of_powers_are_plain_text():
+    figure = Figure()
+    with drawing.themed():
+        ax = figure.subplots()
+        ax.set(xscale="log", xlim=(0.02, 90), yscale="log", ylim=(2, 6))
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter(PlainLogFormatter())
+            axis.set_minor_formatter(PlainLogFormatter())
+        figure.draw_without_rendering()
+    texts = {text.get_text() for axis in (ax.xaxis, ax.yaxis) for text in axis.get_ticklabels(which="both")}
+    assert {"10⁻¹", "10⁰", "10¹", "3×10⁰"} <= texts and not [text for text in texts if "$" in text]
+
+
+def test_timesteps_are_said_where_they_are_not_the_length(tmp_path):
+    put(tmp_path, [falling(1.0, 30)], task="copy", length=20, steps=0, status="measured")
+    put(tmp_path, [falling(1.0, 30)], length=30, steps=0, status="measured")
+    drawings = [curves.checkpoint_figure("x", [[record]], ["LSTM"]) for record in read(tmp_path, print)]
+    assert [one.heading.partition(":")[0] for one in drawings] == ["adding, T = 30", "copy, T = 20 (30 timesteps)"]

@@ -258,4 +258,4 @@ def test_borrowed_weights_have_no_line(tmp_path):
     records = read(tmp_path, print)
     assert list(gallery.against_length(records)) == []
     (group,) = grouped(records, without=["length"])
-    assert "with the weights of some-run its gradient is held" in length_limit.sentence(group, "LSTM")
+    assert "with the weights of some-run its gradient is held" in str(length_limit.sentence(group, "LSTM"))

@@ -105,7 +105,7 @@ def test_every_case_has_its_sentences(probed):
 
 @pytest.mark.parametrize("name", CASES)
 def test_statements_say_what_is_there_and_nothing_else(probed, name):
-    text = findings.statement(groups_of(probed)[name], "X").removeprefix("**X on adding, T = 12**: ")
+    text = str(findings.statement(groups_of(probed)[name], "X")).removeprefix("X on adding, T = 12: ")
     must, must_not = SAID[name]
     assert [words for words in must if not re.search(words, text)] == [], text
     assert [words for words in must_not if re.search(words, text)] == [], text
@@ -126,7 +126,7 @@ def test_no_sentence_says_nan_or_infinity(probed, trained):
         said = [wording(records), lengths_said(records)]
         said += [" ".join(filter(None, tile)) for row in grid(labelled(records)).rows for tile in row.tiles]
         for name, group in groups_of(root).items():
-            said += [findings.title(group, name), findings.trail(group), length_limit.sentence(group, name)]
+            said += [findings.title(group, name), findings.trail(group), str(length_limit.sentence(group, name))]
             said += [findings.when(group, role) for role in ("initial", "worst", "final")] + [
                 outcomes.outcome(group)
             ]
@@ -174,7 +174,7 @@ ENDS = ("solved", "trained", "diverged", "failed", "interrupted")
 @given(st.lists(st.tuples(any_curve(), st.sampled_from(ENDS)), min_size=1, max_size=5))
 def test_sentences_hold_for_any_seeds(drawn):
     group = made_up(*zip(*drawn, strict=True))
-    said = [findings.statement(group, "X"), findings.title(group, "X"), outcomes.outcome(group)]
+    said = [str(findings.statement(group, "X")), findings.title(group, "X"), outcomes.outcome(group)]
     said += [wording(group), length_limit.relation(group), findings.overall(group)]
     assert [text for text in said if NEVER.search(text)] == []
     for role in ("initial", "worst", "final"):
@@ -209,7 +209,7 @@ def test_a_failed_run_counts_before_training_and_not_after_it(trained):
     assert outcomes.outcome(group) == "Not solved by training step 100; 1 failed"
     assert outcomes.solved_of(group) == "0 of 2, 1 failed"
     assert findings.title(group, "X").startswith("X, T = 12, 3 seeds (1 failed): 7.0 [")
-    said = findings.statement(group, "X")
+    said = str(findings.statement(group, "X"))
     assert "vanishes in 3 of 3 seeds" in said and "at the end it vanishes in 2 of 2 seeds" in said
     frame = tables.seeds(group).query("leaf == 'state'").set_index("checkpoint")
     assert frame.loc["initial", "span_mean"] == pytest.approx(-7) and frame.loc[
@@ -342,6 +342,7 @@ def test_few_points_are_no_correlation_and_are_not_called_alike():
 
 def test_the_grid_shows_how_seeds_differ(probed):
     text = {row.label: row.tiles[0].decades for row in grid(labelled(read(probed, print))).rows}
+    assert text["one_failed"] == "▼ −7.0", "the mean, as in the legend"
     assert "1● 1▼ 1▲ −5.0 to +6.0" in text["disagree"] and "−0.5" not in text["disagree"]
     assert "2▼ 1✕ −5.5" in text["one_not_finite"] and "▼ zero" in text["zero"] and "○ zero" in text["cut"]
     assert (

@@ -31,6 +31,7 @@ from gradlab.report.page.compare import side, write_comparison
 from gradlab.report.page.write import FORMATS, write_page, write_report
 from gradlab.report.text import prediction
 from gradlab.report.text.answers import learned as learned_by
+from gradlab.report.text.plain import Sentence
 from gradlab.runs.store import Store
 
 matplotlib.use("Agg")
@@ -88,9 +89,9 @@ def small(tmp_path_factory):
 
 
 def test_what_is_put_into_a_page_is_escaped():
-    assert render.inline("**a<b** `<c>`") == "<strong>a&lt;b</strong> <code>&lt;c&gt;</code>"
+    assert render.blocks("**a<b** `<c>`") == "<p><strong>a&lt;b</strong> <code>&lt;c&gt;</code></p>\n"
     assert "<img" not in render.blocks("- <img src=x>\n- [x](javascript:y) <b>")
-    environments = {"warning": EVIL, "lines": [EVIL]}
+    environments = {"warning": Sentence("", EVIL), "lines": [EVIL]}
     page = render._html(render.PACKAGE).from_string(
         '{% import "macros.html.j2" as parts %}<p title="{{ x }}">{{ x }}</p>{{ parts.environments(y) }}'
     )

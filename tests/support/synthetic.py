@@ -27,11 +27,15 @@ def falling(decades, lags=40, examples=8, seed=0):
     return GradientCurve.of({"h": line[:, None] + (noise - noise.mean())})
 
 
-def put(root, curves, *, status="trained", step=STEPS, total=None, loss=None, **config):
+def put(
+    root, curves, *, status="trained", step=STEPS, total=None, loss=None, reason="ValueError: broken", **config
+):
     """Store one run with these task curves at the checkpoints, as the engine writes it."""
     config = CONFIG | config
-    name = re.sub(r"[^\w.=-]", "-", config["cell"])
-    run_id = f"{config['task']}-{name}-T{config['length']}-s{config['seed']}"
+    task, cell = (
+        re.sub(r"[^\w.=-]", "-", config[part], flags=re.ASCII).strip("-")[:80] for part in ("task", "cell")
+    )
+    run_id = f"{task}-{cell}-T{config['length']}-s{config['seed']}"
     run_id += "" if config["steps"] else "-probe"
     attempt = Store(root).begin(run_id, config)
     attempt.write_json("env.json", {"execution": {"platform": "cpu"}, "command": ["gradlab"]})
@@ -54,7 +58,7 @@ def put(root, curves, *, status="trained", step=STEPS, total=None, loss=None, **
         "training_steps": int(arrays["step"][-1]),
         "solved_at": 100 if status == "solved" else None,
         "diverged": {"step": 101, "what": "loss"} if status == "diverged" else None,
-        "reason": "ValueError: broken" if status == "failed" else None,
+        "reason": reason if status == "failed" else None,
         "losses": {"chance": 1 / 6, "solved": 0.01, "final": 0.2, "test": None},
         "wall_seconds": 1.5,
         "summary": dict(zip(ROLES, (marks[0], marks[worst], marks[-1]), strict=True)),

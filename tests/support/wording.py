@@ -13,8 +13,8 @@ def answered(records):
 def wording(records):
     """Every sentence of the findings on some runs."""
     measured = [record for record in records if record.marks]
-    said = [summary(records, measured)]
+    said = [str(summary(records, measured))]
     for _, series in by_task(labelled(measured, without=["length"])):
-        said += [headline(series), *sentences(series)]
+        said += [headline(series), *(f"**{one.name}**{one.rest}" for one in sentences(series))]
         said += [text for one in answers(series) for text in (one.question, one.short, one.long)]
     return "\n".join(said)

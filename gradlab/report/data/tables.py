@@ -2,9 +2,11 @@
 
 import csv
 import math
+import re
 import warnings
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from gradlab.judge.over_seeds import Interval, Seeds, half_life, over_seeds
 from gradlab.report.data.counts import counted
 from gradlab.report.data.progress import reading, terminal_progress
 from gradlab.report.data.records import CURVES, ROLES, Record, grouped, leaves_of
+from gradlab.report.text.plain import public
 from gradlab.runs.archive import STATISTICS, Arrays
 from gradlab.runs.files import DamagedFile
 from gradlab.runs.jsonable import number
@@ -25,6 +28,8 @@ TOGETHER = 50
 """Runs in one frame while a table is written."""
 HORIZONS = ("horizon", "float32_horizon")
 _WORDS = ("statistic", "verdict")
+_FORMULA = re.compile(r"[=@]|[+-](?!(?:[\d.][\d.,e+-]*|inf|nan)$)", re.IGNORECASE)
+"""Begins what a spreadsheet takes for a formula; a number with a sign stays one."""
 
 
 def load(results: Path | str = "results") -> pd.DataFrame:
@@ -205,6 +210,13 @@ def _interval(name: str, interval: Interval) -> dict[str, float]:
     return {f"{name}_{end}": getattr(interval, end) for end in ends}
 
 
+@lru_cache(maxsize=4096)
+def _inert(text: str) -> str:
+    """A text as pages show it, behind a `'` where a spreadsheet would run it as a formula."""
+    shown = public(text, keep="")
+    return f"'{shown}" if _FORMULA.match(shown) else shown
+
+
 def write_csv(path: Path, frames: Iterable[pd.DataFrame], *, digits: int = 9) -> None:
     """Write frames with the same columns below each other: significant digits, `nan`, `inf` and `-inf` spelt."""
     columns: list[str] = []
@@ -222,8 +234,14 @@ def _texts(column: "pd.Series[Any]", digits: int) -> list[str]:
     """The values of a column as texts."""
     spelt = f"%.{digits}g"
     if isinstance(column.dtype, pd.CategoricalDtype):  # pandas itself takes five times as long
-        texts = [*column.cat.categories, "nan"]
+        texts = [*map(_inert, column.cat.categories), "nan"]
         return [texts[code] for code in column.cat.codes]
     if column.dtype.kind == "f":
         return [spelt % value for value in column.tolist()]
-    return ["nan" if value is None or value != value else str(value) for value in column.tolist()]
+    return [_text(value) for value in column.tolist()]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return _inert(value)
+    return "nan" if value is None or value != value else str(value)

@@ -16,7 +16,6 @@ from gradlab.report.data.counts import counted
 from gradlab.report.data.gaps import view
 from gradlab.report.data.records import ROLES, Record, lags_of, noise_lags, row_of, summarised
 from gradlab.report.figures.drawing import (
-    LAG,
     NOISE_LABEL,
     RELATIVE,
     Drawing,
@@ -30,6 +29,7 @@ from gradlab.report.figures.drawing import (
     themed,
     wrapped,
 )
+from gradlab.report.figures.ticks import lag_axis
 from gradlab.report.text.findings import changes, notes_of, overall, title, trail
 from gradlab.report.text.outcomes import at_steps
 
@@ -129,7 +129,7 @@ def draw_panels(
             found, odd = _draw(ax, line, width)
             levels[-1] += found
             notes += [f"{label}, {line.words}: {text}" for text in odd]
-        ax.set_xlabel(LAG)
+        lag_axis(ax)
         ax.set_ylabel(y_name)
         ax.set_title(wrapped(label, width - 0.6))
         add_legend(ax)
@@ -139,8 +139,9 @@ def draw_panels(
 
 
 def _heading(groups: Sequence[Sequence[Record]], finding: str | None = None) -> str:
-    config = groups[0][0].config
-    return f"{config['task']}, T = {config['length']}{finding or f': {overall(list(chain(*groups)))}'}"
+    config, lags = groups[0][0].config, groups[0][0].summary("initial").lags
+    more = "" if lags == config["length"] else f" ({lags:,} timesteps)"  # as of copy
+    return f"{config['task']}, T = {config['length']}{more}{finding or f': {overall(list(chain(*groups)))}'}"
 
 
 def _draw(ax: Axes, line: CurveLine, width: float) -> tuple[list[float], list[str]]:

@@ -1,7 +1,6 @@
 """The theme of gradlab's figures, lines with their bands, and the figure of one curve."""
 
 import math
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR, STATE, GradientCu
 from gradlab.report.data.gaps import gap, noise_words
 from gradlab.report.data.records import Record
 from gradlab.report.figures.sampling import sampled
+from gradlab.report.figures.ticks import lag_axis, wrapped
 from gradlab.report.text.findings import change
 
 Floats = NDArray[np.float64]
@@ -33,7 +33,6 @@ COLOURS = (
 DASHES: tuple[tuple[int, tuple[float, ...]], ...] = ((0, ()), (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 INK = "#333333"
-LAG = "lag (timesteps before the loss)"
 RELATIVE = "change in gradient norm\nrelative to lag 1 (decades)"
 NOISE_COLOUR, NOISE_DASHES = "#888888", (0, (1, 1.2))
 NOISE_LABEL = "_rounding noise"
@@ -65,6 +64,8 @@ _OWN: dict[str, Any] = {
     "savefig.dpi": 144,
     "svg.fonttype": "none",
     "svg.hashsalt": "gradlab",
+    "text.parse_math": False,  # a `$` in a name is a dollar
+    "text.usetex": False,
     "text.hinting": "none",  # so that text is as wide in the PNG as in the layout, which knows another resolution
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
@@ -132,11 +133,6 @@ def panels(
     return figure, list(figure.subplots(rows, columns, squeeze=False, **options).flat)
 
 
-def wrapped(text: str, inches: float) -> str:
-    """A title broken into lines that fit a width."""
-    return "\n".join(textwrap.wrap(text, max(24, int(inches * 13.5)), break_on_hyphens=False))
-
-
 def plot(curve: GradientCurve, ax: Axes | None = None, *, relative: bool = True) -> Axes:
     """Draw a gradient curve: a typical line for each leaf, and where 10-90 % of the examples lie.
 
@@ -175,7 +171,7 @@ def plot(curve: GradientCurve, ax: Axes | None = None, *, relative: bool = True)
                 draw_line(ax, curve.lags, line - base, line_style(index), label=leaf, band=band, noise=noise)
             )
         mark_floors(ax, [float(curve.summarised(leaf)[0]) for leaf in names] if relative else [0.0])
-        ax.set_xlabel(LAG)
+        lag_axis(ax)
         ax.set_ylabel(RELATIVE if relative else "log10 gradient norm (decades)")
         said = change(curve.summary(STATE), [str(finding) for finding in curve.non_finite], curve.notes())
         ax.set_title(f"T = {len(curve.lags)}: {said}", loc="left")

@@ -1,5 +1,6 @@
 """Which figures a report has: enough to see what happened, bounded however many runs there are."""
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 
@@ -12,11 +13,14 @@ from gradlab.report.figures.lengths import lengths_figure, lines_of, solving_fig
 from gradlab.report.figures.per_step import per_step_figure
 from gradlab.report.figures.training import gates_figure, loss_figure
 from gradlab.report.text.findings import overall
+from gradlab.report.text.plain import public
 
 LENGTHS = 4
 """Lengths of a task that get figures of their own: the shortest, the longest, and what lies between."""
 SETTINGS = 12
 """Settings in one figure, half as many where each has two panels."""
+MOST_LETTERS = 100
+"""Letters of a task or run in the name of a file."""
 RUNS = 6
 """Runs that get a map and a figure of their gates: the first seed at the longest length, by cell."""
 
@@ -57,7 +61,7 @@ def overview(records: Sequence[Record]) -> Iterator[Drawing]:
     found = overview_runs(records)
     for task, runs in found.items():
         roles = ("initial", "final") if runs[0].trained else ("initial",)
-        name = "overview" if len(found) == 1 else f"overview-{_safe(task)}"
+        name = "overview" if len(found) == 1 else f"overview-{safe_name(task)}"
         drawing = checkpoint_figure(name, *_settings(runs, SETTINGS), roles, f": {overall(runs)}")
         yield drawing._replace(section="overview")
 
@@ -83,8 +87,8 @@ def against_length(records: Sequence[Record]) -> Iterator[Drawing]:
                 continue
             lines = lines_of(mine, len(mine))  # headings count all, figures draw some
             if trained:
-                yield solving_figure(f"solving-{_safe(task)}", lines, SETTINGS)
-            yield lengths_figure(f"{'lengths' if trained else 'probe-lengths'}-{_safe(task)}", lines, SETTINGS)
+                yield solving_figure(f"solving-{safe_name(task)}", lines, SETTINGS)
+            yield lengths_figure(f"{'lengths' if trained else 'probe-lengths'}-{safe_name(task)}", lines, SETTINGS)
 
 
 def _runs(trained: Sequence[Record]) -> Iterator[Drawing]:
@@ -93,7 +97,7 @@ def _runs(trained: Sequence[Record]) -> Iterator[Drawing]:
     names = labels(groups, without=["length"])
     for group, label in list(zip(groups, names, strict=True))[:RUNS]:
         record = next(one for one in group if one.config["length"] == group[-1].config["length"])
-        run = _safe(record.run.id)
+        run = safe_name(record.run.id)
         yield heat_figure(f"map-{run}", record, label)
         closer = (
             (per_step_figure, "every"),
@@ -116,7 +120,7 @@ def by_task_and_length(records: Sequence[Record]) -> list[tuple[str, list[Record
             lengths = [lengths[round(index * (len(lengths) - 1) / (LENGTHS - 1))] for index in range(LENGTHS)]
         for length in lengths:
             some = [record for record in mine if record.config["length"] == length]
-            found.append((f"{_safe(task)}-T{length}", some))
+            found.append((f"{safe_name(task)}-T{length}", some))
     return found
 
 
@@ -129,5 +133,15 @@ def _settings(records: Sequence[Record], most: int) -> tuple[list[list[Record]],
     return groups[:most], labels(groups)[:most]
 
 
-def _safe(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._=-]+", "-", text)[:100]
+def safe_name(text: str) -> str:
+    """A text as part of the name of a file; one that is strange or long stays apart from others by its digest.
+
+    Example:
+        >>> safe_name("copy:symbols=4"), safe_name("copy:tag=$")
+        ('copy-symbols=4', 'copy-tag=--582fa7a3')
+    """
+    shown = public(text)
+    name = re.sub(r"[^A-Za-z0-9._=-]+", "-", shown)
+    if len(name) <= MOST_LETTERS and shown == text and not re.search(r"[^A-Za-z0-9._=:,+/-]", text):
+        return name
+    return f"{name[:MOST_LETTERS]}-{hashlib.blake2b(ascii(text).encode(), digest_size=4).hexdigest()}"

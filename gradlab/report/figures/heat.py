@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from gradlab.report.data.gaps import where
 from gradlab.report.data.records import Record, lags_of, noise_lags, summarised
-from gradlab.report.figures.drawing import LAG, Drawing, Floats, panels, run_choices, themed
+from gradlab.report.figures.drawing import Drawing, Floats, panels, run_choices, themed
+from gradlab.report.figures.ticks import LAG
 from gradlab.report.figures.training import draw_losses
 from gradlab.report.text.findings import title
 

@@ -13,7 +13,7 @@ from matplotlib.transforms import ScaledTranslation
 from gradlab.gradient.summary import THRESHOLD
 from gradlab.report.data.by_length import rows
 from gradlab.report.data.records import Record
-from gradlab.report.figures.drawing import INK, LineStyle, named_line
+from gradlab.report.figures.drawing import INK, LineStyle, named_line, wrapped
 
 WIDE, MANY_DECADES = 30.0, 1e4
 """Values whose sizes differ by these factors get a logarithmic axis, and powers of ten alone as ticks."""
@@ -110,7 +110,7 @@ def _draw_lines(
             np.maximum([row[column + end] for row in kept], lowest) for end in ("", "_low", "_high")
         )
         size: dict[str, Any] = {"markersize": 5.5, "markeredgewidth": 1.2}
-        parts, line = named_line(ax, x, means, style, label, linewidth=1.5, **size)
+        parts, line = named_line(ax, x, means, style, wrapped(label, 5.0), linewidth=1.5, **size)
         known = np.isfinite(low) & np.isfinite(high)
         bars = ax.vlines(x[known], low[known], high[known], colors=style.colour, linewidth=1, gid=f"{parts}-bars")
         shown: list[Artist] = [line, bars]

@@ -10,8 +10,17 @@ from numpy.typing import NDArray
 
 from gradlab.errors import GradlabError
 from gradlab.judge.statistics import difference
-from gradlab.report.figures.drawing import INK, LAG, Drawing, add_legend, draw_line, line_style, panels, themed
+from gradlab.report.figures.drawing import (
+    INK,
+    Drawing,
+    add_legend,
+    draw_line,
+    line_style,
+    panels,
+    themed,
+)
 from gradlab.report.figures.save import save
+from gradlab.report.figures.ticks import lag_axis
 
 Floats = NDArray[np.float64]
 
@@ -53,7 +62,7 @@ def draw_overlay(
             _draw_shifts(bottom, np.array(lags), pair)
             top.set_title(title, loc="left")
             for ax in (top, bottom):
-                ax.set_xlabel(LAG)
+                lag_axis(ax)
                 if pair.lag is not None:
                     ax.axvline(pair.lag, color=INK, linewidth=0.9, linestyle=(0, (2, 2)))
     try:

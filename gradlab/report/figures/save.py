@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from gradlab.report.figures.drawing import Drawing, themed
+from gradlab.report.text.plain import public
 
 
 def save(drawing: Drawing, folder: Path) -> list[Path]:
@@ -19,9 +21,11 @@ def save(drawing: Drawing, folder: Path) -> list[Path]:
 
 
 def freeze(figure: Figure) -> None:
-    """Lay a figure out once and round: the solver of the layout differs in its last bits from call to call."""
+    """Lay a figure out once, with texts as a page shows them, and round: the solver's last bits differ by call."""
     if figure.get_layout_engine() is None:
         return
+    for text in figure.findobj(Text):
+        text.set_text(public(text.get_text()))
     for _ in range(2):  # what stands beside axes at a share of their width moves when these are made narrower
         figure.draw_without_rendering()
     figure.set_layout_engine("none")

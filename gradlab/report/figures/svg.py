@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from gradlab.report.figures.drawing import COLOURS, themed
 from gradlab.report.figures.save import freeze
+from gradlab.report.text.plain import public
 
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 _COLOURS = {
@@ -55,7 +56,7 @@ def svg(figure: Figure, name: str, label: str = "", described_by: str = "") -> M
     root.set("viewBox", f"0 {top:.0f} {width:.0f} {height - top:.0f}")
     root.set("class", "plot" if width > NARROW else "plot narrow")
     root.set("role", "img")
-    root.set("aria-label", label or name)
+    root.set("aria-label", public(label or name))
     if described_by:
         root.set("aria-describedby", described_by)
     return Markup(ElementTree.tostring(root, encoding="unicode").replace(" />", "/>"))

@@ -23,6 +23,7 @@ from gradlab.report.figures.drawing import (
     themed,
     wrapped,
 )
+from gradlab.report.figures.ticks import PlainLogFormatter
 from gradlab.report.text.findings import uncapitalised
 from gradlab.report.text.outcomes import at_steps, outcome, unfinished
 
@@ -59,6 +60,8 @@ def draw_losses(ax: Axes, groups: Sequence[Sequence[Record]], names: Sequence[st
         ax.axhline(losses[word], color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         label_level(ax, losses[word], f"{word}\n{losses[word]:.3g}")
     ax.set_yscale("log")
+    for axis in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+        axis(PlainLogFormatter())
     ax.set_xlabel("training step")
     ax.set_ylabel("training loss (log scale)")
     notes = _cut(ax, groups, float(losses["chance"]), float(losses["solved"]))
@@ -163,6 +166,7 @@ def gates_figure(name: str, record: Record, label: str) -> Drawing | None:
             shown = np.where(np.isfinite(values[:, column]), values[:, column], np.nan)
             named_line(ax, steps, shown, line_style(index), f"gate {gate}")
         ax.set_xscale("symlog", linthresh=1)
+        ax.xaxis.set_major_formatter(PlainLogFormatter(linthresh=1))
         ax.set_xlim(-0.1, max(1, steps[-1]) * 1.3)
         ax.set_xlabel("training step (log scale from 1 on)")
         ax.set_ylabel(what)

@@ -14,6 +14,7 @@ from gradlab.report.page.tables import costs_table, lengths_table, numbers_table
 from gradlab.report.text.answers import answers, headline, presence, sentences, single, summary
 from gradlab.report.text.environments import environments
 from gradlab.report.text.outcomes import ending
+from gradlab.report.text.plain import Sentence
 from gradlab.runs.labels import describe
 from gradlab.runs.spec import command
 
@@ -117,14 +118,15 @@ def figure_sections(figures: Sequence[EmbeddedFigure]) -> Iterator[FigureSection
             yield FigureSection(name, heading, mine)
 
 
-def _failures(selection: Selection) -> Iterator[str]:
+def _failures(selection: Selection) -> Iterator[Sentence]:
     """Runs that diverged, failed, were interrupted or killed or never started, and what could not be read."""
     for record in selection.everything:
         if record.run.status not in ("measured", "solved", "trained"):
-            yield f"`{record.run.id}` {ending(record)}"
+            yield Sentence(record.run.id, f" {ending(record)}")
     if selection.study:
-        yield from (f"`{run}` is missing" for run, why in selection.study.absent.items() if why == "missing")
-    yield from selection.skipped
+        absent = selection.study.absent.items()
+        yield from (Sentence(run, " is missing") for run, why in absent if why == "missing")
+    yield from (Sentence("", why) for why in selection.skipped)
 
 
 def commands(groups: Labelled) -> list[str]:

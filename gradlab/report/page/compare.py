@@ -9,7 +9,7 @@ from gradlab.report.data.records import Labelled, Record, labelled, read
 from gradlab.report.figures.curves import checkpoint_figure
 from gradlab.report.figures.drawing import Drawing, line_style
 from gradlab.report.figures.embed import embedded
-from gradlab.report.figures.gallery import SETTINGS, by_task_and_length
+from gradlab.report.figures.gallery import SETTINGS, by_task_and_length, safe_name
 from gradlab.report.figures.length_axes import LengthLine
 from gradlab.report.figures.lengths import lengths_figure, solving_figure
 from gradlab.report.figures.training import loss_figure
@@ -146,8 +146,8 @@ def _drawings(sides: Sequence[Side]) -> Iterator[Drawing]:
         if len({record.config["length"] for record in some}) > 1:
             lines = [LengthLine(label, line_style(index), group) for index, (label, group) in enumerate(both)]
             if all(group[0].trained for _, group in both):
-                yield solving_figure(f"solving-{task}", lines)
-            yield lengths_figure(f"lengths-{task}", lines)
+                yield solving_figure(f"solving-{safe_name(task)}", lines)
+            yield lengths_figure(f"lengths-{safe_name(task)}", lines)
 
 
 def _finding(both: Labelled, roles: Sequence[str]) -> str:

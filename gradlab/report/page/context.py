@@ -7,6 +7,7 @@ from gradlab.report.data.study import Study
 from gradlab.report.figures.embed import EmbeddedFigure
 from gradlab.report.text.answers import Answer
 from gradlab.report.text.environments import Environments
+from gradlab.report.text.plain import Sentence
 
 
 class Column(NamedTuple):
@@ -70,7 +71,7 @@ class Findings(NamedTuple):
     overview: EmbeddedFigure | None
     grids: Sequence[Grid]
     answers: Sequence[Answer]
-    sentences: Sequence[str]
+    sentences: Sequence[Sentence]
 
 
 class FigureSection(NamedTuple):
@@ -93,7 +94,7 @@ class ReportContext(NamedTuple):
     title: str
     about: str
     single: bool
-    summary: str
+    summary: Sentence
     findings: Sequence[Findings]
     study: Study | None
     constant: str
@@ -101,7 +102,7 @@ class ReportContext(NamedTuple):
     numbers: Table
     lengths: Table | None
     costs: Table | None
-    failures: Sequence[str]
+    failures: Sequence[Sentence]
     commands: Sequence[str]
     environments: Environments
     csv: bool
@@ -114,7 +115,7 @@ class ComparedSide(NamedTuple):
     name: str
     kind: str
     headlines: Sequence[str]
-    sentences: Sequence[str]
+    sentences: Sequence[Sentence]
     commands: Sequence[str]
     environments: Environments
 

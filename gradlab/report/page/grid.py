@@ -79,10 +79,15 @@ def _reach(found: Seeds) -> str:
 
 
 def _decades(found: Seeds) -> str:
-    """The median over the finite seeds, or their range if they disagree in sign."""
+    """The mean over seeds, those that are zero counted beside it, or their range if they disagree in sign."""
     if not found.finite:
         return "noise" if "noise" in found.words else "not finite"
-    return " to ".join(map(_number, found.range)) if found.disagree else _number(found.median)
+    if found.disagree:
+        return " to ".join(map(_number, found.range))
+    mean = found.change
+    if not mean.finite:
+        return "zero"
+    return _number(mean.mean) + (f", {mean.zero} zero" if mean.zero else "")
 
 
 def _number(value: float) -> str:

@@ -2,8 +2,9 @@
 
 import base64
 import hashlib
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -16,6 +17,7 @@ from markupsafe import Markup
 
 from gradlab import __version__
 from gradlab.errors import GradlabError
+from gradlab.report.text.plain import markdown, public
 from gradlab.runs.attempt import write_whole
 
 PACKAGE = "gradlab.report.page"
@@ -49,7 +51,7 @@ def render(
 
 
 def render_markdown(template: str, context: Mapping[str, Any], *, package: str = PACKAGE) -> str:
-    """The text of a Markdown template; a `<` in its variables is escaped, as names come from users."""
+    """The text of a Markdown template; its variables are text, which Markdown shows as it is."""
     text = _markdown(package).get_template(template).render(context, version=__version__)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
@@ -76,13 +78,8 @@ def asset(name: str, package: str = PACKAGE) -> str:
     return next(file for file in files if file.is_file()).read_text(encoding="utf-8").strip()
 
 
-def inline(text: str) -> Markup:
-    """A sentence in which `**` and backquotes mark what is strong and what is code; HTML in it is escaped."""
-    return Markup(_MARKDOWN.renderInline(text))
-
-
 def blocks(text: str) -> Markup:
-    """Paragraphs and lists of such sentences."""
+    """Paragraphs and lists of a text of gradlab's own, in which `**` and backquotes are marks."""
     return Markup(_MARKDOWN.render(text))
 
 
@@ -91,42 +88,60 @@ def tex(formula: str, display: str = "inline") -> Markup:
     return Markup(convert(formula, display=display))
 
 
-def table_cell(text: object) -> str:
-    """Text for a cell of a Markdown table."""
-    return str(text).replace("|", "\\|").replace("\n", " ")
+def table_row(cells: Iterable[object]) -> Markup:
+    """A row of a Markdown table."""
+    return Markup(f"| {' | '.join(markdown(str(cell), start=False) for cell in cells)} |")
 
 
-def _environment(package: str, **options: Any) -> Environment:
+def code_lines(lines: Iterable[str]) -> Markup:
+    """Lines of a code block of Markdown."""
+    return Markup("\n".join(public(line, "") for line in lines))
+
+
+def _environment(package: str, shown: Callable[[str], str]) -> Environment:
+    """Templates of a page; `shown` makes of every variable that is a text what the page shows."""
+
+    def finalize(value: Any) -> Any:
+        return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
     loaders = [PackageLoader(one) for one in dict.fromkeys((package, PACKAGE))]
     environment = Environment(
         loader=ChoiceLoader(loaders),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        **options,
+        autoescape=True,
+        finalize=finalize,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    environment.policies["json.dumps_function"] = lambda value, **options: json.dumps(_public(value), **options)
     environment.filters |= {
-        "md": inline,
         "md_blocks": blocks,
         "tex": tex,
         "thousands": "{:,}".format,
-        "cell": table_cell,
+        "row": table_row,
+        "code": code_lines,
     }
     return environment
 
 
 @cache
 def _html(package: str) -> Environment:
-    return _environment(package, autoescape=True)
+    return _environment(package, public)
 
 
 @cache
 def _markdown(package: str) -> Environment:
-    def escaped(value: Any) -> Any:
-        return value.replace("<", "&lt;") if isinstance(value, str) else value
+    return _environment(package, lambda text: Markup(markdown(text)))
 
-    return _environment(package, autoescape=False, finalize=escaped)
+
+def _public(value: Any) -> Any:
+    """Data for a script with every text in it as a page shows it."""
+    if isinstance(value, Mapping):
+        return {name: _public(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_public(item) for item in value]
+    return public(value) if isinstance(value, str) else value
 
 
 def _hash(text: str) -> str:

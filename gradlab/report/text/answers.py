@@ -16,6 +16,7 @@ from gradlab.report.text.findings import when as when_of
 from gradlab.report.text.length_limit import briefly as limit_of
 from gradlab.report.text.length_limit import relation, sentence
 from gradlab.report.text.outcomes import outcome
+from gradlab.report.text.plain import Sentence
 from gradlab.report.text.prediction import briefly, explanation, rank_agreement
 
 _ADJECTIVES: dict[Word, str] = {"both": "both vanishing and exploding"}
@@ -189,7 +190,7 @@ def _limits(counts: Sequence[tuple[str, Mapping[int, Share]]], done: str, by: st
 
 def single(record: Record) -> list[Answer]:
     """The answers of one run."""
-    text = statement([record], "").split(": ", 1)[1]
+    text = statement([record], "").rest.removeprefix(": ")
     roles = {"initial": "at initialisation"} | ({"final": "at the end of training"} if record.trained else {})
     words = [
         f"{_ADJECTIVES.get(word := record.summary(role).verdict.word, word)} {when}"
@@ -205,33 +206,33 @@ def single(record: Record) -> list[Answer]:
     return found
 
 
-def sentences(series: Labelled) -> list[str]:
+def sentences(series: Labelled) -> list[Sentence]:
     """A sentence for each setting, over its lengths if there are several."""
     return [
         sentence(group, label) if len(by_length(group)) > 1 else statement(group, label) for label, group in series
     ]
 
 
-def presence(study: Study) -> str:
+def presence(study: Study) -> Sentence:
     """`48 of 54 runs complete: 40 solved, 8 trained. Not complete: 4 missing, 2 failed.`"""
     text = f"{len(study.finished)} of {len(study.sweep.runs)} runs complete"
     text += f": {_counted(record.run.status for record in study.finished)}."
     if not study.absent:
-        return text
-    return f"**{text} Not complete: {_counted(study.absent.values())}.** The findings leave these out."
+        return Sentence("", text)
+    return Sentence(f"{text} Not complete: {_counted(study.absent.values())}.", " The findings leave these out.")
 
 
 def _counted(words: Iterable[str]) -> str:
     return ", ".join(f"{count} {word}" for word, count in Counter(words).most_common())
 
 
-def summary(records: Sequence[Record], measured: Sequence[Record]) -> str:
+def summary(records: Sequence[Record], measured: Sequence[Record]) -> Sentence:
     """How many runs there are, what their gradients do, and in how many the task was solved."""
     finished = sum(record.run.finished for record in records)
     trained = [record for record in measured if record.trained and record.run.finished]
     runs = f"{len(records)} run{'s' * (len(records) != 1)}, {finished} finished"
     text = f"{runs}. The gradient: {overall(measured)}."
-    if not trained:
-        return text
-    solved = sum(record.run.status == "solved" for record in trained)
-    return f"{text} The task was solved in {solved} of {len(trained)} trained run{'s' * (len(trained) != 1)}."
+    if trained:
+        solved = sum(record.run.status == "solved" for record in trained)
+        text += f" The task was solved in {solved} of {len(trained)} trained run{'s' * (len(trained) != 1)}."
+    return Sentence("", text)

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gradlab.report.data.records import Record
+from gradlab.report.text.plain import Sentence
 
 
 class Environments(NamedTuple):
-    """A line for each way in which runs were computed; `warning` is "" if there is only one."""
+    """A line for each way in which runs were computed; `warning` is None if there is only one."""
 
-    warning: str
+    warning: Sentence | None
     lines: list[str]
 
 
@@ -23,12 +24,12 @@ def environments(records: Sequence[Record]) -> Environments:
     ways = [json.loads(execution) for execution in groups]
     lines = [_line(way, envs) for way, envs in zip(ways, groups.values(), strict=True)]
     if len(ways) < 2:
-        return Environments("", lines)
+        return Environments(None, lines)
     keys = sorted({key for way in ways for key in way})
     differing = [key for key in keys if len({json.dumps(way.get(key)) for way in ways}) > 1]
-    warning = (
-        f"**These runs were computed in {len(groups)} different ways** (they differ in {', '.join(differing)}). "
-        "Equal bits are promised only within one of them."
+    warning = Sentence(
+        f"These runs were computed in {len(groups)} different ways",
+        f" (they differ in {', '.join(differing)}). Equal bits are promised only within one of them.",
     )
     return Environments(warning, lines)
 

@@ -9,6 +9,7 @@ from gradlab.judge.over_seeds import NOTHING, Seeds, verdict_over_seeds
 from gradlab.report.data.counts import counted, seeds_of
 from gradlab.report.data.records import ROLES, Record
 from gradlab.report.text.outcomes import at_steps, diverged_at, outcome, unfinished
+from gradlab.report.text.plain import Sentence
 
 VERBS: dict[Word, str] = {
     "vanishing": "vanishes",
@@ -194,18 +195,18 @@ def title(group: Sequence[Record], label: str, curve: str = "task") -> str:
     return f"{label}, T = {group[0].config['length']}{several}: {trail(group, curve)}"
 
 
-def statement(group: Sequence[Record], label: str) -> str:
+def statement(group: Sequence[Record], label: str) -> Sentence:
     """One plain sentence on a setting: verdict, numbers, and whether the task was solved."""
     config = group[0].config
-    name = f"**{label} on {config['task']}, T = {config['length']}**"
+    name = f"{label} on {config['task']}, T = {config['length']}"
     origin = config["params"]
     start = "at initialisation" if origin == "none" else f"with the final weights of {origin}"
     first = f"the gradient {_clause(group, 'initial')} {start}"
     if not group[0].trained:
-        return f"{name}: {first}. Not trained{_seeds(group)}."
+        return Sentence(name, f": {first}. Not trained{_seeds(group)}.")
     worst = f"{changes(group, 'worst')} {when(group, 'worst')}"
     last = f"at the end it {_clause(group, 'final')}"
-    return f"{name}: {first}; {worst}; {last}. {outcome(group)}{_seeds(group)}."
+    return Sentence(name, f": {first}; {worst}; {last}. {outcome(group)}{_seeds(group)}.")
 
 
 def _clause(group: Sequence[Record], role: str) -> str:

@@ -8,6 +8,7 @@ from gradlab.judge.statistics import Share
 from gradlab.report.data.counts import by_length, held, longest_passing, passed, seeds_of, solved
 from gradlab.report.data.records import Record
 from gradlab.report.text.findings import VERBS, changes
+from gradlab.report.text.plain import Sentence
 
 NAMED = 3
 """Lengths beyond the limit that are named at most."""
@@ -77,16 +78,17 @@ def briefly(counts: Mapping[int, Share], label: str) -> str:
     return f"{label} at {_first(beyond)}, not at every shorter one" if beyond else f"{label} at no tested length"
 
 
-def sentence(group: Sequence[Record], label: str) -> str:
+def sentence(group: Sequence[Record], label: str) -> Sentence:
     """Up to which length a setting solves its task (if trained), and what its gradient does before training."""
-    name, origin = f"**{label} on {group[0].config['task']}**", group[0].config["params"]
+    name, origin = f"{label} on {group[0].config['task']}", group[0].config["params"]
     start = "At initialisation" if origin == "none" else f"With the weights of {origin}"
     holds = held(group)
     before = f"{start} its gradient {_holding(group, holds)}"
     counts = solved(group)
     if not counts:
-        return f"{name}: {before[0].lower()}{before[1:]} ({_decades(group, holds)})."
-    return f"{name} {length_limit(counts, 'solved', 'solves')}. {before} ({_decades(group, counts)})."
+        return Sentence(name, f": {before[0].lower()}{before[1:]} ({_decades(group, holds)}).")
+    limit = length_limit(counts, "solved", "solves")
+    return Sentence(name, f" {limit}. {before} ({_decades(group, counts)}).")
 
 
 def _holding(group: Sequence[Record], holds: Mapping[int, Share]) -> str:
