@@ -203,7 +203,7 @@ class Store:
         for name in names:
             if not name.startswith("."):
                 settled.add(name)
-            elif not name.startswith(".trash"):
+            elif not name.startswith(".trash") and is_name(_attempted(name)):
                 attempts.setdefault(_attempted(name), []).append(self.runs / name)
         return settled, attempts
 

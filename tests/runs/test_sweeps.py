@@ -237,7 +237,7 @@ def test_ids_in_a_kept_sweep_are_names(tmp_path, name):
 
 def test_files_that_are_no_sweeps_are_not_offered(tmp_path):
     store_sweep(tmp_path, load_sweep(write_toml(tmp_path / "a.toml")))
-    for name in (b"a b.json", b"\xff.json", b"-x.json"):
+    for name in (b"a b.json", b"\xff.json"):
         open(os.fsencode(tmp_path / "sweeps") + b"/" + name, "w").close()
     assert sweep_names(tmp_path) == ["a"]
     with pytest.raises(GradlabError, match="is not in"):
