@@ -221,7 +221,7 @@ def ended(value: Any) -> str:
 ENV = record(
     {},
     {
-        "execution": record({}, other=scalar),
+        "execution": record({}, {"jax_settings": record({}, other=text)}, scalar),
         "versions": record({}, other=text),
         "command": _TEXTS,
         "git": null_or(record({"commit": text, "dirty": flag})),

@@ -22,6 +22,7 @@ from gradlab.cli.app import main
 from gradlab.cli.inspect import show
 from gradlab.errors import GradlabError
 from gradlab.report.data.records import read
+from gradlab.runs.environment import environment
 
 DEEP = "[" * 100_000 + "]" * 100_000
 GOOD = "good"
@@ -34,6 +35,9 @@ def whole(tmp_path_factory):
     path = put(root, [falling(3.0)] * 3, total=[falling(2.0)] * 3, status="solved")
     np.savez(path / "every.npz", h=np.zeros((100, 40), np.float32), state=np.zeros((100, 40), np.float32))
     rewrite(path / "every.npz", (path / "every.npz").read_bytes())
+    env = environment("float32") | {"git": {"commit": "0" * 40, "dirty": True}}
+    env["execution"]["jax_settings"] = {"JAX_SOMETHING": "1"}
+    rewrite(path / "env.json", json.dumps(env).encode())
     return path
 
 
