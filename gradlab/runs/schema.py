@@ -120,6 +120,7 @@ def record(
     rest = other, _SURE.get(other, frozenset())
 
     def found(value: Any) -> str:
+        """What is wrong with an object."""
         if type(value) is not dict:
             return f" is {shown(value)}, no object"
         for key in required:
