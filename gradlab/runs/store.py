@@ -77,11 +77,12 @@ class Store:
 
     Example:
         >>> import tempfile
+        >>> from gradlab.runs.spec import RunSpec
         >>> store = Store(tempfile.mkdtemp())
-        >>> attempt = store.begin("a-run", {"store": 1, "seed": 0})
-        >>> path = attempt.finish({"status": "measured"})
-        >>> store.find("a-run").status
-        'measured'
+        >>> spec = RunSpec(steps=0)
+        >>> attempt = store.begin(spec.id, spec.config())
+        >>> store.find(spec.id).status
+        'running'
     """
 
     def __init__(self, root: Path | str | None = None) -> None:

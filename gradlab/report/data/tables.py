@@ -22,10 +22,18 @@ from gradlab.report.text.plain import public
 from gradlab.runs.archive import STATISTICS, Arrays
 from gradlab.runs.files import DamagedFile
 from gradlab.runs.jsonable import number
+from gradlab.runs.spec import FIELDS
 from gradlab.runs.store import Store
 
 TOGETHER = 50
 """Runs in one frame while a table is written."""
+LOADED = (
+    *(name for name, field in FIELDS.items() if not field.later and not field.derived),
+    "params",
+    "run",
+    "status",
+)
+"""The columns that come first in what `load` returns; a field that was added later may follow."""
 HORIZONS = ("horizon", "float32_horizon")
 _WORDS = ("statistic", "verdict")
 _FORMULA = re.compile(r"[=@]|[+-](?!(?:[\d.][\d.,e+-]*|inf|nan)$)", re.IGNORECASE)
@@ -57,7 +65,7 @@ def load(results: Path | str = "results") -> pd.DataFrame:
         warnings.warn(message, stacklevel=4)
 
     with terminal_progress() as progress:
-        return _frame(_read_curves(Store(results), warn, progress), ())
+        return _frame(_read_curves(Store(results), warn, progress), LOADED)
 
 
 def _read_curves(
