@@ -15,6 +15,8 @@ PATIENCE = 2
 """Presses that let a command store its runs and stop its processes; the next one ends it at once."""
 
 
+LONGEST_ENDING = 3.0
+"""Seconds within which a command ends that has no processes to stop. Files are written whole or not at all."""
 ONE_PRESS = 0.5
 """Seconds within which a second press is taken for the first one, by somebody impatient."""
 
@@ -37,11 +39,26 @@ class Interrupts:
         sys.unraisablehook = lambda unraisable: (
             None if isinstance(unraisable.exc_value, KeyboardInterrupt) else hook(unraisable)
         )
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        ended = threading.Event()
+        threading.Thread(target=self._watch, args=(read, ended), daemon=True).start()
         try:
             yield
         finally:
+            ended.set()
+            signal.set_wakeup_fd(before)
+            os.close(write)
             sys.unraisablehook = hook
             signal.signal(signal.SIGINT, handler)
+
+    def _watch(self, read: int, ended: threading.Event) -> None:
+        """End a command that does not: it compiles, or Python dropped its KeyboardInterrupt."""
+        while signals := os.read(read, 1):
+            if signals[0] == signal.SIGINT and self._raising and not ended.wait(LONGEST_ENDING):
+                os._exit(INTERRUPTED)
+        os.close(read)
 
     @contextmanager
     def counting(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gradlab.errors import GradlabError
+from gradlab.errors import GradlabError, shortened
 from gradlab.runs.cache import use_cache
 from gradlab.runs.jobs import Deadline, JobBatch, OutOfTime, RunProgress, RunReport
 from gradlab.runs.sources import working_in
@@ -75,7 +75,8 @@ def _perform(
     except (GradlabError, OutOfTime, SystemExit) as error:
         if job.all_cores and isinstance(error, GradlabError):
             raise
-        reason = f"it called sys.exit({error})" if isinstance(error, SystemExit) else str(error)
+        text = shortened(" ".join(str(error).split()))
+        reason = f"it called sys.exit({text})" if isinstance(error, SystemExit) else text
         for spec in new:
             ended = _stored(store, spec)
             failed = RunReport(spec.id, "failed", reason)

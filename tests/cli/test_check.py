@@ -199,7 +199,7 @@ def test_junit_is_read_by_a_standard_parser_whatever_the_labels(tmp_path):
     cases = suite.findall("testcase")
     assert len({case.get("name") for case in cases}) == 4
     assert [[child.tag for child in case] for case in cases] == [["failure"], ["error"], ["skipped"], []]
-    assert cases[0].find("failure").get("message").startswith("regressed: <a & b> \"c\" 'd' \ufffd\ufffd[31m ]]>")
+    assert cases[0].find("failure").get("message").startswith("regressed: <a & b> \"c\" 'd' \\x00\\x1b[31m ]]>")
 
 
 def test_junit_of_a_command(typed, project, tmp_path):

@@ -11,8 +11,10 @@ import sys
 import textwrap
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from distributed import Security
 from faulty import SWITCHES
 from sweeping import (
     BASE,
@@ -28,7 +30,7 @@ from sweeping import (
     wait_for,
     write_toml,
 )
-from torture import LONGEST_AFTERLIFE, torture
+from torture import LONGEST_AFTERLIFE, interrupt, torture
 
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
@@ -220,6 +222,28 @@ def test_kill_9_and_resume_three_times(tmp_path, cache):
     assert seen.kills == 3 and seen.torn >= 1
 
 
+@pytest.mark.parametrize("name, after", [("run", 0.1), ("run", 3), ("probe", 5), ("lesson", 4)])
+def test_ctrl_c_at_any_moment(tmp_path, name, after):
+    """While it imports, compiles or measures: 130, no traceback, no signal death, nothing left."""
+    assert interrupt(name, tmp_path, "off", after) is not None
+
+
+def test_nobody_else_can_reach_the_processes_of_a_sweep(tmp_path, cache):
+    file = write_toml(tmp_path / "trial.toml", base={"steps": ENDLESS}, grid={"seed": [0, 1]})
+    process = start(["sweep", file, "--jobs", "2"], tmp_path / "results", cache)
+    wait_for(lambda: len(lines_of(tmp_path / "results")) == 2, process)
+    family = living(process.pid)
+    sockets = {
+        os.readlink(path)
+        for pid in family
+        for path in Path(f"/proc/{pid}/fd").iterdir()
+        if os.readlink(path).startswith("socket:")
+    }
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert len(family) == 5 and not sockets, "the command, two processes and their forks, and pipes between them"
+
+
 # ---------------------------------------------------------------- several at once
 
 
@@ -239,32 +263,59 @@ def test_two_sweeps_over_one_folder(tmp_path, cache, done):
 
 
 @pytest.fixture
-def scheduler(tmp_path, cache):
-    """A Dask cluster of one worker that runs already; the file that says where."""
+def scheduler(tmp_path, cache, request):
+    """A Dask cluster of one worker that runs already, by TCP or TLS; its file, its address, its certificates."""
     where, env = tmp_path / "scheduler.json", surroundings(cache)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = ["--host", "127.0.0.1", "--port", str(port), "--no-dashboard", "--scheduler-file", str(where)]
-    workers = ["--scheduler-file", str(where), "--nthreads", "1", "--no-dashboard"]
+    keys, certificates = [], ""
+    if request.param == "tls":
+        security = Security.temporary()
+        for name in ("ca_file", "client_cert", "client_key"):
+            (tmp_path / f"{name}.pem").write_text(getattr(security, f"tls_{name}"))
+        names = [str(tmp_path / f"{name}.pem") for name in ("ca_file", "client_cert", "client_key")]
+        certificates = ",".join(names)
+        keys = [
+            word for pair in zip(("--tls-ca-file", "--tls-cert", "--tls-key"), names, strict=True) for word in pair
+        ]
+    words = ["--host", f"{request.param}://127.0.0.1", "--port", str(port), "--no-dashboard", *keys]
+    workers = ["--scheduler-file", str(where), "--nthreads", "1", "--no-dashboard", *keys]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": env}
     dask = [sys.executable, "-m", "dask"]
-    processes = [subprocess.Popen([*dask, "scheduler", *words], **quiet)]
+    processes = [subprocess.Popen([*dask, "scheduler", *words, "--scheduler-file", str(where)], **quiet)]
     wait_for(where.exists, processes[0])
     processes.append(subprocess.Popen([*dask, "worker", *workers], cwd=tmp_path, **quiet))
-    yield where, f"tcp://127.0.0.1:{port}"
+    yield where, f"{request.param}://127.0.0.1:{port}", certificates
     for process in reversed(processes):
         process.terminate()
         process.wait(timeout=30)
 
 
+@pytest.mark.parametrize("scheduler", ["tcp"], indirect=True)
 def test_a_cluster_that_runs_already(scheduler, tmp_path, cache, done):
     file, results = done[0], tmp_path / "results"
     code, _, err = finish(["sweep", file, "--set", "seed=0", "--scheduler", scheduler[0]], results, cache)
     assert code == 0 and no_traceback(err), err
+    assert "has no TLS: whoever reaches its port can run code as you" in err
     code, out, err = finish(["sweep", file, "--scheduler", scheduler[1]], results, cache)
     assert code == 0 and no_traceback(err) and "2 of 6 runs are done already" in err
     assert out.startswith("6 runs: 6 trained") and arrays_of(results) == arrays_of(done[1])
+
+
+@pytest.mark.parametrize("scheduler", ["tls"], indirect=True)
+def test_a_cluster_with_certificates(scheduler, tmp_path, cache, done):
+    words, results = ["sweep", done[0], "--set", "seed=0", "--scheduler", scheduler[1]], tmp_path / "results"
+    code, out, err = finish(words, results, cache)
+    assert (code, out) == (2, "") and "wants certificates: give them by --tls" in err.splitlines()[-1]
+    made = Security.temporary()
+    for name in ("ca_file", "client_cert", "client_key"):
+        (tmp_path / f"other-{name}.pem").write_text(getattr(made, f"tls_{name}"))
+    others = ",".join(str(tmp_path / f"other-{name}.pem") for name in ("ca_file", "client_cert", "client_key"))
+    code, out, err = finish([*words, "--tls", others], results, cache)
+    assert (code, out) == (2, "") and "cannot be reached" in err, "nobody gets in with others"
+    code, out, err = finish([*words, "--tls", scheduler[2]], results, cache)
+    assert code == 0 and no_traceback(err) and "TLS" not in err and out.startswith("2 runs: 2 trained"), err
 
 
 def test_a_cluster_that_is_not_there(tmp_path, cache, done):
@@ -327,6 +378,9 @@ def test_workers_of_slurm(slurm, tmp_path, cache, done):
     assert out.startswith("6 runs: 6 trained") and arrays_of(tmp_path / "results") == arrays_of(done[1])
     scripts = [path.read_text() for path in slurm.iterdir() if path.suffix == ""]
     assert len(scripts) == 2 and all("#SBATCH --nice" in text and "-t 00:10:00" in text for text in scripts)
+    assert all("tls://" in text and "--tls-key" in text for text in scripts)
+    keys = re.findall(r"--tls-key (\S+)", "".join(scripts))
+    assert len(keys) == 2 and not any(Path(key).exists() for key in keys), "they are gone with the cluster"
 
 
 def test_a_key_of_slurm_that_is_unknown(slurm, tmp_path, cache, done):

@@ -10,15 +10,7 @@ from numpy.typing import NDArray
 
 from gradlab.errors import GradlabError
 from gradlab.judge.statistics import difference
-from gradlab.report.figures.drawing import (
-    INK,
-    Drawing,
-    add_legend,
-    draw_line,
-    line_style,
-    panels,
-    themed,
-)
+from gradlab.report.figures.drawing import INK, Drawing, add_legend, draw_line, line_style, panels, themed
 from gradlab.report.figures.save import save
 from gradlab.report.figures.ticks import lag_axis
 
