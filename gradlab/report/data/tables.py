@@ -246,7 +246,7 @@ def _texts(column: "pd.Series[Any]", digits: int) -> list[str]:
         return [texts[code] for code in column.cat.codes]
     if column.dtype.kind == "f":
         return [spelt % value for value in column.tolist()]
-    return [_text(value) for value in column.tolist()]
+    return list(map(str if column.dtype.kind in "iu" else _text, column.tolist()))
 
 
 def _text(value: Any) -> str:
