@@ -32,6 +32,8 @@ def main() -> int:
         found = measure(scenario)  # type: ignore[arg-type]
         for part, values in found.parts.items():
             kept[f"{scenario.name}__{part}"] = values.curves  # type: ignore[attr-defined]
+            for key, curve in values.more.items():
+                kept[f"{scenario.name}__{part}__{key}"] = curve.values  # type: ignore[attr-defined]
         return found
 
     # A picture takes as long as the rest of a check that finds something, and is not what is studied.

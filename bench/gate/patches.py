@@ -42,6 +42,9 @@ RNN, LSTM, GRU = "cells/rnn.py", "cells/lstm.py", "cells/gru.py"
 INIT, STEP, MODEL = "cells/initializers.py", "training/step.py", "training/model.py"
 OPT, UNROLL = "training/optimizers.py", "training/unroll.py"
 PULLBACK, SCALED = "gradient/pullback.py", "gradient/scaled.py"
+ADJOINT, CONVERT = "gradient/adjoint.py", "gradient/convert.py"
+METRICS, NORMS = "training/checkpoint_metrics.py", "training/state_grad_norms.py"
+RESULT = "runs/result.py"
 
 HARMLESS = (
     one(

@@ -4,6 +4,7 @@ Every check is a process of its own, as in CI. What was run is kept: an interrup
 """
 
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -27,30 +28,45 @@ HERE = Path(__file__).parent
 WORK = ROOT / "results" / "gate-study"
 BASE = WORK / "base"
 NAMED = re.compile(
-    r"^regressed: (?P<scenario>\S+) .*?(?P<decades>[+-]?(?:\d[\d.e+-]*|inf|nan)) decades at lag (?P<lag>\d+)"
+    r"^regressed: (?P<scenario>\S+) .*?"
+    r"(?:(?P<decades>[+-]?(?:\d[\d.e+-]*|inf|nan)) decades at lag (?P<lag>\d+)| is .* and was measured as )"
 )
 LIMIT_SECONDS = 900
 
 
 def main(words: Sequence[str]) -> None:
-    """Run everything that is not done yet and write the page."""
-    jobs = int(words[0]) if words else 2
+    """Run everything that is not done yet, or the named cases alone, and write the page.
+
+    Rows of the page that were not run now stay as they are, with the commit that they are of.
+    """
+    jobs, names = int(words[0]) if words else 2, words[1:]
     _bless_base()
     todo = [("fault", patch) for patch in FAULTS] + [("harmless", patch) for patch in HARMLESS]
     cases = [(kind, Repeat(patch.name, kind, patch=patch)) for kind, patch in todo]
     cases += [("clean", repeat) for repeat in repeats()]
+    order = [(kind, repeat.name) for kind, repeat in cases]
+    if unknown := set(names) - {name for _, name in order}:
+        raise SystemExit(f"there is no case `{min(unknown)}`")
     with ThreadPoolExecutor(jobs) as threads:
-        records = list(threads.map(lambda case: _checked(*case), cases))
-    folder = WORK / "peers"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+        asked = [case for case in cases if not names or case[1].name in names]
+        records = list(threads.map(lambda case: _checked(*case), asked))
+    _ask_peers(records)
+    page.write(ROOT / "results", page.merged(ROOT / "results", records, order), _environment())
+
+
+def _ask_peers(records: Sequence[dict[str, Any]]) -> None:
+    """Add what a peer says of the same curves, where it is installed, and how far they moved."""
     base_curves = WORK / "curves" / "base.npz"
     curves = {record["key"]: WORK / "curves" / f"{record['key']}.npz" for record in records}
-    alarms = peers.ask(folder, base_curves, {key: path for key, path in curves.items() if path.exists()})
+    alarms: dict[str, dict[str, bool]] = {}
+    if importlib.util.find_spec("pytest_regressions"):
+        folder = WORK / "peers"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        alarms = peers.ask(folder, base_curves, {key: path for key, path in curves.items() if path.exists()})
     for record in records:
         record["peers"] = alarms.get(record["key"], {})
         record["change"] = page.largest_change(base_curves, curves[record["key"]])
-    page.write(ROOT / "results", records, _environment())
 
 
 def _bless_base() -> None:
@@ -62,6 +78,7 @@ def _bless_base() -> None:
     if not mark.exists() or mark.read_text() != digest.hexdigest():
         shutil.rmtree(WORK, ignore_errors=True)
         (WORK / "curves").mkdir(parents=True)
+        (WORK / "commit").write_text(_commit())
         _tree(BASE, None)
         done = _run(BASE, "base", Repeat("base", "base"), "bless", "study")
         if done.returncode:
@@ -129,7 +146,7 @@ def _checked(kind: str, repeat: Repeat) -> dict[str, Any]:
 def _record(kind: str, repeat: Repeat, key: str, done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     story = repeat.patch.story if repeat.patch else ""
     record: dict[str, Any] = {"kind": kind, "group": repeat.kind, "name": repeat.name, "story": story, "key": key}
-    record["file"] = repeat.patch.file if repeat.patch else ""
+    record["file"], record["commit"] = repeat.patch.file if repeat.patch else "", (WORK / "commit").read_text()
     record["code"] = done.returncode
     try:
         value = json.loads(done.stdout)
@@ -140,6 +157,12 @@ def _record(kind: str, repeat: Repeat, key: str, done: subprocess.CompletedProce
     same = all(one["bits"] == one["baseline_bits"] for one in scenarios)
     named = NAMED.match(value["headline"]) is not None
     return record | {"headline": value["headline"], "named": named, "same_bits": same}
+
+
+def _commit() -> str:
+    """The commit of the tree, with a plus where it has changes."""
+    words = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _environment() -> dict[str, str]:

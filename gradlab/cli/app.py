@@ -76,7 +76,8 @@ def _run(given: Sequence[str]) -> int:
             return INTERRUPTED
         message = getattr(error, "format_message", None)
         if type(error).__name__ == "NoArgsIsHelpError" and message is not None:
-            Screen().note(message())
+            for line in message().splitlines():
+                Screen().note(line)
             return 2
         if message is not None:  # a usage error of typer, whose own class has no public name in all versions
             text = " ".join(message().split()).rstrip(".?")

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,7 +47,9 @@ def check(
     tidy_cache()
     use_cache()
     with Progress(screen) as live:
-        found = [check_suite(one.name, one.scenarios, baseline / one.name, live.show) for one in asked]
+        found = [
+            check_suite(one.name, one.scenarios, baseline / one.name, live.show, table=_table_of) for one in asked
+        ]
     for result, one in zip(found, asked, strict=True):
         result.argument = one.argument
     allowed = ["missing"] * allow_missing + ["inconclusive"] * allow_inconclusive
@@ -116,6 +118,13 @@ def bless(
     return 0
 
 
+def _table_of(results: Path) -> Any:
+    """The table of `gradlab.load`."""
+    from gradlab.report.data.tables import load  # pandas takes a third of a second to import
+
+    return load(results)
+
+
 def _table(screen: Screen, results: Sequence[SuiteResult]) -> None:
     rows = [verdicts.cells(finding) for _, finding in verdicts.findings_of(results)]
     screen.table(verdicts.COLUMNS, rows, right=verdicts.NUMBERS, fold=("what", "when", "verdict", "scenario"))
@@ -165,7 +174,6 @@ def _overlays(results: Sequence[SuiteResult]) -> list[Path]:
     changed.sort(key=lambda pair: pair[1].worst.severity)
     folder, paths = Store(None).root / "check", []
     for suite, one in changed[:MOST_OVERLAYS]:
-        name, lags = f"{suite}-{one.scenario}", one.now.lags if one.now else []
         columns = {title: Pair(*curves) for title, curves in one.overlay().items()}
-        paths.append(draw_overlay(folder, name, str(one.worst), lags, columns)[0])
+        paths.append(draw_overlay(folder, f"{suite}-{one.scenario}", str(one.worst), columns)[0])
     return paths

@@ -8,11 +8,25 @@ from typing import Any
 from gradlab.cli.console import counted
 from gradlab.judge.baseline import FOLDER
 from gradlab.judge.check import ScenarioResult, SuiteResult
-from gradlab.judge.compare import MARGIN, PART_NAMES, STATUS_NAMES, Finding
+from gradlab.judge.compare import PART_NAMES, STATUS_NAMES, Finding
+from gradlab.judge.samples import MARGIN
 
 COLUMNS = ("verdict", "scenario", "when", "decades", "lag", "tolerance", "tier", "what")
 NUMBERS = ("decades", "lag", "tolerance")
-_FIELDS = ("part", "status", "message", "lag", "decades", "tolerance", "tier", "chaotic", "p", "seeds_needed")
+_FIELDS = (
+    "part",
+    "curve",
+    "leaf",
+    "status",
+    "message",
+    "lag",
+    "decades",
+    "tolerance",
+    "tier",
+    "chaotic",
+    "p",
+    "seeds_needed",
+)
 
 
 def findings_of(results: Sequence[SuiteResult]) -> list[tuple[str, Finding]]:
@@ -32,6 +46,7 @@ def headline(results: Sequence[SuiteResult]) -> str:
         words += [f"at most {max(apart):.1g} decades apart"] if apart else []
         samples = sum(finding.tier == "B" for _, finding in rows)
         words += [f"{samples} of them alike as samples, within {MARGIN} decades on average"] if samples else []
+        words += [f"{one.stored} stored and read back" for one in results if one.stored]
         return f"unchanged: {', '.join(words)}"
     same = {(suite, finding.scenario) for suite, finding in rows if finding.status == worst.status}
     others = f" (and {len(same) - 1} more of {len(scenarios)} scenarios)" if len(same) > 1 else ""
@@ -70,6 +85,7 @@ def as_json(results: Sequence[SuiteResult], exit_code: int, overlays: Sequence[s
             "suite": result.suite,
             "baselines": str(result.folder),
             "unasked": result.orphans,
+            "stored": result.stored,
             "scenarios": [_scenario(one) for one in result.scenarios],
         }
         for result in results

@@ -1,10 +1,12 @@
 """Baselines: accepted curves, as JSON that reads well in a review.
 
-Two files per scenario below `<folder>/<suite>/`: `<scenario>.json` with one line per paired seed, and
-`<scenario>.population.json` with the initial curves of many seeds, for comparison as samples.
+Two files per scenario below `<folder>/<suite>/`: `<scenario>.json` with one line per paired seed and curve, and
+`<scenario>.population.json` with the initial curves of many seeds, for comparison as samples. Their fields are
+in `schema.py`.
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +15,14 @@ from typing import Any
 import numpy as np
 
 from gradlab.errors import GradlabError
-from gradlab.judge.measure import PARTS, Floats, Measurement, Part
+from gradlab.judge.measure import Floats, GuardedCurve, Measurement, Part
+from gradlab.judge.schema import VERSION, BaselineFile, PopulationFile, UnreadableBaseline, read_file
 from gradlab.judge.suite import Scenario
 from gradlab.runs.attempt import write_whole
 from gradlab.runs.jsonable import dumps
 
-VERSION = 1
 FOLDER = Path("results/baselines")
-_DIGITS, _POPULATION_DIGITS = 6, 3
-
-
-class UnreadableBaseline(Exception):
-    """A baseline exists and cannot be used; the text says why."""
+_DIGITS, _MORE_DIGITS, _POPULATION_DIGITS = 6, 5, 3
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,8 @@ class Baseline:
     Attributes:
         config: the scenario as it was accepted. reason: why it was.
         environment: versions, device and flags.
-        noise_source: how the noise was measured. noise: by part, decades (K,).
+        noise_source: how the noise was measured. noise: decades (K,), by part and, as
+            `part/curve/leaf`, of every other curve.
         population_lags, population: (J,) and (N, J), initial curves of many seeds; empty if their file is missing.
     """
 
@@ -55,7 +54,7 @@ def paths_of(folder: Path, name: str) -> tuple[Path, Path]:
 
 def stored_name(folder: Path, scenario: Scenario) -> str:
     """The name under which a scenario has its baseline: its own, or else its former one."""
-    names = [name for name in (scenario.name, scenario.former) if name and paths_of(folder, name)[0].exists()]
+    names = [name for name in (scenario.name, scenario.former) if name and is_there(paths_of(folder, name)[0])]
     return names[0] if names else scenario.name
 
 
@@ -91,21 +90,28 @@ def read_baseline(folder: Path, name: str) -> Baseline | None:
         UnreadableBaseline: its file is damaged or of a newer gradlab.
     """
     path, population_path = paths_of(folder, name)
-    if not path.exists():
+    if not is_there(path):
         return None
-    value = _read(path)
-    try:
-        found = _measurement(value)
-        noise = {part: np.array(value[part]["noise"], float) for part in found.parts}
-        config, environment = dict(value["scenario"]), dict(value["environment"])
-        population = _population(population_path)
-        baseline = Baseline(
-            config, str(value["reason"]), environment, str(value["twin"]), noise, found, *population
-        )
-        _check(baseline)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UnreadableBaseline(f"{path} is damaged: {type(error).__name__} {error}") from None
-    return baseline
+    _, value = read_file(path, BaselineFile)
+    parts: dict[str, Part] = {}
+    noise: dict[str, Floats] = {}
+    for part, stored in value.parts.items():
+        more = value.more.get(part, {})
+        found = {key: GuardedCurve(curve.lags, _rows(curve.log10_norm)) for key, curve in more.items()}
+        horizons = np.array(stored.float32_horizon, np.int64)
+        parts[part] = Part(_rows(stored.log10_norm), horizons, np.array(stored.loss), found)
+        noise |= {part: np.array(stored.noise)}
+        noise |= {f"{part}/{key}": np.array(curve.noise) for key, curve in more.items()}
+    measurement = Measurement(
+        value.lags, parts, list(value.weights.values()), list(value.data.values()), value.bits
+    )
+    population = _population(population_path, value.lags[-1])
+    return Baseline(value.scenario, value.reason, value.environment, value.twin, noise, measurement, *population)
+
+
+def is_there(path: Path) -> bool:
+    """Whether something has this name, be it a link to nothing: that is no missing baseline."""
+    return os.path.lexists(path)
 
 
 def orphans(folder: Path, names: Sequence[str]) -> list[str]:
@@ -127,14 +133,30 @@ def _as_dict(baseline: Baseline) -> dict[str, Any]:
     }
     for name, part in found.parts.items():
         value[name] = {
-            "noise": [float(f"{decades:.2g}") for decades in baseline.noise[name]],
+            "noise": _noise(baseline.noise[name]),
             "float32_horizon": part.horizons,
             "loss": [float(f"{loss:.6g}") for loss in part.losses],
             "log10_norm": _by_seed(part.curves, _DIGITS),
         }
     for name, sketches in (("weights", found.weights), ("data", found.data)):
         value[name] = {str(seed): one for seed, one in enumerate(sketches)}
-    return value
+    return value | {"more": {name: _more(name, part, baseline.noise) for name, part in found.parts.items()}}
+
+
+def _more(name: str, part: Part, noise: Mapping[str, Floats]) -> dict[str, Any]:
+    """Every curve but the task curve of `state`."""
+    return {
+        key: {
+            "lags": curve.lags,
+            "noise": _noise(noise[f"{name}/{key}"]),
+            "log10_norm": _by_seed(curve.values, _MORE_DIGITS),
+        }
+        for key, curve in part.more.items()
+    }
+
+
+def _noise(decades: Floats) -> list[float]:
+    return [float(f"{each:.2g}") for each in decades]
 
 
 def _by_seed(curves: Floats, digits: int) -> dict[str, list[float]]:
@@ -142,70 +164,26 @@ def _by_seed(curves: Floats, digits: int) -> dict[str, list[float]]:
     return {str(seed): [round(float(x), digits) + 0.0 for x in row] for seed, row in enumerate(curves)}
 
 
-def _measurement(value: Mapping[str, Any]) -> Measurement:
-    parts = {
-        name: Part(
-            _rows(value[name]["log10_norm"]),
-            np.array(value[name]["float32_horizon"], int),
-            np.array(value[name]["loss"], float),
-        )
-        for name in PARTS
-        if name in value
-    }
-    weights, data = (
-        [{array: [float(x) for x in numbers] for array, numbers in one.items()} for one in value[name].values()]
-        for name in ("weights", "data")
-    )
-    return Measurement([int(lag) for lag in value["lags"]], parts, weights, data, str(value["bits"]))
+def _rows(stored: Mapping[str, Sequence[float]]) -> Floats:
+    return np.array(list(stored.values()), float)
 
 
-def _rows(stored: Mapping[str, Sequence[Any]]) -> Floats:
-    return np.array([[float(number) for number in row] for row in stored.values()])
-
-
-def _population(path: Path) -> tuple[list[int], Floats]:
-    if not path.exists():
+def _population(path: Path, longest: int) -> tuple[list[int], Floats]:
+    if not is_there(path):
         return [], np.empty((0, 0))
-    value = _read(path)
-    lags, rows = [int(lag) for lag in value["lags"]], _rows(value["log10_norm"])
-    if rows.shape != (len(rows), len(lags)):
-        raise ValueError(f"rows of {path.name} and lags differ in number")
-    return lags, rows
+    _, value = read_file(path, PopulationFile)
+    if value.lags[-1] > longest:
+        raise UnreadableBaseline(f"{path} is damaged: lags: {value.lags[-1]} is beyond the last, {longest}")
+    return value.lags, _rows(value.log10_norm)
 
 
-def _check(baseline: Baseline) -> None:
-    """Refuse a hand-edited or merged file whose arrays do not fit together."""
-    found = baseline.measurement
-    if "initial" not in found.parts:
-        raise ValueError("no initial curves")
-    for name, part in found.parts.items():
-        seeds = len(part.curves)
-        shapes = {part.curves.shape, (seeds, len(found.lags)), (seeds, len(baseline.noise[name]))}
-        counts = {len(part.losses), len(part.horizons), len(found.weights), len(found.data)}
-        if len(shapes) > 1 or counts != {seeds}:
-            raise ValueError(f"seeds or lags of {name} differ in number")
-        if not np.all(baseline.noise[name] >= 0):
-            raise ValueError(f"the noise of {name} is not a number of at least 0")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UnreadableBaseline(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(value, dict) or not isinstance(value.get("baseline"), int):
-        raise UnreadableBaseline(f"{path} is no baseline")
-    if value["baseline"] > VERSION:
-        raise UnreadableBaseline(f"{path} is of a newer gradlab: update gradlab")
-    return value
-
-
-def _lines(value: Mapping[str, Any], depth: int = 0) -> str:
+def _lines(value: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
     """JSON with one line per item and, of curves, per seed, so that a diff shows what changed."""
+    depth = len(path)
     indent = " " * (depth + 1)
     items = []
     for key, item in value.items():
-        nested = isinstance(item, Mapping) and (depth == 0 or key == "log10_norm")
-        items.append(f"{indent}{json.dumps(key)}: {_lines(item, depth + 1) if nested else dumps(item)}")
+        nested = isinstance(item, Mapping) and (depth == 0 or key == "log10_norm" or path[:1] == ("more",))
+        items.append(f"{indent}{json.dumps(key)}: {_lines(item, (*path, key)) if nested else dumps(item)}")
     text = "{\n" + ",\n".join(items) + f"\n{' ' * depth}}}"
     return text if depth else text + "\n"

@@ -8,9 +8,9 @@ import numpy as np
 
 from gradlab.errors import GradlabError
 from gradlab.gradient.summary import CUT
-from gradlab.judge.baseline import Baseline, UnreadableBaseline, read_baseline, stored_name, write_baseline
+from gradlab.judge.baseline import Baseline, read_baseline, stored_name, write_baseline
 from gradlab.judge.check import OnProgress, ScenarioResult, environment_now, judge
-from gradlab.judge.compare import CHAOTIC, Finding, judge_samples, not_finite, tolerance
+from gradlab.judge.compare import CHAOTIC, Finding, curve_title, not_finite, split_key, tolerance
 from gradlab.judge.measure import (
     POPULATION_LAGS,
     Floats,
@@ -20,6 +20,8 @@ from gradlab.judge.measure import (
     measure_population,
     zero_parts,
 )
+from gradlab.judge.samples import judge_samples
+from gradlab.judge.schema import UnreadableBaseline
 from gradlab.judge.suite import Scenario, log_spaced
 
 
@@ -81,8 +83,10 @@ def _blessing(scenario: Scenario, now: Measurement, folder: Path, reason: str) -
 def _check_curves(scenario: Scenario, now: Measurement, zero_option: str) -> None:
     """Refuse NaN, a cut gradient and a run that did not train: such a baseline would guard nothing."""
     for part, found in now.parts.items():
-        if not_finite(found.curves).any() or not np.isfinite(found.losses).all():
-            raise GradlabError(f"{scenario.name} is not finite ({part}): there is nothing to bless", exit_code=1)
+        bad = [curve_title(*split_key(key)) for key, one in found.more.items() if not_finite(one.values).any()]
+        if not_finite(found.curves).any() or not np.isfinite(found.losses).all() or bad:
+            where = f"{part}, {bad[0]}" if bad else part
+            raise GradlabError(f"{scenario.name} is not finite ({where}): there is nothing to bless", exit_code=1)
     if zero_option and (cut := zero_parts(now)):
         raise GradlabError(f"{scenario.name} is {CUT} ({', '.join(cut)}); {zero_option} accepts it")
     if not now.moved():
@@ -103,6 +107,10 @@ def _notes(now: Measurement, noise: Mapping[str, Floats]) -> list[str]:
                 f"{chaotic} of {len(noise[part])} lags are chaotic, that is moved too far by rounding alone "
                 f"({part}): use float64, a lower gain or fewer training steps"
             )
+        unseen = [key for key in found.more if (tolerance(noise[f"{part}/{key}"]) > CHAOTIC).all()]
+        if unseen:
+            named = ", ".join(curve_title(*split_key(key)) for key in unseen)
+            notes.append(f"every lag is chaotic, so that nothing is compared, of: {named} ({part})")
     return notes
 
 

@@ -6,26 +6,22 @@ from pathlib import Path
 
 import numpy as np
 
-from gradlab.judge.baseline import (
-    Baseline,
-    UnreadableBaseline,
-    orphans,
-    paths_of,
-    read_baseline,
-    stored_name,
-)
+from gradlab.judge.baseline import Baseline, orphans, paths_of, read_baseline, stored_name
 from gradlab.judge.compare import (
     PART_NAMES,
     Finding,
-    Samples,
     changed_arrays,
     compare_part,
-    compare_samples,
+    curve_title,
     environment_changes,
-    judge_samples,
+    split_key,
     tolerance,
+    unguarded,
 )
-from gradlab.judge.measure import Floats, Measurement, measure, measure_population
+from gradlab.judge.measure import TASK_STATE, Floats, GuardedCurve, Measurement, measure, measure_population
+from gradlab.judge.samples import Samples, compare_samples, judge_samples
+from gradlab.judge.schema import UnreadableBaseline
+from gradlab.judge.stored import ReadTable, stored_differences
 from gradlab.judge.suite import Scenario
 
 OnProgress = Callable[[str], None]
@@ -34,6 +30,8 @@ _ENVIRONMENT = ("platform", "device", "cpu", "matmul_precision", "xla_flags")
 _VERSIONS = ("jax", "jaxlib", "numpy", "optax", "gradlab-rnn")
 REGRESSED, UNDECIDED = 1, 3
 """Exit codes."""
+Overlay = tuple[list[int], Floats, Floats, Floats, int | None]
+"""Lags, curves of the baseline and of now, tolerances, and the lag of a regression."""
 
 
 @dataclass
@@ -51,17 +49,33 @@ class ScenarioResult:
         """The finding that decides."""
         return min(self.findings, key=lambda finding: finding.severity)
 
-    def overlay(self) -> dict[str, tuple[Floats, Floats, Floats, int | None]]:
-        """Curves of the baseline, of now, the tolerance and the lag of a regression, by part; empty if unknown."""
+    def overlay(self) -> dict[str, Overlay]:
+        """By title: the task curve of each part, and the curve of the worst finding; empty if unknown."""
         before, now = self.baseline, self.now
         if before is None or now is None or before.measurement.lags != now.lags:
             return {}
-        lags = {finding.part: finding.lag for finding in self.findings if finding.status == "regressed"}
-        old, noise = before.measurement.parts, before.noise
-        return {
-            PART_NAMES[part]: (old[part].curves, new.curves, tolerance(noise[part]), lags.get(part))
-            for part, new in now.parts.items()
-        }
+        known = before.measurement.parts
+        found: dict[str, Overlay] = {}
+        for part, new in ((part, new) for part, new in now.parts.items() if part in known):
+            curves = {
+                TASK_STATE: tuple(GuardedCurve(now.lags, each.curves) for each in (known[part], new)),
+                **{key: (old, new.more[key]) for key, old in known[part].more.items() if key in new.more},
+            }
+            worst = {f"{one.curve}/{one.leaf}": one.lag for one in self.findings if self._is_drawn(one, part)}
+            for key, (old, curve) in curves.items():
+                if (key == TASK_STATE or key in worst) and old.lags == curve.lags:
+                    noise = before.noise[part if key == TASK_STATE else f"{part}/{key}"]
+                    title = overlay_title(part, key)
+                    found[title] = (curve.lags, old.values, curve.values, tolerance(noise), worst.get(key))
+        return found
+
+    def _is_drawn(self, finding: Finding, part: str) -> bool:
+        return finding.status == "regressed" and finding.part == part
+
+
+def overlay_title(part: str, key: str) -> str:
+    """The title of a column: `at initialisation`, or `after training, total curve of c`."""
+    return PART_NAMES.get(part, "") + ("" if key == TASK_STATE else f", {curve_title(*split_key(key))}")
 
 
 @dataclass
@@ -72,6 +86,7 @@ class SuiteResult:
         suite: its name. folder: of its baselines.
         orphans: baselines without a scenario.
         argument: what names the suite on the command line.
+        stored: the scenario that was stored as a run and read back, "" if none was.
     """
 
     suite: str
@@ -79,6 +94,7 @@ class SuiteResult:
     scenarios: list[ScenarioResult]
     orphans: list[str]
     argument: str = ""
+    stored: str = ""
 
     def exit_code(self, allowed: Collection[str] = ()) -> int:
         """0 unchanged, 1 regressed, 3 undecided; findings of an `allowed` status do not count."""
@@ -95,9 +111,18 @@ def environment_now(dtype: str) -> dict[str, str]:
 
 
 def check(
-    name: str, scenarios: Sequence[Scenario], folder: Path, on_progress: OnProgress = lambda text: None
+    name: str,
+    scenarios: Sequence[Scenario],
+    folder: Path,
+    on_progress: OnProgress = lambda text: None,
+    *,
+    table: ReadTable | None = None,
 ) -> SuiteResult:
-    """Measure the scenarios of the suite `name` and compare them with their baselines in `folder`."""
+    """Measure the scenarios of the suite `name` and compare them with their baselines in `folder`.
+
+    Args:
+        table: reads a results folder, as `gradlab.load`; where given, one scenario is stored and read back.
+    """
     results, samples = [], []
     for index, scenario in enumerate(scenarios, start=1):
         on_progress(f"{index} of {len(scenarios)}: {scenario.name}")
@@ -108,8 +133,24 @@ def check(
     by_name = {one.scenario: one for one in results}
     for finding in judge_samples(samples):
         by_name[finding.scenario].findings.append(finding)
+    stored = _most_curves(scenarios, results) if table else None
+    if stored and table:
+        on_progress(f"{stored.name}: stored and read back")
+        result = by_name[stored.name]
+        result.findings += stored_differences(stored, result.baseline, result.now, table)
     results.sort(key=lambda one: one.worst.severity)
-    return SuiteResult(name, folder, results, orphans(folder, [stored_name(folder, one) for one in scenarios]))
+    named = [stored_name(folder, one) for one in scenarios]
+    return SuiteResult(name, folder, results, orphans(folder, named), stored=stored.name if stored else "")
+
+
+def _most_curves(scenarios: Sequence[Scenario], results: Sequence[ScenarioResult]) -> Scenario | None:
+    """Of the scenarios that were compared and are those of a run, the one with most curves."""
+    pairs = [
+        (scenario, sum(len(part.more) for part in result.now.parts.values()))
+        for scenario, result in zip(scenarios, results, strict=True)
+        if scenario.spec is not None and result.baseline is not None and result.now is not None
+    ]
+    return max(pairs, key=lambda pair: pair[1])[0] if pairs else None
 
 
 def _check_one(scenario: Scenario, folder: Path) -> tuple[ScenarioResult, list[Samples]]:
@@ -144,6 +185,13 @@ def judge(
         text = "the baseline has other lags or seeds than the suite asks for"
         result.findings.append(Finding(scenario.name, "all", "incomparable", text))
         return result, []
+    if lost := [name for name in now.parts if name not in before.parts]:
+        text = f"the baseline has no curves {PART_NAMES[lost[0]]}"
+        result.findings.append(Finding(scenario.name, "all", "incomparable", text))
+        return result, []
+    if new := unguarded(baseline, now):
+        text = f"the baseline lacks the {new[0]}{f' and {len(new) - 1} more' if new[1:] else ''}: bless it again"
+        result.findings.append(Finding(scenario.name, "all", "incomparable", text))
     weights, data = changed_arrays(before.weights, now.weights), changed_arrays(before.data, now.data)
     same_jax = baseline.environment.get("jax") == environment["jax"]
     same_platform = baseline.environment.get("platform") == environment["platform"]
@@ -164,12 +212,15 @@ def judge(
     for finding in findings:
         initial = finding.part == "initial"
         if unpaired or (reason and finding.status != "unchanged"):
-            # Seeds cannot be paired: initial curves are left to tier B, trained ones cannot be compared.
-            if initial:
+            # Seeds cannot be paired: initial curves are left to tier B, others cannot be compared.
+            if initial and (unpaired or finding.is_main):
                 samples += _samples(result, scenario, baseline, reason, None)
             else:
-                text = f"cannot be compared after training: {reason}; bless it in this environment"
-                result.findings.append(Finding(scenario.name, "trained", "incomparable", text))
+                which = "" if unpaired or finding.is_main else f"the {finding.title} "
+                text = (
+                    f"{which}cannot be compared {PART_NAMES[finding.part]}: {reason}; bless it in this environment"
+                )
+                result.findings.append(Finding(scenario.name, finding.part, "incomparable", text))
             continue
         undecided = initial and finding.chaotic and finding.status != "regressed"
         # If every lag is chaotic, tier A is inconclusive and tier B replaces it.

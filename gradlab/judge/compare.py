@@ -1,13 +1,9 @@
-"""One scenario against its baseline: paired by seed where possible (tier A), otherwise as samples (tier B).
+"""One scenario against its baseline, paired by seed (tier A). Where seeds cannot be paired: `samples.py` (tier B).
 
-Tier A: weights and data equal those of the baseline up to rounding, so each seed is compared with itself. The
+Weights and data equal those of the baseline up to rounding, so each seed is compared with itself. The
 tolerance at a lag is max(1e-4, 10 · noise) decades, with the noise measured when it was blessed. The median over
 seeds must be within it and the largest shift within three times it. Lags with a tolerance above 0.1 decades are
-chaotic (rounding alone moves them) and, before training, left to tier B.
-
-Tier B: weights differ because another jax or device draws them differently. Samples of initial curves are compared
-by a permutation test of all lags at once. Passing needs the simultaneous band of the shift within ±0.3 decades;
-a shift that is merely not significant is inconclusive.
+chaotic (rounding alone moves them) and, of the task curve of `state` before training, left to tier B.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +15,7 @@ from numpy.typing import NDArray
 
 from gradlab.judge.baseline import Baseline
 from gradlab.judge.measure import Floats, Measurement, Sketch
-from gradlab.judge.statistics import MaxT, difference, holm, max_t, seeds_to_decide
+from gradlab.judge.statistics import difference
 
 Status = Literal["regressed", "unreadable", "missing", "incomparable", "inconclusive", "unchanged"]
 STATUSES: tuple[Status, ...] = ("regressed", "unreadable", "missing", "incomparable", "inconclusive", "unchanged")
@@ -35,14 +31,10 @@ PART_NAMES = {"initial": "at initialisation", "trained": "after training"}
 SMALLEST, PER_NOISE, OF_LARGEST = 1e-4, 10.0, 3.0
 CHAOTIC = 0.1
 """Tolerance in decades above which a lag says nothing about a single seed."""
-MARGIN, LEVEL = 0.3, 0.01
-"""Of tier B: decades, and the probability of a false alarm in a whole suite."""
 WEIGHTS_APART = 1e-4
 """Relative to the root mean square of an array; a smaller change of a sketch is rounding."""
 HORIZON_LAGS = 1
-FEWEST = 2
-"""Fewest finite seeds of a sample."""
-_NOT_FINITE = "nan decades at lag {}, the first that is not finite"
+NOT_FINITE = "nan decades at lag {}, the first that is not finite"
 
 
 @dataclass(frozen=True)
@@ -58,6 +50,7 @@ class Finding:
         chaotic: lags that rounding alone moves too far.
         largest: largest shift in decades of any seed at any compared lag; None if seeds are not paired.
         p: of tier B, adjusted for lags and scenarios. seeds_needed: of tier B, if inconclusive.
+        curve, leaf: which curve this is about; `every 1` is training step 1 of `--measure every`.
 
     Example:
         >>> str(Finding("adding-rnn", "initial", "regressed", "+0.1 decades at lag 7 (tolerance 0.0001)"))
@@ -76,6 +69,18 @@ class Finding:
     largest: float | None = None
     p: float | None = None
     seeds_needed: int | None = None
+    curve: str = "task"
+    leaf: str = "state"
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is about the task curve of `state`."""
+        return (self.curve, self.leaf) == ("task", "state")
+
+    @property
+    def title(self) -> str:
+        """The curve in words: `total curve of c`, `norms of h in training step 10`."""
+        return curve_title(self.curve, self.leaf)
 
     @property
     def severity(self) -> tuple[int, float]:
@@ -87,6 +92,23 @@ class Finding:
     def __str__(self) -> str:
         when = f" {PART_NAMES[self.part]}" if self.part in PART_NAMES else ""
         return f"{STATUS_NAMES[self.status]}: {self.scenario}{when}: {self.message}"
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """Curve and leaf of a key `curve/leaf`; a leaf may have more of them: `direct/lower/h`."""
+    curve, _, leaf = key.partition("/")
+    return curve, leaf
+
+
+def curve_title(curve: str, leaf: str) -> str:
+    """A curve in words.
+
+    Example:
+        >>> curve_title("total", "c"), curve_title("every 10", "h")
+        ('total curve of c', 'norms of h in training step 10')
+    """
+    kind, _, step = curve.partition(" ")
+    return f"norms of {leaf} in training step {step}" if kind == "every" else f"{curve} curve of {leaf}"
 
 
 def tolerance(noise: Floats) -> Floats:
@@ -130,10 +152,55 @@ def _array_change(rms: float, apart: Floats) -> str:
 
 
 def compare_part(scenario: str, part: str, baseline: Baseline, now: Measurement) -> Finding:
-    """Tier A: one time of training, seed by seed."""
-    lags, before, after = np.array(now.lags), baseline.measurement.parts[part], now.parts[part]
-    shifts = difference(before.curves, after.curves)
-    allowed = tolerance(baseline.noise[part])
+    """Tier A: one time of training, seed by seed. Where the task curve of `state` stayed, the others decide."""
+    before, after = baseline.measurement.parts[part], now.parts[part]
+    finding, allowed = Finding(scenario, part, "unchanged", ""), tolerance(baseline.noise[part])
+    finding = compare_curve(finding, now.lags, before.curves, after.curves, allowed)
+    horizon = _horizon_moved(before.horizons, after.horizons, np.array(finding.chaotic))
+    if horizon and finding.status != "regressed":
+        finding = replace(finding, status="regressed", message=horizon)
+    others = _compare_others(scenario, part, baseline, now)
+    largest = [one.largest for one in (finding, *others) if one.largest is not None]
+    finding = replace(finding, largest=max(largest, default=None))
+    moved = sorted((one for one in others if one.status == "regressed"), key=lambda one: one.severity)
+    if finding.status == "regressed" or not moved:
+        return finding
+    named = [one.title for one in moved]
+    more = f"; also the {', '.join(named[1:4])}" if named[1:] else ""
+    more += f" and {len(named) - 4} more" if named[4:] else ""
+    return replace(moved[0], message=f"{named[0]}: {moved[0].message}{more}", largest=finding.largest)
+
+
+def _compare_others(scenario: str, part: str, baseline: Baseline, now: Measurement) -> list[Finding]:
+    """Tier A of every curve that the baseline has beside the task curve of `state`."""
+    found, new = [], now.parts[part].more
+    for key, before in baseline.measurement.parts[part].more.items():
+        curve, leaf = split_key(key)
+        finding = Finding(scenario, part, "unchanged", "", curve=curve, leaf=leaf)
+        if key not in new:
+            found.append(replace(finding, status="regressed", message="it is gone"))
+        elif new[key].lags != before.lags:
+            text = f"its last lag is {new[key].lags[-1]} and was {before.lags[-1]}"
+            found.append(replace(finding, status="regressed", message=text))
+        else:
+            allowed = tolerance(baseline.noise[f"{part}/{key}"])
+            found.append(compare_curve(finding, before.lags, before.values, new[key].values, allowed))
+    return found
+
+
+def unguarded(baseline: Baseline, now: Measurement) -> list[str]:
+    """What is measured now and not in the baseline, in words."""
+    known = baseline.measurement.parts
+    pairs = [(part, key) for part, found in now.parts.items() for key in found.more if key not in known[part].more]
+    return list(dict.fromkeys(curve_title(*split_key(key)) for _, key in pairs))
+
+
+def compare_curve(
+    finding: Finding, lags: Sequence[int], before: Floats, after: Floats, allowed: Floats
+) -> Finding:
+    """The finding of one curve: values (S, K) before and after, and what is allowed at each lag."""
+    at_lag = np.array(lags)
+    shifts = difference(before, after)
     chaotic = allowed > CHAOTIC
     apart = np.where(chaotic, 0.0, np.abs(shifts).max(axis=0))
     typical = np.median(np.abs(shifts), axis=0)
@@ -144,31 +211,25 @@ def compare_part(scenario: str, part: str, baseline: Baseline, now: Measurement)
     of_median = typical[at] >= ratio[at] * allowed[at] * (1 - 1e-9)
     sizes = np.abs(shifts[:, at])
     seed = int(np.argsort(sizes)[len(sizes) // 2] if of_median else np.argmax(sizes))
-    finding = Finding(
-        scenario,
-        part,
-        "unchanged",
-        "",
-        int(lags[at]),
-        float(shifts[seed, at]),
-        float(allowed[at]),
-        "A",
-        tuple(int(lag) for lag in lags[chaotic]),
-        None if chaotic.all() else float(apart.max()),
+    finding = replace(
+        finding,
+        lag=int(at_lag[at]),
+        decades=float(shifts[seed, at]),
+        tolerance=float(allowed[at]),
+        tier="A",
+        chaotic=tuple(int(lag) for lag in at_lag[chaotic]),
+        largest=None if chaotic.all() else float(apart.max()),
     )
-    new = (not_finite(after.curves) & ~not_finite(before.curves)).any(axis=0)
+    new = (not_finite(after) & ~not_finite(before)).any(axis=0)
     if new.any():
-        lag = int(lags[np.argmax(new)])
-        return replace(finding, status="regressed", message=_NOT_FINITE.format(lag), lag=lag, decades=np.nan)
-    moved = _horizon_moved(before.horizons, after.horizons, lags[chaotic])
+        lag = int(at_lag[np.argmax(new)])
+        return replace(finding, status="regressed", message=NOT_FINITE.format(lag), lag=lag, decades=np.nan)
     if ratio[at] > 1:
-        moved = _shift(finding, before.curves[seed, at], after.curves[seed, at])
-    if moved:
-        return replace(finding, status="regressed", message=moved)
+        return replace(finding, status="regressed", message=_shift(finding, before[seed, at], after[seed, at]))
     if chaotic.all():
         return replace(finding, status="inconclusive", message="every lag is chaotic: rounding alone moves them")
     furthest = int(np.argmax(apart))
-    return replace(finding, message=f"at most {apart[furthest]:.2g} decades apart, at lag {lags[furthest]}")
+    return replace(finding, message=f"at most {apart[furthest]:.2g} decades apart, at lag {at_lag[furthest]}")
 
 
 def _shift(finding: Finding, before: float, after: float) -> str:
@@ -195,72 +256,6 @@ def _horizon_moved(before: NDArray[np.int64], now: NDArray[np.int64], chaotic: N
         return ""
     seed = int(np.argmax(apart))
     return f"the float32 horizon moved from lag {before[seed]} to {now[seed]}"
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Tier B of one scenario, before adjusting for the other scenarios; `zeros` are remarks by lag."""
-
-    scenario: str
-    lags: tuple[int, ...]
-    found: MaxT
-    reason: str
-    zeros: tuple[str, ...]
-
-
-def compare_samples(
-    scenario: str, lags: Sequence[int], before: Floats, now: Floats, reason: str
-) -> Samples | Finding:
-    """Tier B: initial curves (N, K) and (M, K) as two samples; a zero counts as a decade below all other values.
-
-    `reason` says why seeds are not paired.
-    """
-    bad, was = not_finite(now), not_finite(before)
-    if bad.any(axis=1).mean() > was.any(axis=1).mean():
-        lag = lags[int(np.argmax(bad.any(axis=0)))]
-        text = f"{_NOT_FINITE.format(lag)}, in {int(bad.any(axis=1).sum())} of {len(now)} seeds"
-        return Finding(scenario, "initial", "regressed", text, lag, np.nan, MARGIN, "B")
-    before, now = before[~was.any(axis=1)], now[~bad.any(axis=1)]
-    if min(len(before), len(now)) < FEWEST:
-        text = f"fewer than {FEWEST} seeds of a sample are finite"
-        return Finding(scenario, "initial", "inconclusive", text, tier="B")
-    finite = [np.where(np.isfinite(sample), sample, np.nan) for sample in (before, now)]
-    lowest = np.nanmin(np.vstack([*finite, np.zeros((1, len(lags)))]), axis=0) - 1.0
-    first, second = (np.where(np.isnan(sample), lowest, sample) for sample in finite)
-    return Samples(scenario, tuple(lags), max_t(first, second), reason, _zeros(before, now))
-
-
-def _zeros(before: Floats, now: Floats) -> tuple[str, ...]:
-    """For each lag in how many seeds the gradient is exactly zero, in words; "" if in none."""
-    counts = zip(np.isneginf(before).sum(axis=0), np.isneginf(now).sum(axis=0), strict=True)
-    text = "zero in {} of {} seeds and in {} of {} before, which counts as a decade below all others; "
-    return tuple(text.format(new, len(now), old, len(before)) if new or old else "" for old, new in counts)
-
-
-def judge_samples(samples: Sequence[Samples]) -> list[Finding]:
-    """The findings of tier B, with p adjusted for the number of scenarios."""
-    adjusted = holm([float(one.found.p.min()) for one in samples])
-    return [_judged(one, p) for one, p in zip(samples, adjusted, strict=True)]
-
-
-def _judged(one: Samples, p: float) -> Finding:
-    found = one.found
-    beyond = (np.abs(found.shift) > MARGIN) & (found.p < LEVEL)
-    edge = np.maximum(np.abs(found.low), np.abs(found.high))
-    at = int(np.argmax(np.where(beyond, np.abs(found.shift), -1.0)) if beyond.any() else np.argmax(edge))
-    shift, lag = float(found.shift[at]), one.lags[at]
-    finding = Finding(one.scenario, "initial", "unchanged", "", lag, shift, MARGIN, "B", p=p)
-    band, zero = f"95 % band {found.low[at]:+.2f} to {found.high[at]:+.2f}", one.zeros[at]
-    if beyond.any() and p < LEVEL:
-        text = f"{shift:+.3g} decades on average at lag {lag} (p = {p:.2g}, margin {MARGIN}); {zero}{one.reason}"
-        return replace(finding, status="regressed", message=text)
-    if edge.max() < MARGIN:
-        text = f"on average within {MARGIN} decades at every lag, {band} at lag {lag}; {zero}{one.reason}"
-        return replace(finding, message=text)
-    needed = seeds_to_decide(found, MARGIN)
-    decides = f"about {needed} seeds would decide"
-    text = f"{shift:+.2g} decades on average at lag {lag}, {band}: {decides}; {zero}{one.reason}"
-    return replace(finding, status="inconclusive", message=text, seeds_needed=needed)
 
 
 def environment_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -13,34 +13,46 @@ from gradlab.judge.statistics import difference
 from gradlab.judge.suite import Scenario, log_spaced
 
 if TYPE_CHECKING:
+    from gradlab.gradient.curve import GradientCurve
     from gradlab.tasks import Batch
     from gradlab.training.model import Model
-    from gradlab.training.seeds import CurveMeasurement, SeedMeasurement
+    from gradlab.training.seeds import SeedMeasurement
     from gradlab.training.step import Plan
 
 Floats = NDArray[np.float64]
 Sketch = dict[str, list[float]]
 
-LAGS, POPULATION_LAGS = 32, 12
-PARTS = ("initial", "trained")
+LAGS, POPULATION_LAGS, MORE_LAGS = 32, 12, 8
+"""Of the task curve of `state`, of the population, and of every other curve."""
+TASK_STATE = "task/state"
 MOVED = 1e-3
 """Relative change of the median loss below which nothing was trained."""
 _PROJECTIONS = 2
 _SKETCH_DIGITS = 6
 
 
+class GuardedCurve(NamedTuple):
+    """One curve of one leaf of every paired seed: log10 norms (S, K) at lags (K,)."""
+
+    lags: list[int]
+    values: Floats
+
+
 class Part(NamedTuple):
     """Curves of one scenario before or after training.
 
     Attributes:
-        curves: (S, K), log10 norm of the task curve of each paired seed at the lags.
+        curves: (S, K), log10 norm of the task curve of `state` of each paired seed at the lags.
         horizons: (S,), the float32 horizon of each, T where it is not reached.
         losses: (S,), on the measured examples.
+        more: every other curve and leaf by `curve/leaf`, such as `total/c`; after training also the norms that
+            `--measure every` keeps, of the first and the last training step, as `every 1/h`.
     """
 
     curves: Floats
     horizons: NDArray[np.int64]
     losses: Floats
+    more: Mapping[str, GuardedCurve] = {}
 
 
 @dataclass(frozen=True)
@@ -87,24 +99,40 @@ def measure(scenario: Scenario) -> Measurement:
         return _collect(measure_seeds(model, plan, range(scenario.paired)), _batch_axes(model, plan))
 
 
+def measure_trained_plainly(scenario: Scenario) -> dict[str, "GradientCurve"]:
+    """Every curve of the first seed after training steps whose norms are not kept: another program trains."""
+    from gradlab.training.seeds import measure_trained_plainly as measured
+
+    with _built(scenario) as (model, plan):
+        return measured(model, plan, 0)
+
+
 def measure_noise(scenario: Scenario, found: Measurement) -> tuple[str, dict[str, Floats]]:
     """The effect of rounding on the curves: the largest difference to perturbed replicas, by part and lag.
 
     Returns:
-        A description of the replicas, and for each part decades (K,).
+        A description of the replicas, and decades (K,) for each part and, as `part/curve/leaf`, every other curve.
     """
     from gradlab.training.perturbation import perturbations
     from gradlab.training.seeds import measure_seeds
 
-    noise = {name: np.zeros(len(found.lags)) for name in found.parts}
+    curves = named_curves(found)
+    noise = {name: np.zeros(values.shape[1]) for name, values in curves.items()}
     with _built(scenario) as (model, plan):
         replicas, axes = perturbations(model, plan.length), _batch_axes(model, plan)
         for replica in replicas:
             seen = measure_seeds(model, plan, range(scenario.paired), replica)
-            for name, part in _collect(seen, axes).parts.items():
-                apart = np.abs(difference(found.parts[name].curves, part.curves)).max(axis=0)
+            for name, values in named_curves(_collect(seen, axes)).items():
+                apart = np.abs(difference(curves[name], values)).max(axis=0)
                 noise[name] = np.maximum(noise[name], apart)
     return replicas[0].name, noise
+
+
+def named_curves(found: Measurement) -> dict[str, Floats]:
+    """All values that are compared, by part or `part/curve/leaf`."""
+    named = {name: part.curves for name, part in found.parts.items()}
+    pairs = [(name, *each) for name, part in found.parts.items() for each in part.more.items()]
+    return named | {f"{name}/{key}": curve.values for name, key, curve in pairs}
 
 
 def measure_population(scenario: Scenario, lags: Sequence[int]) -> Floats:
@@ -138,27 +166,56 @@ def _by_path(batch: "Batch") -> dict[str, Any]:
 def _collect(seen: Sequence["SeedMeasurement"], axes: Mapping[str, int]) -> Measurement:
     from gradlab.runs.result import flatten_params
 
-    lags = log_spaced(len(seen[0].initial.curve.lags), LAGS)
+    lags = log_spaced(len(seen[0].initial["task"].lags), LAGS)
     parts = {"initial": _part([one.initial for one in seen], lags)}
     trained = [one.trained for one in seen if one.trained is not None]
     if trained:
-        parts["trained"] = _part(trained, lags)
+        parts["trained"] = _part(trained, lags, _norms([one.norms for one in seen]))
     params = [{name: np.asarray(leaf) for name, leaf in flatten_params(one.params).items()} for one in seen]
     data = [{name: np.asarray(leaf) for name, leaf in _by_path(one.batch).items()} for one in seen]
     digest = hashlib.blake2b(digest_size=8)
     for one in seen:
         for look in filter(None, (one.initial, one.trained)):
-            digest.update(np.ascontiguousarray(look.curve.summarised()).tobytes())
+            digest.update(np.ascontiguousarray(look["task"].summarised()).tobytes())
     for leaf in (leaf for one in params for leaf in one.values()):
         digest.update(np.ascontiguousarray(leaf).tobytes())
     weights = [sketch(one) for one in params]
     return Measurement(lags, parts, weights, [sketch_examples(one, axes) for one in data], digest.hexdigest())
 
 
-def _part(looks: Sequence["CurveMeasurement"], lags: Sequence[int]) -> Part:
-    curves = np.array([look.curve.summarised() for look in looks])[:, np.asarray(lags) - 1]
-    horizons = np.array([look.curve.float32_horizon().lag for look in looks])
-    return Part(curves, horizons, np.array([look.loss for look in looks]))
+def _part(
+    looks: Sequence[Mapping[str, "GradientCurve"]],
+    lags: Sequence[int],
+    norms: Mapping[str, GuardedCurve] | None = None,
+) -> Part:
+    main = [look["task"] for look in looks]
+    curves = np.array([curve.summarised() for curve in main])[:, np.asarray(lags) - 1]
+    horizons = np.array([curve.float32_horizon().lag for curve in main])
+    losses = np.array([float(np.mean(curve.losses)) for curve in main])
+    names = [(name, leaf) for name, curve in looks[0].items() for leaf in curve.leaves]
+    more = {
+        f"{name}/{leaf}": _guarded([look[name].summarised(leaf) for look in looks])
+        for name, leaf in names
+        if f"{name}/{leaf}" != TASK_STATE
+    }
+    return Part(curves, horizons, losses, more | dict(norms or {}))
+
+
+def _norms(seen: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, GuardedCurve]:
+    """The norms of the first and the last training step; NaN of a seed that ended before."""
+    steps = max(len(rows) for norms in seen for rows in norms.values())
+    found = {}
+    for step in sorted({1, steps}):
+        for leaf in seen[0]:
+            rows = [norms[leaf] for norms in seen]
+            values = [each[step - 1] if step <= len(each) else np.full(each.shape[1], np.nan) for each in rows]
+            found[f"every {step}/{leaf}"] = _guarded(values)
+    return found
+
+
+def _guarded(values: Sequence[NDArray[Any]]) -> GuardedCurve:
+    lags = log_spaced(min(map(len, values)), MORE_LAGS)
+    return GuardedCurve(lags, np.array([np.asarray(each, np.float64)[np.asarray(lags) - 1] for each in values]))
 
 
 def sketch(arrays: Mapping[str, NDArray[Any]]) -> Sketch:

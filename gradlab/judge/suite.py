@@ -48,6 +48,7 @@ class Scenario:
         steps: training steps before the second measurement; 0 for none.
         build: makes the model and the plan of its training.
         canonical: the variants of `config` as the code spells them now, without options at their default.
+        spec: of the run of its seed 0; None of a cell that no run can name.
         former: the name of its baseline when names were made of these; empty if another scenario has it.
     """
 
@@ -60,6 +61,7 @@ class Scenario:
     build: Callable[[], tuple["Model", "Plan"]]
     canonical: Mapping[str, str] = field(default_factory=dict)
     former: str = ""
+    spec: RunSpec | None = None
 
     def respelled(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The config of a baseline, with its variants spelt as in this scenario if they mean the same."""
@@ -150,6 +152,7 @@ def scenario_of(
         lambda: (spec.model(), spec.plan()),
         {field: asked[field] for field in _VARIANTS},
         "" if former == name else former,
+        spec,
     )
 
 

@@ -78,8 +78,12 @@ def seize(folder: Path) -> Lock | None:
         return None
     with suppress(OSError):
         fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
-        locked = _flock(fd, fcntl.LOCK_EX)
-        if locked is False:
+        for _ in range(50):
+            locked = _flock(fd, fcntl.LOCK_EX)
+            if locked is not False:
+                break
+            time.sleep(0.001)  # somebody looks whether it is dead
+        else:
             os.close(fd)
             return None
         lock = Lock(fd)

@@ -105,23 +105,24 @@ def _scenario(cell: Any, name: str, spec: Any, stated: dict[str, Any], seeds: in
         scenario,
         config=dict(scenario.config) | {"cell": getattr(cell, "__name__", type(cell).__qualname__)},
         build=lambda: (Model(cell, spec.build_task(), spec.hidden), spec.plan()),
+        spec=None,
     )
 
 
 def _failure(result: "ScenarioResult", path: Path) -> str:
     """What changed, the lags around it, the figure, and how to accept it."""
-    from gradlab.judge.compare import PART_NAMES
+    from gradlab.judge.check import overlay_title
     from gradlab.report.figures.overlay import Pair, draw_overlay
     from gradlab.runs.store import Store
 
     lines, columns = [str(result.worst)], {title: Pair(*each) for title, each in result.overlay().items()}
-    lags = result.now.lags if result.now else []
-    part = PART_NAMES.get(result.worst.part, "")
-    if part in columns and result.worst.lag in lags:
-        lines += _table(lags, lags.index(result.worst.lag), *columns[part][:3])
+    worst = result.worst
+    pair = columns.get(overlay_title(worst.part, f"{worst.curve}/{worst.leaf}"))
+    if pair is not None and worst.lag in pair.lags:
+        lines += _table(pair.lags, pair.lags.index(worst.lag), pair.before, pair.after, pair.tolerance)
     lines += [f"environment differs from the baseline: {change}" for change in result.changes]
     if columns:
-        figure = draw_overlay(Store(None).root / "check", result.scenario, str(result.worst), lags, columns)[0]
+        figure = draw_overlay(Store(None).root / "check", result.scenario, str(worst), columns)[0]
         lines.append(f"new curve over the baseline: {figure}")
     return "\n".join([*lines, f"baseline: {path}; to accept the new curve: pytest --gradlab-bless, or bless=True"])
 

@@ -100,15 +100,16 @@ class CheckpointPrograms:
     def measure(self, params: Params, batch: Batch) -> CheckpointMetrics:
         """Measure these parameters."""
         curves = self.measure_curves(params, batch)
-        if self.direct is not None:
-            # One step of the chain cannot underflow, so a zero is an output that the loss does not read.
-            curves["direct"] = to_curve(self.direct(params, batch)["direct"], self.leaves)
         gates = {name: Gate(*map(float, stats)) for name, stats in self.gates(params, batch).items()}
         return CheckpointMetrics(curves, float(np.mean(curves["task"].losses)), gates)
 
     def measure_curves(self, params: Params, batch: Batch) -> dict[str, GradientCurve]:
-        """The `task` curve, and the `total` one where it differs."""
-        return measured(self.curves, params, batch, leaves=self.leaves)
+        """Every curve by name."""
+        curves = measured(self.curves, params, batch, leaves=self.leaves)
+        if self.direct is not None:
+            # One step of the chain cannot underflow, so a zero is an output that the loss does not read.
+            curves["direct"] = to_curve(self.direct(params, batch)["direct"], self.leaves)
+        return curves
 
     def compilations(self, params: Params, batch: Batch) -> list[Callable[[], Any]]:
         """What compiles everything that `measure` is sure to call, one program each."""

@@ -5,6 +5,7 @@ layout in which they are counted: neither follows a default of jax that may chan
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -34,25 +35,20 @@ AT_ONCE = 32
 """Seeds of a population that are computed in one batch."""
 
 
-class CurveMeasurement(NamedTuple):
-    """The task curve at some weights, and the mean loss on the examples that it was measured on."""
-
-    curve: GradientCurve
-    loss: float
-
-
 class SeedMeasurement(NamedTuple):
     """One seed.
 
     Attributes:
         params: where it starts. batch: the held-out examples.
-        initial: at these weights. trained: after the training steps of the plan, None where there are none.
+        initial: every curve at these weights. trained: after the plan's training steps, None where there are none.
+        norms: for each float leaf the gradient norms of every training step by lag, (N, T), as `--measure every`.
     """
 
     params: Params
     batch: Batch
-    initial: CurveMeasurement
-    trained: CurveMeasurement | None
+    initial: dict[str, GradientCurve]
+    trained: dict[str, GradientCurve] | None
+    norms: dict[str, np.ndarray]
 
 
 def measure_seeds(
@@ -61,11 +57,12 @@ def measure_seeds(
     """Measure each seed, train it as planned, and measure it again.
 
     Args:
-        plan: its `seed` is not used; training stops only at the last training step or where it diverges.
+        plan: its `seed` and `measure` are not used; training stops only at its last step or where it diverges.
         perturbation: the same mathematics by another order of operations.
     """
     if perturbation is not None:
         model = Model(model.cell, perturbation.task(model.task), model.hidden)
+    plan = replace(plan, measure="every")
     with jax.threefry_partitionable(True):
         programs = programs_for(model, plan)
         return [_measure_seed(model, programs, plan, jnp.uint32(seed), perturbation) for seed in seeds]
@@ -78,19 +75,31 @@ def _measure_seed(
     if perturbation is not None:
         params = perturbation.params(params)
 
-    def measure(params: Params) -> CurveMeasurement:
-        curve = programs.metrics.measure_curves(params, batch)["task"]
-        return CurveMeasurement(curve, float(np.mean(curve.losses)))
-
     check_assumptions(model, params, batch)
-    initial = measure(params)
+    initial = programs.metrics.measure_curves(params, batch)
     if not plan.steps:
-        return SeedMeasurement(params, batch, initial, None)
-    state = start_state(plan, params)._replace(seed=seed)
+        return SeedMeasurement(params, batch, initial, None, {})
+    trained, norms = _train(programs, plan, params, seed)
+    return SeedMeasurement(params, batch, initial, programs.metrics.measure_curves(trained, batch), norms)
+
+
+def measure_trained_plainly(model: Model, plan: Plan, seed: int) -> dict[str, GradientCurve]:
+    """Every curve of a seed after training steps whose norms are not kept: another program trains."""
+    plain, number = replace(plan, measure="ends"), jnp.uint32(seed)
+    with jax.threefry_partitionable(True):
+        programs = programs_for(model, replace(plan, measure="every"))
+        params, _ = _train(programs_for(model, plain), plain, programs.init(number), number)
+        return programs.metrics.measure_curves(params, programs.draw(number))
+
+
+def _train(programs: Programs, plan: Plan, params: Params, seed: Array) -> tuple[Params, dict[str, np.ndarray]]:
+    """The parameters after the training steps of a plan, and the norms of each step."""
+    state, norms = start_state(plan, params)._replace(seed=seed), []
     while int(state.step) < plan.steps and not int(state.bad):
-        until = min(plan.steps, int(state.step) + TEST_EVERY)
-        state, _ = wait_for(programs.chunk(state, jnp.int32(until)))
-    return SeedMeasurement(params, batch, initial, measure(state.params))
+        first = int(state.step)
+        state, rows = wait_for(programs.chunk(state, jnp.int32(min(plan.steps, first + TEST_EVERY))))
+        norms.append({leaf: np.asarray(each)[: int(state.step) - first] for leaf, each in rows.norms.items()})
+    return state.params, {leaf: np.concatenate([each[leaf] for each in norms]) for leaf in norms[0]}
 
 
 def measure_population(model: Model, plan: Plan, count: int) -> list[GradientCurve]:

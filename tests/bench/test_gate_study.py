@@ -62,7 +62,7 @@ def test_the_change_is_that_of_the_seed_that_moved_most(tmp_path):
     for name, values in (("before", before), ("after", after)):
         np.savez(tmp_path / f"{name}.npz", **values)
     found = page.largest_change(tmp_path / "before.npz", tmp_path / "after.npz")
-    assert found == {"scenario": "a", "part": "initial", "lag": 3, "decades": pytest.approx(9.0)}
+    assert found == {"scenario": "a", "part": "initial", "curve": "", "lag": 3, "decades": pytest.approx(9.0)}
     assert page.largest_change(tmp_path / "before.npz", tmp_path / "before.npz") == {"decades": 0.0}
     assert page.largest_change(tmp_path / "before.npz", tmp_path / "none.npz") == {}
 

@@ -12,7 +12,7 @@ from adversarial import CASES, measured
 from gating import write_cell, write_suite
 
 from gradlab.errors import GradlabError
-from gradlab.judge.baseline import Baseline, UnreadableBaseline, orphans, paths_of, read_baseline, write_baseline
+from gradlab.judge.baseline import Baseline, orphans, paths_of, read_baseline, write_baseline
 from gradlab.judge.bless import bless
 from gradlab.judge.check import ScenarioResult, SuiteResult, check, environment_now, judge
 from gradlab.judge.compare import (
@@ -20,12 +20,12 @@ from gradlab.judge.compare import (
     Finding,
     changed_arrays,
     compare_part,
-    compare_samples,
     environment_changes,
-    judge_samples,
     tolerance,
 )
-from gradlab.judge.measure import Measurement, Part, measure, sketch
+from gradlab.judge.measure import Measurement, Part, measure, named_curves, sketch
+from gradlab.judge.samples import compare_samples, judge_samples
+from gradlab.judge.schema import UnreadableBaseline
 from gradlab.judge.statistics import difference
 from gradlab.judge.suite import Scenario, load_suite, log_spaced, suite_names
 
@@ -351,7 +351,7 @@ def test_a_changed_seed_is_one_changed_line(tmp_path):
         (lambda text: text[: len(text) // 2], "cannot be read"),
         (lambda text: "<<<<<<< HEAD\n" + text, "cannot be read"),
         (lambda text: "[]", "is no baseline"),
-        (lambda text: text.replace('"baseline": 1', '"baseline": 99'), "of a newer gradlab"),
+        (lambda text: text.replace('"baseline": 2', '"baseline": 99'), "of a newer gradlab"),
         (lambda text: text.replace('"noise"', '"nose"'), "is damaged"),
         (lambda text: text.replace('"lags": [1, 2', '"lags": [1'), "is damaged"),
         (lambda text: text.replace('"noise": [', '"noise": ["nan", '), "is damaged"),
@@ -459,6 +459,7 @@ def test_what_is_measured_again_is_the_same_to_the_bit(blessed):
     (judged,) = check("small", suite.scenarios, folder / "small").scenarios
     assert judged.worst.status == "unchanged" and judged.now.bits == judged.baseline.measurement.bits
     assert judged.changes == [] and {finding.part for finding in judged.findings} == {"initial", "trained"}
+    assert set(judged.baseline.noise) == set(named_curves(judged.now)) > {"trained/every 3/s", "trained/task/s"}
     assert judged.baseline.reason == "for the tests" and "last place" in judged.baseline.noise_source
 
 

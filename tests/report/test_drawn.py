@@ -237,8 +237,8 @@ def test_sequences_of_other_lengths_end_where_they_end(tmp_path):
 
 def test_no_shift_between_a_zero_and_the_same_zero(tmp_path):
     dead = np.stack([zero_from(7)] * 3)
-    pair = overlay.Pair(dead, dead, np.full(LAGS, 1e-4))
-    paths = overlay.draw_overlay(tmp_path, "x", "heading", AXIS.tolist(), {"at initialisation": pair})
+    pair = overlay.Pair(AXIS.tolist(), dead, dead, np.full(LAGS, 1e-4))
+    paths = overlay.draw_overlay(tmp_path, "x", "heading", {"at initialisation": pair})
     text = paths[0].read_text()
     assert "zero from lag 7" in text and "not finite" not in text
 

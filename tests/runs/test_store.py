@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 from unittest.mock import Mock
@@ -363,6 +364,25 @@ BEATING = """
 
 def test_the_heart_of_a_process_beats_while_it_computes(tmp_path):
     subprocess.run([sys.executable, "-c", textwrap.dedent(BEATING), tmp_path], check=True, timeout=30)
+
+
+def test_who_looks_does_not_keep_another_from_taking_over(store):
+    path = dead_attempt(store.root, "a-run", CONFIG)
+    with open(path / LOCK) as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        timer = threading.Timer(0.01, fcntl.flock, (looking, fcntl.LOCK_UN))
+        timer.start()
+        assert store.take_over("a-run", CONFIG).path != path and not path.exists()
+        timer.join()
+
+
+def test_an_attempt_that_lives_until_the_end_of_its_process_ends_without_a_word(tmp_path):
+    code = (
+        "import sys; from gradlab.runs.store import Store; kept = Store(sys.argv[1]).begin('a-run', {'store': 1})"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], check=True, capture_output=True, text=True)
+    assert done.stdout == done.stderr == ""
+    assert is_dead(next((tmp_path / "runs").iterdir()))
 
 
 FORKING = """

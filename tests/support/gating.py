@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from gradlab.judge.suite import scenario_of
+from gradlab.runs.spec import RunSpec
+
 OWN = Path(__file__).with_name("faulty.py")
 CELL = """
 import jax
@@ -49,3 +52,9 @@ def write_suite(folder, name="small", scenario="", **base):
     path = folder / f"{name}.toml"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def small_scenario():
+    """An LSTM on copy: task, total and direct curve, two leaves, gates, and three training steps."""
+    sizes = {"length": 5, "hidden": 3, "batch": 4, "measure_batch": 4, "steps": 3}
+    return scenario_of(RunSpec(task="copy:symbols=2", cell="lstm", stop="never", **sizes), paired=3, population=8)

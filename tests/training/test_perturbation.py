@@ -83,10 +83,10 @@ def test_permuted_units_are_the_same_network_in_other_arithmetic(name):
     first, second = perturbations(model, 6)
     assert first.name.startswith("hidden units permuted")
     (seen,), (other,), (third,) = (measure_seeds(model, plan, [0], replica) for replica in (None, first, second))
-    curve = seen.initial.curve.summarised()
+    curve = seen.initial["task"].summarised()
     for one in (other, third):
-        assert one.initial.curve.summarised() == pytest.approx(curve, abs=1e-4)
-        assert not np.array_equal(one.initial.curve.summarised(), curve)
+        assert one.initial["task"].summarised() == pytest.approx(curve, abs=1e-4)
+        assert not np.array_equal(one.initial["task"].summarised(), curve)
         assert one.params["cell"]["w_h"].tolist() != seen.params["cell"]["w_h"].tolist()
         sizes = [np.linalg.norm(p.params["cell"]["w_h"]) for p in (one, seen)]
         assert sizes[0] == pytest.approx(sizes[1], rel=1e-5)
@@ -113,4 +113,4 @@ def test_a_population_is_its_seeds_one_by_one():
     model, plan = Model(Faulty(), Recall(), 3), plan_of()
     together, alone = measure_population(model, plan, 5), measure_seeds(model, plan, range(5))
     for one, other in zip(together, alone, strict=True):
-        assert one.summarised() == pytest.approx(other.initial.curve.summarised(), abs=1e-5)
+        assert one.summarised() == pytest.approx(other.initial["task"].summarised(), abs=1e-5)

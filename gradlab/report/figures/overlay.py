@@ -18,27 +18,26 @@ Floats = NDArray[np.float64]
 
 
 class Pair(NamedTuple):
-    """What one column shows: curves (S, K) of the baseline and new ones.
+    """What one column shows: curves (S, K) of the baseline and new ones at lags (K,).
 
     Attributes:
         tolerance: (K,), decades by which a seed may move.
         lag: the one that is marked.
     """
 
+    lags: list[int]
     before: Floats
     after: Floats
     tolerance: Floats
     lag: int | None = None
 
 
-def draw_overlay(
-    folder: Path, name: str, heading: str, lags: list[int], columns: Mapping[str, Pair]
-) -> list[Path]:
+def draw_overlay(folder: Path, name: str, heading: str, columns: Mapping[str, Pair]) -> list[Path]:
     """Write `<name>.svg` and `<name>.png`: baseline and new curves over each other, below them their difference.
 
     Args:
         folder: made where it is missing. heading: what changed.
-        lags: (K,). columns: by title, such as `at initialisation`.
+        columns: by title, such as `at initialisation`.
 
     Returns:
         The paths of both.
@@ -50,8 +49,8 @@ def draw_overlay(
         figure, axes = panels(2, len(columns), (5.2, 3.8), heading)
         halves = axes[: len(columns)], axes[len(columns) :]
         for top, bottom, (title, pair) in zip(*halves, columns.items(), strict=True):
-            _draw_curves(top, np.array(lags), pair)
-            _draw_shifts(bottom, np.array(lags), pair)
+            _draw_curves(top, np.array(pair.lags), pair)
+            _draw_shifts(bottom, np.array(pair.lags), pair)
             top.set_title(title, loc="left")
             for ax in (top, bottom):
                 lag_axis(ax)
