@@ -63,6 +63,14 @@ def test_a_field_that_some_runs_have_is_a_column_of_every_table(several, tmp_pat
     assert list(kept["typical"]) == pytest.approx(list(frame["typical"]), rel=1e-8)
 
 
+def test_a_warning_of_load_is_about_the_line_that_called_it(several):
+    next(several.glob("runs/*gru*/curves.npz")).write_bytes(b"")
+    next(several.glob("runs/*probe*/done.json")).write_bytes(b"{")
+    with pytest.warns(UserWarning, match="skipped") as caught:
+        assert set(gradlab.load(several)["cell"]) == {"lstm"}
+    assert [warning.filename for warning in caught] == [__file__] * 2
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

@@ -60,12 +60,12 @@ def load(results: Path | str = "results") -> pd.DataFrame:
         >>> load(tempfile.mkdtemp())[["cell", "lag", "typical"]].empty
         True
     """
-
-    def warn(message: str) -> None:
-        warnings.warn(message, stacklevel=4)
-
+    skipped: list[str] = []
     with terminal_progress() as progress:
-        return _frame(_read_curves(Store(results), warn, progress), LOADED)
+        frame = _frame(_read_curves(Store(results), skipped.append, progress), LOADED)
+    for message in skipped:
+        warnings.warn(message, stacklevel=2)
+    return frame
 
 
 def _read_curves(
