@@ -89,7 +89,8 @@ def show(
     again = command(found.config)
     if not found.done:
         raise GradlabError(
-            f"run {found.id} is {found.status}, {len(found.log())} checkpoints so far; to run it again: {again}"
+            f"run {found.id} is {found.status}{found.process}, {len(found.log())} checkpoints so far; "
+            f"to run it again: {again}"
         )
     show_run(screen, record, found.arrays() if record.get("summary") else None)
     env = found.env()
@@ -156,11 +157,14 @@ def _ordered(rows: Sequence[tuple[Any, Any]], *, backwards: bool) -> list[Any]:
 def _entry(run: StoredRun) -> dict[str, Any]:
     """A run in `--json`."""
     numbers = {name: value(run, name) for name in _IN_JSON}
-    return {"id": run.id, "status": run.status, "spec": run.config, "numbers": numbers, "path": str(run.path)}
+    about = {"id": run.id, "status": run.status, "spec": run.config, "numbers": numbers, "path": str(run.path)}
+    return about | ({"process": found} if (found := run.holder) else {})
 
 
 def _cell(run: StoredRun, name: str) -> str:
     found = value(run, name)
+    if name == "status":
+        return f"{found}{run.process}"
     if isinstance(found, float):
         return in_decades(found) if name.endswith("span") else f"{found:.4g}"
     return "-" if found is None else str(found)

@@ -11,10 +11,10 @@ from gradlab.gradient.summary import SENTENCES, Summary, Verdict, in_decades
 from gradlab.judge.over_seeds import Seeds, over_seeds
 from gradlab.report.data.records import lags_of, noise_lags, row_of, summarised
 from gradlab.report.text.findings import together
-from gradlab.runs.attempt import DONE
 from gradlab.runs.jsonable import jsonable, number
 from gradlab.runs.labels import describe, format_value, varying
 from gradlab.runs.listing import SPEC_NUMBERS
+from gradlab.runs.schema import DONE
 from gradlab.runs.spec import VERSIONS, RunSpec
 from gradlab.runs.store import StoredRun
 
@@ -131,7 +131,7 @@ def _notes(screen: Screen, marks: Mapping[str, Any]) -> None:
     screen.prose(_UNITS, "dim")
     for at, mark in _distinct(marks).items():
         for curve, leaves in mark["curves"].items():
-            sentences, state = [*leaves["non_finite"], *leaves.get("notes", ())], leaves["state"]
+            sentences, state = [*leaves.get("non_finite", ()), *leaves.get("notes", ())], leaves["state"]
             if state["statistic"] == "median" and state["verdict"] != "cut":
                 sentences.append(f"up to {state['dead']:.0%} of examples are zero; median shown")
             for sentence in sentences:

@@ -3,11 +3,9 @@
 Two processes may finish the same run at the same moment; the rename of the directory decides between them.
 """
 
-import hashlib
-import json
 import os
+import secrets
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,26 +15,29 @@ from typing import IO, Any
 import numpy as np
 
 from gradlab.errors import GradlabError
+from gradlab.runs.files import digest, read_ended, read_file
 from gradlab.runs.jsonable import dumps
-
-DONE = ("measured", "solved", "trained", "diverged")
-"""Statuses of a run that need not be repeated."""
+from gradlab.runs.lock import LOCK, Lock
+from gradlab.runs.schema import DONE, FILES
 
 REDO = "redo"
 """A file of this name marks a finished run that the next successful attempt replaces.
 
 An attempt that does not succeed writes its status and the key of its job into it."""
 
-_FILES = ("config.json", "env.json", "log.jsonl", "curves.npz", "every.npz", "params.npz")
+_REPLACED = "replaced"
+"""Inside an attempt that takes the place of a run, that run for a moment."""
 
 
 @dataclass
 class Attempt:
-    """A run being written; `finish` makes it visible under its id."""
+    """A run being written; `finish` makes it visible under its id. It lives while its lock is held."""
 
     run_id: str
     path: Path
     target: Path
+    config: Mapping[str, Any]
+    lock: Lock
 
     def write_json(self, name: str, value: Any) -> None:
         """Write one JSON file."""
@@ -58,7 +59,7 @@ class Attempt:
         A finished run of the same config that is already there wins; anything else is replaced. One that is marked
         `REDO` stays until an attempt succeeds.
         """
-        digests = {name: _digest(self.path / name) for name in _FILES if (self.path / name).exists()}
+        digests = {name: digest(read_file(self.path / name)) for name in FILES if (self.path / name).exists()}
         self.write_json("done.json", {**done, "digests": digests})
         redo = self.target / REDO
         if done["status"] not in DONE and redo.exists() and self._is_there(self.target, even_redo=True):
@@ -69,6 +70,8 @@ class Attempt:
         for _ in range(10):
             try:
                 os.rename(self.path, self.target)
+                (self.target / LOCK).unlink(missing_ok=True)
+                self.lock.release()
                 return self.target
             except OSError as error:
                 if not self.target.exists():
@@ -81,29 +84,30 @@ class Attempt:
 
     def discard(self) -> None:
         """Remove everything that this attempt wrote."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        erase(self.path)
+        self.lock.release()
 
     def _clear_target(self) -> None:
-        """Move an unfinished predecessor out of the way, unless another process is faster."""
-        trash = self.target.with_name(f".trash.{self.run_id}.{host()}-{os.getpid()}")
+        """Move an unfinished predecessor into this directory and erase it, unless another process is faster."""
+        old = self.path / _REPLACED
         try:
-            os.rename(self.target, trash)
+            os.rename(self.target, old)
         except OSError:
             return
-        if self._is_there(trash):  # another process finished it just now: it goes back instead of this one
-            self.discard()
-            self.path = trash
-        else:
-            shutil.rmtree(trash, ignore_errors=True)
+        if self._is_there(old):  # another process finished it just now: it goes back and stays
+            with suppress(OSError):
+                os.rename(old, self.target)
+                return
+        erase(old)
 
     def _is_there(self, path: Path, *, even_redo: bool = False) -> bool:
         """Whether a directory holds this very run, finished."""
-        return is_finished(path, read_json(self.path / "config.json") or {}, even_redo=even_redo)
+        return is_finished(path, self.config, even_redo=even_redo)
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Write a file under a temporary name, sync it and rename it, so that no reader sees a part of it."""
-    temporary = path.with_name(f".{path.name}.{host()}-{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{token()}.tmp")
     with _naming(path.name, path.parent):
         try:
             with open(temporary, "wb") as file:
@@ -134,30 +138,25 @@ def _sync(file: IO[Any]) -> None:
 
 def is_finished(path: Path, config: Mapping[str, Any], *, even_redo: bool = False) -> bool:
     """Whether a directory holds an intact finished run of this config, not marked `REDO` unless `even_redo`."""
-    done = read_json(path / "done.json") or {}
-    if done.get("status") not in DONE or read_json(path / "config.json") != dict(config):
-        return False
     if (path / REDO).exists() and not even_redo:
         return False
     try:
-        return all(_digest(path / name) == digest for name, digest in done.get("digests", {}).items())
-    except OSError:
+        stored, done = read_ended(path)
+        if done["status"] not in DONE or stored != dict(config):
+            return False
+        return all(digest(read_file(path / name)) == found for name, found in done["digests"].items())
+    except GradlabError:
         return False
 
 
-def _digest(path: Path) -> str:
-    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+def erase(path: Path) -> None:
+    """Remove a directory, or the link to one, as far as possible."""
+    if path.is_symlink():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file, None if the file is missing or torn."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def host() -> str:
-    """The name of this machine as part of a file name."""
-    return "".join(letter if letter.isalnum() else "_" for letter in socket.gethostname()) or "host"
+def token() -> str:
+    """A part of a file name that no other process uses."""
+    return secrets.token_hex(8)

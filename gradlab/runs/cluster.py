@@ -19,7 +19,7 @@ from distributed import Client, Security, get_worker
 from distributed.scheduler import KilledWorker
 
 from gradlab.errors import GradlabError, unknown
-from gradlab.runs.attempt import read_json
+from gradlab.runs.files import parsed
 from gradlab.runs.jobs import JobBatch, RunProgress, Warn
 from gradlab.runs.workers import JobEnded, JobEvent, LocalPool, RunBegan, RunReached, sigint_blocked
 
@@ -149,7 +149,7 @@ def remote(scheduler: str, invocation: str, tls: tuple[str, ...], warn: Warn) ->
             raise GradlabError(f"--tls names `{missing[0]}`, which is no file: give CA,CERTIFICATE,KEY in PEM")
         names = ("tls_ca_file", "tls_client_cert", "tls_client_key")
         where["security"] = Security(**dict(zip(names, tls, strict=True)), require_encryption=True)
-    address = str((read_json(Path(scheduler)) or {}).get("address")) if is_file else scheduler
+    address = str((parsed(Path(scheduler).read_bytes()) or {}).get("address")) if is_file else scheduler
     if address.startswith("tls://") and not where.get("security", Security()).tls_ca_file:
         raise GradlabError(f"scheduler `{scheduler}` wants certificates: give them by --tls CA,CERTIFICATE,KEY")
     with _quiet():

@@ -13,8 +13,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from gradlab.errors import GradlabError
-from gradlab.runs.attempt import DONE
 from gradlab.runs.jobs import Deadline, Finished, JobBatch, JobTracker, Listener, RunReport, Settings, SpecBatch
+from gradlab.runs.schema import DONE
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 from gradlab.runs.worker import record_end

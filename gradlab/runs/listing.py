@@ -10,9 +10,9 @@ from typing import Any, get_args
 
 from gradlab.errors import GradlabError, nearest
 from gradlab.gradient.summary import Word
-from gradlab.runs.attempt import DONE
 from gradlab.runs.fields import is_number
 from gradlab.runs.jsonable import number
+from gradlab.runs.schema import DONE
 from gradlab.runs.spec import FIELDS as SPEC_FIELDS
 from gradlab.runs.store import StoredRun
 

@@ -1,15 +1,15 @@
 """Removing runs: what can be removed, and how, without a reader ever seeing half of a run."""
 
 import os
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from gradlab.errors import GradlabError
-from gradlab.runs.attempt import host
-from gradlab.runs.store import Store, is_dead
+from gradlab.runs.attempt import erase, token
+from gradlab.runs.lock import is_dead, seize
+from gradlab.runs.store import Store
 
 
 @dataclass(frozen=True)
@@ -44,36 +44,36 @@ def select_removable(store: Store, name: str) -> tuple[str, str]:
             return name, "corrupt"
         raise
     if not removable(store, {run.id: run.status}):
-        raise GradlabError(f"run {run.id} is running: stop it where it was started, then remove it")
+        raise GradlabError(f"run {run.id} is running{run.process}: stop it there, then remove it")
     return run.id, run.status
 
 
 def remove(store: Store, found: Removable) -> None:
     """Remove a run: each directory is renamed first, so that no reader sees half of it."""
-    for number, path in enumerate(found.paths):
-        if path.name.startswith(".") and not is_dead(path):
-            continue
+    for path in found.paths:
+        lock = seize(path) if path.name.startswith(".") else None
+        if path.name.startswith(".") and lock is None:
+            continue  # a process continues it, or removed it
         # Readers skip this name, and `clear_trash` removes it should this process die.
-        trash = store.runs / f".trash.{found.id}.{number}.{host()}-{os.getpid()}"
+        trash = store.runs / f".trash.{found.id}.{token()}"
         try:
             os.rename(path, trash)
         except FileNotFoundError:
             continue  # another process removed it
         except OSError as error:
             raise GradlabError(f"run {found.id} cannot be removed from {path}: {error.strerror}") from error
-        shutil.rmtree(trash, ignore_errors=True)
+        erase(trash)
 
 
 def clear_trash(store: Store) -> None:
-    """Remove what dead processes had renamed to remove it."""
+    """Remove what was renamed to be removed by a process that died; one that lives only wants the same."""
     for path in store.runs.glob(".trash.*"):
-        if is_dead(path):
-            shutil.rmtree(path, ignore_errors=True)
+        erase(path)
 
 
 def _size(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
+    for path in [folder] if folder.is_symlink() else folder.rglob("*"):
         with suppress(OSError):
             total += path.lstat().st_size
     return total

@@ -1,12 +1,11 @@
-"""The store: plain files, one directory per run, no database and no locks. Loads no jax.
+"""The store: plain files, one directory per run, no database. Loads no jax.
 
-An attempt is written in `runs/.<id>.<host>-<pid>/` and renamed to `runs/<id>/` after `done.json`. A process that
-dies in between leaves a directory that readers show as killed and the next attempt replaces.
+An attempt is written in `runs/.<id>.<random>/`, which its process keeps locked (`lock.py`), and renamed to
+`runs/<id>/` after `done.json`. A process that dies in between leaves a directory that readers show as killed and
+the next attempt replaces.
 """
 
-import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from gradlab.errors import GradlabError, nearest
-from gradlab.runs.attempt import DONE, REDO, Attempt, host, is_finished, read_json
-from gradlab.runs.spec import STORE
+from gradlab.runs.attempt import REDO, Attempt, erase, is_finished, token
+from gradlab.runs.files import DamagedFile, read_arrays, read_config, read_ended, read_env, read_log
+from gradlab.runs.lock import hold, holder, is_dead, own, seize
+from gradlab.runs.schema import DONE, is_name
 
 
 @dataclass(frozen=True)
@@ -35,27 +36,37 @@ class StoredRun:
         """Whether the run need not be repeated."""
         return self.status in DONE
 
+    @property
+    def holder(self) -> dict[str, Any]:
+        """`host` and `pid` of the process that computes it, if it is running and they are known."""
+        return holder(self.path) if self.status == "running" else {}
+
+    @property
+    def process(self) -> str:
+        """` in process 123 on host` if it is running and that is known."""
+        found = self.holder
+        return f" in process {found['pid']} on {found['host']}" if found else ""
+
     def log(self) -> list[dict[str, Any]]:
         """The lines of `log.jsonl`, one for each checkpoint; a torn line is skipped."""
-        found = []
-        with suppress(OSError):
-            for line in (self.path / "log.jsonl").read_text(errors="replace").splitlines():
-                with suppress(ValueError):
-                    found.append(json.loads(line))
-        return [line for line in found if isinstance(line, dict)]
+        return read_log(self.path, self.digests)
 
     def arrays(self, name: str = "curves.npz") -> dict[str, np.ndarray]:
-        """The arrays of an npz file of the run; GradlabError if it is missing or cannot be read."""
-        try:
-            # numpy does not close the file of a damaged archive.
-            with open(self.path / name, "rb") as file, np.load(file, allow_pickle=False) as stored:
-                return {key: stored[key] for key in stored.files}
-        except Exception as error:  # a damaged archive may raise anything
-            raise GradlabError(f"run {self.id}: {name} cannot be read ({error}): run it again") from error
+        """The arrays of an npz file of the run; DamagedFile if it is missing, replaced or cannot be read."""
+        return read_arrays(self.path / name, self.digests)
 
     def env(self) -> dict[str, Any]:
         """How the run was computed."""
-        return read_json(self.path / "env.json") or {}
+        return read_env(self.path, self.digests)
+
+    def has(self, name: str) -> bool:
+        """Whether a file of the run was written."""
+        return name in (self.digests or ()) or (self.path / name).exists()
+
+    @property
+    def digests(self) -> dict[str, str] | None:
+        """The digest of each file of a run that ended."""
+        return self.done.get("digests")
 
 
 class Store:
@@ -66,11 +77,12 @@ class Store:
 
     Example:
         >>> import tempfile
+        >>> from gradlab.runs.spec import RunSpec
         >>> store = Store(tempfile.mkdtemp())
-        >>> attempt = store.begin("a-run", {"store": 1, "seed": 0})
-        >>> path = attempt.finish({"status": "measured"})
-        >>> store.find("a-run").status
-        'measured'
+        >>> spec = RunSpec(steps=0)
+        >>> attempt = store.begin(spec.id, spec.config())
+        >>> store.find(spec.id).status
+        'running'
     """
 
     def __init__(self, root: Path | str | None = None) -> None:
@@ -80,7 +92,7 @@ class Store:
     def check(self, warn: Callable[[str], None]) -> list[StoredRun]:
         """Every run, as `each`; GradlabError if the folder cannot be written, before any work is done."""
         runs = list(self.each(warn))
-        trial = self.runs / f".writable.{host()}-{os.getpid()}"
+        trial = self.runs / f".writable.{token()}"
         with self._writing():
             self.runs.mkdir(parents=True, exist_ok=True)
             trial.write_bytes(b"gradlab")
@@ -97,13 +109,13 @@ class Store:
     def begin(self, run_id: str, config: Mapping[str, Any]) -> Attempt:
         """Start an attempt at a run, and remove dead attempts at it."""
         for other in self.attempts(run_id):
-            if is_dead(other):
-                shutil.rmtree(other, ignore_errors=True)
-        path = self.runs / f".{run_id}.{host()}-{os.getpid()}"
-        shutil.rmtree(path, ignore_errors=True)
+            if lock := seize(other):
+                erase(other)
+                lock.release()
+        path = self._new(run_id)
         with self._writing():
             path.mkdir(parents=True)
-        attempt = Attempt(run_id, path, self.runs / run_id)
+            attempt = Attempt(run_id, path, self.runs / run_id, dict(config), hold(path))
         try:
             attempt.write_json("config.json", config)
         except GradlabError:
@@ -113,16 +125,19 @@ class Store:
 
     def take_over(self, run_id: str, config: Mapping[str, Any]) -> Attempt:
         """An attempt that continues that of this process or of a dead one, or else a new one."""
-        own = self.runs / f".{run_id}.{host()}-{os.getpid()}"
         for other in self.attempts(run_id):
-            torn = not other.name.startswith(".trash") and (other == own or is_dead(other))
-            if torn and read_json(other / "config.json") == dict(config):
-                try:
-                    other.rename(own)
-                except OSError:
-                    continue  # another process was faster
-                return Attempt(run_id, own, self.runs / run_id)
+            lock = own(other) or seize(other)
+            if lock is None:
+                continue
+            path = self._new(run_id)
+            with suppress(OSError, DamagedFile):  # another process was faster, or it was torn
+                if read_config(other) == dict(config):
+                    other.rename(path)
+                    return Attempt(run_id, path, self.runs / run_id, dict(config), lock)
         return self.begin(run_id, config)
+
+    def _new(self, run_id: str) -> Path:
+        return self.runs / f".{run_id}.{token()}"
 
     def reopen(self, run_id: str) -> None:
         """Let the next successful attempt at a finished run replace it; until then it stays readable."""
@@ -138,41 +153,59 @@ class Store:
         return status, job
 
     def peek(self, run_id: str) -> StoredRun | None:
-        """The stored run of this id, finished or not; None if it has no directory of its own."""
-        return self._read(self.runs / run_id)
+        """The stored run of this id, finished or not; None if it has no directory of its own, or a damaged one."""
+        with suppress(DamagedFile):
+            return read_run(self.runs / run_id)
+        return None
 
     def completed(self, run_id: str, config: Mapping[str, Any]) -> StoredRun | None:
         """The finished run of this very config, None if there is none or its files were changed."""
-        path = self.runs / run_id
-        return self._read(path) if is_finished(path, config) else None
+        return self.peek(run_id) if is_finished(self.runs / run_id, config) else None
 
     def each(
-        self, warn: Callable[[str], None] = lambda message: None, names: Iterable[str] | None = None
+        self,
+        warn: Callable[[str], None] = lambda message: None,
+        names: Iterable[str] | None = None,
+        progress: Callable[[int, int], None] = lambda count, total: None,
     ) -> Iterator[StoredRun]:
         """Every run, or those of `names` that exist, one at a time, so that thousands need not fit in memory.
 
-        `warn` is called for each corrupt directory; a run of a newer gradlab is a GradlabError.
+        `warn` is called for each that is damaged, `progress` with how many of how many were read; a run of a newer
+        gradlab is a GradlabError.
         """
         settled, attempts = self.names()
         there = settled | attempts.keys()
-        for run_id in sorted(there if names is None else there & set(names)):
-            run = self._stored(run_id, attempts.get(run_id, []))
-            if run is not None:
-                yield run
-            elif run_id in settled:
-                path = self.runs / run_id
-                warn(f"skipped {path}: its config.json or done.json cannot be read; delete it or run again")
+        wanted = sorted(there if names is None else there & set(names))
+        for count, run_id in enumerate(wanted):
+            progress(count, len(wanted))
+            try:
+                run = self._stored(run_id, attempts.get(run_id, []))
+            except DamagedFile as error:
+                warn(error.warning)
+            else:
+                if run is not None:
+                    yield run
 
     def names(self) -> tuple[set[str], dict[str, list[Path]]]:
-        """Ids of the runs that have a directory, and the directories of attempts by the id of their run."""
+        """Ids of the runs that have a directory, and the directories of attempts by the id of their run.
+
+        Raises:
+            GradlabError: the folder cannot be read.
+        """
         settled: set[str] = set()
         attempts: dict[str, list[Path]] = {}
-        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.runs) as entries:
-            for name in (entry.name for entry in entries if entry.is_dir()):
-                if not name.startswith("."):
-                    settled.add(name)
-                elif not name.startswith(".trash"):
-                    attempts.setdefault(_attempted(name), []).append(self.runs / name)
+        try:
+            with os.scandir(self.runs) as entries:
+                names = [entry.name for entry in entries if _is_folder(entry)]
+        except (FileNotFoundError, NotADirectoryError):
+            names = []
+        except OSError as error:
+            raise GradlabError(f"results folder `{self.root}` cannot be read: {error.strerror}") from error
+        for name in names:
+            if not name.startswith("."):
+                settled.add(name)
+            elif not name.startswith(".trash") and is_name(_attempted(name)):
+                attempts.setdefault(_attempted(name), []).append(self.runs / name)
         return settled, attempts
 
     def find(self, name: str, *, trained: bool = False) -> StoredRun:
@@ -182,77 +215,74 @@ class Store:
             trained: consider only runs that have parameters, and of several those that were trained.
 
         Raises:
-            GradlabError: none or several match.
+            GradlabError: none or several match, or it is damaged.
         """
         given, name = name, Path(name).name
         if not name:
             raise GradlabError(f"run `{given}` names none: `gradlab ls` lists the runs")
-        exact = self._read(self.runs / name) if not name.startswith(".") else None
-        if exact is not None:
-            return exact
         settled, attempts = self.names()
         ids = settled | attempts.keys()
         near = [name] if name in ids else [each for each in ids if each.startswith(name) or each.endswith(name)]
-        runs = {run.id: run for run in self.each(names=near)}
+        damaged: list[str] = []
+        runs = {run.id: run for run in self.each(damaged.append, near)}
         matches = list(runs)
         if trained and name not in runs:
             matches = [run_id for run_id in matches if (runs[run_id].path / "params.npz").exists()]
-            matches = [run_id for run_id in matches if runs[run_id].config.get("steps")] or matches
+            matches = [run_id for run_id in matches if runs[run_id].config["steps"]] or matches
         if len(matches) == 1:
             return runs[matches[0]]
         if matches:
             listed = ", ".join(f"{run_id} ({runs[run_id].status})" for run_id in matches[:3])
             raise GradlabError(f"run `{name}` could be any of {len(matches)}, such as {listed}: give more of it")
+        if damaged:
+            raise GradlabError(damaged[0].removeprefix("skipped "))
         hint = nearest(name, ids) or "; `gradlab ls` lists the runs"
         raise GradlabError(f"run `{name}` is not in {self.root}{hint}")
 
     def attempts(self, run_id: str) -> list[Path]:
-        """Directories of attempts at a run, and the trash that they left."""
-        return [*self.runs.glob(f".{run_id}.*"), *self.runs.glob(f".trash.{run_id}.*")]
+        """Directories of attempts at a run."""
+        return [path for path in self.runs.glob(f".{run_id}.*") if _attempted(path.name) == run_id]
 
     def _stored(self, run_id: str, attempts: list[Path]) -> StoredRun | None:
-        """The run of this id, else an attempt at it, a running one before a dead one."""
-        run = self._read(self.runs / run_id)
-        if run is not None or not attempts:
-            return run
-        found = [attempt for attempt in map(self._read, sorted(attempts)) if attempt is not None]
+        """The run of this id, else an attempt at it, a running one before a dead one; None if it is gone."""
+        path = self.runs / run_id
+        try:
+            run = read_run(path)
+        except DamagedFile:
+            if not attempts:
+                raise
+            run = None
+        begun = [read_run(one) for one in sorted(attempts) if run is None and (one / "config.json").exists()]
+        found = [attempt for attempt in begun if attempt is not None]
         # An attempt may have been finished since the folder was listed.
-        return max(found, key=lambda attempt: attempt.status == "running", default=self._read(self.runs / run_id))
+        return run or max(found, key=lambda each: each.status == "running", default=None) or read_run(path)
 
-    def _read(self, path: Path) -> StoredRun | None:
-        """The run in a directory, None if it is corrupt or missing."""
-        config = read_json(path / "config.json")
-        if config is None:
-            return None
-        version = config.get("store")
-        if not isinstance(version, int):
-            return None
-        if version > STORE:
-            raise GradlabError(
-                f"{path} was written by a newer gradlab (store {version}, this reads {STORE}): update gradlab"
-            )
-        if path.name.startswith("."):
-            return StoredRun(_attempted(path.name), path, "killed" if is_dead(path) else "running", config)
-        done = read_json(path / "done.json") or {}
-        status = done.get("status")
-        return StoredRun(path.name, path, status, config, done) if isinstance(status, str) else None
+
+def read_run(path: Path) -> StoredRun | None:
+    """The run or the attempt in a directory, None if there is none.
+
+    Raises:
+        DamagedFile: it cannot be used. GradlabError: a newer gradlab wrote it.
+    """
+    if not os.path.lexists(path):
+        return None
+    if path.name.startswith("."):
+        config = read_config(path)
+        return StoredRun(_attempted(path.name), path, "killed" if is_dead(path) else "running", config)
+    if not is_name(path.name):
+        raise DamagedFile(path, "its name", "a run has one of letters, digits and . _ = - alone")
+    config, done = read_ended(path)
+    return StoredRun(path.name, path, done["status"], config, done)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a directory, or a link that leads in circles, which is reported as a damaged run."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return True
 
 
 def _attempted(name: str) -> str:
-    """The id of the run that a directory `.<id>.<host>-<pid>` is an attempt at."""
+    """The id of the run that a directory `.<id>.<random>` is an attempt at."""
     return name[1:].rpartition(".")[0]
-
-
-def is_dead(attempt: Path) -> bool:
-    """Whether the process that wrote an attempt has ended; one of another host is taken to be running."""
-    name, _, pid = attempt.name.rpartition(".")[2].rpartition("-")
-    if name != host() or not pid.isdigit() or int(pid) == os.getpid():
-        return False
-    with suppress(OSError, IndexError):  # only Linux has /proc; a zombie has ended though its id is taken
-        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            return True
-    try:
-        os.kill(int(pid), 0)
-    except OSError as error:
-        return isinstance(error, ProcessLookupError)
-    return False

@@ -12,7 +12,6 @@ The base itself is run, then each value of `[[vary]]` in its place, and each of 
 grid. Paths of custom cells are relative to the working directory. Loads no jax until a file is loaded.
 """
 
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -21,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from gradlab.errors import GradlabError, nearest, unknown
-from gradlab.runs.attempt import read_json, write_whole
+from gradlab.runs.attempt import write_whole
+from gradlab.runs.files import DamagedFile, read_object
 from gradlab.runs.grids import override, read_axes, specs_of, table_of
 from gradlab.runs.jsonable import dumps
+from gradlab.runs.schema import SWEEP, is_name
 from gradlab.runs.spec import RunSpec
 
 VERSION = 1
@@ -127,25 +128,30 @@ def stored_sweep(root: Path, name: str) -> StoredSweep:
     if name not in names:
         hint = nearest(name, names) or "; `gradlab sweep FILE` makes one"
         raise GradlabError(f"sweep `{name}` is not in {root}{hint}")
-    path = _folder(root) / f"{name}.json"
-    value = read_json(path)
+
+    def check(value: Any) -> str:
+        version = value.get("sweep")
+        if type(version) is int and version > VERSION:
+            return f"a newer gradlab wrote it, sweep {version}: update gradlab"
+        # What is written about a sweep goes to a folder of its name.
+        return SWEEP(value) or ("" if value["name"] == name else f"name is {value['name']}, not {name}")
+
     try:
-        if value is None or value["sweep"] > VERSION:
-            raise ValueError
-        stated = {each.name: value[each.name] for each in fields(StoredSweep)}
-        return StoredSweep(**stated | {name: tuple(value[name]) for name in ("runs", "overrides")})
-    except (KeyError, TypeError, ValueError):
-        raise GradlabError(f"{path} cannot be read: run `gradlab sweep` with its file again") from None
+        value = read_object(_folder(root) / f"{name}.json", check)
+    except DamagedFile as error:
+        raise GradlabError(f"sweep {name}: {error.wrong}: run `gradlab sweep` with its file again") from None
+    stated = {each.name: value[each.name] for each in fields(StoredSweep)}
+    return StoredSweep(**stated | {name: tuple(value[name]) for name in ("runs", "overrides")})
 
 
 def sweep_names(root: Path) -> list[str]:
     """The names of the sweeps that a results folder holds, sorted."""
-    return sorted(path.stem for path in _folder(root).glob("[!.]*.json"))
+    return sorted(path.stem for path in _folder(root).glob("[!.]*.json") if is_name(path.stem))
 
 
 def checked_name(name: str, kind: str = "sweep") -> str:
     """A name that a file may have; GradlabError if it has other characters than letters, digits and ._=-."""
-    if not re.fullmatch(r"[A-Za-z0-9][\w.=-]*", name, re.ASCII):
+    if not is_name(name) or not name[0].isalnum():
         raise GradlabError(f"{kind} name `{name}`: give letters, digits and . _ = - only")
     return name
 

@@ -502,7 +502,7 @@ def test_a_corrupt_run_is_skipped_with_one_warning(typed, tmp_path, own, results
         code, _, err = typed(*command)
         assert code == 0 and err.count("warning") == 1 and str(corrupt) in err and one_line(err), command
     code, _, err = typed("show", corrupt.name)
-    assert code == 2 and one_line(err) and "is not in" in err
+    assert code == 2 and one_line(err) and "config.json cannot be read (it is no JSON object)" in err
     assert json.loads(typed("ls", "--json")[1])["runs"][0]["status"] == "measured"
 
 

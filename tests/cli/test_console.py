@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from attempts import ended, line
 
 import gradlab
 from gradlab.cli.app import main
@@ -80,8 +81,8 @@ def test_what_was_not_measured_is_not_said_to_be_kept(tmp_path, capsys, monkeypa
 def test_an_interrupted_run_with_checkpoints_is_kept(tmp_path):
     store, spec = Store(tmp_path), RunSpec(steps=1)
     attempt = store.begin(spec.id, spec.config())
-    attempt.log({"step": 0})
-    attempt.finish({"status": "interrupted"})
+    attempt.log(line())
+    attempt.finish(ended("interrupted"))
     session = Session(Screen(), store, [spec], Settings(), quiet=True)
     assert session.kept() == "what was measured so far is kept"
     again = Session(Screen(), store, [spec], Settings(rerun="all"), quiet=True)

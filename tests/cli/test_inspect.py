@@ -3,23 +3,25 @@
 import json
 import os
 import shlex
+import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
+from attempts import dead_attempt, living_attempt, rewrite
 from synthetic import CONFIG, falling, put
 
 from gradlab.cli.app import main
 from gradlab.errors import GradlabError
 from gradlab.runs import listing
-from gradlab.runs.attempt import host
 from gradlab.runs.listing import condition
+from gradlab.runs.lock import is_dead
 from gradlab.runs.removal import clear_trash
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store, StoredRun
-
-DEAD = 999_999_999
 
 
 @pytest.fixture
@@ -45,13 +47,6 @@ def six(tmp_path):
             curves = [falling(rate * length * scale, length) for scale in (1, 2, 1.5)]
             put(tmp_path, curves, status="solved" if solved else "trained", cell=cell, length=length)
     return tmp_path
-
-
-def attempt_at(root, run_id, pid, **config):
-    folder = root / "runs" / f".{run_id}.{host()}-{pid}"
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(CONFIG | config))
-    return folder
 
 
 def listed(out):
@@ -100,8 +95,8 @@ def test_order_and_limit(typed, six):
 
 
 def test_what_has_no_number_comes_last(typed, six):
-    put(six, [falling(1.0)], status="failed", cell="gru")
-    (six / "runs" / "adding-gru-T40-s0" / "done.json").write_text('{"status": "failed"}')
+    path = put(six, [falling(1.0)], status="failed", cell="gru") / "done.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"summary": {}}))
     for order in ("slope", "-slope"):
         assert listed(typed(f"ls --json --sort {order}")[1])[-1] == "adding-gru-T40-s0"
 
@@ -202,12 +197,24 @@ def test_rm_yes_removes_them_and_nothing_else(typed, six):
     assert sorted(path.name for path in (six / "runs").iterdir()) == left[1:]
 
 
-def test_rm_takes_dead_attempts_and_never_a_living_one(typed, six):
-    dead = attempt_at(six, "adding-gru-T40-s0", DEAD, cell="gru")
-    living = attempt_at(six, "adding-gru-T40-s1", os.getpid(), cell="gru", seed=1)
-    both = attempt_at(six, "adding-rnn-T20-s0", os.getppid(), cell="rnn", length=20)
+@pytest.fixture
+def other(six):
+    with living_attempt(six, "adding-rnn-T20-s0", CONFIG | {"cell": "rnn", "length": 20}) as process:
+        yield process
+
+
+def test_rm_takes_dead_attempts_and_never_a_living_one(typed, six, other):
+    dead = dead_attempt(six, "adding-gru-T40-s0", CONFIG | {"cell": "gru"})
+    mine = Store(six).begin("adding-gru-T40-s1", CONFIG | {"cell": "gru", "seed": 1})
+    living, both = mine.path, Path(other.path)
     code, _, err = typed("rm adding-gru-T40-s1 --yes")
-    assert code == 2 and "adding-gru-T40-s1 is running" in err and err.count("\n") == 1
+    where = f"in process {os.getpid()} on {socket.gethostname()}"
+    assert code == 2 and f"adding-gru-T40-s1 is running {where}: stop it" in err and err.count("\n") == 1
+    code, _, err = typed("show adding-gru-T40-s1")
+    assert code == 2 and f"adding-gru-T40-s1 is running {where}, 0 checkpoints so far" in err
+    assert f"running {where}" in typed("ls --where status=running")[1]
+    (entry,) = json.loads(typed("ls --where status=running --json")[1])["runs"]
+    assert entry["process"] == {"host": socket.gethostname(), "pid": os.getpid()}
     code, out, err = typed("rm --where cell=gru,rnn --yes --json")
     assert code == 0 and "1 of 5 runs are running and stay" in err
     assert {run["id"]: run["status"] for run in json.loads(out)["runs"]} == {
@@ -228,18 +235,29 @@ def test_rm_takes_a_corrupt_run_by_its_whole_name(typed, six):
 
 
 def test_trash_of_a_process_that_died_is_cleared(typed, six):
-    trash = six / "runs" / f".trash.adding-rnn-T20-s0.0.{host()}-{DEAD}"
-    mine = six / "runs" / f".trash.adding-rnn-T40-s0.0.{host()}-{os.getpid()}"
+    trash, elsewhere = six / "runs" / ".trash.adding-rnn-T20-s0.0", six / "elsewhere"
     trash.mkdir()
-    mine.mkdir()
+    elsewhere.mkdir()
+    (six / "runs" / ".trash.a-link.0").symlink_to(elsewhere)
     clear_trash(Store(six))
-    assert not trash.exists() and mine.exists()
+    assert not list((six / "runs").glob(".trash*")) and elsewhere.exists()
+
+
+def test_rm_of_a_link_removes_the_link(typed, six):
+    run, elsewhere = six / "runs" / "adding-rnn-T20-s0", six / "elsewhere"
+    run.rename(elsewhere)
+    run.symlink_to(elsewhere)
+    assert typed("rm adding-rnn-T20-s0 --yes")[0] == 0
+    assert not list((six / "runs").glob("*adding-rnn-T20*")) and (elsewhere / "done.json").exists()
 
 
 def test_a_run_that_is_redone_reads_as_the_one_that_lives(six):
-    attempt_at(six, "adding-gru-T40-s0", DEAD, cell="gru")
-    attempt_at(six, "adding-gru-T40-s0", os.getppid(), cell="gru")
-    assert Store(six).find("adding-gru").status == "running"
+    config = CONFIG | {"cell": "gru"}
+    with living_attempt(six, "adding-gru-T40-s0", config) as other:
+        shutil.copytree(other.path, six / "runs" / ".adding-gru-T40-s0.0")
+        shutil.copytree(other.path, six / "runs" / ".adding-gru-T40-s0.z")
+        assert sorted(map(is_dead, (six / "runs").glob(".adding-gru*"))) == [False, True, True]
+        assert Store(six).find("adding-gru").status == "running"
 
 
 def test_only_the_named_runs_are_read(six):
@@ -258,8 +276,8 @@ def test_ls_reads_two_small_files_of_each_run(six, tmp_path):
     for seed in range(500):
         folder = many / "runs" / f"adding-lstm-T20-s{seed}"
         folder.mkdir(parents=True)
-        (folder / "config.json").write_text(json.dumps(config | {"seed": seed}))
         (folder / "done.json").write_bytes(done)
+        rewrite(folder / "config.json", json.dumps(config | {"seed": seed}).encode())
         (folder / "curves.npz").write_bytes(b"whoever reads this fails")
     start = "from gradlab.__main__ import entry; entry()"
     command = [sys.executable, "-c", start, "ls", "--results", str(many)]

@@ -238,7 +238,7 @@ def test_progress_is_told(tmp_path):
     trained(tmp_path, lambda cell, length, seed: True, seeds=1)
     heard = []
     write_report(tmp_path, print, progress=heard.append)
-    assert heard[0] == "report: 0 runs read" and "report: figure 2, solving-adding" in heard
+    assert heard[0] == f"report: [{'':24}] 0 of 3 runs read" and "report: figure 2, solving-adding" in heard
 
 
 def test_headings_count_settings_that_are_not_drawn(tmp_path):

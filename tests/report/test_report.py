@@ -1,6 +1,5 @@
 """The report: real runs, and synthetic stores whose findings are known."""
 
-import json
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from attempts import dead_attempt, rewrite
 from matplotlib.figure import Figure
 from synthetic import CONFIG, falling, put
 from wording import wording
@@ -334,9 +334,7 @@ def test_unfinished_runs_are_listed(tmp_path):
     put(tmp_path, [falling(1.0)] * 3)
     put(tmp_path, [falling(1.0)] * 2, seed=1, status="interrupted")
     put(tmp_path, [falling(1.0)] * 1, seed=2, status="failed")
-    dead = tmp_path / "runs" / f".adding-lstm-T40-s3.{_host()}-999999999"
-    dead.mkdir()
-    (dead / "config.json").write_text(json.dumps(CONFIG | {"seed": 3}))
+    dead = dead_attempt(tmp_path, "adding-lstm-T40-s3", CONFIG | {"seed": 3})
     log = (tmp_path / "runs" / "adding-lstm-T40-s0" / "log.jsonl").read_text()
     (dead / "log.jsonl").write_text(log[: len(log) // 2])  # its last line is torn
     text = write_report(tmp_path, print, formats=("md", "csv"))[0].read_text()
@@ -345,12 +343,6 @@ def test_unfinished_runs_are_listed(tmp_path):
     assert "`adding-lstm-T40-s3` killed, no done.json; 1 checkpoint measured" in text
     summary = pd.read_csv(tmp_path / "report" / "summaries.csv")
     assert set(summary["status"]) == {"trained", "interrupted", "failed", "killed"}
-
-
-def _host():
-    from gradlab.runs.attempt import host
-
-    return host()
 
 
 def test_commands_repeat_the_runs(tmp_path):
@@ -373,7 +365,7 @@ def test_different_executions_are_said_aloud(tmp_path):
     first = put(tmp_path, [falling(1.0)] * 3)
     put(tmp_path, [falling(1.0)] * 3, seed=1)
     assert environments(read(tmp_path, print)).warning is None
-    (first / "env.json").write_text(json.dumps({"execution": {"platform": "gpu"}}))
+    rewrite(first / "env.json", b'{"execution": {"platform": "gpu"}}')
     text = str(environments(read(tmp_path, print)).warning)
     assert "computed in 2 different ways" in text and "differ in platform" in text
 

@@ -53,7 +53,10 @@ pathlib.Path("s.toml").write_text(head + "[[scenario]]\\nlength = 9\\n[[scenario
 found["suite"] = [dict(one.config).get("depth") for one in load_suite("s.toml").scenarios]
 
 for spec in (default, deep):
-    Store("results").begin(spec.id, spec.config()).finish({"status": "trained"})
+    losses = dict.fromkeys(("final", "test", "chance", "solved"))
+    nothing = dict.fromkeys(("reason", "solved_at", "diverged"))
+    done = {"status": "failed", "training_steps": 0, "losses": losses, "summary": {}} | nothing
+    Store("results").begin(spec.id, spec.config()).finish(done)
 found["ls"] = json.loads(printed("ls", "--where", "depth>=2", "--sort", "depth", "--results", "results", "--json"))
 found["ids"] = [deep.id]
 records = [Record(run, [], {}) for run in Store("results").each()]

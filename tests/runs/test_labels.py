@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from synthetic import falling, put
+from synthetic import CONFIG, falling, put
 
 from gradlab.report.data.records import grouped, labels, read
 from gradlab.report.page.write import write_report
@@ -119,15 +119,12 @@ def test_two_versions_of_a_cell_are_two_settings_and_no_two_seeds(project, typed
 
 
 def test_two_numerics_of_a_run_are_two_settings(tmp_path):
-    put(tmp_path, [falling(1.0)])
-    (run,) = list(Store(tmp_path).each())
-    path = run.path.rename(run.path.with_name("older"))
-    config = json.loads((path / "config.json").read_text())
-    (path / "config.json").write_text(json.dumps(config | {"numerics": 1}))
+    path = put(tmp_path, [falling(1.0)], numerics=1)
+    path.rename(path.with_name("older"))
     put(tmp_path, [falling(2.0)])
     assert sorted(labels(grouped(read(tmp_path, print)))) == [
         "LSTM, numerics 1",
-        f"LSTM, numerics {config['numerics']}",
+        f"LSTM, numerics {CONFIG['numerics']}",
     ]
 
 

@@ -7,6 +7,7 @@ import shlex
 
 import numpy as np
 import pytest
+from attempts import ended
 
 from gradlab.cli import run as cli
 from gradlab.cli.app import app
@@ -237,7 +238,7 @@ def test_the_command_for_trained_weights_says_what_their_run_would_not(typed, tm
     from gradlab.runs.store import Store
 
     source = RunSpec(length=9, hidden=7, dtype="float64", seed=3)
-    Store(tmp_path).begin(source.id, source.config()).finish({"status": "trained"})
+    Store(tmp_path).begin(source.id, source.config()).finish(ended())
     spec = RunSpec(length=20, hidden=64, dtype="float32", seed=0, steps=0, params=source.id)
     assert [again.id for again in typed(spec.command())] == [spec.id]
     (short,) = typed(f"gradlab probe adding --params {source.id} --len 20")

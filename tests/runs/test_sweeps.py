@@ -2,11 +2,14 @@
 
 import itertools
 import json
+import os
 from pathlib import Path
 
+import damages
 import pytest
 from sweeping import BASE, CELL, write_toml
 
+from gradlab.cli.app import main
 from gradlab.errors import GradlabError
 from gradlab.judge.suite import suite_names
 from gradlab.runs.spec import RunSpec
@@ -190,6 +193,55 @@ def test_a_sweep_that_is_not_there_or_torn(tmp_path):
         path.write_text(text)
         with pytest.raises(GradlabError, match=r"lengths\.json cannot be read"):
             stored_sweep(tmp_path, "lengths")
+
+
+def test_every_damage_of_a_kept_sweep_is_one_line(tmp_path):
+    path = store_sweep(tmp_path, load_sweep(write_toml(tmp_path / "a.toml"), name="a"))
+    whole, refused = json.loads(path.read_text()), 0
+    for place in damages.places(whole):
+        for new in (..., *damages.WRONG):
+            path.write_text(json.dumps(damages.changed(whole, place, new)))
+            try:
+                stored_sweep(tmp_path, "a")
+            except GradlabError as error:
+                field = place[0] if len(place) < 3 else place[2]
+                assert "a.json cannot be read (" in str(error) and str(field) in str(error)
+                assert "\n" not in str(error)
+                refused += 1
+    assert refused > 150
+
+
+@pytest.mark.parametrize("name", ["../../../x", "/tmp/x", "b", "..", "a/../b", ""])
+def test_the_name_in_a_kept_sweep_is_that_of_its_file(tmp_path, name, capsys):
+    """`report --sweep` writes to a folder of that name."""
+    path = store_sweep(tmp_path / "results", load_sweep(write_toml(tmp_path / "a.toml")))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"name": name}))
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["report", "--sweep", "a", "--results", str(tmp_path / "results")]) == 2
+    err = capsys.readouterr().err
+    assert "a.json cannot be read (name is " in err and err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", ".hidden", "a b", "\u00e9", "x" * 300])
+def test_ids_in_a_kept_sweep_are_names(tmp_path, name):
+    path = store_sweep(tmp_path, load_sweep(write_toml(tmp_path / "a.toml")))
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps(damages.changed(whole, ("runs", 0, "id"), name)))
+    with pytest.raises(GradlabError, match=r"runs\[0\]\.id is .*, no name of a run or sweep"):
+        stored_sweep(tmp_path, "a")
+    path.write_text(json.dumps(damages.changed(whole, ("runs", 0, "config", "params"), name)))
+    with pytest.raises(GradlabError, match=r"runs\[0\]\.config\.params is .*, no name of a run or sweep"):
+        stored_sweep(tmp_path, "a")
+
+
+def test_files_that_are_no_sweeps_are_not_offered(tmp_path):
+    store_sweep(tmp_path, load_sweep(write_toml(tmp_path / "a.toml")))
+    for name in (b"a b.json", b"\xff.json"):
+        open(os.fsencode(tmp_path / "sweeps") + b"/" + name, "w").close()
+    assert sweep_names(tmp_path) == ["a"]
+    with pytest.raises(GradlabError, match="is not in"):
+        stored_sweep(tmp_path, "../sweeps/a")
 
 
 def test_a_folder_that_cannot_hold_sweeps(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from compiling import CACHE_OF_TESTS
 
+from gradlab.runs.lock import holder
 from gradlab.runs.store import Store
 
 OWN = Path(__file__).with_name("faulty.py")
@@ -113,8 +114,8 @@ def lines_of(folder):
 
 
 def pid_of(attempt):
-    """The process that writes an attempt."""
-    return int(attempt.name.rpartition("-")[2])
+    """The process that writes an attempt, or wrote it; None where it is gone."""
+    return holder(attempt).get("pid")
 
 
 def arrays_of(folder):

@@ -1,7 +1,7 @@
 """Stored runs as the report reads them: settings, checkpoints, curves. Knows no jax."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.errors import GradlabError
 from gradlab.gradient.curve import STATE, GradientCurve
-from gradlab.gradient.summary import Summary
+from gradlab.gradient.summary import SENTENCES, Summary
+from gradlab.report.data.progress import reading
+from gradlab.runs.files import DamagedFile
 from gradlab.runs.labels import BUILT_IN, varying
 from gradlab.runs.labels import labels as setting_labels
 from gradlab.runs.spec import VERSIONS, ordered_fields
@@ -22,8 +23,6 @@ Floats = NDArray[np.float64]
 ROLES = ("initial", "worst", "final")
 """The checkpoints that tables and figures show."""
 CURVES = ("task", "total", "direct")
-REPORT_EVERY = 50
-"""Runs between two messages on progress."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,8 @@ class Record:
     run: StoredRun
     log: list[dict[str, Any]]
     marks: dict[str, int]
+    kept: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    """What `curves.npz` holds, if it is kept in memory."""
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -61,7 +62,12 @@ class Record:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What `curves.npz` holds; empty if it was not written, an error if it cannot be read."""
-        return self.run.arrays() if (self.run.path / "curves.npz").exists() else {}
+        return self.kept or (self.run.arrays() if self.has_arrays else {})
+
+    @property
+    def has_arrays(self) -> bool:
+        """Whether its curves are stored."""
+        return self.run.has("curves.npz")
 
     def step(self, role: str) -> int:
         """Training step of a checkpoint."""
@@ -80,6 +86,8 @@ class Record:
         return list(self.log[self.marks[role]]["curves"][curve].get("notes", []))
 
 
+KEPT = 200_000_000
+"""Bytes of arrays that stay in memory between the figures of a report."""
 Labelled = Sequence[tuple[str, Sequence[Record]]]
 """The runs of each setting after its name."""
 
@@ -101,33 +109,56 @@ def read(
         GradlabError: a run was written by a newer gradlab.
     """
     records: list[Record] = []
-    for run in Store(results).each(warn, names):
-        if len(records) % REPORT_EVERY == 0:
-            progress(f"report: {len(records):,} runs read")
+    room = KEPT
+    for run in Store(results).each(warn, names, reading(progress)):
         try:
             record = _record(run)
-            record.arrays()
-            for role in record.marks:
-                record.summary(role)
+            arrays = record.arrays()
+            if wrong := _disagreement(record, arrays):
+                raise DamagedFile(run.path, "log.jsonl", wrong)
+            size = sum(array.nbytes for array in arrays.values())
+            if size <= room:  # the figures read the arrays of a run several times
+                record.kept.update(arrays)
+                room -= size
+            record.run.env()
+            if run.has("every.npz"):
+                run.arrays("every.npz")
             records.append(record)
-        except (GradlabError, KeyError, TypeError, ValueError) as error:
-            why = str(error) if isinstance(error, GradlabError) else f"{type(error).__name__}: {error}"
-            warn(f"skipped {run.path}: {why}; delete it or run again")
+        except DamagedFile as error:
+            warn(error.warning)
     return records
 
 
 def _record(run: StoredRun) -> Record:
     stored = run.done.get("summary") or {}
     # A line of the log that was torn is in done.json too, if it is one of the three that matter.
-    lines = {int(line["step"]): line for line in (*stored.values(), *run.log())}
+    lines = {line["step"]: line for line in (*stored.values(), *run.log())}
     log = [lines[step] for step in sorted(lines)]
     if not log:
         return Record(run, [], {})
     if stored:
-        return Record(run, log, {role: sorted(lines).index(int(stored[role]["step"])) for role in ROLES})
+        return Record(run, log, {role: sorted(lines).index(stored[role]["step"]) for role in ROLES})
     verdicts = [Summary.from_dict(STATE, line["curves"]["task"][STATE]).verdict for line in log]
     worst = max(range(len(log)), key=lambda index: verdicts[index].severity)
     return Record(run, log, {"initial": 0, "worst": worst, "final": len(log) - 1})
+
+
+def _disagreement(record: Record, arrays: Mapping[str, np.ndarray]) -> str:
+    """Where the checkpoints of a run are not those of its arrays, if it has any, or not all alike."""
+    alike = {curve: set(leaves) for curve in CURVES if (leaves := leaves_of(arrays, curve))}
+    for line in record.log:
+        found = {curve: set(parts) - {*SENTENCES} for curve, parts in line["curves"].items()}
+        alike = alike or found
+        if found != alike:
+            return f"training step {line['step']} has other curves or leaves than curves.npz"
+        if not arrays:
+            continue
+        if line["step"] not in arrays["step"]:
+            return f"curves.npz has no training step {line['step']}"
+        for curve in found:
+            if line["curves"][curve][STATE]["lags"] > arrays[f"{curve}/{STATE}/typical"].shape[1]:
+                return f"curves.npz has fewer lags than the {curve} curve of training step {line['step']}"
+    return ""
 
 
 def leaves_of(arrays: Mapping[str, np.ndarray], curve: str) -> list[str]:

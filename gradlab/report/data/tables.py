@@ -1,9 +1,12 @@
 """The CSV tables of a results folder: curves, summaries, and statistics over seeds."""
 
+import csv
 import math
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,24 @@ import pandas as pd
 from gradlab.gradient.summary import SENTENCES
 from gradlab.judge.over_seeds import Interval, Seeds, half_life, over_seeds
 from gradlab.report.data.counts import counted
-from gradlab.report.data.records import CURVES, ROLES, Record, grouped, leaves_of, read
+from gradlab.report.data.progress import reading, terminal_progress
+from gradlab.report.data.records import CURVES, ROLES, Record, grouped, leaves_of
 from gradlab.report.text.plain import public
+from gradlab.runs.archive import STATISTICS, Arrays
+from gradlab.runs.files import DamagedFile
 from gradlab.runs.jsonable import number
+from gradlab.runs.spec import FIELDS
+from gradlab.runs.store import Store
 
-STATISTICS = ("typical", "q10", "q50", "q90", "rms", "dead")
+TOGETHER = 50
+"""Runs in one frame while a table is written."""
+LOADED = (
+    *(name for name, field in FIELDS.items() if not field.later and not field.derived),
+    "params",
+    "run",
+    "status",
+)
+"""The columns that come first in what `load` returns; a field that was added later may follow."""
 HORIZONS = ("horizon", "float32_horizon")
 _WORDS = ("statistic", "verdict")
 _FORMULA = re.compile(r"[=@]|[+-](?!(?:[\d.][\d.,e+-]*|inf|nan)$)", re.IGNORECASE)
@@ -31,10 +47,10 @@ def load(results: Path | str = "results") -> pd.DataFrame:
         results: a results folder.
 
     Returns:
-        Columns: the fields of the run's spec, `run`, `status`, `training_step`, `curve` (task or total),
+        Columns: the fields of the run's spec, `run`, `status`, `training_step`, `curve` (task, total or direct),
         `leaf`, `lag` (timesteps), `typical`, `q10`, `q50`, `q90`, `rms` (log10 norms; -inf is a zero) and
-        `dead` (share of examples whose gradient is zero). Runs without curves yet have no rows. A corrupt run
-        is skipped with one warning.
+        `dead` (share of examples whose gradient is zero). Texts are categories, whole numbers take 32 bits where
+        they fit. Runs without curves yet have no rows. A damaged run is skipped with one warning.
 
     Raises:
         GradlabError: a run was written by a newer gradlab.
@@ -44,34 +60,85 @@ def load(results: Path | str = "results") -> pd.DataFrame:
         >>> load(tempfile.mkdtemp())[["cell", "lag", "typical"]].empty
         True
     """
-    frames = list(curve_frames(read(results, lambda message: warnings.warn(message, stacklevel=3))))
-    if frames:
-        return pd.concat(frames, ignore_index=True)
-    names = ("task", "cell", "length", "hidden", "seed", "run", "status", "training_step", "curve", "leaf", "lag")
-    return pd.DataFrame(columns=[*names, *STATISTICS])
+    skipped: list[str] = []
+    with terminal_progress() as progress:
+        frame = _frame(_read_curves(Store(results), skipped.append, progress), LOADED)
+    for message in skipped:
+        warnings.warn(message, stacklevel=2)
+    return frame
 
 
-def curve_frames(records: Iterable[Record]) -> Iterator[pd.DataFrame]:
-    """The rows of each run that has curves, one run after the other."""
-    for record in records:
-        arrays = record.arrays()
-        parts = [_curve(arrays, curve, leaf) for curve in CURVES for leaf in leaves_of(arrays, curve)]
-        if parts:
-            frame = pd.concat(parts, ignore_index=True)
-            about = record.config | {"run": record.run.id, "status": record.run.status}
-            yield pd.DataFrame({name: [value] * len(frame) for name, value in about.items()}).join(frame)
+def _read_curves(
+    store: Store, warn: Callable[[str], None], progress: Callable[[str], None]
+) -> Iterator[tuple[Record, Arrays]]:
+    """Every run that has curves, one at a time; its log is not read."""
+    for run in store.each(warn, progress=reading(progress)):
+        try:
+            if run.has("curves.npz"):
+                yield Record(run, [], {}), run.arrays()
+        except DamagedFile as error:
+            warn(error.warning)
 
 
-def _curve(arrays: Mapping[str, np.ndarray], curve: str, leaf: str) -> pd.DataFrame:
+def curve_frames(records: Sequence[Record]) -> Iterator[pd.DataFrame]:
+    """The rows of the runs that have curves, some runs at a time; all frames have the same columns."""
+    fields = list(dict.fromkeys(name for record in records for name in record.config))
+    measured = [record for record in records if record.has_arrays]
+    for start in range(0, len(measured), TOGETHER):
+        yield _frame(((each, each.arrays()) for each in measured[start : start + TOGETHER]), fields)
+
+
+def _frame(runs: Iterable[tuple[Record, Arrays]], fields: Iterable[str]) -> pd.DataFrame:
+    """The rows of some runs, with these fields of their specs and any others that they have."""
+    about: list[dict[str, Any]] = []
+    sizes: list[int] = []
+    parts: list[tuple[str, str, int]] = []
+    # These grow in place, so that nothing of them is in memory twice.
+    columns = {"training_step": array("i"), "lag": array("i")} | {name: array("d") for name in STATISTICS}
+    for record, arrays in runs:
+        first = len(parts)
+        for curve in CURVES:
+            for leaf in leaves_of(arrays, curve):
+                found = _curve(arrays, curve, leaf)
+                for name, values in found.items():
+                    columns[name].frombytes(values.tobytes())
+                parts.append((curve, leaf, len(found["lag"])))
+        about.append(record.config | {"run": record.run.id, "status": record.run.status})
+        sizes.append(sum(size for _, _, size in parts[first:]))
+    frame: dict[str, Any] = {}
+    for name in dict.fromkeys((*fields, *(name for one in about for name in one))):
+        frame[name] = _repeated([one.get(name) for one in about], sizes)
+    lengths = [size for _, _, size in parts]
+    frame["training_step"] = np.frombuffer(columns["training_step"], np.int32)
+    frame["curve"], frame["leaf"] = (_repeated([part[at] for part in parts], lengths) for at in (0, 1))
+    frame["lag"] = np.frombuffer(columns["lag"], np.int32)
+    frame |= {name: np.frombuffer(columns[name], np.float64) for name in STATISTICS}
+    return pd.DataFrame(frame, copy=False)
+
+
+def _repeated(values: Sequence[Any], sizes: Sequence[int]) -> Any:
+    """A column with each value as often as its size; texts as categories, whole numbers in 32 bits if they fit."""
+    known = [value for value in values if value is not None]
+    if all(isinstance(value, str) for value in known):
+        texts = sorted(set(known))
+        codes = {text: code for code, text in enumerate(texts)}
+        indices = np.array([codes.get(value, -1) for value in values], np.min_scalar_type(-max(len(texts), 1)))
+        return pd.Categorical.from_codes(np.repeat(indices, sizes), texts)  # type: ignore[call-overload]
+    found = np.array(values) if len(known) == len(values) else np.array([number(value) for value in values])
+    fits = found.dtype.kind == "i" and np.abs(found).max() < 2**31
+    return np.repeat(found.astype(np.int32) if fits else found, sizes)
+
+
+def _curve(arrays: Arrays, curve: str, leaf: str) -> dict[str, np.ndarray]:
+    """The columns of one leaf of one curve."""
     steps, rows = np.unique(arrays["step"], return_index=True)
     lags = arrays[f"{curve}/{leaf}/typical"].shape[1]
-    columns: dict[str, Any] = {
-        "training_step": np.repeat(steps, lags),
-        "curve": curve,
-        "leaf": leaf,
-        "lag": np.tile(np.arange(1, lags + 1), len(steps)),
+    columns = {
+        "training_step": np.repeat(steps.astype(np.int32), lags),
+        "lag": np.tile(np.arange(1, lags + 1, dtype=np.int32), len(steps)),
     }
-    return pd.DataFrame(columns | {name: arrays[f"{curve}/{leaf}/{name}"][rows].ravel() for name in STATISTICS})
+    stored = {name: arrays[f"{curve}/{leaf}/{name}"][rows] for name in STATISTICS}
+    return columns | {name: each.astype(np.float64).ravel() for name, each in stored.items()}
 
 
 def summaries(records: Iterable[Record]) -> pd.DataFrame:
@@ -151,24 +218,38 @@ def _interval(name: str, interval: Interval) -> dict[str, float]:
     return {f"{name}_{end}": getattr(interval, end) for end in ends}
 
 
-def _inert(frame: pd.DataFrame) -> pd.DataFrame:
-    """Texts as pages show them, behind a `'` where a spreadsheet would run them as a formula."""
-    frame = frame.copy(deep=False)
-    for name, column in frame.items():
-        texts = [text for text in column.unique() if isinstance(text, str)] if column.dtype.kind == "O" else []
-        shown = {text: public(text, keep="") for text in texts}
-        shown = {text: "'" * bool(_FORMULA.match(safe)) + safe for text, safe in shown.items()}
-        if changed := {text: safe for text, safe in shown.items() if safe != text}:
-            frame[name] = column.replace(changed)
-    return frame
+@lru_cache(maxsize=4096)
+def _inert(text: str) -> str:
+    """A text as pages show it, behind a `'` where a spreadsheet would run it as a formula."""
+    shown = public(text, keep="")
+    return f"'{shown}" if _FORMULA.match(shown) else shown
 
 
 def write_csv(path: Path, frames: Iterable[pd.DataFrame], *, digits: int = 9) -> None:
     """Write frames with the same columns below each other: significant digits, `nan`, `inf` and `-inf` spelt."""
-    columns: list[str] | None = None
-    style: Any = {"index": False, "float_format": f"%.{digits}g", "na_rep": "nan", "lineterminator": "\n"}
+    columns: list[str] = []
     with open(path, "w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
         for frame in frames:
-            ordered = frame if columns is None else frame.reindex(columns=columns)
-            _inert(ordered).to_csv(file, header=columns is None, **style)
-            columns = columns or list(frame.columns)
+            if not columns:
+                columns = list(frame.columns)
+                rows.writerow(columns)
+            ordered = frame.reindex(columns=columns)
+            rows.writerows(zip(*(_texts(ordered[name], digits) for name in columns), strict=True))
+
+
+def _texts(column: "pd.Series[Any]", digits: int) -> list[str]:
+    """The values of a column as texts."""
+    spelt = f"%.{digits}g"
+    if isinstance(column.dtype, pd.CategoricalDtype):  # pandas itself takes five times as long
+        texts = [*map(_inert, column.cat.categories), "nan"]
+        return [texts[code] for code in column.cat.codes]
+    if column.dtype.kind == "f":
+        return [spelt % value for value in column.tolist()]
+    return list(map(str if column.dtype.kind in "iu" else _text, column.tolist()))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return _inert(value)
+    return "nan" if value is None or value != value else str(value)

@@ -13,7 +13,7 @@ ROWS = 120
 @themed()
 def per_step_figure(name: str, record: Record, label: str) -> Drawing | None:
     """Norm of the state by training step and lag in float arithmetic, or None if it was not recorded."""
-    if not (record.run.path / "every.npz").exists():
+    if not record.run.has("every.npz"):
         return None
     leaves = record.run.arrays("every.npz")
     norms = _state_norm(list(leaves.values()))

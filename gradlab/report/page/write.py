@@ -169,7 +169,7 @@ def _tables(folder: Path, selection: Selection, progress: Progress) -> list[Path
 
 def _drawings(selection: Selection, progress: Progress) -> Iterator[Drawing]:
     """The figures one after the other, with a message on progress before each."""
-    drawable = [one for one in selection.measured if (one.run.path / "curves.npz").exists()]
+    drawable = [one for one in selection.measured if one.has_arrays]
     for count, drawing in enumerate(drawings(drawable), 1):
         progress(f"report: figure {count}, {drawing.name}")
         yield drawing
