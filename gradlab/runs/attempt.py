@@ -23,7 +23,7 @@ from gradlab.runs.schema import DONE, FILES
 REDO = "redo"
 """A file of this name marks a finished run that the next successful attempt replaces.
 
-An attempt that does not succeed writes its status and the key of its job into it."""
+An attempt that does not succeed writes its status into it."""
 
 _REPLACED = "replaced"
 """Inside an attempt that takes the place of a run, that run for a moment."""
@@ -63,8 +63,8 @@ class Attempt:
         self.write_json("done.json", {**done, "digests": digests})
         redo = self.target / REDO
         if done["status"] not in DONE and redo.exists() and self._is_there(self.target, even_redo=True):
-            with suppress(OSError):  # it stays marked, without a reason
-                redo.write_text(f"{done['status']} {done.get('job', '')}")
+            with suppress(OSError):  # it stays marked, without a status
+                redo.write_text(done["status"])
             self.discard()
             return self.target
         for _ in range(10):

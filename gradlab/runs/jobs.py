@@ -187,7 +187,7 @@ class JobTracker:
             if stored and rerun != "all":
                 self._skipped.append(stored)
                 self.end(Finished(spec, stored.status, None, fresh=False))
-            elif rerun != "failed" or "failed" in (self.status_of(spec), self.store.redone(spec.id)[0]):
+            elif rerun != "failed" or "failed" in (self.status_of(spec), self.store.redone(spec.id)):
                 todo.append(spec)
         return todo
 

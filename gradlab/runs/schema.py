@@ -189,7 +189,6 @@ _ENDED = record(
         "id": name,
         "parameters": whole,
         "every": null_or(record({}, other=_EVERY)),
-        "job": text,
         "training_bytes": _WHOLE,
     }
     | dict.fromkeys(

@@ -144,13 +144,12 @@ class Store:
         with suppress(FileNotFoundError):
             (self.runs / run_id / REDO).write_text("")
 
-    def redone(self, run_id: str) -> tuple[str, str]:
-        """Status and job of the last attempt at a run that is to be repeated, both empty if none ended."""
+    def redone(self, run_id: str) -> str:
+        """Status of the last attempt at a run that is to be repeated, empty if none ended."""
         try:
-            status, _, job = (self.runs / run_id / REDO).read_text().partition(" ")
+            return (self.runs / run_id / REDO).read_text()
         except OSError:
-            return "", ""
-        return status, job
+            return ""
 
     def peek(self, run_id: str) -> StoredRun | None:
         """The stored run of this id, finished or not; None if it has no directory of its own, or a damaged one."""

@@ -121,7 +121,7 @@ def test_a_rerun_that_fails_leaves_what_was_there_and_is_done_again(store, switc
     assert go([good, failing], store, rerun="all")[1] == ["trained", "failed"]
     after = stamps(store)
     assert after[failing.id] == before[failing.id] and after[good.id] != before[good.id]
-    assert statuses(store.root)[failing.id] == "trained" and store.redone(failing.id)[0] == "failed"
+    assert statuses(store.root)[failing.id] == "trained" and store.redone(failing.id) == "failed"
     off()
     heard, ended = go([good, failing], store, rerun="failed")
     assert heard.begins == [failing.id] and ended == ["trained", "trained"]
@@ -134,7 +134,7 @@ def test_a_rerun_that_hangs_leaves_what_was_there(store, switch, monkeypatch):
     go([spec], store)
     switch("hang")
     assert go([spec], store, rerun="all", timeout=0.5)[1] == ["failed"]
-    assert store.find(spec.id).status == "trained" and store.redone(spec.id)[0] == "failed"
+    assert store.find(spec.id).status == "trained" and store.redone(spec.id) == "failed"
     assert [path.name for path in store.runs.iterdir()] == [spec.id]
 
 

@@ -122,15 +122,15 @@ def test_a_finished_run_wins_over_a_later_one(store, status):
 @pytest.mark.parametrize("status", ["failed", "interrupted"])
 def test_a_run_that_is_done_again_stays_until_that_ends_well(store, status):
     finish(store, status="trained", span=1)
-    assert store.redone("a-run") == ("", "")
+    assert store.redone("a-run") == ""
     store.reopen("a-run")
     assert store.completed("a-run", CONFIG) is None and store.find("a-run").done["span"] == 1
-    finish(store, status=status, span=2, job="a-run-x-1")
+    finish(store, status=status, span=2)
     assert (store.find("a-run").status, store.find("a-run").done["span"]) == ("trained", 1)
-    assert store.redone("a-run") == (status, "a-run-x-1")
+    assert store.redone("a-run") == status
     assert store.completed("a-run", CONFIG) is None, "it is still to be done again"
     finish(store, status="measured", span=3)
-    assert store.completed("a-run", CONFIG).done["span"] == 3 and store.redone("a-run") == ("", "")
+    assert store.completed("a-run", CONFIG).done["span"] == 3 and store.redone("a-run") == ""
     assert warnings_of(store) == ([("a-run", "measured")], [])
 
 
