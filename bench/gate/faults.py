@@ -335,7 +335,7 @@ FAULTS = (
         "table reads lags backwards",
         "gradlab.load",
         "report/data/tables.py",
-        "np.tile(np.arange(1, lags + 1), len(steps))",
-        "np.tile(np.arange(lags, 0, -1), len(steps))",
+        "np.tile(np.arange(1, lags + 1, dtype=np.int32), len(steps))",
+        "np.tile(np.arange(lags, 0, -1, dtype=np.int32), len(steps))",
     ),
 )
