@@ -8,6 +8,7 @@ of them are imported again.
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -100,7 +101,8 @@ def load(name: str) -> tuple[ModuleType, str]:
 def _load(name: str, root: str) -> _Loaded:
     """Import a module, and once more if Python had kept a part of it that has changed since."""
     before = set(sys.modules)
-    module = _import(name, root)
+    with _folder_and_environment_kept():
+        module = _import(name, root)
     found = origins(root)
     contents = _contents(found)
     if any(_is_stale(each, contents[each]) for each in before & contents.keys()):
@@ -116,6 +118,19 @@ def _load(name: str, root: str) -> _Loaded:
     for package in found.packages:
         digest.update(f"\0{package}".encode())
     return _Loaded(module, found, contents, digest.hexdigest())
+
+
+@contextmanager
+def _folder_and_environment_kept() -> Iterator[None]:
+    """What code that is imported changes in the process of a command would move its results and other runs."""
+    folder, environment = os.getcwd(), dict(os.environ)
+    try:
+        yield
+    finally:
+        os.chdir(folder)
+        if dict(os.environ) != environment:
+            os.environ.clear()
+            os.environ.update(environment)
 
 
 def _import(name: str, root: str) -> ModuleType:

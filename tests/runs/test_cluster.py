@@ -239,9 +239,27 @@ def test_nobody_else_can_reach_the_processes_of_a_sweep(tmp_path, cache):
         for path in Path(f"/proc/{pid}/fd").iterdir()
         if os.readlink(path).startswith("socket:")
     }
+    pipes = [f"/proc/{pid}/fd/{fd}" for pid in family for fd in (0, 1, 3, 4)]
+    refused = subprocess.run(
+        [sys.executable, "-c", OTHER_USER, *pipes], capture_output=True, text=True, check=True
+    )
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert len(family) == 5 and not sockets, "the command, two processes and their forks, and pipes between them"
+    if os.geteuid() == 0:  # only root may become another user
+        assert refused.stdout.split() == ["no"] * len(pipes)
+
+
+OTHER_USER = """
+import os, sys
+if os.geteuid() == 0:
+    os.setuid(65534)
+for path in sys.argv[1:]:
+    try:
+        os.open(path, os.O_RDWR)
+    except PermissionError:
+        print("no")
+"""
 
 
 # ---------------------------------------------------------------- several at once

@@ -217,6 +217,8 @@ import os, jax, numpy as np
 from pathlib import Path
 from gradlab.cells import CELLS
 
+os.environ["JAX_DISABLE_JIT"] = os.environ["XLA_FLAGS"] = "1"
+os.chdir("/")
 DRAWS = jax.random.normal, jax.random.orthogonal
 
 class Vandal:
