@@ -73,7 +73,7 @@ def test_tests_that_take_too_long_are_stopped_and_the_others_count(tmp_path):
     test = tmp_path / "test_slow.py"
     test.write_text("import time\n\ndef test_good():\n    pass\n\ndef test_slow():\n    time.sleep(600)\n")
     started = time.monotonic()
-    found = science.passed([str(test)], tmp_path / "junit.xml", 2, {}, science.CLOSING + 15.0)
+    found = science.passed([str(test)], tmp_path / "junit.xml", 2, {}, science.CLOSING + 10.0)
     assert time.monotonic() - started < 60 and not found["ended"]
     assert found["counts"]["passed"] == 1 and found["counts"]["failed"] <= 1
 
@@ -160,7 +160,7 @@ def test_a_worker_that_does_not_come_is_not_waited_for(monkeypatch):
     workers = [Worker("probing", {}, case), Worker("no_such_module", {}, case), Worker("probing", {}, case)]
     with closing(workers):
         assert workers[2].receive().result == "ready"  # it has nothing more to say
-        late = profile.gathered(workers, time.monotonic() + 30.0)
+        late = profile.gathered(workers, time.monotonic() + 12.0)
         assert set(late) == {workers[1], workers[2]} and all("exit code" in one["failed"] for one in late.values())
         assert workers[0].ask("train", steps=1).error == ""
 
