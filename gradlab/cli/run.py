@@ -15,6 +15,7 @@ from gradlab.runs.grids import specs_of_options
 from gradlab.runs.jobs import Settings
 from gradlab.runs.spec import FIELDS, RunSpec
 from gradlab.runs.store import Store
+from gradlab.runs.workers import start_early
 
 
 @options.with_fields("run")
@@ -33,6 +34,7 @@ def run(
 
     gradlab run copy --len 50,100 --cell rnn,lstm,gru --seed 0-2
     """
+    start_early()
     specs = specs_of_options(fields)
     return carry_out(options.open_store(results), specs, jobs, together, rerun=rerun, json=json, quiet=quiet)
 
@@ -52,6 +54,7 @@ def probe(
 
     gradlab probe adding --params adding-lstm-T200-s0 --len 2000
     """
+    start_early()
     store = options.open_store(results)
     fixed: dict[str, Any] = {"steps": 0}
     name = fields.pop("params")

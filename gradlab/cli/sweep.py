@@ -19,6 +19,7 @@ from gradlab.runs.jobs import Settings
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 from gradlab.runs.sweeps import Sweep, load_sweep, read_toml, shard, store_sweep
+from gradlab.runs.workers import start_early
 
 RERUNS = ("failed", "all")
 
@@ -54,6 +55,8 @@ def sweep(
 
     gradlab sweep experiments/adding_length.toml --set length=100,200 --dry-run
     """
+    if not (dry_run or scheduler or slurm):
+        start_early()
     screen, store = Screen(), options.open_store(results)
     asked = load_sweep(file, set_ or (), name)
     specs = shard(asked.specs, *_shard(part)) if part is not None else list(asked.specs)

@@ -61,7 +61,8 @@ class _Process:
         self.ready = self.sent = self.late = False
         self.pid = 0
         self.killed_at = float("inf")
-        self.messages: Messages = queue.SimpleQueue()
+        self._messages: Messages = queue.SimpleQueue()
+        self._lock = threading.Lock()
         self.wanted: child.Setup | None = None
         self.imported_with = _read_on_import()
         self._setup: child.Setup | None = None
@@ -74,6 +75,13 @@ class _Process:
         self._write([part for part in sys.path if part])
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
+
+    def report_to(self, messages: Messages) -> None:
+        """Put messages into this queue, those too that nobody has taken yet."""
+        with self._lock, suppress(queue.Empty):
+            before, self._messages = self._messages, messages
+            while before is not messages:
+                messages.put(before.get_nowait())
 
     def send_job(self) -> None:
         """Give the process its job once it can take it, after other custom code to a new fork."""
@@ -107,6 +115,8 @@ class _Process:
         assert self.popen.stdin is not None
         with suppress(OSError):
             self.popen.stdin.close()
+        if self._setup is None:
+            self.popen.kill()  # it has no fork, and may still import
         try:
             self.popen.wait(_CLOSE_SECONDS)
         except subprocess.TimeoutExpired:  # a fork that holds the interpreter's lock does not notice
@@ -124,13 +134,22 @@ class _Process:
     def _listen(self) -> None:
         with suppress(EOFError, OSError):
             while True:
-                message = self._channel.receive()
-                self.messages.put((self, message))
-        self.messages.put((self, ("gone",)))
+                self._report(self._channel.receive())
+        self._report(("gone",))
+
+    def _report(self, message: tuple[Any, ...]) -> None:
+        with self._lock:
+            self._messages.put((self, message))
 
 
 _kept: list[_Process] = []
 """Idle processes, for the next command of this process."""
+
+
+def start_early() -> None:
+    """Start a process while this one still reads what is asked of it: both need a second to import jax."""
+    if not _kept:
+        _kept.append(_Process())
 
 
 def _read_on_import() -> dict[str, str]:
@@ -190,7 +209,8 @@ class LocalPool:
         free = [index for index, each in enumerate(self._processes) if each is None or each.job is None]
         index = min(free, key=lambda index: self._processes[index] is None)
         process = self._processes[index] = self._processes[index] or _take_kept() or _Process()
-        process.messages, process.wanted = self._messages, self._setup(index)
+        process.wanted = self._setup(index)
+        process.report_to(self._messages)
         process.job, process.sent, process.late, process.killed_at = job, False, False, float("inf")
         process.send_job()
 
