@@ -99,7 +99,7 @@ def _show(screen: Screen, written: list[Path], store: Store) -> None:
     figures = sum(path.suffix == ".svg" for path in page)
     tables = sum(path.suffix == ".csv" for path in page)
     extras = [f"{figures} figures (SVG and PNG)"] * bool(figures) + [f"{tables} CSV tables"] * bool(tables)
-    size = f", {page[0].stat().st_size / 1e6:.1f} MB" if page[0].suffix == ".html" else ""
+    size = f", {page[0].stat().st_size / 1e6:.2g} MB" if page[0].suffix == ".html" else ""
     screen.line(f"written: {page[0]}{size}{', with ' * bool(extras)}{' and '.join(extras)}")
     kept = written[len(page) :]
     if kept:

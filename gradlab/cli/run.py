@@ -104,7 +104,8 @@ def carry_out(
         screen.note(f"interrupted; {session.kept()}")
         done = len(session.outcomes) - len(session.failed)
         rest = "this run again" if alone else "the rest"
-        screen.note(f"done {done} of {len(specs)}; the same command does {rest}")
+        command = "the same command without --rerun" if rerun and not alone else "the same command"
+        screen.note(f"done {done} of {len(specs)}; {command} does {rest}")
         if alone:
             screen.note(f"this run alone: {alone.command()}{folder_option(store)}")
         raise
@@ -121,7 +122,8 @@ def _show(session: Session) -> None:
         record, run = records[0], store.peek(records[0]["id"])
         if run is None or "losses" not in record:  # it failed, and was not stored
             if session.quiet:  # else its line said so
-                screen.note(f"{record['id']} failed: {record['reason']}; the stored run stays")
+                stays = "" if run is None else "; the stored run stays"
+                screen.note(f"{record['id']} failed: {record['reason']}{stays}")
             return
         show_run(screen, record, run.arrays() if record.get("summary") else None)
         written = f"{run.path}/ ({', '.join(sorted(path.name for path in run.path.iterdir()))})"

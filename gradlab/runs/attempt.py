@@ -74,7 +74,7 @@ class Attempt:
                 self.lock.release()
                 return self.target
             except OSError as error:
-                if not self.target.exists():
+                if not os.path.lexists(self.target):
                     raise GradlabError(f"run {self.run_id} cannot be put in place: {error.strerror}") from error
             if self._is_there(self.target):
                 self.discard()

@@ -61,6 +61,11 @@ class Channel:
         (length,) = _LENGTH.unpack(self._bytes(_LENGTH.size))
         return pickle.loads(self._bytes(length))
 
+    def close(self) -> None:
+        """Close both descriptors."""
+        os.close(self.read)
+        os.close(self.write)
+
     def _bytes(self, count: int) -> bytes:
         parts = []
         while count:
@@ -140,6 +145,8 @@ class Fork:
         from gradlab.runs import worker
         from gradlab.runs.attempt import DONE
 
+        # What custom code forks has no business with the command, which waits for the ends of the pipes.
+        os.register_at_fork(after_in_child=self.channel.close)
         signal.signal(signal.SIGUSR1, self._stop)
         sys.unraisablehook = self._report_unraisable
         threading.Thread(target=self._watch, daemon=True).start()

@@ -7,6 +7,8 @@ from contextlib import suppress
 from importlib.metadata import entry_points
 from typing import Any
 
+from gradlab.errors import GradlabError
+
 TOGETHER_ON_GPU = 64
 """Default number of runs that a GPU trains at once; one small run leaves most of it idle."""
 
@@ -20,7 +22,19 @@ def devices_for(batch: int) -> int:
 
     with suppress(RuntimeError):  # jax has started
         jax.config.update("jax_num_cpu_devices", cores())
-    return max(count for count in range(1, len(jax.devices()) + 1) if batch % count == 0)
+    return max(count for count in range(1, len(known_devices()) + 1) if batch % count == 0)
+
+
+def known_devices() -> list[Any]:
+    """The devices of jax; GradlabError if it has none."""
+    import jax
+
+    try:
+        return list(jax.devices())
+    except (AssertionError, RuntimeError) as error:
+        platforms = os.environ.get("JAX_PLATFORMS") or "any"
+        reason = f": {error}" if str(error) else ""
+        raise GradlabError(f"jax finds no device of JAX_PLATFORMS={platforms}{reason}") from error
 
 
 def cores() -> int:

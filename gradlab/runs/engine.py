@@ -113,6 +113,7 @@ class Dispatcher:
         self.submitted: dict[str, JobBatch] = {}
         self.started: dict[str, float] = {}
         self.deaths: Counter[str] = Counter()
+        self.interrupted = False
 
     def run(self) -> None:
         """Until every run ended, or with `fail_fast` those that had begun when one failed."""
@@ -134,6 +135,7 @@ class Dispatcher:
 
     def _interrupt(self) -> None:
         """Stop what is running, and kill what does not stop; both are stored as interrupted."""
+        self.interrupted = True
         self.pool.halt(running=True)
         deadline, quiet = time.monotonic() + STOP_SECONDS, 0
         # A job submitted a moment ago may still report that it began, so wait for a few polls without an event.
@@ -185,7 +187,8 @@ class Dispatcher:
     def _reports(self, event: JobEnded, batch: SpecBatch) -> tuple[RunReport, ...] | None:
         """How the runs of a job ended; None if they are to be tried again, one by one."""
         if event.reports is not None:
-            return tuple(self._verified(spec, report) for spec, report in zip(batch, event.reports, strict=True))
+            pairs = zip(batch, event.reports, strict=True)
+            return tuple(self._verified(event.job, spec, report) for spec, report in pairs)
         if not (event.died or event.error):
             raise _lost()
         spec = batch[0]
@@ -201,10 +204,12 @@ class Dispatcher:
         record_end(event.job, spec, "failed", reason)
         return event.job.reports("failed", reason)
 
-    def _verified(self, spec: RunSpec, report: RunReport) -> RunReport:
+    def _verified(self, job: JobBatch, spec: RunSpec, report: RunReport) -> RunReport:
         """The report of a worker, checked against this process's interrupts and store."""
-        if report.status == "interrupted" and not self.tracker.listener.presses():
-            return report._replace(status="failed", reason="it raised KeyboardInterrupt itself")
+        if report.status == "interrupted" and not self.interrupted:
+            reason = "it raised KeyboardInterrupt itself"
+            record_end(job, spec, "failed", reason)
+            return report._replace(status="failed", reason=reason)
         if report.status in DONE and self.tracker.status_of(spec) not in DONE:
             folder = self.tracker.store.root
             reason = f"its results are not in {folder} of this machine: workers have to share that folder"

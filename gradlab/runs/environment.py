@@ -10,6 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from gradlab.runs.devices import known_devices
+
 _PACKAGES = ("gradlab-rnn", "jax", "jaxlib", "optax", "numpy", "scipy", "pandas", "typer")
 
 
@@ -57,11 +59,9 @@ def execution(dtype: str, shards: int = 1, together: int = 1) -> dict[str, Any]:
     Environment variables of jax are among them, but those that do not move numbers (`_NEUTRAL`), are recorded in
     another field (`_ELSEWHERE`) or have no effect (`numerics.PINNED`).
     """
-    import jax
-
     from gradlab.training.jit_cache import product_precision
 
-    device = jax.devices()[0]
+    device = known_devices()[0]
     return {
         "platform": device.platform,
         "device": device.device_kind,

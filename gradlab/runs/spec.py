@@ -62,10 +62,12 @@ class RunSpec:
         variant=True,
     )
     cell: str = spec_field("lstm", _CELLS, commands=_ALL, variant=True, of_weights=True)
-    length: int = spec_field(200, _LENGTHS, option="--len", commands=_MEASURED, at_least=1, of_weights=True)
-    hidden: int = spec_field(64, "Size of the state, H", commands=_ALL, at_least=1, of_weights=True)
-    batch: int = spec_field(32, "Examples in a training step", at_least=1)
-    measure_batch: int = spec_field(64, "Held-out examples of a curve", commands=_MEASURED, at_least=1)
+    length: int = spec_field(
+        200, _LENGTHS, option="--len", commands=_MEASURED, at_least=1, bits=31, of_weights=True
+    )
+    hidden: int = spec_field(64, "Size of the state, H", commands=_ALL, at_least=1, bits=31, of_weights=True)
+    batch: int = spec_field(32, "Examples in a training step", at_least=1, bits=31)
+    measure_batch: int = spec_field(64, "Held-out examples of a curve", commands=_MEASURED, at_least=1, bits=31)
     optimizer: str = spec_field("adam", "adam, rmsprop, sgd, or rmsprop:decay=0.99", variant=True)
     learning_rate: float = spec_field(0.01, "Positive")
     clip: str = spec_field("norm:1", "norm:1, value:1 or none")

@@ -123,9 +123,10 @@ class _Process:
             self.signal(signal.SIGKILL)
             self.popen.kill()
             self.popen.wait()
-        self._listener.join()
+        self._listener.join(_CLOSE_SECONDS)
         assert self.popen.stdout is not None
-        self.popen.stdout.close()
+        if not self._listener.is_alive():  # else custom code left a process that holds the pipe
+            self.popen.stdout.close()
 
     def _write(self, value: Any) -> None:
         with suppress(OSError):  # it ended; the listener notices
@@ -168,7 +169,8 @@ def _take_kept() -> _Process | None:
 
 
 @atexit.register
-def _close_kept() -> None:
+def close_kept() -> None:
+    """End the processes that are kept."""
     while _kept:
         _kept.pop().close()
 

@@ -6,12 +6,12 @@ import re
 import time
 
 import pytest
-from faulty import SWITCHES
+from faulty import FORKED_SECONDS, SWITCHES
 from sweeping import BASE, CELL, RecordingListener, arrays_of, statuses, write_toml
 
 from gradlab.cli.live import Forecast, clock
 from gradlab.errors import GradlabError
-from gradlab.runs import jobs
+from gradlab.runs import jobs, workers
 from gradlab.runs.engine import cost, run_all, schedule_order
 from gradlab.runs.jobs import Finished, Settings
 from gradlab.runs.spec import RunSpec
@@ -195,6 +195,21 @@ def test_a_run_that_ends_its_process(store, switch, fault, how):
     assert [end for _, end, _ in heard.ends] == ended and sorted(ended) == ["failed", "trained", "trained"]
     assert store.find(specs[1].id).done["reason"] == f"its process died twice ({how})"
     assert [path.name for path in store.runs.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_run_that_raises_keyboard_interrupt_itself(store, switch):
+    switch("interrupt")
+    specs = [*some(0, cell=f"{CELL}:fault=interrupt"), *some(1)]
+    assert go(specs, store)[1] == ["failed", "trained"]
+    assert store.find(specs[0].id).done["reason"] == "it raised KeyboardInterrupt itself"
+
+
+def test_what_a_cell_forks_holds_nothing_up(store, switch):
+    switch("fork")
+    started = time.monotonic()
+    assert go(some(0, cell=f"{CELL}:fault=fork"), store)[1] == ["trained"]
+    workers.close_kept()
+    assert time.monotonic() - started < FORKED_SECONDS
 
 
 def test_custom_code_moves_no_number_of_a_later_run(store, tmp_path):

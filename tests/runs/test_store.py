@@ -119,6 +119,13 @@ def test_a_finished_run_wins_over_a_later_one(store, status):
     assert [entry.name for entry in store.runs.iterdir()] == ["a-run"]
 
 
+def test_a_link_to_itself_is_replaced(store):
+    store.runs.mkdir(parents=True)
+    (store.runs / "a-run").symlink_to("a-run")
+    finish(store, status="trained")
+    assert store.find("a-run").status == "trained" and not (store.runs / "a-run").is_symlink()
+
+
 @pytest.mark.parametrize("status", ["failed", "interrupted"])
 def test_a_run_that_is_done_again_stays_until_that_ends_well(store, status):
     finish(store, status="trained", span=1)

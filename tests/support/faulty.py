@@ -14,6 +14,8 @@ from gradlab.tasks import Batch
 
 SWITCHES = "GRADLAB_TEST_FAULTS"
 """A folder; a fault happens while a file of its name is in it."""
+FORKED_SECONDS = 60
+"""How long a process lives that a cell forks."""
 OWN_GPU = "GRADLAB_TEST_GPUS"
 """A folder, in which `fault=show` says which GPU the process has."""
 
@@ -104,4 +106,18 @@ def quit_():
     sys.exit(5)
 
 
-FAULTS = {"raise": fall, "exit": leave, "hang": sleep, "kill": die, "interrupt": stop, "sys.exit": quit_}
+def fork():
+    if os.fork() == 0:
+        time.sleep(FORKED_SECONDS)
+        os._exit(0)
+
+
+FAULTS = {
+    "raise": fall,
+    "exit": leave,
+    "hang": sleep,
+    "kill": die,
+    "interrupt": stop,
+    "sys.exit": quit_,
+    "fork": fork,
+}
