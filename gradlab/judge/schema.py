@@ -1,7 +1,5 @@
 """What the files of a baseline hold, checked when they are read. A wrong field is named with its path."""
 
-import os
-import stat
 from collections.abc import Sequence, Sized
 from contextlib import suppress
 from itertools import pairwise
@@ -10,6 +8,8 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import from_json
+
+from gradlab.runs.files import regular_bytes
 
 VERSION = 2
 """Of the format; 1 had the task curve of `state` alone."""
@@ -142,7 +142,7 @@ def read_file(path: Path, kind: type[File]) -> tuple[int, File]:
         UnreadableBaseline: no regular file, too large, no JSON, of a newer gradlab, or a field is wrong.
     """
     try:
-        value = from_json(_bytes(path))
+        value = from_json(regular_bytes(path, MOST_BYTES))
     except (OSError, ValueError) as error:
         raise UnreadableBaseline(f"{path} cannot be read: {_one_line(error)}") from None
     version = value.get("baseline") if isinstance(value, dict) else None
@@ -154,17 +154,6 @@ def read_file(path: Path, kind: type[File]) -> tuple[int, File]:
         return version, kind.model_validate(value)
     except ValidationError as error:
         raise UnreadableBaseline(f"{path} is damaged: {_first(error)}") from None
-
-
-def _bytes(path: Path) -> bytes:
-    # Opening a FIFO would wait for its writer.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            raise ValueError("it is no regular file")
-        if about.st_size > MOST_BYTES:
-            raise ValueError(f"it has {about.st_size} bytes, and a baseline at most {MOST_BYTES}")
-        return file.read()
 
 
 def _first(error: ValidationError) -> str:

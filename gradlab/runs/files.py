@@ -27,7 +27,8 @@ class DamagedFile(GradlabError):
 
     def __init__(self, folder: Path, name: str, wrong: str) -> None:
         self.wrong = f"{name} cannot be read ({wrong.removeprefix('.')})"
-        self.folder = printable(folder)
+        # Bytes of a name that are no UTF-8 are spelt as in Python, so that any file can hold the text.
+        self.folder = str(folder).encode("utf-8", "backslashreplace").decode()
         super().__init__(f"run {Path(self.folder).name}: {self.wrong}: run it again")
 
     @property
@@ -36,22 +37,28 @@ class DamagedFile(GradlabError):
         return f"skipped {self.folder}: {self.wrong}; delete it or run again"
 
 
-def printable(path: Path) -> str:
-    """A path as text that any file can hold: bytes that are no UTF-8 are spelt as in Python."""
-    return str(path).encode("utf-8", "backslashreplace").decode()
+def regular_bytes(path: Path, most: int) -> bytes:
+    """The bytes of a regular file; nothing of any other is read.
+
+    Raises:
+        ValueError: it is no regular file, or has more than `most` bytes. OSError: it cannot be read.
+    """
+    # Without O_NONBLOCK opening a FIFO waits for somebody who writes.
+    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no regular file")
+        if status.st_size > most:
+            raise ValueError(f"it has {status.st_size} bytes, more than {most}")
+        return file.read()
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a regular file of a size that is possible; nothing of any other is read."""
+    """The bytes of a file of the store."""
     try:
-        # Without O_NONBLOCK opening a FIFO waits for somebody who writes.
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise DamagedFile(path.parent, path.name, "it is no regular file")
-            if status.st_size > LARGEST.get(path.name, OTHERS):
-                raise DamagedFile(path.parent, path.name, f"it has {status.st_size:,} bytes")
-            return file.read()
+        return regular_bytes(path, LARGEST.get(path.name, OTHERS))
+    except ValueError as error:
+        raise DamagedFile(path.parent, path.name, str(error)) from None
     except FileNotFoundError:
         raise DamagedFile(path.parent, path.name, "it is missing") from None
     except OSError as error:
