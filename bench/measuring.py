@@ -31,7 +31,7 @@ from gradlab.training.model import Model
 
 try:
     from gradlab.training.checkpoint_metrics import CheckpointPrograms
-    from gradlab.training.jit_cache import Program
+    from gradlab.gradient.program import Program
 except ImportError:  # the name of an older commit
     CheckpointPrograms = None
     from gradlab.training.observe import Observer

@@ -14,8 +14,9 @@ from jax import lax
 from bench.case import Case, initial_weights
 from bench.contenders.ours import first_step, model_of, plan_of, to_params
 from bench.problem import Problem, errors
+from gradlab.gradient.program import Program
 from gradlab.training import unroll
-from gradlab.training.jit_cache import Program, wait_for
+from gradlab.training.jit_cache import wait_for
 from gradlab.training.loop import CHUNK_FLOPS
 from gradlab.training.step import TEST_EVERY, State, chunk_program, start_state
 

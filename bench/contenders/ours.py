@@ -13,9 +13,10 @@ from bench.case import CLIP_NORM, LEARNING_RATE, Case, Weights, initial_weights,
 from bench.problem import Problem, errors
 from bench.reference import SEED
 from gradlab.cells import CELLS
+from gradlab.gradient.program import Program
 from gradlab.runs.devices import devices_for
 from gradlab.tasks.adding import adding
-from gradlab.training.jit_cache import Program, wait_for
+from gradlab.training.jit_cache import wait_for
 from gradlab.training.model import Model
 from gradlab.training.optimizers import Clip, adam
 from gradlab.training.step import Plan, chunk_program, start_state

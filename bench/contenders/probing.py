@@ -5,9 +5,9 @@ import jax
 from bench.case import Case
 from bench.peak import MB, growth_mb
 from gradlab.cells import CELLS
+from gradlab.gradient.program import Program
 from gradlab.tasks.adding import adding
 from gradlab.training.checkpoint_metrics import CheckpointPrograms
-from gradlab.training.jit_cache import Program
 from gradlab.training.keys import stream
 from gradlab.training.model import Model
 

@@ -7,30 +7,41 @@ The state sₜ₋₁ enters timestep t, and sₜ, yₜ = step(params, sₜ₋₁
 and |λ_{T-k}| is the gradient at lag k. The first term alone is the direct gradient. λ is kept with power-of-two
 exponents (`scaled.py`), so that no entry underflows beside a larger one of any leaf (`pullback.py`).
 
-It needs `step` only. Memory holds the outputs and, up to a budget, the states of the forward pass; of a longer
-sequence, segments are recomputed on the way back (`segments.py`).
+It needs `step` only, and three passes: forward through the cell, the gradient of the loss with respect to the
+outputs, and back through the cell. The first and the last walk over compiled segments (`segments.py`), and the
+loss is a function of its own, so that neither another loss nor another length compiles the cell again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+import numpy as np
+from jax import Array
 
 from gradlab.cells import Carry, Cell, Params
-from gradlab.gradient.pullback import ONE_GROUP, Method, silenced
+from gradlab.gradient.program import Program
+from gradlab.gradient.pullback import BY_MAGNITUDE, ONE_GROUP, Method
 from gradlab.gradient.scaled import Scaled
-from gradlab.gradient.segments import MEMORY_BUDGET, cut, join, segment_length
-from gradlab.gradient.state import check_state, leaf_names, split
+from gradlab.gradient.segments import Rows, Segments, capacity, forward
+from gradlab.gradient.state import leaf_names, split
 
 Kind = Literal["total", "direct"]
+KINDS: tuple[Kind, ...] = ("total", "direct")
 Loss = Callable[[Array], Array]
+Source = Callable[[Array], tuple[Array, Array]]
+"""Outputs (T, B, O), or (1, B, O) -> the loss (B,) of each example, and its gradient with respect to them."""
+Curves = Mapping[str, tuple[Kind, int | None]]
+"""By name of a curve, the kind of its adjoint, and the timestep of a single-step gradient."""
+
+MEMORY_BUDGET = 256 * 2**20
+"""Bytes of the states that are kept for the way back; beyond it segments are recomputed."""
 
 
 class Reverse(NamedTuple):
-    """A backward pass.
+    """A backward pass, in NumPy.
 
     Attributes:
         norms: for each float leaf of the state, the scaled norm at lags 1..T (row i is lag i + 1).
@@ -38,11 +49,11 @@ class Reverse(NamedTuple):
     """
 
     norms: dict[str, Scaled]
-    lossy: Array
+    lossy: np.ndarray
 
 
 class Adjoint(NamedTuple):
-    """A forward and a backward pass.
+    """A forward and a backward pass, in NumPy.
 
     Attributes:
         norms, lossy: as in `Reverse`.
@@ -55,200 +66,222 @@ class Adjoint(NamedTuple):
     """
 
     norms: dict[str, Scaled]
-    lossy: Array
-    last_read: Array
-    loss: Array
-    finite_states: dict[str, Array]
-    finite_outputs: Array
-    g: Array
+    lossy: np.ndarray
+    last_read: np.ndarray
+    loss: np.ndarray
+    finite_states: dict[str, np.ndarray]
+    finite_outputs: np.ndarray
+    g: np.ndarray
 
 
-def adjoint(
-    cell: Cell,
+def adjoints(
+    segments: Segments,
     params: Params,
-    inputs: Array,
-    loss: Loss,
-    carry: Carry | None = None,
+    inputs: Any,
+    start: Carry,
+    source: Source,
+    curves: Curves,
     *,
-    kind: Kind = "total",
-    at: int | None = None,
     last: bool = False,
     budget: int = MEMORY_BUDGET,
-    method: Method = ONE_GROUP,
-) -> Adjoint:
-    """The scaled norm of dL_b/dsₜ at every lag, for each leaf and example; pure JAX, may be jitted.
+    method: Method | None = None,
+) -> dict[str, Adjoint]:
+    """The scaled norm of dL_b/dsₜ at every lag, for each leaf and example, of every curve.
 
     Args:
-        cell, params, inputs, loss, carry, kind, at: as in `gradient_curve`.
+        segments: the compiled passes of the cell. params, inputs, start: its parameters, (T, B, I), and s₀.
+        source: the loss and its gradient.
         last: the loss reads the last output alone and is given that, (1, B, O): no other is kept.
         budget: bytes of states above which segments are recomputed.
-        method: how entries of different magnitude are pulled back.
-
-    Raises:
-        GradlabError: the state has no float leaf, two of one name, or one without a row for each example.
+        method: how entries of different magnitude are pulled back; the cheaper one that loses nothing where None.
     """
-    path, start = _begin(cell, params, inputs, carry, kind, budget)
-    with jax.default_matmul_precision("highest"):
-        forward = _forward(path, inputs, start, last)
-        losses, output_gradients = jax.vjp(loss, forward.outputs)
-        (g,) = output_gradients(jnp.ones_like(losses))
-        last_read = _last_read(g, len(inputs), at, last)
-        g = g if last or at is None else g[at - 1 : at]
-        kept = forward.kept if at is None or at == len(inputs) else None
-        norms, lossy = _reverse(path, inputs, start, kept, g, len(inputs) if last else at, method)
-    finite = forward.finite_states, forward.finite_outputs
-    return Adjoint(norms, lossy, last_read, losses, *finite, jnp.moveaxis(g, 1, -1))
+    line = _Walk(segments, params, inputs, start, budget)
+    seen = line.forward(last)
+    losses, g = map(np.asarray, source(jnp.asarray(seen.outputs)))
+
+    def backward(method: Method) -> dict[str, Reverse]:
+        return {
+            name: line.reverse(_Gradient(g, line.timesteps if last else None).only(at), kind, seen.states, method)
+            for name, (kind, at) in curves.items()
+        }
+
+    found = backward(method or ONE_GROUP)
+    if method is None and any(each.lossy.any() for each in found.values()):
+        found = backward(BY_MAGNITUDE)
+    return {
+        name: Adjoint(
+            *found[name],
+            _last_read(g, line.timesteps, at, last),
+            losses,
+            seen.finite_states,
+            seen.finite_outputs,
+            np.moveaxis(g if last or at is None else g[at - 1 : at], 1, -1),
+        )
+        for name, (_, at) in curves.items()
+    }
 
 
 def reverse(
-    cell: Cell,
+    segments: Segments,
     params: Params,
-    inputs: Array,
-    g: Array,
-    carry: Carry | None = None,
+    inputs: Any,
+    start: Carry,
+    g: np.ndarray,
     *,
     kind: Kind = "total",
     at: int | None = None,
 ) -> Reverse:
-    """The adjoint from given gradients of the outputs.
+    """The adjoint from given gradients of the outputs, in one group of magnitude.
 
     Args:
         g: as in `Adjoint`.
         at: the timestep of the one output that it is of; None where it is of all.
-        cell, params, inputs, carry, kind: as in `adjoint`.
+        segments, params, inputs, start, kind: as in `adjoints`.
     """
-    path, start = _begin(cell, params, inputs, carry, kind, MEMORY_BUDGET)
-    with jax.default_matmul_precision("highest"):
-        return _reverse(path, inputs, start, None, jnp.moveaxis(g, -1, 1), at, ONE_GROUP)
+    line = _Walk(segments, params, inputs, start, MEMORY_BUDGET)
+    states = line.forward(last=True).states
+    return line.reverse(_Gradient(np.moveaxis(np.asarray(g), -1, 1), at), kind, states, ONE_GROUP)
 
 
-class _PassConstants(NamedTuple):
-    """The constants of a pass; `carried` for the total gradient, `segment` timesteps are recomputed at a time."""
+def walk(program: Program, params: Params, inputs: Any, start: Carry) -> list[Any]:
+    """What a pass of `Segments.more` gives for each segment."""
+    line, state, found = _Walk(None, params, inputs, start, MEMORY_BUDGET), start, []
+    for first, count in line.parts(line.timesteps):
+        state, result = program(params, state, line.inputs_of(first, count), np.int32(count))
+        found.append(result)
+    return found
 
-    cell: Cell
-    params: Params
-    carried: bool
-    segment: int
+
+def compilations(
+    segments: Segments, params: Params, inputs: Any, start: Carry, kinds: Sequence[Kind]
+) -> list[Callable[[], Any]]:
+    """What compiles a pass forward, and one back for each kind."""
+    given = segment_arguments(params, inputs, start)
+    rows = jax.eval_shape(partial(forward, segments.cell), *given)[1]
+    *_, x, count = given
+    back = params, rows.states, x, rows.outputs, count, ONE_GROUP.zero(split(start)[0])
+    backs = [partial(segments.reverse(ONE_GROUP, kind == "total").compiled, *back) for kind in kinds]
+    return [partial(segments.forward.compiled, *given), *backs]
+
+
+def segment_arguments(params: Params, inputs: Any, start: Carry) -> tuple[Params, Carry, Any, Any]:
+    """The arguments of a forward pass over a segment: parameters, state, the shape of its inputs, a count."""
+    size = _Walk(None, params, inputs, start, MEMORY_BUDGET).size
+    return params, start, jax.ShapeDtypeStruct((size, *inputs.shape[1:]), inputs.dtype), np.int32(0)
+
+
+def outputs_of(cell: Cell, params: Params, start: Carry, inputs: Any, count: int) -> Any:
+    """The shape of `count` outputs."""
+    y_t = jax.eval_shape(cell.step, params, start, inputs[0])[1]
+    return jax.ShapeDtypeStruct((count, *y_t.shape), y_t.dtype)
+
+
+class _Gradient(NamedTuple):
+    """Gradients of all outputs (T, B, O), or (1, B, O) of the one at timestep `at`."""
+
+    g: np.ndarray
+    at: int | None
+
+    def only(self, at: int | None) -> "_Gradient":
+        """The part of one timestep; all of it where None."""
+        return self if at is None or self.at is not None else _Gradient(self.g[at - 1 : at], at)
+
+    def of(self, first: int, count: int, size: int) -> np.ndarray:
+        """The `count` rows after `first` timesteps, filled up with zeros to `size`."""
+        rows = np.zeros((size, *self.g.shape[1:]), self.g.dtype)
+        if self.at is None:
+            rows[:count] = self.g[first : first + count]
+        elif first < self.at <= first + count:
+            rows[self.at - 1 - first] = self.g[0]
+        return rows
+
+
+class _States(NamedTuple):
+    """The state that enters each segment and, where they are kept, each of its timesteps."""
+
+    entering: list[Carry]
+    kept: list[Carry | None]
 
 
 class _Forward(NamedTuple):
-    """Outputs and flags by timestep, and what the backward pass needs.
+    """Outputs (T, B, O), or (1, B, O) of the last timestep, flags by timestep, and states for the way back."""
 
-    `kept` is the state that enters each timestep or, where segments are recomputed, each segment but the first.
-    """
-
-    outputs: Array
-    finite_states: dict[str, Array]
-    finite_outputs: Array
-    kept: Carry
+    outputs: np.ndarray
+    finite_states: dict[str, np.ndarray]
+    finite_outputs: np.ndarray
+    states: _States
 
 
-def _begin(
-    cell: Cell, params: Params, inputs: Array, carry: Carry | None, kind: Kind, budget: int
-) -> tuple[_PassConstants, Carry]:
-    start = jax.tree.map(jnp.asarray, cell.carry(params, inputs.shape[1]) if carry is None else carry)
-    check_state(start, inputs.shape[1])
-    step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(start))
-    return _PassConstants(cell, params, kind == "total", segment_length(len(inputs), step_bytes, budget)), start
+class _Walk:
+    """A sequence, walked in segments."""
+
+    def __init__(self, segments: Any, params: Params, inputs: Any, start: Carry, budget: int) -> None:
+        self.segments, self.params, self.start = segments, params, start
+        self.inputs = inputs if jnp.issubdtype(inputs.dtype, jax.dtypes.extended) else np.asarray(inputs)
+        self.timesteps = len(inputs)
+        step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(start))
+        self.size = capacity(step_bytes)
+        self.keeps = self.timesteps * step_bytes <= budget
+
+    def forward(self, last: bool) -> _Forward:
+        """Forward through all segments; with `last` no output but the last is kept."""
+        state, entering, kept, parts = self.start, [], [], []
+        for first, count in self.parts(self.timesteps):
+            entering.append(state)
+            state, rows = self._forward(state, first, count)
+            kept.append(rows.states if self.keeps else None)
+            parts.append((None if last else rows.outputs, rows.finite_states, rows.finite_outputs))
+        outputs, finite_states, finite_outputs = self._joined(parts, self.timesteps)
+        if last:
+            outputs = np.asarray(rows.outputs)[count - 1 : count]
+        return _Forward(outputs, finite_states, finite_outputs, _States(entering, kept))
+
+    def reverse(self, gradient: _Gradient, kind: Kind, states: _States, method: Method) -> Reverse:
+        """Back through the segments up to the last output that has a gradient."""
+        # Timesteps after the source have no part in it: a NaN of theirs must not either.
+        end = self.timesteps if gradient.at is None else gradient.at
+        program = self.segments.reverse(method, kind == "total")
+        adjoint, parts = method.zero(split(self.start)[0]), []
+        for i, (first, count) in reversed(list(enumerate(self.parts(end)))):
+            kept = states.kept[i]
+            entering = self._forward(states.entering[i], first, count)[1].states if kept is None else kept
+            g = gradient.of(first, count, self.size)
+            adjoint, rows = program(
+                self.params, entering, self.inputs_of(first, count), g, np.int32(count), adjoint
+            )
+            parts.append(rows)
+        norms, lossy = jax.tree.map(lambda rows: rows[::-1], self._joined(parts[::-1], end))
+        return Reverse(dict(zip(leaf_names(self.start)[0], norms, strict=True)), lossy)
+
+    def _forward(self, state: Carry, first: int, count: int) -> tuple[Carry, Rows]:
+        found: tuple[Carry, Rows] = self.segments.forward(
+            self.params, state, self.inputs_of(first, count), np.int32(count)
+        )
+        return found
+
+    def parts(self, end: int) -> Iterator[tuple[int, int]]:
+        """The first timestep of each segment, counted from 0, and how many it has."""
+        return ((first, min(self.size, end - first)) for first in range(0, end, self.size))
+
+    def inputs_of(self, first: int, count: int) -> Any:
+        """The inputs of a segment, filled up to its size; a program runs over the first `count` alone."""
+        if count == self.size:
+            return self.inputs[first : first + count]
+        return self.inputs[np.minimum(np.arange(first, first + self.size), first + count - 1)]
+
+    def _joined(self, parts: list[Any], end: int) -> Any:
+        """The rows of all segments as arrays of NumPy by timestep."""
+        counts = [count for _, count in self.parts(end)]
+
+        def join(*rows: Array) -> np.ndarray:
+            return np.concatenate([np.asarray(each)[:count] for each, count in zip(rows, counts, strict=True)])
+
+        return jax.tree.map(join, *parts)
 
 
-def _forward(path: _PassConstants, inputs: Array, start: Carry, last: bool) -> _Forward:
-    names, _ = leaf_names(start)
-
-    # The scan carries the state and, where no other output is kept, the output.
-    def timestep(before: tuple[Carry, Any], x_t: Array) -> tuple[tuple[Carry, Any], tuple[Any, ...]]:
-        s_t, y_t = path.cell.step(path.params, before[0], x_t)
-        finite = {name: _all_finite(leaf) for name, leaf in zip(names, split(s_t)[0], strict=True)}
-        return (s_t, y_t if last else None), (None if last else y_t, finite, _all_finite(y_t))
-
-    def keeping(before: tuple[Carry, Any], x_t: Array) -> tuple[tuple[Carry, Any], tuple[Carry, Any]]:
-        after, row = timestep(before, x_t)
-        return after, (before[0], row)
-
-    def segment(before: tuple[Carry, Any], xs: Array) -> tuple[tuple[Carry, Any], tuple[Carry, Any]]:
-        after, rows = lax.scan(timestep, before, xs)
-        return after, (before[0], rows)
-
-    shape = jax.eval_shape(lambda: path.cell.step(path.params, start, inputs[0])[1])
-    begin = (start, jnp.zeros(shape.shape, shape.dtype) if last else None)
-    if path.segment == len(inputs):
-        final, (kept, rows) = lax.scan(keeping, begin, inputs)
-    else:
-        head, segments = cut(inputs, path.segment)
-        middle, (_, first) = segment(begin, head)
-        final, (kept, rest) = lax.scan(segment, middle, segments)
-        rows = join(first, rest)
-    outputs, finite_states, finite_outputs = rows
-    _, y_last = final
-    return _Forward(outputs if y_last is None else y_last[None], finite_states, finite_outputs, kept)
-
-
-def _last_read(g: Array, timesteps: int, at: int | None, last: bool) -> Array:
+def _last_read(g: np.ndarray, timesteps: int, at: int | None, last: bool) -> np.ndarray:
     """The last timestep t of each example with gₜ ≠ 0, (B,)."""
     if at is not None or last:
-        return jnp.full(g.shape[1], timesteps if at is None else at)
-    read = jnp.any(g != 0, axis=tuple(range(2, g.ndim)))
-    return jnp.where(jnp.any(read, axis=0), timesteps - jnp.argmax(read[::-1], axis=0), timesteps)
-
-
-def _reverse(
-    path: _PassConstants, inputs: Array, start: Carry, kept: Carry | None, g: Array, at: int | None, method: Method
-) -> Reverse:
-    """The backward pass from g (T, B, O), or (1, B, O) of timestep `at`; without `kept`, runs forward first."""
-    if at is not None and at < len(inputs):
-        # Timesteps after the source have no part in it: a NaN of theirs must not either.
-        inputs, path = inputs[:at], path._replace(segment=min(path.segment, at))
-    kept = _forward(path, inputs, start, last=True).kept if kept is None else kept
-    source = jax.vmap(method.source)(g) if at is None else method.source(g[0])
-    back = partial(_timestep, path, method, source, at)
-    times = jnp.arange(1, len(inputs) + 1)
-    given = (inputs, times, source if at is None else None)
-    zero = method.zero(split(start)[0])
-
-    def states(s_tm1: Carry, xs: Array) -> Carry:
-        return lax.scan(lambda s, x_t: (path.cell.step(path.params, s, x_t)[0], s), s_tm1, xs)[1]
-
-    def segment(adjoint_t: Any, rows: Any) -> tuple[Any, Any]:
-        s_tm1, given = rows
-        return lax.scan(back, adjoint_t, (states(s_tm1, given[0]), *given), reverse=True)
-
-    if path.segment == len(inputs):
-        _, rows = lax.scan(back, zero, (kept, *given), reverse=True)
-    else:
-        head, segments = cut(given, path.segment)
-        middle, rest = lax.scan(segment, zero, (kept, segments), reverse=True)
-        _, first = segment(middle, (start, head))
-        rows = join(first, rest)
-    norms, lossy = jax.tree.map(lambda row: row[::-1], rows)
-    return Reverse(dict(zip(leaf_names(start)[0], norms, strict=True)), lossy)
-
-
-def _timestep(
-    path: _PassConstants,
-    method: Method,
-    source: Any,
-    at: int | None,
-    adjoint_t: Any,
-    row: tuple[Carry, Array, Array, Any],
-) -> tuple[Any, tuple[list[Scaled], Array]]:
-    """λₜ₋₁ = (∂yₜ/∂sₜ₋₁)ᵀ gₜ + (∂sₜ/∂sₜ₋₁)ᵀ λₜ, the norm of each of its leaves, and whether it may be lossy.
-
-    gₜ comes with the row, or is `source` at timestep `at` and zero at any other.
-    """
-    s_tm1, x_t, t, g_t = row
-    if at is not None:
-        g_t = silenced(source, jnp.equal(t, at))
-    floats, rebuild = split(s_tm1)
-
-    def floats_step(floats: list[Array]) -> tuple[list[Array], Array]:
-        s_t, y_t = path.cell.step(path.params, rebuild(floats), x_t)
-        return split(s_t)[0], y_t
-
-    _, pullback = jax.vjp(floats_step, floats)
-    step = method.step(pullback, adjoint_t if path.carried else None, g_t, floats)
-    return step.adjoint, (step.norms, step.lossy)
-
-
-def _all_finite(value: Array) -> Array:
-    """(B,) from (B, ...)."""
-    return jnp.all(jnp.isfinite(value), axis=tuple(range(1, value.ndim)))
+        return np.full(g.shape[1], timesteps if at is None else at)
+    read = np.any(g != 0, axis=tuple(range(2, g.ndim)))
+    return np.where(np.any(read, axis=0), timesteps - np.argmax(read[::-1], axis=0), timesteps)

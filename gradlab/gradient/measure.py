@@ -17,12 +17,12 @@ from jax import Array
 
 from gradlab.cells import Carry, Cell, Params
 from gradlab.errors import GradlabError, unknown
-from gradlab.gradient.adjoint import Adjoint, Kind, Loss, Reverse, adjoint, reverse
+from gradlab.gradient.adjoint import Adjoint, Kind, Loss, Reverse, Source, adjoints, reverse
 from gradlab.gradient.assumptions import check_custom_cell
 from gradlab.gradient.convert import log10, to_curve
 from gradlab.gradient.curve import GradientCurve
 from gradlab.gradient.noise import differs, disagree, mark_noise, reconcile
-from gradlab.gradient.pullback import BY_MAGNITUDE, ONE_GROUP, Method
+from gradlab.gradient.segments import segments_of
 from gradlab.gradient.state import as_arrays, leaf_names
 
 SAMPLE = 4
@@ -88,23 +88,21 @@ def gradient_curve(
     start = as_arrays(cell.carry(params, inputs.shape[1]) if carry is None else carry)
     check_custom_cell(cell, params, inputs, start)
 
-    def program(method: Method) -> Callable[..., Adjoints]:
-        def measure(params: Params, inputs: Array, start: Carry) -> Adjoints:
-            found = adjoint(cell, params, inputs, _checked(loss), start, kind=kind, at=at, method=method)
-            return {"curve": found}
+    segments = segments_of(cell, params, start, inputs)
+    curves = {"curve": (kind, at)}
 
-        return jax.jit(measure)
+    def measure(params: Params, inputs: Array, start: Carry) -> Adjoints:
+        return adjoints(segments, params, inputs, start, with_gradient(loss), curves)
 
-    def part(rows: np.ndarray, g: dict[str, Array], params: Params, inputs: Array, start: Carry) -> Any:
+    def part(rows: np.ndarray, g: dict[str, np.ndarray], params: Params, inputs: Array, start: Carry) -> Any:
         size = inputs.shape[1]
         few = jax.tree.map(lambda leaf: leaf[rows] if leaf.shape[:1] == (size,) else leaf, start)
         return params, inputs[:, rows], few, g["curve"]
 
-    def back(params: Params, inputs: Array, start: Carry, g: Array) -> dict[str, Reverse]:
-        return {"curve": reverse(cell, params, inputs, g, start, kind=kind, at=at)}
+    def back(params: Params, inputs: Array, start: Carry, g: np.ndarray) -> dict[str, Reverse]:
+        return {"curve": reverse(segments, params, inputs, start, g, kind=kind, at=at)}
 
-    # Compiled anew on every call: a cached program would keep the arrays that an earlier `loss` closed over.
-    passes = Passes(program(ONE_GROUP), program(BY_MAGNITUDE), jax.jit(back), part)
+    passes = Passes(measure, back, part)
     names, others = leaf_names(start)
     counted = counted_leaves(cell, names)
     curve = measured(passes, params, inputs, start, leaves=counted)["curve"]
@@ -135,8 +133,8 @@ def _check(inputs: Array, kind: str, at: int | None) -> None:
         raise GradlabError(f"at={at} is no timestep of a sequence of {len(inputs)}: give 1..{len(inputs)}")
 
 
-def _checked(loss: Loss) -> Loss:
-    """The loss, refused unless it gives one number for each example."""
+def with_gradient(loss: Loss) -> Source:
+    """The loss and its gradient, refused unless it gives one number for each example."""
 
     def checked(outputs: Array) -> Array:
         losses = jnp.asarray(loss(outputs))
@@ -146,31 +144,29 @@ def _checked(loss: Loss) -> Loss:
             )
         return losses
 
-    return checked
+    def source(outputs: Array) -> tuple[Array, Array]:
+        with jax.default_matmul_precision("highest"):
+            losses, pullback = jax.vjp(checked, outputs)
+            return losses, pullback(jnp.ones_like(losses))[0]
+
+    return source
 
 
 # ---------------------------------------------------------------- passes of different precision
 
 
 class Passes(NamedTuple):
-    """The compiled programs of one measurement.
+    """The passes of one measurement.
 
     Attributes:
-        one_group, by_magnitude: arguments -> the adjoints by each method of `pullback.py`.
+        adjoints: arguments -> the adjoint of every curve.
         reverse: the result of `part` -> the backward passes of some examples.
         part: (indices of examples, their part of `Adjoint.g` by curve, arguments) -> the arguments of `reverse`.
     """
 
-    one_group: Any
-    by_magnitude: Any
-    reverse: Any
+    adjoints: Callable[..., Adjoints]
+    reverse: Callable[..., dict[str, Reverse]]
     part: Callable[..., tuple[Any, ...]]
-
-    def __call__(self, *arguments: Any) -> Adjoints:
-        """The adjoints of these arguments, by the cheaper method that loses nothing."""
-        found: Adjoints = self.one_group(*arguments)
-        lossy = any(bool(jnp.any(each.lossy)) for each in found.values())
-        return self.by_magnitude(*arguments) if lossy else found
 
 
 def measured(passes: Passes, *arguments: Any, leaves: Sequence[str]) -> Curves:
@@ -187,9 +183,9 @@ def measured(passes: Passes, *arguments: Any, leaves: Sequence[str]) -> Curves:
 
     def in_float64(arguments: tuple[Any, ...]) -> Curves:
         with jax.enable_x64(True):
-            return curves(passes(*in_dtype(arguments, jnp.float64)))
+            return curves(passes.adjoints(*in_dtype(arguments, jnp.float64)))
 
-    results = passes(*arguments)
+    results = passes.adjoints(*arguments)
     native = curves(results)
     dtype = min((jnp.dtype(curve.dtype) for curve in native.values()), key=lambda dtype: dtype.itemsize)
     is_float64 = dtype == jnp.float64
@@ -207,7 +203,7 @@ def measured(passes: Passes, *arguments: Any, leaves: Sequence[str]) -> Curves:
     if not any(disagree(curve, replica[name]) for name, curve in native.items()):
         return native
     try:
-        coarse = curves(passes(*in_dtype(arguments, jnp.float32)))
+        coarse = curves(passes.adjoints(*in_dtype(arguments, jnp.float32)))
     except Exception:  # a cell that computes in float64 alone: only what float64 itself moves by is known
         coarse = replica
     return {name: mark_noise(curve, replica[name], coarse[name]) for name, curve in native.items()}
@@ -220,9 +216,9 @@ def _sample_agrees(passes: Passes, results: Adjoints, native: Curves, arguments:
     index = _extremes(next(iter(native.values())))
     part = passes.part(index, {name: result.g[..., index] for name, result in results.items()}, *arguments)
     with jax.enable_x64(True):
-        precise: dict[str, Reverse] = passes.reverse(*in_dtype(part, jnp.float64))
+        precise = passes.reverse(*in_dtype(part, jnp.float64))
     return not any(
-        bool(jnp.any(found.lossy))
+        bool(found.lossy.any())
         or any(
             differs(log10(results[name].norms[leaf])[:, index], log10(norm)).any()
             for leaf, norm in found.norms.items()

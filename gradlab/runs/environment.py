@@ -59,7 +59,7 @@ def execution(dtype: str, shards: int = 1, together: int = 1) -> dict[str, Any]:
     Environment variables of jax are among them, but those that do not move numbers (`_NEUTRAL`), are recorded in
     another field (`_ELSEWHERE`) or have no effect (`numerics.PINNED`).
     """
-    from gradlab.training.jit_cache import product_precision
+    from gradlab.gradient.program import product_precision
 
     device = known_devices()[0]
     return {

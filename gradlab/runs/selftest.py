@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array, lax
 
 from gradlab.gradient import gradient_curve
-from gradlab.training.jit_cache import product_precision
+from gradlab.gradient.program import product_precision
 
 
 class SelfTest(NamedTuple):

@@ -1,33 +1,44 @@
 """What is measured at a checkpoint, on held-out examples: gradient curves and the statistics of gates."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from gradlab.cells import Carry, Params
-from gradlab.cells.base import pre_activation
-from gradlab.gradient.adjoint import Adjoint, Kind, Reverse, adjoint, reverse
+from gradlab.cells import Carry, Cell, Params
+from gradlab.cells.base import GatedCell, pre_activation
+from gradlab.gradient.adjoint import (
+    KINDS,
+    Adjoint,
+    Curves,
+    Reverse,
+    adjoints,
+    compilations,
+    outputs_of,
+    reverse,
+    segment_arguments,
+    walk,
+)
 from gradlab.gradient.assumptions import check_custom_cell
 from gradlab.gradient.convert import to_curve
 from gradlab.gradient.curve import GradientCurve
 from gradlab.gradient.measure import SAMPLE, Passes, counted_leaves, in_dtype, measured
-from gradlab.gradient.pullback import BY_MAGNITUDE, ONE_GROUP, Method
-from gradlab.gradient.state import leaf_names
+from gradlab.gradient.program import Program
+from gradlab.gradient.segments import Segments, Split, segments_of
+from gradlab.gradient.state import as_arrays, initial_shapes, leaf_names
 from gradlab.tasks import Batch
 from gradlab.training.fast_path import takes_fast_path
 from gradlab.training.model import Model
 
 SATURATION_MARGIN = 0.01
-
-Curves = dict[str, tuple[Kind, int | None]]
-"""By name of a curve, `kind` and `at` of its adjoint."""
+_TRACED = 2
+"""Examples of which the passes of a cell are told apart."""
 
 
 class Gate(NamedTuple):
@@ -52,89 +63,126 @@ class CheckpointPrograms:
     """The compiled programs that measure a model.
 
     Attributes:
-        curves: the `task` curve, and the `total` one where it differs.
-        direct: the `direct` curve, None where the loss reads the last output alone: it is then the total at lag 1
-            and zero beyond.
+        segments: the passes through the cell; `alone` on one device, of a few examples.
+        source: (params, outputs, batch) -> the losses, and their gradient with respect to the outputs.
+        gates: sums over a segment, as `gate_sums`; None of a cell that does not state its gates.
         leaves: of the state, those that count as memory.
     """
 
-    curves: Passes
-    gates: Any
-    direct: Passes | None
+    model: Model
+    length: int
+    segments: Segments
+    alone: Segments
+    source: Program
+    gates: Program | None
     leaves: tuple[str, ...]
 
     @classmethod
-    def of(
-        cls, model: Model, length: int, jit: Callable[[Callable[..., Any]], Any], shard: Any = None
-    ) -> "CheckpointPrograms":
+    def of(cls, model: Model, length: int, split: Split | None = None, where: Hashable = None) -> Self:
         """The programs for sequences of the task's `length`.
 
         Args:
-            jit: compiles a function, such as `jit_cache.Program`.
-            shard: splits the examples of a function over devices, as `sharding.over_devices`; None for one device.
+            split, where: what spreads the examples over devices, and its name; None for one device.
         """
-        shard = shard or (lambda program, mean=False: program)
-        last = model.task.readout == "last"
+        params = jax.eval_shape(model.init, 0)["cell"]
+        inputs = jax.eval_shape(lambda: model.task.sample(jax.random.key(0), _TRACED, length)).inputs
+        carry = initial_shapes(model.cell, params, _TRACED)
+        alone = segments_of(model.cell, params, carry, inputs)
+        segments = alone if split is None else segments_of(model.cell, params, carry, inputs, split, where)
 
-        def passes(curves: Curves) -> Passes:
-            def back(params: Params, inputs: Array, g: dict[str, Array]) -> dict[str, Reverse]:
-                return {
-                    name: reverse(
-                        model.cell, params, inputs, g[name], kind=kind, at=model.task.steps(length) if last else at
-                    )
-                    for name, (kind, at) in curves.items()
-                }
+        def source(params: Params, outputs: Array, batch: Batch) -> tuple[Array, Array]:
+            with jax.default_matmul_precision("highest"):
+                losses, pullback = jax.vjp(partial(model.read, params, batch=batch), outputs)
+                return losses, pullback(jnp.ones_like(losses))[0]
 
-            one_group, by_magnitude = (
-                jit(shard(adjoint_program(model, curves, method))) for method in (ONE_GROUP, BY_MAGNITUDE)
-            )
-            return Passes(one_group, by_magnitude, jit(back), _part_of_examples)
+        gates = segments.more("gates", gate_sums) if states_gates(model.cell, params, inputs) else None
+        return cls(model, length, segments, alone, Program(source), gates, memory_leaves(model))
 
-        return cls(
-            passes(task_curves(model, length)),
-            jit(shard(gates_program(model), mean=True)),
-            None if last else passes({"direct": ("direct", None)}),
-            memory_leaves(model),
-        )
+    @property
+    def last(self) -> bool:
+        """Whether the loss reads the last output alone: the direct gradient is then zero beyond lag 1."""
+        return self.model.task.readout == "last"
 
     def measure(self, params: Params, batch: Batch) -> CheckpointMetrics:
         """Measure these parameters."""
         curves = self.measure_curves(params, batch)
-        gates = {name: Gate(*map(float, stats)) for name, stats in self.gates(params, batch).items()}
-        return CheckpointMetrics(curves, float(np.mean(curves["task"].losses)), gates)
+        return CheckpointMetrics(curves, float(np.mean(curves["task"].losses)), self.measure_gates(params, batch))
 
     def measure_curves(self, params: Params, batch: Batch) -> dict[str, GradientCurve]:
         """Every curve by name."""
-        curves = measured(self.curves, params, batch, leaves=self.leaves)
-        if self.direct is not None:
+        asked = task_curves(self.model, self.length)
+        passes = Passes(partial(self.adjoints, asked), partial(self._reverse, asked), _part_of_examples)
+        curves = measured(passes, params, batch, leaves=self.leaves)
+        if not self.last:
             # One step of the chain cannot underflow, so a zero is an output that the loss does not read.
-            curves["direct"] = to_curve(self.direct(params, batch)["direct"], self.leaves)
+            found = self.adjoints({"direct": ("direct", None)}, params, batch)
+            curves["direct"] = to_curve(found["direct"], self.leaves)
         return curves
+
+    def adjoints(self, asked: Curves, params: Params, batch: Batch) -> dict[str, Adjoint]:
+        """The adjoints of these curves."""
+        return adjoints(
+            self.segments,
+            params["cell"],
+            batch.inputs,
+            self._start(params["cell"], batch.inputs),
+            lambda outputs: self.source(params, outputs, batch),
+            asked,
+            last=self.last,
+        )
+
+    def measure_gates(self, params: Params, batch: Batch) -> dict[str, Gate]:
+        """Mean and saturation of every gate; none of a cell whose `step` does more than its parts."""
+        if self.gates is None:
+            return {}
+        start = self._start(params["cell"], batch.inputs)
+        sums = walk(self.gates, params["cell"], batch.inputs, start)
+        total = jax.tree.map(lambda *each: np.sum(np.asarray(each, np.float64), axis=(0, 1)), *sums)
+        count = batch.inputs.shape[0] * batch.inputs.shape[1]
+        return {name: Gate(*(values / count).tolist()) for name, values in total.items()}
 
     def compilations(self, params: Params, batch: Batch) -> list[Callable[[], Any]]:
         """What compiles everything that `measure` is sure to call, one program each."""
-        first = [self.curves.one_group, self.gates, *(() if self.direct is None else (self.direct.one_group,))]
+        own, start = params["cell"], self._start(params["cell"], batch.inputs)
+        calls = compilations(self.segments, own, batch.inputs, start, kinds=["total"] if self.last else KINDS)
+        if self.gates is not None:
+            calls.append(partial(self.gates.compiled, *segment_arguments(own, batch.inputs, start)))
 
-        def reverse_in_float64() -> None:
-            # The float64 pass over some examples, with zeros for gradients; an error is reported where it runs.
+        def source() -> None:
+            count = 1 if self.last else len(batch.inputs)
+            self.source.compiled(params, outputs_of(self.model.cell, own, start, batch.inputs, count), batch)
+
+        def in_float64(index: int) -> None:
+            # The passes over some examples, at any parameters; an error is reported where they run.
             with jax.enable_x64(True), contextlib.suppress(Exception):
-                count = min(SAMPLE, batch.inputs.shape[1])
-                results = jax.eval_shape(self.curves.one_group.function, params, batch)
-                g = {name: jnp.zeros((*found.g.shape[:-1], count)) for name, found in results.items()}
-                part = self.curves.part(np.arange(count), g, params, batch)
-                self.curves.reverse.compiled(*in_dtype(part, jnp.float64))
+                rows = np.arange(min(SAMPLE, batch.inputs.shape[1]))
+                own, inputs, _ = in_dtype(_part_of_examples(rows, {}, params, batch), jnp.float64)
+                compilations(self.alone, own, inputs, self._start(own, inputs), kinds=["total"])[index]()
 
-        return [*(partial(program.compiled, params, batch) for program in first), reverse_in_float64]
+        return [*calls, source, partial(in_float64, 0), partial(in_float64, 1)]
 
     @property
-    def programs(self) -> list[Any]:
+    def programs(self) -> list[Program]:
         """Everything that `measure` may call."""
-        return [self.gates, *self.curves[:3], *(() if self.direct is None else self.direct[:3])]
+        found = [self.source, *self.segments.programs, *self.alone.programs]
+        return list(dict.fromkeys(found))
 
     @property
     def compile_seconds(self) -> float:
-        """Time spent compiling so far."""
+        """Time spent compiling so far, by whatever used these programs."""
         return sum(program.compile_seconds for program in self.programs)
+
+    def _start(self, params: Params, inputs: Array) -> Carry:
+        """The initial state, on no device in particular."""
+        return jax.tree.map(_on_host, as_arrays(self.model.cell.carry(params, inputs.shape[1])))
+
+    def _reverse(self, asked: Curves, params: Params, inputs: Array, g: dict[str, Any]) -> dict[str, Reverse]:
+        timesteps, start = len(inputs), self._start(params, inputs)
+        given = self.alone, params, inputs, start
+        return {
+            name: reverse(*given, g[name], kind=kind, at=timesteps if self.last else at)
+            for name, (kind, at) in asked.items()
+        }
 
 
 def memory_leaves(model: Model) -> tuple[str, ...]:
@@ -156,60 +204,54 @@ def check_assumptions(model: Model, params: Params, batch: Batch) -> None:
 def task_curves(model: Model, length: int) -> Curves:
     """The `task` curve, and the `total` one where it differs."""
     at = model.task.task_curve(length)
-    curves: Curves = {"task": ("total", at)}
-    return curves if at is None else curves | {"total": ("total", None)}
+    return {"task": ("total", at)} if at is None else {"task": ("total", at), "total": ("total", None)}
 
 
-def adjoint_program(model: Model, curves: Curves, method: Method) -> Callable[[Params, Batch], dict[str, Adjoint]]:
-    """(params, batch) -> the adjoint of each curve."""
-    last = model.task.readout == "last"
-
-    def program(params: Params, batch: Batch) -> dict[str, Adjoint]:
-        loss = partial(model.read, params, batch=batch)
-        given = model.cell, params["cell"], batch.inputs, loss
-        return {
-            name: adjoint(*given, kind=kind, at=at, last=last, method=method)
-            for name, (kind, at) in curves.items()
-        }
-
-    return program
+def states_gates(cell: Cell, params: Params, inputs: Any) -> bool:
+    """Whether a cell states the values of its gates, and its `step` is its parts and nothing more."""
+    # A custom cell may be trained by its parts without stating the values of its gates.
+    stated = hasattr(cell, "gate_values") and hasattr(cell, "gate_bounds")
+    return stated and takes_fast_path(cell, params, inputs)
 
 
-def gates_program(model: Model) -> Callable[[Params, Batch], dict[str, Array]]:
-    """(params, batch) -> mean and saturation of every gate, as an array of two.
+def gate_sums(
+    cell: GatedCell, params: Params, state: Carry, inputs: Array, count: Array
+) -> tuple[Carry, dict[str, Array]]:
+    """Sums over the timesteps of a segment of mean and saturation (B, 2) of every gate.
 
-    None of a cell whose `step` does more than its parts: its gates are not those of the parts.
+    Args:
+        params, state, inputs, count: as in `segments.forward`.
     """
-    cell = model.cell
+    bounds = cell.gate_bounds()
 
-    def program(params: Params, batch: Batch) -> dict[str, Array]:
-        # A custom cell may be trained by its parts without stating the values of its gates.
-        states_gates = hasattr(cell, "gate_values") and hasattr(cell, "gate_bounds")
-        if not takes_fast_path(cell, params["cell"], batch.inputs) or not states_gates:
-            return {}
-        bounds = cell.gate_bounds()
+    def timestep(s_tm1: Carry, x_t: Array) -> tuple[Carry, dict[str, Array]]:
+        pre_t = pre_activation(cell, params, s_tm1, x_t)
+        values = cell.gate_values(pre_t)
+        return cell.gates(pre_t, s_tm1), {name: _stats(value, *bounds[name]) for name, value in values.items()}
 
-        def timestep(s_tm1: Carry, x_t: Array) -> tuple[Carry, dict[str, Array]]:
-            pre_t = pre_activation(cell, params["cell"], s_tm1, x_t)
-            values = cell.gate_values(pre_t)
-            stats = {name: _stats(value, *bounds[name]) for name, value in values.items()}
-            return cell.gates(pre_t, s_tm1), stats
+    def body(t: Array, loop: tuple[Carry, dict[str, Array]]) -> tuple[Carry, dict[str, Array]]:
+        s_t, stats = timestep(loop[0], lax.dynamic_index_in_dim(inputs, t, 0, keepdims=False))
+        return s_t, jax.tree.map(jnp.add, loop[1], stats)
 
-        start = cell.carry(params["cell"], batch.inputs.shape[1])
-        _, stats = lax.scan(timestep, start, batch.inputs)
-        return jax.tree.map(lambda rows: jnp.mean(rows, axis=0), stats)
-
-    return program
+    _, shapes = jax.eval_shape(timestep, state, inputs[0])
+    zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    found: tuple[Carry, dict[str, Array]] = lax.fori_loop(0, count, body, (state, zero))
+    return found
 
 
 def _stats(value: Array, low: float, high: float) -> Array:
     near = (value < low + SATURATION_MARGIN) | (value > high - SATURATION_MARGIN)
-    return jnp.stack([jnp.mean(value), jnp.mean(near.astype(value.dtype))])
+    return jnp.stack([jnp.mean(value, axis=-1), jnp.mean(near.astype(value.dtype), axis=-1)], axis=-1)
 
 
-def _part_of_examples(rows: np.ndarray, g: dict[str, Array], params: Params, batch: Batch) -> tuple[Any, ...]:
+def _part_of_examples(rows: np.ndarray, g: dict[str, np.ndarray], params: Params, batch: Batch) -> tuple[Any, ...]:
     """Some examples, on one device: the parameters of the cell, inputs, and gradients of the outputs."""
-    return on_one_device((params["cell"], batch.inputs[:, rows], g))
+    return *on_one_device((params["cell"], batch.inputs[:, rows])), g
+
+
+def _on_host(leaf: Any) -> Any:
+    """An array of NumPy; random keys, which that cannot hold, as they are."""
+    return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.extended) else np.asarray(leaf)
 
 
 def on_one_device(tree: Any) -> Any:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,11 +15,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from gradlab.cells.traced import TraceCache, traced, traced_step, with_pullback
+from gradlab.gradient.program import Program, product_precision, x64
 from gradlab.tasks.contract import is_custom_task
 from gradlab.training.checkpoint_metrics import CheckpointPrograms, memory_leaves
 from gradlab.training.keys import stream
 from gradlab.training.model import Model
-from gradlab.training.sharding import over_devices
+from gradlab.training.sharding import spread
 from gradlab.training.step import Plan, chunk_program, test_program
 
 _CHECKED, _TRACED = 8, 2
@@ -28,57 +28,6 @@ _CHECKED, _TRACED = 8, 2
 _ODD = (ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
 """What tracing may raise; a timeout of the run is none of these."""
 _shared = TraceCache(8)  # each holds compiled code, tens of MB
-
-
-class Program:
-    """A jitted function that is compiled once per shape and records how long its compilations took.
-
-    Args:
-        function: a pure function of pytrees of arrays.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> double = Program(lambda x: 2 * x)
-        >>> float(double(jnp.ones(()))), double.compile_seconds > 0
-        (2.0, True)
-    """
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-        self._jitted = jax.jit(function)
-        self._compiled: dict[Any, Any] = {}
-        self.compile_seconds = 0.0
-
-    def __call__(self, *arguments: Any) -> Any:
-        """Call the function."""
-        return self.compiled(*arguments)(*arguments)
-
-    @property
-    def bytes(self) -> int | None:
-        """What the largest executable takes for arguments, results and temporaries; None if unknown."""
-        plans = [compiled.memory_analysis() for compiled in self._compiled.values()]
-        sizes = [
-            plan.argument_size_in_bytes
-            + plan.output_size_in_bytes
-            + plan.temp_size_in_bytes
-            - plan.alias_size_in_bytes
-            for plan in plans
-            if plan is not None
-        ]
-        return max(sizes, default=None)
-
-    def compiled(self, *arguments: Any) -> Any:
-        """The executable for the shapes and dtypes of these arguments, compiled now if it is new."""
-        leaves, treedef = jax.tree.flatten(arguments)
-        precision = product_precision()
-        # What is made from a seed alone has the same arguments in float32 and float64.
-        key = (_x64(), precision, treedef, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
-        if key not in self._compiled:
-            started = time.perf_counter()
-            with jax.default_matmul_precision(precision):
-                self._compiled[key] = self._jitted.lower(*arguments).compile()
-            self.compile_seconds += time.perf_counter() - started
-        return self._compiled[key]
 
 
 class Programs(NamedTuple):
@@ -162,27 +111,8 @@ def _programs(model: Model, plan: Plan) -> Programs:
         Program(chunk),
         Program(jax.vmap(chunk)),
         Program(test_program(model, plan)),
-        CheckpointPrograms.of(model, plan.length, Program, partial(over_devices, task=model.task, plan=plan)),
+        CheckpointPrograms.of(model, plan.length, *spread(plan)),
     )
-
-
-def product_precision(platform: str | None = None) -> str | None:
-    """The precision of float32 matrix products; None leaves it to XLA.
-
-    A GPU would round the factors to 11 bits (TF32), which shows in a gradient after a few timesteps, so there it
-    is full float32 unless jax was told otherwise (`JAX_DEFAULT_MATMUL_PRECISION`). A CPU has nothing less.
-
-    Args:
-        platform: cpu, gpu, ...; that of the default device where None.
-
-    Example:
-        >>> product_precision("cpu"), product_precision("gpu")
-        (None, 'highest')
-    """
-    chosen: str | None = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    if chosen is not None:
-        return chosen
-    return None if (platform or jax.default_backend()) == "cpu" else "highest"
 
 
 def compile_in_parallel(*compilations: Callable[[], Any]) -> float:
@@ -192,20 +122,16 @@ def compile_in_parallel(*compilations: Callable[[], Any]) -> float:
         compilations: each compiles one program, such as `partial(program.compiled, *arguments)`.
     """
     # Context managers of jax are per thread, so the threads that compile enter them too.
-    x64, precision = _x64(), product_precision()
+    wide, precision = x64(), product_precision()
 
     def compile_one(compilation: Callable[[], Any]) -> None:
-        with jax.enable_x64(x64), jax.default_matmul_precision(precision):
+        with jax.enable_x64(wide), jax.default_matmul_precision(precision):
             compilation()
 
     started = time.perf_counter()
     with ThreadPoolExecutor() as threads:
         list(threads.map(compile_one, compilations))
     return time.perf_counter() - started
-
-
-def _x64() -> bool:
-    return bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
 
 
 def wait_for(result: Any) -> Any:

@@ -4,35 +4,24 @@ The keys of every seed are threefry keys (`keys.py`), whose bits are fixed by th
 layout in which they are counted: neither follows a default of jax that may change.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 
 from gradlab.cells import Params
-from gradlab.gradient.adjoint import Adjoint
 from gradlab.gradient.convert import to_curve
 from gradlab.gradient.curve import GradientCurve
-from gradlab.gradient.pullback import BY_MAGNITUDE, ONE_GROUP, Method
 from gradlab.tasks import Batch
-from gradlab.training.checkpoint_metrics import (
-    adjoint_program,
-    check_assumptions,
-    memory_leaves,
-    task_curves,
-)
+from gradlab.training.checkpoint_metrics import check_assumptions, task_curves
 from gradlab.training.jit_cache import Programs, programs_for, wait_for
-from gradlab.training.keys import stream
 from gradlab.training.model import Model
 from gradlab.training.perturbation import Perturbation
 from gradlab.training.step import TEST_EVERY, Plan, start_state
-
-AT_ONCE = 32
-"""Seeds of a population that are computed in one batch."""
 
 
 class SeedMeasurement(NamedTuple):
@@ -103,22 +92,14 @@ def _train(programs: Programs, plan: Plan, params: Params, seed: Array) -> tuple
 
 
 def measure_population(model: Model, plan: Plan, count: int) -> list[GradientCurve]:
-    """The task curves of seeds 0..count-1 at initialisation, by one program."""
-
-    def program(method: Method) -> Callable[[Array], Adjoint]:
-        measure = adjoint_program(model, task_curves(model, plan.length), method)
-
-        def one(seed: Array) -> Adjoint:
-            batch = model.task.sample(stream(seed, "measure"), plan.measure_batch, plan.length)
-            return measure(model.init(seed), batch)["task"]
-
-        return jax.jit(lambda seeds: lax.map(one, seeds, batch_size=min(AT_ONCE, count)))
-
+    """The task curves of seeds 0..count-1 at initialisation."""
+    asked = {"task": task_curves(model, plan.length)["task"]}
     with jax.threefry_partitionable(True):
-        seeds = jnp.arange(count, dtype=jnp.uint32)
-        found = wait_for(program(ONE_GROUP)(seeds))
-        if bool(jnp.any(found.lossy)):
-            found = wait_for(program(BY_MAGNITUDE)(seeds))
-        results = jax.tree.map(np.asarray, found)
-    leaves = memory_leaves(model)
-    return [to_curve(jax.tree.map(lambda leaf, row=row: leaf[row], results), leaves) for row in range(count)]
+        programs = programs_for(model, plan)
+        return [
+            to_curve(
+                programs.metrics.adjoints(asked, programs.init(seed), programs.draw(seed))["task"],
+                programs.metrics.leaves,
+            )
+            for seed in map(jnp.uint32, range(count))
+        ]

@@ -5,25 +5,23 @@ examples meet in a step, as by batch statistics, nor where what is drawn in a st
 there are, as a mask for the whole batch: each number of devices would train another network.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from gradlab.cells import Cell, Params
 from gradlab.cells.base import is_built_in
+from gradlab.gradient.segments import Split
 from gradlab.gradient.trial import UNOPTIMISED
 from gradlab.tasks import Batch, Task
 from gradlab.tasks.contract import is_custom_task
 from gradlab.training.keys import stream
 from gradlab.training.model import Model
 from gradlab.training.step import AXIS, Plan, axis_that_differs, batch_axes, mesh_of
-
-Measure = Callable[[Params, Batch], Any]
 
 TIMESTEPS = 4
 """Timesteps of random inputs on which a custom cell is tried."""
@@ -119,31 +117,20 @@ def is_sharded(plan: Plan) -> bool:
     return plan.shards > 1 and plan.measure_batch % plan.shards == 0
 
 
-def over_devices(program: Measure, task: Task, plan: Plan, *, mean: bool = False) -> Measure:
-    """The same function of replicated parameters and sharded examples.
-
-    Args:
-        program: its results have the examples as their last axis, or are means over them.
-        mean: which of the two.
-    """
+def spread(plan: Plan) -> tuple[Split | None, Hashable]:
+    """What splits the held-out examples over the devices of a plan, and its name; None where they stay whole."""
     if not is_sharded(plan):
-        return program
+        return None, None
 
-    def part(params: Params, batch: Batch) -> Any:
-        result = program(params, batch)
-        return lax.pmean(result, AXIS) if mean else result
+    def over_devices(function: Callable[..., Any], given: Any, found: Any) -> Callable[..., Any]:
+        axes = [jax.tree.map(_spec, each, is_leaf=lambda axis: axis is None) for each in (given, found)]
+        return jax.shard_map(function, mesh=mesh_of(plan), in_specs=axes[0], out_specs=axes[1], check_vma=False)
 
-    def last_axis(leaf: Any) -> PartitionSpec:
-        return PartitionSpec(*(None,) * (leaf.ndim - 1), AXIS)
+    return over_devices, plan.shards
 
-    def whole(params: Params, batch: Batch) -> Any:
-        results = PartitionSpec() if mean else jax.tree.map(last_axis, jax.eval_shape(program, params, batch))
-        given = (PartitionSpec(), _specs(task, plan))
-        return jax.shard_map(part, mesh=mesh_of(plan), in_specs=given, out_specs=results, check_vma=False)(
-            params, batch
-        )
 
-    return whole
+def _spec(axis: int | None) -> PartitionSpec:
+    return PartitionSpec() if axis is None else PartitionSpec(*(None,) * axis, AXIS)
 
 
 def placed(batch: Batch, task: Task, plan: Plan) -> Batch:

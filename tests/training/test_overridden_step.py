@@ -15,7 +15,7 @@ from gradlab.cells.gru import GRU
 from gradlab.cells.lstm import LSTM
 from gradlab.cells.rnn import RNN
 from gradlab.runs.variants import get_task
-from gradlab.training.checkpoint_metrics import gates_program
+from gradlab.training.checkpoint_metrics import CheckpointPrograms
 from gradlab.training.keys import stream
 from gradlab.training.loop import Checkpoint, Chunk, Outcome, train
 from gradlab.training.model import Model
@@ -364,7 +364,7 @@ def test_gates_are_shown_where_they_are_those_of_the_step():
     def gates(cell):
         model = Model(cell, get_task("adding"), HIDDEN)
         batch = model.task.sample(jax.random.key(1), 3, 6)
-        return jax.tree.map(lambda stats: stats.tolist(), jax.jit(gates_program(model))(model.init(0), batch))
+        return CheckpointPrograms.of(model, 6).measure_gates(model.init(0), batch)
 
     assert gates(Nothing(*LSTM_OF)) == gates(CELLS["lstm"]()) and len(gates(Nothing(*LSTM_OF))) == 4
     assert gates(Peephole(*LSTM_OF)) == {}

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from gradlab.gradient.program import Program, product_precision
 from gradlab.runs.environment import execution, versions
-from gradlab.training.jit_cache import Program, compile_in_parallel, product_precision
+from gradlab.training.jit_cache import compile_in_parallel
 
 SQUARE = jnp.ones((8, 8), jnp.float32)
 
