@@ -245,8 +245,10 @@ def _moved(arguments: tuple[Any, ...], dtype: np.dtype) -> tuple[Any, ...]:
             return leaf
         values = np.asarray(leaf).astype(np.complex128 if jnp.iscomplexobj(leaf) else np.float64)
         values = values * (1 + float(jnp.finfo(dtype).eps) * draws.standard_normal(leaf.shape))
+        if not isinstance(leaf, Array):
+            return values
         # On the same devices, or another program would be compiled.
-        return jax.device_put(values, leaf.sharding) if isinstance(leaf, Array) else values
+        return jax.device_put(values, leaf.sharding) if leaf.committed else jnp.asarray(values)
 
     with jax.enable_x64(True):
         return jax.tree.map(move, arguments)

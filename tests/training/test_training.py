@@ -18,7 +18,7 @@ from oracles import curve_by_taps
 
 from gradlab.cells import Cell
 from gradlab.errors import GradlabError
-from gradlab.gradient import gradient_curve
+from gradlab.gradient import gradient_curve, segments
 from gradlab.runs.execute import run
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.variants import get_cell, get_task
@@ -215,6 +215,7 @@ def bits(result, row):
 
 def test_another_seed_shares_the_compiled_programs_and_gets_its_own_numbers():
     jit_cache._shared.clear()
+    segments._shared.clear()
     first = run(replace(SPEC, seed=1))
     second = run(replace(SPEC, seed=2))
     shared = jit_cache.programs_for(SPEC.model(), SPEC.plan())
@@ -224,6 +225,7 @@ def test_another_seed_shares_the_compiled_programs_and_gets_its_own_numbers():
     # output alone, so that no direct gradient is measured, and nothing of this cell is lossy.
     assert sorted(len(program._compiled) for program in shared.metrics.segments.programs) == [1, 2, 2]
     jit_cache._shared.clear()
+    segments._shared.clear()
     alone = run(replace(SPEC, seed=2))
     np.testing.assert_array_equal(alone.trace.loss, second.trace.loss)
     np.testing.assert_array_equal(alone.curve().typical(), second.curve().typical())
