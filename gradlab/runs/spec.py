@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 STORE = 1
 """Version of the layout of a run directory; older ones are read too."""
-NUMERICS = 3
+NUMERICS = 4
 """Raised when a change of code moves the numbers that an unchanged spec gives."""
 
 _MEASURED = ("run", "probe")
