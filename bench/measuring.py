@@ -63,7 +63,7 @@ def checkout(revision: str) -> Iterator[Path]:
 
 
 def row(older: Path, cell: str, length: int) -> str:
-    """One line of the table: the first call, one at another length, and later ones, of both commits, and ratios."""
+    """One line of the table: the first call, one at another length, later ones, of both commits, and ratios."""
     workers = {name: start(sources, cell) for name, sources in (("before", older), ("now", ROOT))}
     first = {name: turn(worker, length)[0] for name, worker in workers.items()}
     other = {name: turn(worker, length + 1)[0] for name, worker in workers.items()}
@@ -111,12 +111,11 @@ def page(revision: str, rows: list[str]) -> str:
         *(f"- {name}: {value}" for name, value in heading.items()),
         f"- before: commit {revision}",
         "",
-        f"`gradlab.gradient_curve` of an untrained cell of H = {HIDDEN} on {BATCH} random sequences, with a loss of the last",
-        "output that is written anew for each call. `first` and `other length` (T + 1, the second call) are processor",
-        f"time, compiling included; `again` is the median wall time of {ROUNDS} later calls, the commits in turns.",
+        f"`gradlab.gradient_curve` of an untrained cell of H = {HIDDEN} on {BATCH} random sequences, with a loss of",
+        "the last output that is written anew for each call. `first`, and `other` at length T + 1 after it, are",
+        f"processor time, compiling included; `again` is the median wall time of {ROUNDS} later calls, in turns.",
         "",
-        "| cell | first, before | first, now | ratio | other length, before | other length, now | ratio |"
-        " again, before | again, now | ratio |",
+        "| cell | first, before | now | ratio | other, before | now | ratio | again, before | now | ratio |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
         *rows,
         "",
