@@ -113,7 +113,7 @@ def page(revision: str, rows: list[str]) -> str:
         "",
         f"`gradlab.gradient_curve` of an untrained cell of H = {HIDDEN} on {BATCH} random sequences, with a loss of",
         "the last output that is written anew for each call. `first`, and `other` at length T + 1 after it, are",
-        f"processor time, compiling included; `again` is the median wall time of {ROUNDS} later calls, in turns.",
+        f"processor time with compiling; `again` is the median wall time of {ROUNDS} later calls, in turns.",
         "",
         "| cell | first, before | now | ratio | other, before | now | ratio | again, before | now | ratio |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
