@@ -233,7 +233,9 @@ def record(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], results: 
 
 
 def _listen(call: LayersCall, name: str, tensor: Tensor, module: Any, packed: PackedSequence | None) -> None:
-    def arrive(gradient: Tensor) -> None:
+    def arrive(gradient: Tensor | None) -> None:
+        if gradient is None:  # of one of several results that the loss does not read
+            return
         gradient = gradient.detach().cpu()
         if name == "output":
             gradient = _padded(module, gradient if packed is None else packed._replace(data=gradient))[0]

@@ -212,7 +212,7 @@ class LoopRecorder:
                 arguments[place] = copy.original
         call = LoopCall([_detached(each) for each in arguments], [])
         calls.calls.append(call)
-        self._open.append((calls, call))
+        self._open = [(calls, call)]
         bound.arguments.update(tree_unflatten(arguments, structure))
         return bound.args, bound.kwargs
 
@@ -275,9 +275,10 @@ class LoopRecorder:
         if not (isinstance(leaf, Tensor) and leaf.requires_grad):
             return leaf
 
-        def arrive(gradient: Tensor) -> None:
-            before = call.arrived.get(index)
-            call.arrived[index] = gradient.detach().clone() if before is None else before + gradient.detach()
+        def arrive(gradient: Tensor | None) -> None:
+            if gradient is not None:
+                before = call.arrived.get(index)
+                call.arrived[index] = gradient.detach().clone() if before is None else before + gradient.detach()
 
         held = leaf.clone()
         held.register_hook(arrive)

@@ -57,6 +57,8 @@ def state_gradients(loss, added):
     norms = {}
     for key, rows in added.items():
         values = [torch.zeros_like(zero) if each is None else each for zero, each in zip(rows, found, strict=False)]
-        with np.errstate(divide="ignore"):
-            norms[key] = np.log10(torch.stack(values).norm(dim=-1).numpy())
+        rows = torch.stack(values).numpy()
+        top = np.abs(rows).max(axis=-1, keepdims=True)  # its square would underflow
+        with np.errstate(divide="ignore", invalid="ignore"):
+            norms[key] = np.log10(top[..., 0]) + 0.5 * np.log10(np.sum((rows / top) ** 2, axis=-1))
     return norms

@@ -1,8 +1,8 @@
 import pytest
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed: `make test-torch` has an environment with it")
-
 
 @pytest.fixture(autouse=True)
 def seeded():
+    import torch
+
     torch.manual_seed(0)

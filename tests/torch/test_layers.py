@@ -68,7 +68,7 @@ def test_a_stacked_bidirectional_module_has_no_floor():
             weight.mul_(0.1)
             if "bias_hh" in name:
                 weight[H : 2 * H] = -5.0  # of the forget gate: σ(-5) is two decades a timestep
-    x = torch.randn(180, B, I, dtype=torch.float64)
+    x = torch.randn(260, B, I, dtype=torch.float64)
     with watch(module) as seen:
         module(x)[0][-1].sum().backward()
     outputs, _, added = unrolled(module, x, [torch.zeros(4, B, H, dtype=torch.float64)] * 2)
@@ -76,9 +76,8 @@ def test_a_stacked_bidirectional_module_has_no_floor():
     for key, place in (("lstm.layer0", (0, 0)), ("lstm.layer0.reverse", (0, 1)), ("lstm.layer1", (1, 0))):
         for leaf in "hc":
             curve, other = seen[key].log10_norm[leaf][::-1], expected[*place, leaf]
-            reached = other > -280  # below, a subnormal number on the way is imprecise
-            assert curve.min() < -340 and np.isfinite(curve).all() and 0.7 < reached.mean() < 1
-            np.testing.assert_allclose(curve[reached], other[reached] - 290, atol=1e-6, rtol=0)
+            assert curve.min() < -340
+            np.testing.assert_allclose(curve, other - 290, atol=1e-6, rtol=0)
 
 
 def test_the_lags_of_a_packed_sequence_count_from_its_own_end():
@@ -108,7 +107,7 @@ def test_lags_count_from_the_last_output_that_the_loss_reads():
     assert len(seen["rnn"].lags) == 10 and len(seen["rnn.reverse"].lags) == T - 9
 
 
-def test_it_equals_the_instrument_of_jax_beyond_the_range_of_floats():
+def test_it_equals_the_instrument_of_jax_below_the_range_of_float32():
     import jax.numpy as jnp
 
     from gradlab import gradient_curve
@@ -118,17 +117,17 @@ def test_it_equals_the_instrument_of_jax_beyond_the_range_of_floats():
         with torch.no_grad():
             for weight in module.parameters():
                 weight.mul_(0.5)
-        x = torch.randn(600, B, I)
+        x = torch.randn(300, B, I)
         with watch(module) as seen:
             module(x)[0][-1].sum().backward()
         curve = seen[type(module).__name__.lower()]
         other = gradient_curve(
             cell_of(module), to_params(module), jnp.asarray(x.numpy()), lambda outputs: outputs[-1].sum(-1)
         )
-        assert curve.leaves == sorted(curve.leaves, key=other.leaves.index) or set(curve.leaves) == set(other.leaves)
+        assert set(curve.leaves) == set(other.leaves)
         for leaf in other.leaves:
             np.testing.assert_allclose(curve.log10_norm[leaf], other.log10_norm[leaf], rtol=2e-6, atol=1e-4)
-        assert curve.log10_norm["h"].min() < -150
+        assert curve.log10_norm["h"].min() < -60
 
 
 def test_a_gradient_that_float32_reads_as_zero_is_that_of_float64():

@@ -1,0 +1,181 @@
+"""Modules that are called once a timestep with their state, against torch's own autograd."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+from torch import nn
+from unrolling import state_gradients
+
+from gradlab.errors import GradlabError
+from gradlab.torch import watch
+
+T, B, I, H = 12, 3, 2, 5
+
+
+class Leaky(nn.Module):
+    """A cell of a user's own, whose state is a dict of two leaves of different size."""
+
+    def __init__(self, dropout=0.0):
+        super().__init__()
+        self.mix, self.slow, self.drop = nn.Linear(I + H, H), nn.Linear(H, 2), nn.Dropout(dropout)
+
+    def forward(self, x, state):
+        h = torch.tanh(self.mix(self.drop(torch.cat([x, state["h"]], dim=-1)))) + state["s"].sum(-1, keepdim=True)
+        return {"h": h, "s": 0.9 * state["s"] + 0.1 * self.slow(h)}, h.sum(-1)
+
+
+class Loop(nn.Module):
+    """Calls its cell in a Python loop; `between` is done to the state from one timestep to the next."""
+
+    def __init__(self, cell, state=None, between=lambda state: state):
+        super().__init__()
+        self.cell, self.state, self.between = cell, state, between
+
+    def forward(self, x):
+        state, outputs = self.state, []
+        for x_t in x:
+            found = self.cell(x_t, self.between(state))
+            state, output = found if isinstance(self.cell, Leaky) else (found, found)
+            outputs.append(output[0] if isinstance(output, tuple) else output)
+        return torch.stack(outputs)
+
+
+def leaky_state(dtype=torch.float64):
+    return {"h": torch.randn(B, H, dtype=dtype), "s": torch.randn(B, 2, dtype=dtype)}
+
+
+@pytest.mark.parametrize("cell", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
+def test_the_cells_of_torch_equal_their_layers(cell):
+    """The same weights in an nn.LSTM, nn.GRU or nn.RNN give the same curve; no state is given at first."""
+    loop = Loop(cell(I, H).double())
+    layer = getattr(nn, cell.__name__.removesuffix("Cell"))(I, H).double()
+    layer.load_state_dict({f"{name}_l0": value for name, value in loop.cell.state_dict().items()})
+    x = torch.randn(T, B, I, dtype=torch.float64)
+    with watch(loop) as seen, watch(layer) as other:
+        (loop(x) ** 2).sum().backward()
+        (layer(x)[0] ** 2).sum().backward()
+    curve, expected = seen["cell"], other[type(layer).__name__.lower()]
+    assert curve.leaves == expected.leaves
+    for leaf in curve.leaves:
+        np.testing.assert_allclose(curve.log10_norm[leaf], expected.log10_norm[leaf], atol=1e-9)
+
+
+def test_a_cell_of_ones_own_agrees_with_the_autograd_of_torch():
+    start = leaky_state()
+    loop = Loop(Leaky().double(), start)
+    x = torch.randn(T, B, I, dtype=torch.float64)
+    added, state, total = {}, start, 0.0
+    for x_t in x:
+        zeros = {name: torch.zeros_like(value, requires_grad=True) for name, value in state.items()}
+        for name, zero in zeros.items():
+            added.setdefault(name, []).append(zero)
+        state, output = loop.cell(x_t, {name: value + zeros[name] for name, value in state.items()})
+        total = total + (output**2).sum()
+    expected = state_gradients(total, added)
+    with watch(loop, cells=["cell"]) as seen:
+        (loop(x) ** 2).sum().backward()
+    curve = seen["cell"]
+    assert curve.leaves == ["state.h", "state.s", "state"]
+    for leaf in "hs":
+        np.testing.assert_allclose(curve.log10_norm[f"state.{leaf}"][::-1], expected[leaf], atol=1e-9)
+
+
+def test_the_gradients_of_the_user_are_not_touched():
+    loop = Loop(nn.LSTMCell(I, H))
+    x = torch.randn(T, B, I)
+    plain = torch.autograd.grad(loop(x)[-1].sum(), list(loop.parameters()))
+    with watch(loop):
+        found = torch.autograd.grad(loop(x)[-1].sum(), list(loop.parameters()))
+    assert all(torch.equal(one, other) for one, other in zip(plain, found, strict=True))
+    assert not loop.cell._forward_hooks and not loop.cell._forward_pre_hooks
+
+
+def test_it_has_no_floor():
+    loop = Loop(nn.RNNCell(I, H, bias=False))
+    with torch.no_grad():
+        loop.cell.weight_hh.mul_(1e-3)
+    with watch(loop) as seen:
+        loop(torch.zeros(200, B, I))[-1].sum().backward()
+    curve = seen["cell"]  # of a linear network, at the state 0
+    power = np.linalg.matrix_power(loop.cell.weight_hh.detach().double().numpy() * 1e3, 200)
+    expected = np.log10(np.sqrt(np.sum(power.sum(axis=0) ** 2))) - 3 * 200
+    assert curve.log10_norm["h"][-1, 0] == pytest.approx(expected, abs=1e-4) and expected < -600
+
+
+def test_entries_of_very_different_size_do_not_drown():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rates = nn.Parameter(torch.tensor([1.0, 1e-9]))
+
+        def forward(self, x, h):
+            return self.rates * h + x
+
+    loop = Loop(Two(), torch.zeros(B, 2))
+    with watch(loop, cells=[Two]) as seen:
+        (loop(torch.randn(100, B, 2))[-1] * torch.tensor([0.0, 1.0])).sum().backward()
+    assert seen["cell"].log10_norm["h"][-1] == pytest.approx(-900)
+    with watch(loop, cells=[Two]) as seen:
+        loop(torch.randn(100, B, 2))[-1].sum().backward()
+    assert seen["cell"].log10_norm["h"][-1] == pytest.approx(0)
+
+
+def test_an_lstm_that_is_called_once_a_timestep_is_watched_as_a_loop():
+    class Decoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(I, H, num_layers=2)
+
+        def forward(self, x):
+            state = (torch.zeros(2, B, H), torch.zeros(2, B, H))
+            for x_t in x:
+                output, state = self.lstm(x_t[None], state)
+            return output
+
+    model, x = Decoder(), torch.randn(T, B, I)
+    with watch(model) as seen:
+        model(x).sum().backward()
+    with pytest.raises(GradlabError, match=r"called 12 times with one timestep each.*cells=\['lstm'\]"):
+        seen["lstm"]
+    with watch(model, cells=["lstm"]) as seen:
+        model(x).sum().backward()
+    with watch(model.lstm) as other:
+        model.lstm(x)[0][-1].sum().backward()
+    for leaf in "hc":
+        both = np.log10(np.sqrt(sum(10.0 ** (2 * other["lstm"].log10_norm[f"layer{i}.{leaf}"]) for i in (0, 1))))
+        np.testing.assert_allclose(seen["lstm"].log10_norm[leaf], both, atol=1e-4)
+
+
+def test_a_detached_state_begins_a_new_sequence():
+    def every_fourth(state, count=[0]):  # noqa: B006
+        count[0] += 1
+        return tuple(each.detach() for each in state) if state and count[0] % 4 == 1 else state
+
+    loop = Loop(nn.LSTMCell(I, H), between=every_fourth)
+    with watch(loop) as seen:
+        loop(torch.randn(T, B, I)).sum().backward()
+    assert seen.calls("cell") == 3 and [len(seen["cell", index].lags) for index in range(3)] == [4, 4, 4]
+
+
+def test_what_is_done_to_the_state_between_calls_is_refused():
+    loop = Loop(nn.GRUCell(I, H), between=lambda state: state if state is None else 0.5 * state)
+    with watch(loop) as seen:
+        loop(torch.randn(T, B, I)).sum().backward()
+    with pytest.raises(GradlabError, match="the state that enters call 12 of GRUCell was computed outside of it"):
+        seen["cell"]
+
+
+def test_random_numbers_in_a_cell_are_refused():
+    loop = Loop(Leaky(dropout=0.5), leaky_state(torch.float32))
+    with watch(loop, cells=["cell"]) as seen:
+        loop(torch.randn(T, B, I)).sum().backward()
+    with pytest.raises(GradlabError, match=r"gives another result when call .* \(dropout: measure in model.eval\(\)"):
+        seen["cell"]
+
+
+def test_one_example_without_an_axis_of_examples():
+    loop = Loop(nn.LSTMCell(I, H))
+    with watch(loop) as seen:
+        loop(torch.randn(T, I))[-1].sum().backward()
+    assert seen["cell"].log10_norm["h"].shape == (T, 1)
