@@ -35,7 +35,7 @@ _MEASURE = (
     "checkpoints (0, 1, 2, 5, 10, 20, 50, ... and the end), ends, or every: the norms of each training step too"
 )
 _SEEDS = "Seed of weights and data; a list, or a range 0-7"
-_PARAMS = "Measure the final weights of this run, whose settings are then the defaults"
+_PARAMS = "Measure the final weights of this run, or of a .safetensors file of PyTorch; settings follow it"
 
 
 @dataclass(frozen=True)
