@@ -1,7 +1,7 @@
 """Weights of PyTorch's recurrent modules as parameters of the built-in cells. NumPy only.
 
-PyTorch has the same gate orders (LSTM i, f, g, o; GRU r, z, n), transposed matrices (G·H, I), and two biases. They
-are one, b = b_ih + b_hh, but for the gate n of a GRU, whose second one is inside the reset: b_n.
+PyTorch has the same gate orders (LSTM i, f, g, o; GRU r, z, n), transposed matrices (G·H, I), and two biases.
+They are one, b = b_ih + b_hh, but for the gate n of a GRU, whose second one is inside the reset: b_n.
 """
 
 from collections.abc import Mapping
@@ -24,9 +24,13 @@ def kind_of(weights: Arrays) -> str:
     """
     rows, columns = weights["weight_hh"].shape
     if "weight_hr" in weights:
-        raise GradlabError("an LSTM with proj_size has no counterpart among the built-in cells: watch the module itself")
+        raise GradlabError(
+            "an LSTM with proj_size has no counterpart among the built-in cells: watch the module itself"
+        )
     if rows % columns or rows // columns not in BLOCKS:
-        raise GradlabError(f"weight_hh has shape {(rows, columns)}: an RNN, GRU or LSTM has 1, 3 or 4 times H rows")
+        raise GradlabError(
+            f"weight_hh has shape {(rows, columns)}: an RNN, GRU or LSTM has 1, 3 or 4 times H rows"
+        )
     return BLOCKS[rows // columns]
 
 
@@ -34,10 +38,11 @@ def to_params(weights: Arrays) -> dict[str, NDArray]:
     """`w_x`, `w_h`, `b` and, of a GRU, `b_n`.
 
     Args:
-        weights: `weight_ih` (G·H, I), `weight_hh` (G·H, H) and, where there are any, `bias_ih` and `bias_hh` (G·H,).
+        weights: `weight_ih` (G·H, I), `weight_hh` (G·H, H) and, if there are any, `bias_ih`, `bias_hh` (G·H,).
 
     Example:
-        >>> found = to_params({"weight_ih": np.ones((6, 1)), "weight_hh": np.ones((6, 2)), "bias_hh": np.arange(6.0)})
+        >>> weights = {"weight_ih": np.ones((6, 1)), "weight_hh": np.ones((6, 2)), "bias_hh": np.arange(6.0)}
+        >>> found = to_params(weights)
         >>> found["w_x"].shape, found["b"].tolist(), found["b_n"].tolist()
         ((1, 6), [0.0, 1.0, 2.0, 3.0, 0.0, 0.0], [4.0, 5.0])
     """

@@ -72,8 +72,9 @@ def probe(
         if given is None and FIELDS[field].of_weights and field in of_weights:
             fields[field] = [str(of_weights[field])]
     specs = specs_of_options(fields, **fixed)
-    for spec in specs if foreign is not None else []:
-        foreign.check(spec)
+    if foreign is not None:
+        for spec in specs:
+            foreign.check(spec)
     if source is not None and (changed := specs[0].has_changed_since(source.config)):
         Screen().warn(
             f"{source.id} was trained before the source of {changed} changed: its weights, the present code"

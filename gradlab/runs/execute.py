@@ -191,7 +191,7 @@ def _train(runs: Sequence[_ActiveRun], shards: int) -> None:
 
 
 def stored_params(spec: RunSpec, store: Store) -> Params:
-    """The weights that a spec names, in the shape that its model has: of a stored run, or of another library's file.
+    """The weights that a spec names, in the shape that its model has: of a stored run, or of a file of PyTorch.
 
     A file has no readout; that of the run is drawn from its seed.
     """

@@ -1,7 +1,7 @@
-"""Weights of a PyTorch module in a `.safetensors` file, for `--params`: kept in the results folder by their content.
+"""Weights of a PyTorch module in a `.safetensors` file, for `--params`: kept in the results folder by content.
 
-`results/weights/<name>-<hash8>.npz` holds parameters of the built-in cell of that kind, so that a run of them can be
-repeated by its command alone. A pickle is refused, because reading one runs whatever code is in it.
+`results/weights/<name>-<hash8>.npz` holds parameters of the built-in cell of that kind, so that a run of them can
+be repeated by its command alone. A pickle is refused, because reading one runs whatever code is in it.
 """
 
 import hashlib
@@ -93,12 +93,12 @@ def _imported(store: Store, path: Path, part: str) -> ForeignWeights:
     for name, value in sorted(params.items()):
         digest.update(f"{name} {value.dtype} {value.shape}".encode() + value.tobytes())
     found = ForeignWeights(f"{part_of_name(path.stem)}-{digest.hexdigest()}", kind, params)
-    place = _place(store, found.name)
+    place, arrays = _place(store, found.name), dict[str, Any](params)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise GradlabError(f"results folder `{store.root}` cannot be written: {error.strerror}") from None
-    write_whole(place, lambda file: np.savez(file, **params))
+    write_whole(place, lambda file: np.savez(file, **arrays))
     return found
 
 
@@ -107,7 +107,9 @@ def _layers(path: Path) -> dict[str, dict[str, np.ndarray]]:
     try:
         from safetensors.numpy import load
     except ImportError:
-        raise GradlabError(f"{path} needs the package safetensors: install the extra, gradlab-rnn[torch]") from None
+        raise GradlabError(
+            f"{path} needs the package safetensors: install the extra, gradlab-rnn[torch]"
+        ) from None
     try:
         tensors: dict[str, Any] = load(regular_bytes(path, OTHERS))
     except Exception as error:  # damage may raise anything
@@ -121,7 +123,9 @@ def _layers(path: Path) -> dict[str, dict[str, np.ndarray]]:
     return layers
 
 
-def _one_layer(path: Path, layers: dict[str, dict[str, np.ndarray]], part: str) -> tuple[str, dict[str, np.ndarray]]:
+def _one_layer(
+    path: Path, layers: dict[str, dict[str, np.ndarray]], part: str
+) -> tuple[str, dict[str, np.ndarray]]:
     if not layers:
         raise GradlabError(f"{path} holds no weight_ih and weight_hh, as nn.LSTM, nn.GRU and nn.RNN name them")
     if part and part not in layers:

@@ -34,21 +34,22 @@ class Measured(NamedTuple):
     def curve(self, dtype: str) -> GradientCurve:
         """Rows by lag from the last timestep that each example reads."""
         timesteps, lags = len(next(iter(self.norms.values()))), np.arange(1, self.last_read.max() + 1)
-        whole = bool((self.last_read == timesteps).all())
         rows = self.last_read[None, :] - lags[:, None]
         absent = rows < 0
         by_lag = {
             name: np.where(absent, np.nan, np.take_along_axis(values, np.maximum(rows, 0), axis=0))
             for name, values in self.norms.items()
         }
-        lengths = None if whole else self.last_read
-        return GradientCurve.of(by_lag, dtype=dtype, lengths=lengths, non_finite=self._findings(), losses=self.size)
+        lengths = None if (self.last_read == timesteps).all() else self.last_read
+        return GradientCurve.of(
+            by_lag, dtype=dtype, lengths=lengths, non_finite=self._findings(), losses=self.size
+        )
 
     def _findings(self) -> tuple[NonFinite, ...]:
         findings = []
-        after = np.arange(len(next(iter(self.norms.values()))))[:, None] >= self.last_read[None, :]
         for name, finite in self.finite.items():
-            bad = ~(finite | after)
+            after = np.arange(len(finite))[:, None] >= self.last_read[None, :]
+            bad: NDArray[np.bool_] = ~(finite | after)
             if bad.any():
                 first = int(np.argmax(bad.any(axis=1)))
                 findings.append(NonFinite(name, first + 1, int(bad.any(axis=0).sum()), "state"))
@@ -68,7 +69,7 @@ Cast = Callable[[Tensor], Tensor]
 
 
 def last_read(arrived: Sequence[NDArray[np.bool_]], ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The last timestep with a gradient from outside, of flags (T, B); the end of the sequence where there is none."""
+    """The last timestep with a gradient from outside, of flags (T, B); that of the sequence if there is none."""
     read = np.any(np.stack(arrived), axis=0)
     return np.where(read.any(axis=0), len(read) - np.argmax(read[::-1], axis=0), ends).astype(np.int64)
 

@@ -1,9 +1,9 @@
 """`nn.LSTM`, `nn.GRU` and `nn.RNN`: the gradient at the states of every layer and direction.
 
 PyTorch shows neither c_t nor the states of the layers below the top. They are computed again from the inputs and
-weights that a call had. Then each layer's reverse pass starts from the gradients that arrive at its outputs: of the
-top layer those that the user's backward pass brought, below it the gradients at the inputs of the layer above, which
-keep their powers of two. So no layer has a floor; the gradients at the outputs of the module are as PyTorch made them.
+weights that a call had. Then the reverse pass of each layer starts from the gradients at its outputs: of the top
+layer those that the user's backward pass brought, below it those at the inputs of the layer above, which keep their
+powers of two. So no layer has a floor; the gradients at the results of the module are as PyTorch made them.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import linear
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
@@ -70,7 +70,9 @@ class LayersCall:
         outputs = cast(self.inputs)
         for layer in range(self.layers):
             for side in range(self.directions):
-                runs[layer, side] = self._run((layer, side), weights, outputs if side == 0 else outputs[flip], start)
+                runs[layer, side] = self._run(
+                    (layer, side), weights, outputs if side == 0 else outputs[flip], start
+                )
             found = [runs[layer, side].outputs for side in range(self.directions)]
             outputs = found[0] if self.directions == 1 else torch.cat([found[0], found[1][flip]], dim=-1)
         return self._reverse(runs, flip)
@@ -250,7 +252,9 @@ def _listen(call: LayersCall, name: str, tensor: Tensor, module: Any, packed: Pa
 def _padded(module: Any, value: Tensor | PackedSequence) -> tuple[Tensor, NDArray[np.int64]]:
     """(T, B, ·) on the CPU, and the length of each example."""
     if isinstance(value, PackedSequence):
-        padded, lengths = pad_packed_sequence(PackedSequence(*(each.detach().cpu() if isinstance(each, Tensor) else each for each in value)))
+        padded, lengths = pad_packed_sequence(
+            PackedSequence(*(each.detach().cpu() if isinstance(each, Tensor) else each for each in value))
+        )
         return padded, lengths.numpy()
     value = value.detach().cpu().clone()
     if value.dim() == 2:

@@ -1,12 +1,12 @@
-"""The adjoint of a PyTorch module over time without a floor: one timestep at a time, a power of two for every entry.
+"""The adjoint of a PyTorch module over time without a floor: timestep by timestep, a power of two for every entry.
 
 The pullback of a timestep is `torch.autograd.grad` of that timestep alone. It is linear, 2ᵉ Jᵀλ = Jᵀ(2ᵉ λ), so
-entries of like magnitude are scaled into the range of the dtype and pulled back together, in as many groups as their
-range needs. That holds for any module, also for one in which examples influence each other.
+entries of like magnitude are scaled into the range of the dtype and pulled back together, in as many groups as
+their range needs. That holds for any module, also for one in which examples influence each other.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ _WIDTH = {torch.float32: 60, torch.float64: 508}
 
 Floats = NDArray[np.float64]
 Step = Callable[[int, list[Tensor]], Sequence[Tensor]]
-"""(t, state leaves that enter timestep t and other inputs) -> the outputs of timestep t, state leaves among them."""
+"""(t, state leaves that enter timestep t and other inputs) -> its outputs, the next state leaves among them."""
 
 
 class ScaledArray(NamedTuple):
@@ -38,14 +38,15 @@ class ScaledArray(NamedTuple):
 
     def __add__(self, other: "ScaledArray") -> "ScaledArray":  # type: ignore[override]
         top = np.maximum(self.exponent, other.exponent)
-        return ScaledArray.of(sum(_ldexp(each.mantissa, each.exponent - top) for each in (self, other)), top)
+        one, two = (_ldexp(each.mantissa, each.exponent - top) for each in (self, other))
+        return ScaledArray.of(one + two, top)
 
-    def at(self, index: object) -> "ScaledArray":
+    def at(self, index: Any) -> "ScaledArray":
         """The same index of both arrays."""
         return ScaledArray(self.mantissa[index], self.exponent[index])
 
     def log10_norm(self, batch_axis: int | None) -> Floats:
-        """log10 of the Euclidean norm of each example, (B,); of the only one where there is no axis of examples."""
+        """log10 of the Euclidean norm of each example, (B,); of all entries where there is no batch axis."""
         axes = tuple(axis for axis in range(self.mantissa.ndim) if axis != batch_axis)
         top = self.exponent.max(axis=axes, keepdims=True)
         squares = np.atleast_1d(np.sum(_ldexp(self.mantissa, self.exponent - top) ** 2, axis=axes))

@@ -10,7 +10,8 @@ from torch import nn
 from gradlab.errors import GradlabError, unknown
 from gradlab.gradient.curve import GradientCurve
 from gradlab.torch.layers import LayersCall, record
-from gradlab.torch.loops import LoopCalls, LoopRecorder
+from gradlab.torch.loops import LoopCalls
+from gradlab.torch.recorder import LoopRecorder
 
 Reduction = Literal["sum", "mean"]
 
@@ -71,10 +72,12 @@ class Watched(Mapping[Any, GradientCurve]):
         """A line for each curve."""
         names = list(self)
         width = max(map(len, names), default=0)
-        return "\n".join(f"{name:{width}}  {_told(self, name)}" for name in names) or "no gradient reached a module"
+        return (
+            "\n".join(f"{name:{width}}  {_told(self, name)}" for name in names) or "no gradient reached a module"
+        )
 
     def calls(self, name: str) -> int:
-        """How many calls of a module a gradient reached; of a module called once a timestep, how many sequences."""
+        """How many calls of a module a gradient reached; of one called once a timestep, how many sequences."""
         return len(self._arrived(self._module_of(name)[0]))
 
     def _module_of(self, name: str) -> tuple[str, str]:
@@ -104,9 +107,7 @@ class Watched(Mapping[Any, GradientCurve]):
         return {name: _times(curve, curve.log10_norm["state"].shape[1]) for name, curve in curves.items()}
 
 
-def watch(
-    model: nn.Module, *, cells: Sequence[str | type] = (), reduction: Reduction = "sum"
-) -> Watched:
+def watch(model: nn.Module, *, cells: Sequence[str | type] = (), reduction: Reduction = "sum") -> Watched:
     """Measure the gradient at every state of a model's recurrent modules in the next `backward()`.
 
     Args:
@@ -117,8 +118,8 @@ def watch(
 
     Returns:
         A context manager, and a mapping of `GradientCurve`s. Of a module `lstm`: `lstm` is the state of all layers
-        together, and `lstm.reverse` that of the reverse direction; `lstm.layer0`, `lstm.layer1.reverse`, … are single
-        layers. A model that is itself recurrent has the name of its class in lower case.
+        together, and `lstm.reverse` that of the reverse direction; `lstm.layer0`, `lstm.layer1.reverse`, … are
+        single layers. A model that is itself recurrent has the name of its class in lower case.
 
     Raises:
         GradlabError: a name in `cells` is no module, or nothing of the model is recurrent.
@@ -147,8 +148,8 @@ def watch(
             seen._handles.append(module.register_forward_hook(_recording(seen._calls[key]), with_kwargs=True))
     if not seen._loops and not seen._calls:
         raise GradlabError(
-            f"{type(model).__name__} has no nn.LSTM, nn.GRU, nn.RNN or cell of these: name the module that is called "
-            "once a timestep with its state, watch(model, cells=[...])"
+            f"{type(model).__name__} has no nn.LSTM, nn.GRU, nn.RNN or cell of these: name the module that is "
+            "called once a timestep with its state, watch(model, cells=[...])"
         )
     return seen
 

@@ -10,6 +10,8 @@ from gradlab.cells import CELLS, Carry, Cell, Params
 from gradlab.cells.torch_layout import to_params as from_arrays
 from gradlab.errors import GradlabError
 
+_CLASSES = {"lstm": (nn.LSTM, nn.LSTMCell), "gru": (nn.GRU, nn.GRUCell), "rnn": (nn.RNN, nn.RNNCell)}
+
 
 def cell_of(module: nn.Module) -> Cell:
     """The built-in cell that computes what an `nn.LSTM`, `nn.GRU`, `nn.RNN` or one of their cells computes.
@@ -17,19 +19,13 @@ def cell_of(module: nn.Module) -> Cell:
     Raises:
         GradlabError: the module is none of these.
     """
-    if not isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
-        raise GradlabError(
-            f"{type(module).__name__} is no nn.LSTM, nn.GRU, nn.RNN or cell of these: "
-            "measure it by gradlab.torch.watch(model, cells=[...])"
-        )
-    kind = next(name for name in ("lstm", "gru", "rnn") if name in type(module).__mro__[_base(module)].__name__.lower())
-    return CELLS["rnn"](activation=module.nonlinearity) if kind == "rnn" else CELLS[kind]()
-
-
-def _base(module: nn.Module) -> int:
-    """Where in the ancestry of a module the class of torch is."""
-    classes = type(module).__mro__
-    return next(index for index, each in enumerate(classes) if each.__module__.startswith("torch.nn"))
+    for name, classes in _CLASSES.items():
+        if isinstance(module, classes):
+            return CELLS[name](activation=module.nonlinearity) if name == "rnn" else CELLS[name]()
+    raise GradlabError(
+        f"{type(module).__name__} is no nn.LSTM, nn.GRU, nn.RNN or cell of these: "
+        "measure it by gradlab.torch.watch(model, cells=[...])"
+    )
 
 
 def to_params(module: nn.Module, *, layer: int = 0, reverse: bool = False) -> Params:
@@ -81,11 +77,11 @@ class TorchWeights:
 
 
 def assert_curve(module: nn.Module, *, baseline: str | Path, length: int, **options: Any) -> None:
-    """`gradlab.testing.assert_curve` for the weights of a module: fail unless its gradient curve equals the baseline.
+    """`gradlab.testing.assert_curve` for the weights of a module: fail unless its curve equals the baseline.
 
     Args:
-        module: an `nn.LSTM`, `nn.GRU`, `nn.RNN` of one layer and direction, or one of their cells, with the inputs of
-            the task (adding: 2).
+        module: an `nn.LSTM`, `nn.GRU`, `nn.RNN` of one layer and direction, or one of their cells, with the
+            inputs of the task (adding: 2).
         baseline, length, options: as there; `hidden` is that of the module.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A second route to the gradients at the states of torch's recurrent modules: unrolled, with a zero added to each state.
+"""A second route to the gradients at the states of torch's recurrent modules: unrolled, with zeros added to them.
 
 The cells are torch's own functions; `torch.autograd.grad` with respect to the zeros is the gradient at the states.
 """
@@ -15,7 +15,7 @@ CELLS = {
 
 
 def unrolled(module, x, start):
-    """(outputs (T, B, ·), final states, {(layer, side, leaf): [zeros that were added, by timestep]}) of x (T, B, I)."""
+    """Outputs (T, B, ·), final states, and {(layer, side, leaf): [zeros that were added, by timestep]}."""
     added, finals, inputs = {}, [], x
     directions = 2 if module.bidirectional else 1
     for layer in range(module.num_layers):
@@ -56,7 +56,9 @@ def state_gradients(loss, added):
     found = iter(torch.autograd.grad(loss, zeros, allow_unused=True))
     norms = {}
     for key, rows in added.items():
-        values = [torch.zeros_like(zero) if each is None else each for zero, each in zip(rows, found, strict=False)]
+        values = [
+            torch.zeros_like(zero) if each is None else each for zero, each in zip(rows, found, strict=False)
+        ]
         rows = torch.stack(values).numpy()
         top = np.abs(rows).max(axis=-1, keepdims=True)  # its square would underflow
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,4 +1,4 @@
-"""`nn.LSTM`, `nn.GRU` and `nn.RNN` under `watch`, against torch's own autograd and against the other instrument."""
+"""`nn.LSTM`, `nn.GRU` and `nn.RNN` under `watch`, against torch's own autograd and the instrument of JAX."""
 
 import numpy as np
 import pytest
@@ -149,7 +149,8 @@ def test_nan_is_a_finding():
         module(x)[0][-1].sum().backward()
     curve = seen["gru"]
     assert curve.verdict().word == "non-finite"
-    assert [(each.where, each.timestep, each.examples) for each in curve.non_finite][0] == ("h", 12, 1)
+    first = curve.non_finite[0]
+    assert (first.where, first.timestep, first.examples) == ("h", 12, 1)
 
 
 def test_dropout_between_layers_is_refused_with_the_way_out():

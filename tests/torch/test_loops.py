@@ -170,7 +170,7 @@ def test_random_numbers_in_a_cell_are_refused():
     loop = Loop(Leaky(dropout=0.5), leaky_state(torch.float32))
     with watch(loop, cells=["cell"]) as seen:
         loop(torch.randn(T, B, I)).sum().backward()
-    with pytest.raises(GradlabError, match=r"gives another result when call .* \(dropout: measure in model.eval\(\)"):
+    with pytest.raises(GradlabError, match=r"gives another result when call .* \(dropout: use model.eval\(\)"):
         seen["cell"]
 
 

@@ -57,8 +57,8 @@ def test_the_names_of_layers_and_directions():
 @pytest.mark.parametrize(
     "key, message",
     [
-        ("lstn", "unknown recurrent module `lstn`: known are lstm; did you mean `lstm`"),
-        ("lstm.layer2", "unknown part of `lstm` `layer2`: known are"),
+        ("lstn", r"unknown recurrent module `lstn`: known are lstm; did you mean `lstm`"),
+        ("lstm.layer2", r"unknown part of `lstm` `layer2`: known are"),
         (("lstm", 3), "`lstm` has calls 0 to 0 with a gradient, not 3"),
     ],
 )
@@ -80,7 +80,7 @@ def test_no_backward_pass():
 
 
 def test_a_model_without_recurrence_and_wrong_arguments():
-    with pytest.raises(GradlabError, match="Linear has no nn.LSTM"):
+    with pytest.raises(GradlabError, match=r"Linear has no nn\.LSTM"):
         watch(nn.Linear(2, 2))
     with pytest.raises(GradlabError, match="unknown module in cells `lstn`"):
         watch(Model(), cells=["lstn"])

@@ -78,7 +78,7 @@ def test_a_file_is_measured_as_its_module_is(folder):
 
 def test_the_command_takes_cell_and_size_from_the_file(folder, typed):
     save_file(nn.GRU(2, 4).state_dict(), "gru.safetensors")
-    code, out, _ = typed("probe", "adding", "--params", "gru.safetensors", "--len", 20)
+    code, *_ = typed("probe", "adding", "--params", "gru.safetensors", "--len", 20)
     (run,) = Store("results").each()
     assert code == 0 and (run.config["cell"], run.config["hidden"]) == ("gru", 4)
     assert run.config["params"] in command(run.config) and find_weights(Store("results"), run.config["params"])
@@ -106,7 +106,11 @@ def test_what_is_no_file_of_recurrent_weights_is_refused(folder, typed):
         ("torn.safetensors",): "which cannot be read: SafetensorError",
         ("none.safetensors",): "No such file",
         ("lstm.safetensors", "--cell", "gru"): "holds the weights of lstm with hidden=5, not of gru with hidden=5",
-        ("lstm.safetensors", "--hidden", "6"): "holds the weights of lstm with hidden=5, not of lstm with hidden=6",
+        (
+            "lstm.safetensors",
+            "--hidden",
+            "6",
+        ): "holds the weights of lstm with hidden=5, not of lstm with hidden=6",
     }.items():
         code, _, err = typed("probe", "adding", "--len", 20, "--params", *words)
         assert code == 2 and message in err and len(err.splitlines()) == 1, err
