@@ -56,7 +56,7 @@ class Measured(NamedTuple):
         for name, values in self.norms.items():
             bad = np.isnan(values) | np.isposinf(values)
             if bad.any():
-                last = len(bad) - int(np.argmax(bad.any(axis=1)[::-1]))
+                last = len(bad) - int(np.argmax(np.flip(bad.any(axis=1))))
                 findings.append(NonFinite(f"gradient {name}", last, int(bad.any(axis=0).sum()), "gradient"))
         return tuple(findings)
 

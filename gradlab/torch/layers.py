@@ -2,8 +2,8 @@
 
 PyTorch shows neither c_t nor the states of the layers below the top. They are computed again from the inputs and
 weights that a call had. Then the reverse pass of each layer starts from the gradients at its outputs: of the top
-layer those that the user's backward pass brought, below it those at the inputs of the layer above, which keep their
-powers of two. So no layer has a floor; the gradients at the results of the module are as PyTorch made them.
+layer those that the user's backward pass brought, below it those at the inputs of the layer above, which keep
+their powers of two. So no layer has a floor; the gradients at the results of the module are as PyTorch made them.
 """
 
 from dataclasses import dataclass
