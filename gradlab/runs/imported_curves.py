@@ -32,10 +32,9 @@ def import_curves(path: Path, store: Store, fields: dict[str, Any]) -> list[str]
         GradlabError: the table cannot be read or lacks lags, or the store cannot be written.
     """
     curves = read_curves(path)
-    several = len(curves) > 1
-    return [
-        _stored(store, curve, fields | ({"training_step": step} if several else {})) for step, curve in curves.items()
-    ]
+    # As of other weights than initial ones, `params` says what they are.
+    weights = {step: "imported" if len(curves) == 1 else f"imported-step{step}" for step in curves}
+    return [_stored(store, curve, fields | {"params": weights[step]}) for step, curve in curves.items()]
 
 
 def _stored(store: Store, curve: GradientCurve, fields: dict[str, Any]) -> str:
@@ -75,9 +74,11 @@ def _read(path: Path) -> pd.DataFrame:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 return pd.DataFrame({name: file[name] for name in file.files})
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise GradlabError(f"`{path}` cannot be read: {described(error)}") from None
-    raise GradlabError(f"`{path}` is neither .csv nor .npz: give a table with the columns lag, leaf and log10_norm")
+    raise GradlabError(
+        f"`{path}` is neither .csv nor .npz: give a table with the columns lag, leaf and log10_norm"
+    )
 
 
 def _checked(path: Path, table: pd.DataFrame) -> pd.DataFrame:
@@ -89,10 +90,12 @@ def _checked(path: Path, table: pd.DataFrame) -> pd.DataFrame:
         raise GradlabError(
             f"`{path}` has no column {', '.join(missing)}: its columns are {', '.join(map(str, table.columns))}"
         )
+    if not len(table):
+        raise GradlabError(f"`{path}` holds no rows")
     table = table.assign(**{name: value for name, value in OPTIONAL.items() if name not in table})
     for name in ("lag", "step", values[0]):
         numbers = pd.to_numeric(table[name], errors="coerce")
-        wrong = numbers.isna() & ~table[name].astype(str).str.lower().isin(("nan", ""))
+        wrong = numbers.isna() & table[name].notna()
         if name != values[0]:
             wrong |= numbers.isna() | (numbers % 1 != 0) | (numbers < (1 if name == "lag" else 0))
         if values[0] == name == "norm":
@@ -113,7 +116,9 @@ def _curve(path: Path, rows: pd.DataFrame) -> GradientCurve:
     twice = rows[rows.duplicated(place)]
     if len(twice):
         lag, leaf, example = twice.iloc[0][place]
-        raise GradlabError(f"`{path}` has lag {lag} of leaf {leaf} twice (example {example}): give each value once")
+        raise GradlabError(
+            f"`{path}` has lag {lag} of leaf {leaf} twice (example {example}): give each value once"
+        )
     leaves, lengths = {}, []
     for leaf, own in rows.groupby("leaf", sort=False):
         by_lag = own.pivot(index="lag", columns="example", values="log10_norm")
@@ -123,7 +128,9 @@ def _curve(path: Path, rows: pd.DataFrame) -> GradientCurve:
         leaves[str(leaf)] = by_lag.to_numpy(np.float64)
         lengths.append(last.to_numpy(np.int64))
     if any(not np.array_equal(lengths[0], each) for each in lengths):
-        raise GradlabError(f"`{path}` has other lags or examples of one leaf than of another: give the same of each")
+        raise GradlabError(
+            f"`{path}` has other lags or examples of one leaf than of another: give the same of each"
+        )
     whole = None if (lengths[0] == lengths[0].max()).all() else lengths[0]
     if STATE in leaves:
         return GradientCurve(leaves, lengths=whole)
