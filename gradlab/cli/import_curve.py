@@ -14,9 +14,7 @@ from gradlab.errors import GradlabError
 
 def import_curve(
     file: Annotated[Path, typer.Argument(metavar="FILE", help=".csv or .npz: lag, leaf, log10_norm or norm.")],
-    cell: Annotated[
-        str | None, typer.Option("--cell", help="What was measured (default: the file's name).")
-    ] = None,
+    cell: Annotated[str | None, typer.Option("--cell", help="What was measured (default: its name).")] = None,
     task: Annotated[str, typer.Option("--task", help="What it was measured on.")] = "imported",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Tells curves of one setting apart.")] = 0,
     results: options.Results = None,

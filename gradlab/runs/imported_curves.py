@@ -24,8 +24,8 @@ def import_curves(path: Path, store: Store, fields: dict[str, Any]) -> list[str]
     """Store the curves in a table as runs, in the place of earlier ones of the same names; gives their ids.
 
     Args:
-        path: .csv or .npz, with a row for each lag and leaf and, where there are several, example and training step.
-            Each training step is a run of its own, whose config names it.
+        path: .csv or .npz, with a row for each lag and leaf and, where there are several, example and training
+            step. Each training step is a run of its own, whose config names it.
         fields: of the runs: task, cell and seed.
 
     Raises:
@@ -64,7 +64,8 @@ def _stored(store: Store, curve: GradientCurve, fields: dict[str, Any]) -> str:
 def read_curves(path: Path) -> dict[int, GradientCurve]:
     """The curve of each training step in a table."""
     table = _checked(path, _read(path))
-    return {int(step): _curve(path, rows) for step, rows in table.groupby("step")}
+    steps = sorted(set(table["step"].astype(int)))
+    return {step: _curve(path, table[table["step"] == step]) for step in steps}
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -128,9 +129,7 @@ def _curve(path: Path, rows: pd.DataFrame) -> GradientCurve:
         leaves[str(leaf)] = by_lag.to_numpy(np.float64)
         lengths.append(last.to_numpy(np.int64))
     if any(not np.array_equal(lengths[0], each) for each in lengths):
-        raise GradlabError(
-            f"`{path}` has other lags or examples of one leaf than of another: give the same of each"
-        )
+        raise GradlabError(f"`{path}` has other lags or examples of one leaf than of another: give the same")
     whole = None if (lengths[0] == lengths[0].max()).all() else lengths[0]
     if STATE in leaves:
         return GradientCurve(leaves, lengths=whole)
