@@ -121,12 +121,13 @@ def _curve(path: Path, rows: pd.DataFrame) -> GradientCurve:
             f"`{path}` has lag {lag} of leaf {leaf} twice (example {example}): give each value once"
         )
     leaves, lengths = {}, []
-    for leaf, own in rows.groupby("leaf", sort=False):
+    for leaf in dict.fromkeys(rows["leaf"]):
+        own = rows[rows["leaf"] == leaf]
         by_lag = own.pivot(index="lag", columns="example", values="log10_norm")
         counts, last = own.groupby("example")["lag"].count(), own.groupby("example")["lag"].max()
         if (counts != last).any():
             raise GradlabError(f"`{path}` lacks lags of leaf {leaf}: give every lag from 1 to the last")
-        leaves[str(leaf)] = by_lag.to_numpy(np.float64)
+        leaves[leaf] = by_lag.to_numpy(np.float64)
         lengths.append(last.to_numpy(np.int64))
     if any(not np.array_equal(lengths[0], each) for each in lengths):
         raise GradlabError(f"`{path}` has other lags or examples of one leaf than of another: give the same")
