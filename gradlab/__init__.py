@@ -58,6 +58,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("testing", "torch"):
+        return importlib.import_module(f"gradlab.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'gradlab' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)

@@ -23,7 +23,7 @@ from gradlab.gradient.curve import GradientCurve
 from gradlab.torch.curves import Cast, Measured, Parts, checked, last_read
 from gradlab.torch.reverse import ScaledArray, reverse
 
-_SAME = 1000
+_SAME = 10_000
 """Rounding errors of the largest output within which a call that is computed again must give what it gave."""
 
 
@@ -31,6 +31,7 @@ _SAME = 1000
 class LoopCall:
     """One timestep: its flat arguments and results, and the gradients that arrived at the results from outside."""
 
+    structure: Any
     arguments: list[Any]
     results: list[Any]
     arrived: dict[int, Tensor] = field(default_factory=dict)
@@ -41,7 +42,7 @@ class LoopCalls:
     """The calls of a module in which each is given the state that the one before returned.
 
     Attributes:
-        names: of the flat arguments. structure: of the arguments.
+        names: of the flat arguments.
         weights: parameters and buffers, as they were at the first call.
         feeds: for the arguments that are state, the result of the call before that each is.
         refused: why the gradient cannot be measured, or "".
@@ -49,7 +50,6 @@ class LoopCalls:
 
     module: nn.Module
     names: list[str]
-    structure: Any
     weights: dict[str, Tensor]
     calls: list[LoopCall]
     feeds: dict[int, int] = field(default_factory=dict)
@@ -68,6 +68,10 @@ class LoopCalls:
                 f"{name} was called without the state that an earlier call returned: its state must be an "
                 "argument, the very tensor that the call before returned"
             )
+        if len({str(call.structure) for call in self.calls[1:]}) > 1:
+            raise GradlabError(
+                f"{name} is given other arguments at one timestep than at another: give the same to each"
+            )
         if self.refused:
             raise GradlabError(self.refused)
         first = self._states(self._measured_calls()[0])[0]
@@ -76,8 +80,7 @@ class LoopCalls:
 
     def _measured_calls(self) -> list[LoopCall]:
         """All calls, but for a first one that was given no state."""
-        whole = all(isinstance(self.calls[0].arguments[place], Tensor) for place in self.feeds)
-        return self.calls if whole else self.calls[1:]
+        return self.calls if self.calls[0].structure == self.calls[1].structure else self.calls[1:]
 
     def _states(self, call: LoopCall) -> list[Tensor]:
         return [call.arguments[place] for place in self.feeds]
@@ -95,7 +98,7 @@ class LoopCalls:
             row = list(arguments[t])
             for place, leaf in zip(self.feeds, leaves, strict=True):
                 row[place] = leaf
-            results = self._call(weights, row)
+            results = self._call(weights, row, calls[t].structure)
             self._check_same(t, results, calls[t].results)
             return results
 
@@ -114,8 +117,8 @@ class LoopCalls:
         )
         return {"": part}
 
-    def _call(self, weights: dict[str, Tensor], row: list[Any]) -> list[Any]:
-        given = tree_unflatten(row, self.structure)
+    def _call(self, weights: dict[str, Tensor], row: list[Any], structure: Any) -> list[Any]:
+        given = tree_unflatten(row, structure)
         bound = inspect.BoundArguments(inspect.signature(self.module.forward), OrderedDict(given))
         return tree_flatten(functional_call(self.module, weights, bound.args, bound.kwargs))[0]
 

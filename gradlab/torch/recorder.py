@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import keystr, tree_flatten, tree_flatten_with_path, tree_unflatten
+from torch.utils.hooks import RemovableHandle
 
 from gradlab.torch.loops import LoopCall, LoopCalls
 
@@ -35,17 +36,20 @@ class LoopRecorder:
         self._copies: dict[int, _Copy] = {}
         self._nodes: set[Any] = set()
         self._open: list[tuple[LoopCalls, LoopCall]] = []
-        self._handles = [
-            module.register_forward_pre_hook(self._before, with_kwargs=True),
-            module.register_forward_hook(self._after),
+        self._clones: dict[int, tuple[Tensor, int, Tensor]] = {}
+
+    def attach(self) -> list[RemovableHandle]:
+        """Put the hooks on the module."""
+        return [
+            self._module.register_forward_pre_hook(self._before, with_kwargs=True),
+            self._module.register_forward_hook(self._after),
         ]
 
-    def close(self) -> None:
-        """Take the hooks away, and let go of the graph."""
-        for handle in self._handles:
-            handle.remove()
+    def forget(self) -> None:
+        """Let go of the graph."""
         self._copies.clear()
         self._nodes.clear()
+        self._clones.clear()
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
         if not torch.is_grad_enabled():
@@ -56,23 +60,31 @@ class LoopRecorder:
         pairs, structure = tree_flatten_with_path(dict(bound.arguments))
         names, arguments = [_name(path) for path, _ in pairs], [leaf for _, leaf in pairs]
         found = {place: self._copies[id(leaf)] for place, leaf in enumerate(arguments) if self._is_copy(leaf)}
-        calls = self._sequence(names, structure, arguments, found)
+        calls = self._sequence(names, arguments, found)
         for place, copy in found.items():
             if calls.feeds.get(place) == copy.result and copy.calls is calls and copy.call == len(calls.calls) - 1:
                 arguments[place] = copy.original
-        call = LoopCall([_detached(each) for each in arguments], [])
+        clones = {id(each): self._cloned(each) for each in arguments if isinstance(each, Tensor)}
+        kept = [clones[id(each)][2] if isinstance(each, Tensor) else each for each in arguments]
+        self._clones = clones
+        call = LoopCall(structure, kept, [])
         calls.calls.append(call)
         self._open = [(calls, call)]
         bound.arguments.update(tree_unflatten(arguments, structure))
         return bound.args, bound.kwargs
 
+    def _cloned(self, leaf: Tensor) -> tuple[Tensor, int, Tensor]:
+        """A tensor, its version, and a clone; that of the call before where the same tensor is given again."""
+        known = self._clones.get(id(leaf))
+        if known is not None and known[0] is leaf and known[1] == leaf._version:
+            return known
+        return leaf, leaf._version, leaf.detach().clone()
+
     def _is_copy(self, leaf: Any) -> bool:
         copy = self._copies.get(id(leaf)) if isinstance(leaf, Tensor) else None
         return copy is not None and copy.held is leaf and leaf._version == copy.version
 
-    def _sequence(
-        self, names: list[str], structure: Any, arguments: list[Any], found: dict[int, _Copy]
-    ) -> LoopCalls:
+    def _sequence(self, names: list[str], arguments: list[Any], found: dict[int, _Copy]) -> LoopCalls:
         """The calls that this one continues, or new ones."""
         first = next(iter(self._signature.parameters))
         later = {place: copy for place, copy in found.items() if names[place].partition(".")[0] != first}
@@ -85,10 +97,9 @@ class LoopRecorder:
                 calls.feeds, calls.names = feeds, names
             elif calls.feeds != feeds:
                 calls.refused = calls.refused or self._outside(len(calls.calls) + 1)
-            calls.structure = structure
             return calls
         weights = {name: value.detach().clone() for name, value in _tensors(self._module)}
-        calls = LoopCalls(self._module, names, structure, weights, [])
+        calls = LoopCalls(self._module, names, weights, [])
         own = [leaf for place, leaf in enumerate(arguments) if names[place].partition(".")[0] != first]
         if any(self._leads_here(leaf) for leaf in own if isinstance(leaf, Tensor) and not self._is_copy(leaf)):
             calls.refused = self._outside(sum(len(each.calls) for each in self.sequences) + 1)
@@ -118,7 +129,7 @@ class LoopRecorder:
             return None
         calls, call = self._open.pop()
         leaves, structure = tree_flatten(results)
-        call.results = [_detached(leaf) for leaf in leaves]
+        call.results = [leaf.detach().clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         return tree_unflatten(
             [self._copy(leaf, calls, call, index) for index, leaf in enumerate(leaves)], structure
         )
@@ -154,7 +165,3 @@ def _zeros(module: Any, inputs: Tensor) -> Any:
 def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from module.named_parameters()
     yield from module.named_buffers()
-
-
-def _detached(leaf: Any) -> Any:
-    return leaf.detach().clone() if isinstance(leaf, Tensor) else leaf

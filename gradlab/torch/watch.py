@@ -22,21 +22,33 @@ class Watched(Mapping[Any, GradientCurve]):
     `seen["lstm"]` is of the last call of the module, `seen["lstm", 0]` of its first.
     """
 
-    def __init__(self, reduction: Reduction) -> None:
-        self._reduction = reduction
-        self._calls: dict[str, list[LayersCall]] = {}
-        self._loops: dict[str, LoopRecorder] = {}
+    def __init__(
+        self, layers: Mapping[str, nn.Module], loops: Mapping[str, nn.Module], reduction: Reduction
+    ) -> None:
+        self._layers, self._reduction = layers, reduction
+        self._calls: dict[str, list[LayersCall]] = {name: [] for name in layers}
+        self._loops = {name: LoopRecorder(module) for name, module in loops.items()}
         self._handles: list[Any] = []
         self._found: dict[tuple[str, int], dict[str, GradientCurve]] = {}
 
     def __enter__(self) -> "Watched":
+        for name, module in self._layers.items():
+            hook = _recording(self._calls[name])
+            self._handles.append(module.register_forward_hook(hook, with_kwargs=True))
+        self._handles += [handle for loop in self._loops.values() for handle in loop.attach()]
         return self
 
     def __exit__(self, *error: object) -> None:
-        for handle in self._handles:
-            handle.remove()
+        self._detach()
         for loop in self._loops.values():
-            loop.close()
+            loop.forget()
+
+    def _detach(self) -> bool:
+        """Take the hooks away; whether there were any."""
+        attached = bool(self._handles)
+        while self._handles:
+            self._handles.pop().remove()
+        return attached
 
     def __getitem__(self, key: str | tuple[str, int]) -> GradientCurve:
         name, index = key if isinstance(key, tuple) else (key, -1)
@@ -101,7 +113,12 @@ class Watched(Mapping[Any, GradientCurve]):
             )
 
     def _measured(self, call: LayersCall | LoopCalls) -> dict[str, GradientCurve]:
-        curves = call.curves()
+        attached = self._detach()  # modules are called again
+        try:
+            curves = call.curves()
+        finally:
+            if attached:
+                self.__enter__()
         if self._reduction == "sum":
             return curves
         return {name: _times(curve, curve.log10_norm["state"].shape[1]) for name, curve in curves.items()}
@@ -134,24 +151,25 @@ def watch(model: nn.Module, *, cells: Sequence[str | type] = (), reduction: Redu
     """
     if reduction not in ("sum", "mean"):
         raise unknown("reduction", reduction, ("sum", "mean"))
-    seen, modules = Watched(reduction), dict(model.named_modules())
+    modules = dict(model.named_modules())
     for cell in cells:
         if isinstance(cell, str) and cell not in modules:
             raise unknown("module in cells", cell, [name for name in modules if name])
     classes = tuple(cell for cell in cells if isinstance(cell, type))
+    layers: dict[str, nn.Module] = {}
+    loops: dict[str, nn.Module] = {}
     for name, module in modules.items():
         key = name or type(model).__name__.lower()
         if name in cells or isinstance(module, (nn.RNNCellBase, *classes)):
-            seen._loops[key] = LoopRecorder(module)
+            loops[key] = module
         elif isinstance(module, nn.RNNBase) and type(module).forward in _FORWARDS:
-            seen._calls[key] = []
-            seen._handles.append(module.register_forward_hook(_recording(seen._calls[key]), with_kwargs=True))
-    if not seen._loops and not seen._calls:
+            layers[key] = module
+    if not loops and not layers:
         raise GradlabError(
             f"{type(model).__name__} has no nn.LSTM, nn.GRU, nn.RNN or cell of these: name the module that is "
             "called once a timestep with its state, watch(model, cells=[...])"
         )
-    return seen
+    return Watched(layers, loops, reduction)
 
 
 _FORWARDS = (nn.LSTM.forward, nn.GRU.forward, nn.RNN.forward)

@@ -166,6 +166,44 @@ def test_what_is_done_to_the_state_between_calls_is_refused():
         seen["cell"]
 
 
+def test_a_state_that_is_absent_at_first_is_measured_from_the_second_call():
+    class Absent(Leaky):
+        def forward(self, x, state=None):
+            return super().forward(
+                x, {"h": x.new_zeros(len(x), H), "s": x.new_zeros(len(x), 2)} if state is None else state
+            )[0]
+
+    loop = Loop(Absent())
+    with watch(loop, cells=["cell"]) as seen:
+        torch.stack(list(loop_states(loop, torch.randn(T, B, I)))).sum().backward()
+        inside = seen["cell"]  # while the hooks are there
+    assert len(seen["cell"].lags) == T - 1 and seen["cell"] is inside and seen.calls("cell") == 1
+
+
+def loop_states(loop, x):
+    state = None
+    for x_t in x:
+        state = loop.cell(x_t, state)
+        yield state["h"]
+
+
+def test_a_cell_inside_a_cell():
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.GRUCell(I, H)
+
+        def forward(self, x, h):
+            return self.inner(x, h)
+
+    loop = Loop(Outer(), torch.zeros(B, H))
+    with watch(loop, cells=["cell"]) as seen:
+        loop(torch.randn(T, B, I))[-1].sum().backward()
+        values = {name: seen[name].log10_norm["h"] for name in seen}
+    assert list(values) == ["cell", "cell.inner"]
+    np.testing.assert_allclose(values["cell"], values["cell.inner"], atol=1e-5)
+
+
 def test_random_numbers_in_a_cell_are_refused():
     loop = Loop(Leaky(dropout=0.5), leaky_state(torch.float32))
     with watch(loop, cells=["cell"]) as seen:
