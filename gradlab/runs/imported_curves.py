@@ -1,4 +1,4 @@
-"""Curves that were measured elsewhere, from a table, as a run of the store: `import-curve`."""
+"""Curves that no run of gradlab measured, as runs of the store: from a table (`import-curve`), or from Python."""
 
 import zipfile
 from pathlib import Path
@@ -35,6 +35,28 @@ def import_curves(path: Path, store: Store, fields: dict[str, Any]) -> list[str]
     # As of other weights than initial ones, `params` says what they are.
     weights = {step: "imported" if len(curves) == 1 else f"imported-step{step}" for step in curves}
     return [_stored(store, curve, fields | {"params": weights[step]}) for step, curve in curves.items()]
+
+
+def store_curve(
+    curve: GradientCurve, cell: str, *, task: str = "imported", seed: int = 0, results: Path | str | None = None
+) -> str:
+    """Store a curve as a run, for `gradlab report`, `ls` and `show`, in the place of an earlier one of its name.
+
+    Args:
+        curve: of `gradient_curve` or `gradlab.torch.watch`.
+        cell, task, seed: what was measured, on what, and which of several.
+        results: the results folder.
+
+    Returns:
+        The id of the run.
+
+    Example:
+        >>> import tempfile
+        >>> curve = GradientCurve.of({"h": [[0.0], [-1.0], [-2.0], [-4.5]]})
+        >>> store_curve(curve, "my-cell", results=tempfile.mkdtemp()).startswith("imported-my-cell-T4-s0-")
+        True
+    """
+    return _stored(Store(results), curve, {"cell": cell, "task": task, "seed": seed, "params": "imported"})
 
 
 def _stored(store: Store, curve: GradientCurve, fields: dict[str, Any]) -> str:

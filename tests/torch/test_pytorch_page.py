@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from gradlab.runs.store import Store
+
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -27,6 +29,7 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys, typed):
     assert [line.split()[0] for line in printed[:6]] == ["lstm", "lstm.reverse", *layers]
     assert re.match(r"vanishing \(-\d+\.\d at lag \d+\) ", printed[6]), printed
     assert len(printed) == 9
+    assert {run.config["cell"] for run in Store("results").each()} == {"torch-lstm", "torch-lstm.reverse", "lstm"}
     with pytest.raises(AssertionError, match="no baseline yet"):
         names["test_memory_of_my_lstm"]()
 

@@ -134,6 +134,34 @@ def test_a_model_that_is_itself_recurrent_and_one_example():
     assert list(seen) == ["gru"] and seen["gru"].log10_norm["h"].shape == (30, 1)
 
 
+def test_an_encoder_whose_last_state_starts_a_decoder():
+    """The gradient at the states of the encoder is that of both as one sequence."""
+    encoder, both = nn.LSTM(2, 8), nn.LSTM(2, 8)
+    both.load_state_dict(encoder.state_dict())
+    model = nn.ModuleDict({"encoder": encoder, "decoder": nn.LSTM(2, 8)})
+    model["decoder"].load_state_dict(encoder.state_dict())
+    x = torch.randn(30, 4, 2)
+    with watch(model) as seen, watch(both) as whole:
+        model["decoder"](x[20:], encoder(x[:20])[1])[0][-1].sum().backward()
+        both(x)[0][-1].sum().backward()
+    for leaf in "hc":
+        expected = whole["lstm"].log10_norm[leaf]
+        np.testing.assert_allclose(seen["decoder"].log10_norm[leaf], expected[:10], atol=1e-4)
+        np.testing.assert_allclose(seen["encoder"].log10_norm[leaf], expected[10:], atol=1e-4)
+
+
+def test_a_parametrised_weight_and_half_precision():
+    model = Model()
+    torch.nn.utils.parametrizations.weight_norm(model.lstm, "weight_hh_l0")
+    with watch(model) as seen:
+        backward(model)
+    assert len(seen["lstm"].lags) == 30
+    module = nn.GRU(2, 8).bfloat16()
+    with watch(module) as seen:
+        module(torch.randn(30, 4, 2).bfloat16())[0][-1].sum().backward()
+    assert seen["gru"].dtype == "float32" and np.isfinite(seen["gru"].span())
+
+
 def test_a_frozen_module_behind_trained_ones_is_measured():
     model = Model()
     model.lstm.requires_grad_(False)
