@@ -51,6 +51,7 @@ class LoopRecorder:
         self._nodes.clear()
         self._clones.clear()
 
+    @torch.compiler.disable
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
         if not torch.is_grad_enabled():
             return None
@@ -124,6 +125,7 @@ class LoopRecorder:
                 waiting += [each for each, _ in node.next_functions]
         return False
 
+    @torch.compiler.disable
     def _after(self, module: nn.Module, args: Any, results: Any) -> Any:
         if not self._open:
             return None

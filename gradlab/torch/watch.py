@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import nn
 
 from gradlab.errors import GradlabError, unknown
@@ -151,7 +152,8 @@ def watch(model: nn.Module, *, cells: Sequence[str | type] = (), reduction: Redu
     """
     if reduction not in ("sum", "mean"):
         raise unknown("reduction", reduction, ("sum", "mean"))
-    modules = dict(model.named_modules())
+    # A compiled model holds the one that it was made of under a name of its own.
+    modules = {name.removeprefix("_orig_mod").lstrip("."): module for name, module in model.named_modules()}
     for cell in cells:
         if isinstance(cell, str) and cell not in modules:
             raise unknown("module in cells", cell, [name for name in modules if name])
@@ -159,7 +161,7 @@ def watch(model: nn.Module, *, cells: Sequence[str | type] = (), reduction: Redu
     layers: dict[str, nn.Module] = {}
     loops: dict[str, nn.Module] = {}
     for name, module in modules.items():
-        key = name or type(model).__name__.lower()
+        key = name or type(module).__name__.lower()
         if name in cells or isinstance(module, (nn.RNNCellBase, *classes)):
             loops[key] = module
         elif isinstance(module, nn.RNNBase) and type(module).forward in _FORWARDS:
@@ -176,6 +178,7 @@ _FORWARDS = (nn.LSTM.forward, nn.GRU.forward, nn.RNN.forward)
 
 
 def _recording(calls: list[LayersCall]) -> Any:
+    @torch.compiler.disable
     def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], results: Any) -> None:
         call = record(module, args, kwargs, results)
         if call is not None:

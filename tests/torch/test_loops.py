@@ -81,6 +81,30 @@ def test_a_cell_of_ones_own_agrees_with_the_autograd_of_torch():
         np.testing.assert_allclose(curve.log10_norm[f"state.{leaf}"][::-1], expected[leaf], atol=1e-9)
 
 
+def test_a_path_beside_the_state_counts():
+    """An input that is computed from the state of the timestep before: what it brings arrives from outside."""
+
+    class Attending(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell, self.mix = nn.GRUCell(I + H, H), nn.Linear(H, H)
+
+        def forward(self, x, added=None):
+            h, total = x.new_zeros(B, H), 0.0
+            for t, x_t in enumerate(x):
+                given = torch.cat([x_t, self.mix(h)], dim=-1)
+                h = self.cell(given, h if added is None else h + added[t])
+                total = total + h.sum() ** 2
+            return total
+
+    model, x = Attending().double(), torch.randn(T, B, I, dtype=torch.float64)
+    added = [torch.zeros(B, H, dtype=torch.float64, requires_grad=True) for _ in range(T)]
+    expected = state_gradients(model(x, added), {"h": added})["h"]
+    with watch(model) as seen:
+        model(x).backward()
+    np.testing.assert_allclose(seen["cell"].log10_norm["h"][::-1], expected, atol=1e-9)
+
+
 def test_the_gradients_of_the_user_are_not_touched():
     loop = Loop(nn.LSTMCell(I, H))
     x = torch.randn(T, B, I)

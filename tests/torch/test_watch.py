@@ -5,6 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from gradlab.errors import GradlabError
 from gradlab.torch import watch
@@ -160,6 +161,18 @@ def test_a_parametrised_weight_and_half_precision():
     with watch(module) as seen:
         module(torch.randn(30, 4, 2).bfloat16())[0][-1].sum().backward()
     assert seen["gru"].dtype == "float32" and np.isfinite(seen["gru"].span())
+
+
+def test_a_compiled_model_and_recomputed_activations():
+    model, x = Model(), torch.randn(4, 30, 2)
+    with watch(model) as plain:
+        model(x).sum().backward()
+    with watch(torch.compile(model, backend="eager")) as compiled:
+        torch.compile(model, backend="eager")(x).sum().backward()
+    with watch(model) as again:
+        checkpoint(model, x, use_reentrant=False).sum().backward()
+    for seen in (compiled, again):
+        np.testing.assert_allclose(seen["lstm"].typical(), plain["lstm"].typical(), atol=1e-5)
 
 
 def test_a_frozen_module_behind_trained_ones_is_measured():
