@@ -37,7 +37,7 @@ test-quick: setup
 
 # What needs PyTorch; a minute or two.
 test-torch: $(TORCH_STAMP)
-	PYTHONPATH=$(CURDIR)/.venv-torch $(BIN)/python -m pytest tests/torch gradlab/torch
+	PYTHONPATH=$(CURDIR)/.venv-torch $(BIN)/python -m pytest --numprocesses auto --dist loadfile tests/torch gradlab/torch
 
 # Packages beside those of .venv. PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu gets the PyTorch without
 # CUDA where the index at hand has both.
