@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gradlab.report.data.tables import load as load
     from gradlab.report.figures.drawing import plot as plot
     from gradlab.runs.execute import run as run
+    from gradlab.runs.imported_curves import store_curve as store_curve
     from gradlab.runs.result import RunResult as RunResult
     from gradlab.runs.spec import RunSpec as RunSpec
     from gradlab.runs.variants import get_cell as get_cell
@@ -38,6 +39,7 @@ _HOME = {
     "load": "gradlab.report.data.tables",
     "plot": "gradlab.report.figures.drawing",
     "run": "gradlab.runs.execute",
+    "store_curve": "gradlab.runs.imported_curves",
 }
 
 __all__ = [
@@ -54,10 +56,13 @@ __all__ = [
     "load",
     "plot",
     "run",
+    "store_curve",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("testing", "torch"):
+        return importlib.import_module(f"gradlab.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'gradlab' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)
