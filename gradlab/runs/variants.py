@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from gradlab.adapters import WRAPPER, cell_factory, is_made, kind_of, missing_parts, to_cell
 from gradlab.cells import CELLS, Cell
 from gradlab.errors import GradlabError, described, unknown
 from gradlab.runs.fields import is_number, parse_float, parse_int, spell
@@ -67,10 +68,11 @@ def cell_variant(text: str) -> Variant:
         'lstm:forget_bias=3'
     """
     variant = _resolve(text, "cell", CELLS)
-    missing = [part for part in ("init", "carry", "step") if not callable(getattr(variant.value, part, None))]
+    cell = to_cell(variant.value, {}, f"cell `{text}`")
+    missing = missing_parts(cell)
     if missing:
-        raise GradlabError(f"cell `{text}` has no {', '.join(missing)}: a cell needs init, carry and step")
-    return variant
+        raise GradlabError(f"cell `{text}` has no {missing}: it is {kind_of(variant.value)}; {WRAPPER}")
+    return variant._replace(value=cell)
 
 
 def task_variant(text: str) -> Variant:
@@ -118,7 +120,9 @@ def _resolve(text: str, kind: str, registry: Mapping[str, Callable[..., Any]], *
         raise GradlabError(f"{kind} `{text}` names a file or module: say what in it, as in `{name}:MyCell`")
     factory, source = _load(kind, name, rest[0])
     path = f"{own_name(name)}:{rest[0]}"
-    if callable(factory) and (inspect.isclass(factory) or not hasattr(factory, "step")):
+    if kind == "cell":
+        factory = cell_factory(factory)
+    if callable(factory) and not is_made(factory):
         return _build(kind, path, factory, rest[1:], source, *given)
     if rest[1:]:
         raise GradlabError(f"{kind} `{path}` is an object, not a class or function: it takes no options")
