@@ -69,9 +69,11 @@ def kind_of(thing: Any) -> str:
 def parameters(function: Any) -> dict[str, inspect.Parameter]:
     """The parameters of a callable; none where it does not state them."""
     try:
-        return dict(inspect.signature(function).parameters)
+        # A metaclass may hide the arguments of a class.
+        given = inspect.signature(function.__init__ if isinstance(function, type) else function).parameters
     except (TypeError, ValueError):
         return {}
+    return dict(list(given.items())[1:] if isinstance(function, type) else given)
 
 
 def is_step(thing: Any) -> bool:
