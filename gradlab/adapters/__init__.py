@@ -1,4 +1,4 @@
-"""Cells of other libraries, and plain functions, as cells of gradlab; a library is imported when its cell is met."""
+"""Cells of other libraries, and plain functions, as cells; a library is imported when its cell is met."""
 
 from gradlab.adapters.adapt import WRAPPER, adapted, as_cell, cell_factory, is_made, missing_parts, to_cell
 from gradlab.adapters.recognise import kind_of

@@ -75,9 +75,11 @@ def to_cell(obj: Any, options: dict[str, Any], what: str = "this object") -> Cel
         raise GradlabError(f"{kind_of(obj)} is made already: it takes no options ({', '.join(options)})")
     if library == "haiku":
         raise GradlabError(
-            f"{kind_of(obj)} exists only inside hk.transform: give its class, or a function of hidden_size that makes it"
+            f"{kind_of(obj)}, exists only inside hk.transform: give its class, or a function of hidden_size"
         )
-    return AdaptedCell(obj, (), True, library != "flax_linen", lambda input_size, _: network.given(obj, input_size))
+    return AdaptedCell(
+        obj, (), True, library != "flax_linen", lambda input_size, _: network.given(obj, input_size)
+    )
 
 
 def adapted(cell: Any, params: Any, inputs: Any, carry: Any) -> tuple[Any, Any, Any]:

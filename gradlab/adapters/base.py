@@ -1,7 +1,7 @@
 """A cell of another library as gradlab's three functions.
 
-The weights are a dict of arrays under the library's own names. The state is a dict whose leaves are called `h` and `c`
-by what they are: flax carries (c, h), equinox (h, c), Keras [h, c], and numbers would mix the two up in a report.
+The weights are a dict of arrays under the library's own names. The state is a dict whose leaves are called `h` and
+`c` by what they are: flax carries (c, h), equinox (h, c), Keras [h, c], and numbers would mix them up in a report.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ class LibraryParams(dict[str, Array]):
 
     sizes: tuple[int, int]
 
-    def __or__(self, other: Any) -> "LibraryParams":
+    def __or__(self, other: Any) -> "LibraryParams":  # type: ignore[override]
         """With other arrays under some of the names."""
         return library_params(tuple(self), (dict(self) | other).values(), self.sizes)
 
@@ -51,13 +51,13 @@ def library_params(names: tuple[str, ...], leaves: Any, sizes: tuple[int, int]) 
     return params
 
 
+def _flattened(params: LibraryParams) -> tuple[Any, Any]:
+    keyed = [(jax.tree_util.DictKey(name), leaf) for name, leaf in params.items()]
+    return keyed, (tuple(params), params.sizes)
+
+
 jax.tree_util.register_pytree_with_keys(
-    LibraryParams,
-    lambda params: (
-        [(jax.tree_util.DictKey(name), leaf) for name, leaf in params.items()],
-        (tuple(params), params.sizes),
-    ),
-    lambda static, leaves: library_params(static[0], leaves, static[1]),
+    LibraryParams, _flattened, lambda static, leaves: library_params(static[0], leaves, static[1])
 )
 
 
@@ -89,8 +89,9 @@ class AdaptedCell:
     _layouts: dict[tuple[int, int], Layout] = field(default_factory=dict)
 
     def __eq__(self, other: object) -> bool:
-        same = isinstance(other, AdaptedCell) and self.source is other.source
-        return same and self.options == other.options  # type: ignore[union-attr]
+        if not isinstance(other, AdaptedCell):
+            return False
+        return self.source is other.source and self.options == other.options
 
     def __hash__(self) -> int:
         return hash((id(self.source), self.options))
@@ -112,7 +113,9 @@ class AdaptedCell:
             leaf = next(iter(jax.eval_shape(lambda params: self.carry(params, 1), params).values()))
             if leaf.shape[-1:] != (hidden_size,):
                 size = leaf.shape[-1] if leaf.ndim else 0
-                raise GradlabError(f"hidden is {hidden_size}, but this {self.__name__} was made with {size}: give {size}")
+                raise GradlabError(
+                    f"hidden is {hidden_size}, but this {self.__name__} was made with {size}: give {size}"
+                )
         return params
 
     def carry(self, params: Params, batch_size: int) -> Carry:
@@ -169,10 +172,11 @@ class AdaptedCell:
             except GradlabError:
                 raise
             except Exception as error:  # code of a library or of the user
-                library, made = library_of(self.source), "" if self.is_object else f" with a hidden size of {hidden_size}"
+                made = "" if self.is_object else f" with a hidden size of {hidden_size}"
+                form = FORMS.get(str(library_of(self.source)), "what the function makes")
                 raise GradlabError(
-                    f"{kind_of(self.source)}, is no cell for inputs of size {input_size}{made}: {described(error)}; "
-                    f"gradlab uses {FORMS.get(str(library), 'what the function makes')}"
+                    f"{kind_of(self.source)}, is no cell for inputs of size {input_size}{made}: "
+                    f"{described(error)}; gradlab uses {form}"
                 ) from error
         return self._layouts[sizes]
 
@@ -227,19 +231,20 @@ def state_names(state: Any, y_t: Any, pair: tuple[str, str] | None) -> list[str]
 
 
 def _names(state: Any, prefix: str, pair: tuple[str, str] | None) -> Any:
-    """The state with a name in the place of each array."""
+    """The names of the arrays of a state, nested as they are."""
     if isinstance(state, dict):
         return {key: _named_part(value, prefix + str(key), pair) for key, value in state.items()}
     if hasattr(state, "_fields"):
         parts = zip(state._fields, state, strict=True)
-        return type(state)(*(_named_part(value, prefix + _FIELDS.get(name, name), pair) for name, value in parts))
+        return [_named_part(value, prefix + _FIELDS.get(name, name), pair) for name, value in parts]
     if not isinstance(state, tuple | list):
         return f"{prefix}h"
     if len(state) == 1:
-        return type(state)([_names(state[0], prefix, pair)])
-    if pair is not None and len(state) == 2 and not any(isinstance(part, tuple | list | dict) for part in state):
-        return type(state)([prefix + name for name in pair])
-    return type(state)([_names(part, f"{prefix}layer{index}.", pair) for index, part in enumerate(state)])
+        return [_names(state[0], prefix, pair)]
+    nested = any(isinstance(part, tuple | list | dict) for part in state)
+    if pair is not None and len(state) == 2 and not nested:
+        return [prefix + name for name in pair]
+    return [_names(part, f"{prefix}layer{index}.", pair) for index, part in enumerate(state)]
 
 
 def _named_part(value: Any, name: str, pair: tuple[str, str] | None) -> Any:

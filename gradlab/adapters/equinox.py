@@ -66,7 +66,7 @@ def _start(cell: Any, input_size: int, hidden_size: int) -> Any:
 
 def _state_and_output(found: Any, state: Any) -> tuple[Any, Any]:
     """What a cell returns as (state, y): the state alone, whose first array is then the output, or both."""
-    form = jax.tree.structure(state)
+    form: Any = jax.tree.structure(state)
     if jax.tree.structure(found) == form:
         return found, jax.tree.leaves(found)[0]
     if isinstance(found, tuple) and len(found) == 2 and jax.tree.structure(found[0]) == form:

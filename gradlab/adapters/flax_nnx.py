@@ -45,7 +45,7 @@ def _network(build: Callable[[Array], Any], input_size: int) -> Network:
     def cell(weights: Any) -> Any:
         merged = nnx.merge(graph[0], weights, rest)
         for _, module in nnx.iter_modules(merged):
-            # SimpleCell computes in float32 unless told otherwise; without a dtype a module takes that of its weights.
+            # SimpleCell computes in float32 by default; without a dtype a module takes that of its weights.
             if getattr(module, "dtype", None) == jnp.float32:
                 module.dtype = None
         return merged

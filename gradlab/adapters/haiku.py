@@ -1,7 +1,7 @@
 """Cores of haiku: `Core(hidden_size)` inside `hk.transform`, `core(x, state) -> (y, state)`.
 
-The state of an LSTM is `LSTMState(hidden, cell)`, and 1 is added to its forget gate when it is called: no parameter.
-`VanillaRNN` is a network of ReLU.
+The state of an LSTM is `LSTMState(hidden, cell)`, and 1 is added to its forget gate where it is called: that is no
+parameter. `VanillaRNN` is a network of ReLU.
 Source: https://dm-haiku.readthedocs.io/en/latest/api.html#recurrent
 """
 

@@ -1,8 +1,8 @@
 """Cells of Keras 3 on the JAX backend: `Cell(hidden_size)`, `cell.stateless_call(...) -> ((y, states), ...)`.
 
-States are a list [h, c]. Initialisers draw from seeds of their own, which here come from the key. A cell is made for
-one dtype and casts its inputs to it, so the float64 pass has a clone of float64; `keras.ops.tanh` on the JAX backend
-rounds float64 to float32 (3.15), so the clone has jax's own in its place.
+States are a list [h, c]. Initialisers draw from seeds of their own, which here come from the key. A cell is made
+for one dtype and casts its inputs to it, so the float64 pass has a clone of float64; `keras.ops.tanh` on the JAX
+backend rounds float64 to float32 (3.15), so the clone has jax's own in its place.
 Source: https://keras.io/api/layers/recurrent_layers/
 """
 

@@ -21,8 +21,10 @@ TITLES = {
     "torch": "PyTorch module",
 }
 FORMS = {
-    "flax_nnx": "Cell(input_size, hidden_size, rngs=rngs), cell.initialize_carry(shape, rngs), cell(carry, x) -> (carry, y)",
-    "flax_linen": "Cell(features=hidden_size), cell.initialize_carry(key, shape), cell.apply(params, carry, x) -> (carry, y)",
+    "flax_nnx": "Cell(input_size, hidden_size, rngs=rngs), cell.initialize_carry(shape, rngs), "
+    "cell(carry, x) -> (carry, y)",
+    "flax_linen": "Cell(features=hidden_size), cell.initialize_carry(key, shape), "
+    "cell.apply(params, carry, x) -> (carry, y)",
     "equinox": "Cell(input_size, hidden_size, key=key), cell(x, state) -> state of one example",
     "haiku": "Cell(hidden_size), cell.initial_state(batch_size), cell(x, state) -> (y, state)",
     "keras": "Cell(hidden_size), cell.get_initial_state(batch_size), cell(x, states) -> (y, states)",
@@ -68,12 +70,14 @@ def kind_of(thing: Any) -> str:
 
 def parameters(function: Any) -> dict[str, inspect.Parameter]:
     """The parameters of a callable; none where it does not state them."""
+    is_class = isinstance(function, type)
+    called: Any = function
     try:
         # A metaclass may hide the arguments of a class.
-        given = inspect.signature(function.__init__ if isinstance(function, type) else function).parameters
+        given = inspect.signature(called.__init__ if is_class else called).parameters
     except (TypeError, ValueError):
         return {}
-    return dict(list(given.items())[1:] if isinstance(function, type) else given)
+    return dict(list(given.items())[1:] if is_class else given)
 
 
 def is_step(thing: Any) -> bool:

@@ -20,7 +20,6 @@ from gradlab.runs import own_modules
 from gradlab.runs.origins import Origins, origins
 from gradlab.runs.own_modules import FILE_PREFIX, OwnModuleFinder, working_folder
 
-
 _WITHOUT_DOTS = ("haiku",)
 """Libraries whose cells stand in their top-level module."""
 

@@ -95,7 +95,7 @@ def test_a_module_of_linen_takes_its_variables():
     assert (params["params.ii.kernel"] == variables["params"]["ii"]["kernel"]).all()
     with pytest.raises(gradlab.GradlabError, match="no params for LSTMCell"):
         adapted(cell, None, inputs(), None)
-    with pytest.raises(gradlab.GradlabError, match="params have the leaves w, and LSTMCell has params.hf"):
+    with pytest.raises(gradlab.GradlabError, match=r"params have the leaves w, and LSTMCell has params.hf"):
         adapted(cell, {"w": KEY}, inputs(), None)
 
 
@@ -110,7 +110,7 @@ def test_a_state_in_the_terms_of_the_library_is_renamed():
 
 def test_an_object_of_another_size_is_refused():
     cell = gradlab.as_cell(eqx.nn.LSTMCell(INPUTS, 5, key=KEY))
-    with pytest.raises(gradlab.GradlabError, match="hidden is 4, but this LSTMCell was made with 5: give 5"):
+    with pytest.raises(gradlab.GradlabError, match=r"hidden is 4, but this LSTMCell was made with 5: give 5"):
         cell.init(KEY, INPUTS, 4)
 
 
@@ -149,7 +149,9 @@ def test_a_function_makes_a_cell_with_options():
 def test_a_plain_function_is_measured():
     own = libraries.rnn()
     params = weights(own)
-    found = measured(lambda p, h, x: (jnp.tanh(x @ p["w_x"] + h @ p["w_h"] + p["b"]),) * 2, params, jnp.zeros((3, 4)))
+    found = measured(
+        lambda p, h, x: (jnp.tanh(x @ p["w_x"] + h @ p["w_h"] + p["b"]),) * 2, params, jnp.zeros((3, 4))
+    )
     np.testing.assert_allclose(found.log10_norm["s"], own_curve(own).log10_norm["h"], atol=1e-5)
     with pytest.raises(gradlab.GradlabError, match=r"no initial state: give carry=, for a function \(p, h, x\)"):
         measured(lambda p, h, x: (h, h), params)
@@ -212,10 +214,13 @@ def both_directions():
     [
         (lambda: 3, "this object has no init, carry, step: gradlab took it for an int. A cell needs"),
         (lambda: print, "gradlab took it for a function (args, sep, end, file, flush)"),
-        (lambda: {}, "took it for a dict. A cell needs init, carry and step, or is of flax nnx, flax linen,"),
-        (lambda: {}, "`def step(self, params, state, x): return state, y`"),
+        (dict, "took it for a dict. A cell needs init, carry and step, or is of flax nnx, flax linen,"),
+        (dict, "`def step(self, params, state, x): return state, y`"),
         (lambda: int, "took it for the class int"),
-        (LSTM, "took it for LSTM, a PyTorch module, which JAX cannot differentiate: measure it with gradlab.torch"),
+        (
+            LSTM,
+            "took it for LSTM, a PyTorch module, which JAX cannot differentiate: measure it with gradlab.torch",
+        ),
         (both_directions, "runs two cells, one in each direction: give .forward_rnn.cell or .backward_rnn.cell"),
         (lambda: nnx.RNN, "runs another cell over time: give the class of that cell"),
         (

@@ -15,7 +15,19 @@ import gradlab
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "gradlab"
-ROOMS = ("errors", "tasks", "cells", "adapters", "gradient", "training", "runs", "judge", "report", "lesson", "cli")
+ROOMS = (
+    "errors",
+    "tasks",
+    "cells",
+    "adapters",
+    "gradient",
+    "training",
+    "runs",
+    "judge",
+    "report",
+    "lesson",
+    "cli",
+)
 SCIENCE = ("tasks", "cells", "adapters", "gradient", "training")
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
