@@ -1,7 +1,7 @@
 """How the weights of rnn, lstm and gru start in other libraries by default: `init=torch`, `init=keras`, ...
 
-Each is the distribution that the library states, in the gate order and the biases of gradlab's cells; its numbers are
-not those that the library draws from the same seed.
+Each is the distribution that the library states, in the gate order and the biases of gradlab's cells; its numbers
+are not those that the library draws from the same seed.
 
 Sources: torch: "Variables" of https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html;
 keras: https://keras.io/api/layers/recurrent_layers/lstm/ (tf.keras is the same);
@@ -30,10 +30,10 @@ FORGET = 1
 def default_params(library: str, cell: str, key: Array, input_size: int, hidden_size: int) -> dict[str, Array]:
     """`w_x`, `w_h` and `b` of a cell, and `b_n` of a gru, by the default of a library.
 
-    torch and equinox: all on ±1/√H; the two biases of torch are added up. keras: Glorot and orthogonal over all gates
-    at once. flax: N(0, 1/I) truncated and orthogonal, each gate alone. haiku: normal of 1/√(I + H) truncated at two
-    of it, for the gru and the rnn 1/√I and 1/√H. tensorflow: Glorot over inputs, state and all gates at once. keras,
-    haiku and tensorflow give the forget gate a bias of 1, tensorflow both gates of the gru.
+    torch and equinox: all on ±1/√H; the two biases of torch are added up. keras: Glorot and orthogonal over all
+    gates at once. flax: N(0, 1/I) truncated and orthogonal, each gate alone. haiku: normal of 1/√(I + H), truncated
+    at two of it, for the gru and the rnn 1/√I and 1/√H. tensorflow: Glorot over inputs, state and all gates at
+    once. keras, haiku and tensorflow give the forget gate a bias of 1, tensorflow both gates of the gru.
 
     Args:
         library: one of `LIBRARIES`. cell: rnn, lstm or gru.

@@ -84,8 +84,8 @@ def lstm(
     Args:
         forget_bias: initial bias of the forget gate; σ(1) = 0.73 is kept per timestep at zero input.
         forget_gate: False gives the cell of 1997, cₜ = cₜ₋₁ + iₜ ⊙ gₜ.
-        init: orthogonal, glorot, identity, gaussian, chrono (needs `t_max`, sets the biases of i and f), or the default
-            of a library, which sets the biases too: torch, keras, flax, equinox, haiku or tensorflow.
+        init: orthogonal, glorot, identity, gaussian, chrono (needs `t_max`, sets the biases of i and f), or the
+            default of a library, which sets the biases too: torch, keras, flax, equinox, haiku or tensorflow.
         gain: multiplies the recurrent weights.
         t_max: the longest lag in timesteps for chrono initialisation.
 

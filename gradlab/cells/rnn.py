@@ -53,8 +53,8 @@ def rnn(activation: str = "tanh", init: str = "orthogonal", gain: float = 1.0) -
 
     Args:
         activation: φ, one of tanh, relu, sigmoid. relu with `init=identity` is the IRNN.
-        init: orthogonal, glorot, identity or gaussian recurrent weights, or the default of a library: torch, keras,
-            flax, haiku or tensorflow.
+        init: orthogonal, glorot, identity or gaussian recurrent weights, or the default of a library: torch,
+            keras, flax, haiku or tensorflow.
         gain: multiplies the recurrent weights.
 
     Raises:
