@@ -28,7 +28,7 @@ class GRU(BuiltIn):
     scheme: Scheme
 
     def init(self, key: Array, input_size: int, hidden_size: int) -> Params:
-        """`w_x` (I, 3H), `w_h` (H, 3H), `b` (3H,) and `b_n` (H,); biases are zero, or of chrono (z) or a library."""
+        """`w_x` (I, 3H), `w_h` (H, 3H), `b` (3H,) and `b_n` (H,); biases zero, or of chrono or a library."""
         if self.scheme.is_library:
             return self.scheme.library_params("gru", key, input_size, hidden_size)
         key_weights, key_bias = jax.random.split(key)

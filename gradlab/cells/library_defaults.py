@@ -31,8 +31,8 @@ def default_params(library: str, cell: str, key: Array, input_size: int, hidden_
     """`w_x`, `w_h` and `b` of a cell, and `b_n` of a gru, by the default of a library.
 
     torch and equinox: all on ±1/√H; the two biases of torch are added up. keras: Glorot and orthogonal over all
-    gates at once. flax: N(0, 1/I) truncated and orthogonal, each gate alone. haiku: normal of 1/√(I + H), truncated
-    at two of it, for the gru and the rnn 1/√I and 1/√H. tensorflow: Glorot over inputs, state and all gates at
+    gates at once. flax: N(0, 1/I) truncated and orthogonal, each gate alone. haiku: normal of 1/√(I + H) cut at
+    two of it, for the gru and the rnn 1/√I and 1/√H. tensorflow: Glorot over inputs, state and all gates at
     once. keras, haiku and tensorflow give the forget gate a bias of 1, tensorflow both gates of the gru.
 
     Args:
