@@ -101,6 +101,11 @@ class AdaptedCell:
         """The name of the class."""
         return str(getattr(self.source, "__name__", type(self.source).__name__))
 
+    @property
+    def measured_leaves(self) -> tuple[str, ...] | None:
+        """The leaves that count as memory, where the cell names them by the names they have here."""
+        return getattr(self.source, "measured_leaves", None)
+
     def init(self, key: Array, input_size: int, hidden_size: int) -> Params:
         """The weights as the library draws them, or those of the object.
 
@@ -109,6 +114,8 @@ class AdaptedCell:
         """
         layout = self._layout(input_size, hidden_size)
         params = self._named(layout, layout.network.init(key), (input_size, hidden_size))
+        # Some libraries make float32 weights in a float64 run too.
+        params = jax.tree.map(lambda leaf: leaf.astype(float) if leaf.dtype == jnp.float32 else leaf, params)
         if self.is_object and hidden_size:
             leaf = next(iter(jax.eval_shape(lambda params: self.carry(params, 1), params).values()))
             if leaf.shape[-1:] != (hidden_size,):
@@ -168,7 +175,9 @@ class AdaptedCell:
         sizes = input_size, hidden_size
         if sizes not in self._layouts:
             try:
-                self._layouts[sizes] = layout_of(self.build(*sizes), input_size)
+                # Outside of any trace, or the first program that is traced would differ from the next one.
+                with jax.ensure_compile_time_eval():
+                    self._layouts[sizes] = layout_of(self.build(*sizes), input_size)
             except GradlabError:
                 raise
             except Exception as error:  # code of a library or of the user

@@ -43,7 +43,11 @@ def _network(build: Callable[[], Any], input_size: int, own: dict[str, Array] | 
     def init(key: Array) -> dict[str, Array]:
         if own is not None:
             return own
-        cell = _built(build(), str(jnp.result_type(float)), key, input_size)
+        with (
+            jax.ensure_compile_time_eval()
+        ):  # the seed of its dropout is random, and would be a constant of the trace
+            cell = build()
+        cell = _built(cell, str(jnp.result_type(float)), key, input_size)
         return _named(cell, [each.value for each in cell.trainable_variables])
 
     def cell_of(weights: dict[str, Array]) -> Any:

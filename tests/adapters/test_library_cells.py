@@ -15,6 +15,9 @@ from libraries import CELLS, HIDDEN, INPUTS, inputs, last_output, weights
 
 import gradlab
 from gradlab.adapters import adapted
+from gradlab.runs.spec import RunSpec
+from gradlab.training.jit_cache import programs_for
+from gradlab.training.model import Model
 
 KEY = jax.random.key(0)
 
@@ -65,6 +68,41 @@ def test_init_draws_what_the_library_draws_and_follows_the_key(name):
     assert any((one[key] != other[key]).any() for key in one)
     drawn = [leaf for key, leaf in one.items() if leaf.ndim == 2 and "bias" not in key]
     assert len({float(leaf.ravel()[0]) for leaf in drawn}) == len(drawn), "no two weights share a key"
+
+
+ONE_OF_EACH = ["nnx-rnn", "linen-lstm", "equinox-lstm", "haiku-lstm", "keras-rnn"]
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_a_float64_run_computes_in_float64(float64, name):
+    """All of it: a product that is rounded to float32 on its way would differ in the eighth digit."""
+    source, own, names = CELLS[name]
+    cell, params = gradlab.as_cell(source), weights(own)
+    Model(cell, gradlab.get_task("adding"), HIDDEN).check(4, 2)
+    given = cell.init(KEY, INPUTS, HIDDEN) | names(params)
+    x = inputs(1)[0]
+    assert {leaf.dtype for leaf in given.values()} == {x.dtype} == {jnp.dtype("float64")}
+    (found, _), (expected, _) = (
+        cell.step(given, cell.carry(given, 3), x),
+        own.step(params, own.carry(params, 3), x),
+    )
+    np.testing.assert_allclose(found["h"], expected["h"], rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_runs_are_batched_and_share_programs(name):
+    source, own, _ = CELLS[name]
+    cell = gradlab.as_cell(source)
+    params = jax.vmap(lambda key: cell.init(key, INPUTS, HIDDEN))(jax.random.split(KEY, 2))
+    carry = jax.vmap(lambda params: cell.carry(params, 3))(params)
+    after, _ = jax.jit(jax.vmap(cell.step, in_axes=(0, 0, None)))(params, carry, inputs(1)[0])
+    assert {name: leaf.shape for name, leaf in after.items()} == dict.fromkeys(own.leaves, (2, 3, HIDDEN))
+    plan = RunSpec(cell="rnn", length=4, batch=2, measure_batch=2).plan()
+    programs = [
+        programs_for(Model(each, gradlab.get_task("adding"), HIDDEN), plan)
+        for each in (cell, gradlab.as_cell(source))
+    ]
+    assert programs[0] is programs[1]
 
 
 # ---------------------------------------------------------------- objects with weights
