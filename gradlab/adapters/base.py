@@ -192,21 +192,22 @@ class AdaptedCell:
 
 def layout_of(network: Network, input_size: int) -> Layout:
     """Names and structures of weights and state, from one traced timestep."""
-    found: list[Any] = []
+    states: list[Any] = []
 
     def timestep(weights: Any, x_t: Array) -> Any:
         start = network.carry(weights, 1)
         state, y_t = network.step(weights, start, x_t)
-        if jax.tree.structure(state) != jax.tree.structure(start):  # type: ignore[operator]
-            raise GradlabError(
-                f"the initial state is {jax.tree.structure(start)} and the next {jax.tree.structure(state)}"
-            )
-        found.extend([tuple(state_names(state, y_t, network.pair)), jax.tree.structure(state)])
-        return y_t
+        states[:] = [start, state]
+        return state, y_t
 
     weights = jax.eval_shape(network.init, jax.random.key(0))
-    jax.eval_shape(timestep, weights, jax.ShapeDtypeStruct((1, input_size), jnp.result_type(float)))
-    return Layout(network, weight_names(weights), jax.tree.structure(weights), *found)
+    x_t = jax.ShapeDtypeStruct((1, input_size), jnp.result_type(float))
+    *leaves, y_t = jax.make_jaxpr(timestep)(weights, x_t).jaxpr.outvars
+    before, after = (jax.tree.structure(state) for state in states)
+    if before != after:  # type: ignore[operator]
+        raise GradlabError(f"the initial state is {before} and the next {after}")
+    names = state_names(states[1], [leaf is y_t for leaf in leaves], network.pair)
+    return Layout(network, weight_names(weights), jax.tree.structure(weights), tuple(names), after)
 
 
 def weight_names(weights: Any) -> tuple[str, ...]:
@@ -221,20 +222,24 @@ def weight_names(weights: Any) -> tuple[str, ...]:
     return tuple(jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value") for path in paths)
 
 
-def state_names(state: Any, y_t: Any, pair: tuple[str, str] | None) -> list[str]:
+def state_names(state: Any, are_output: list[bool], pair: tuple[str, str] | None) -> list[str]:
     """A name for each array of a state: `h` and `c` where it has no names, with the layer where there are several.
 
     Of two arrays that which is the output is `h`; else they are in the order of `pair`.
 
+    Args:
+        are_output: for each array, whether it is the output too.
+
     Example:
-        >>> state_names((1.0, 2.0), None, ("c", "h")), state_names(((1.0, 2.0), 3.0), None, ("h", "c"))
-        (['c', 'h'], ['layer0.h', 'layer0.c', 'layer1.h'])
+        >>> state_names((1.0, 2.0), [False, True], ("h", "c")), state_names((1.0, 2.0), [False, False], ("h", "c"))
+        (['c', 'h'], ['h', 'c'])
+        >>> state_names(((1.0, 2.0), 3.0), [False, False, True], ("h", "c"))
+        ['layer0.h', 'layer0.c', 'layer1.h']
     """
     leaves = jax.tree.leaves(state)
-    if pair is not None and len(leaves) == 2 and isinstance(state, tuple | list) and len(state) == 2:
-        outputs = [leaf is y_t for leaf in leaves]
-        if sum(outputs) == 1:
-            return ["h" if is_output else "c" for is_output in outputs]
+    flat = len(leaves) == 2 and isinstance(state, tuple | list) and len(state) == 2
+    if flat and pair is not None and sum(are_output) == 1:
+        return ["h" if is_output else "c" for is_output in are_output]
     names = jax.tree.leaves(_names(state, "", pair))
     return names if len(set(names)) == len(leaves) else list(weight_names(state))
 
