@@ -1,5 +1,6 @@
-"""Cells of other libraries by name: through `probe`, `run`, `sweep`, `report` and `check`."""
+"""Cells of other libraries by name: through `run`, `sweep`, `report` and `check`."""
 
+import csv
 import json
 
 import jax
@@ -41,6 +42,17 @@ def step(params, carry, x):
 
 
 ready = eqx.nn.GRUCell(2, 3, key=jax.random.key(0))
+"""
+SWEEP = """
+title = "One"
+question = "How far?"
+[base]
+steps = 0
+length = 6
+hidden = 3
+measure_batch = 3
+[grid]
+cell = ["flax.nnx:LSTMCell"]
 """
 
 
@@ -105,30 +117,24 @@ def test_a_library_is_imported_when_its_cell_is_named(typed):
     assert cell_variant("equinox.nn:GRUCell").source == cell_variant("equinox.nn:LSTMCell").source
 
 
-def test_probe_run_report_and_check(mine, typed):
-    """One library and one cell of the user's, trained, measured and compared."""
+@pytest.mark.slow
+def test_run_sweep_and_report(mine, typed, tmp_path):
+    """A cell of the user's that is trained, and one of a library in a sweep, in one report."""
     code, out, err = typed("run", "adding", "--cell", "./mine.py:Mine:gain=0.5", *SMALL, "--steps", 2, "--json")
     assert code == 0, err
     (run,) = json.loads(out)["runs"]
     assert run["id"].startswith("adding-mine.mine-gain=0.5-T6-s0-")
-    code, out, err = typed("probe", "adding", "--cell", "flax.nnx:LSTMCell", *SMALL[:-2])
+    (tmp_path / "one.toml").write_text(SWEEP)
+    code, _, err = typed("sweep", "one.toml", "--jobs", 1)
     assert code == 0, err
-    assert {"c", "h"} <= set(out.split())
-    code, out, _ = typed("ls")
-    assert "adding-flax.nnx.lstmcell-T6-s0-" in out
+    assert "adding-flax.nnx.lstmcell-T6-s0-" in typed("ls")[1]
     code, _, err = typed("report")
     assert code == 0, err
-
-
-@pytest.mark.slow
-def test_a_sweep_compares_libraries(mine, typed, tmp_path):
-    (tmp_path / "two.toml").write_text(
-        'title = "Two"\\nquestion = "Which?"\\n[base]\\nsteps = 0\\nlength = 5\\nhidden = 3\\nmeasure_batch = 3\\n'
-        '[grid]\\ncell = ["keras.layers:GRUCell", "haiku:GRU"]\\n'.replace("\\n", "\n")
-    )
-    code, _, err = typed("sweep", "two.toml", "--jobs", 1, "--json")
-    assert code == 0, err
-    assert len(list((tmp_path / "results" / "runs").iterdir())) == 2
+    curves = (tmp_path / "results" / "report" / "curves.csv").read_text()
+    leaves = {}
+    for row in csv.DictReader(curves.splitlines()):
+        leaves.setdefault(row["cell"], set()).add(row["leaf"])
+    assert leaves == {"mine.py:Mine:gain=0.5": {"h", "state"}, "flax.nnx:LSTMCell": {"h", "c", "state"}}
 
 
 def test_an_object_is_put_under_a_gate(tmp_path):

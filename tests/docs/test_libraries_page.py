@@ -44,7 +44,7 @@ def test_every_block_is_of_a_kind_that_is_run():
 
 def test_the_commands_run(capsys):
     typed = [shlex.split(line) for _, kind, text in BLOCKS if kind == "" for line in text.splitlines()]
-    assert len(typed) == 4
+    assert len(typed) == 3
     for words in typed:
         assert words[0] == "gradlab" and main(words[1:]) == 0, capsys.readouterr().err
     assert all(get_cell(f"./mine.py:{name}").init(KEY, 2, 16) for name in ("two_layers", "ready"))
