@@ -15,6 +15,7 @@ from libraries import CELLS, HIDDEN, INPUTS, inputs, last_output, weights
 
 import gradlab
 from gradlab.adapters import adapted
+from gradlab.gradient.state import step_of
 from gradlab.runs.spec import RunSpec
 from gradlab.training.jit_cache import programs_for
 from gradlab.training.model import Model
@@ -245,6 +246,10 @@ class LSTM(Module):
 def both_directions():
     cells = [nnx.RNN(nnx.LSTMCell(INPUTS, HIDDEN, rngs=nnx.Rngs(seed))) for seed in (0, 1)]
     return nnx.Bidirectional(*cells, rngs=nnx.Rngs(0))
+
+
+def test_messages_name_the_class_of_the_user():
+    assert step_of(gradlab.as_cell(MemoryFirst(jnp.ones((HIDDEN, INPUTS))))) == "MemoryFirst.step"
 
 
 @pytest.mark.parametrize(
