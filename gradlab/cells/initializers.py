@@ -119,6 +119,8 @@ class Scheme:
 
     def weights(self, key: Array, input_size: int, hidden_size: int, blocks: int) -> dict[str, Array]:
         """`w_x` (I, G·H) and `w_h` (H, G·H) of G = `blocks` gates, each block drawn from its own key."""
+        if self.is_library:
+            raise GradlabError(f"init={self.init} is a default of rnn, lstm and gru: give another init")
         key_x, key_h = jax.random.split(key)
         recurrent = RECURRENT[self.init]
         w_x = [glorot(k, input_size, hidden_size) for k in jax.random.split(key_x, blocks)]

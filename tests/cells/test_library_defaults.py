@@ -13,6 +13,7 @@ from scipy import stats
 
 import gradlab
 from gradlab.cells import gru, lstm, rnn
+from gradlab.cells.initializers import Scheme
 from gradlab.cells.library_defaults import LIBRARIES
 from gradlab.errors import GradlabError
 
@@ -140,6 +141,11 @@ def test_options_without_effect_are_refused(library):
         lstm(init=library, forget_gate=False)
     with pytest.raises(GradlabError, match="t_max=9 acts only with init=chrono"):
         gru(init=library, t_max=9)
+
+
+def test_other_cells_have_no_such_default():
+    with pytest.raises(GradlabError, match="init=torch is a default of rnn, lstm and gru"):
+        Scheme("torch").weights(jax.random.key(0), 2, 5, blocks=2)
 
 
 def test_equinox_has_no_plain_network():
