@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gradlab.adapters import as_cell as as_cell
     from gradlab.cells import Cell as Cell
     from gradlab.errors import GradlabError as GradlabError
     from gradlab.gradient import GradientCurve as GradientCurve
@@ -33,6 +34,7 @@ _HOME = {
     "RunResult": "gradlab.runs.result",
     "RunSpec": "gradlab.runs.spec",
     "Task": "gradlab.tasks",
+    "as_cell": "gradlab.adapters",
     "get_cell": "gradlab.runs.variants",
     "get_task": "gradlab.runs.variants",
     "gradient_curve": "gradlab.gradient",
@@ -50,6 +52,7 @@ __all__ = [
     "RunResult",
     "RunSpec",
     "Task",
+    "as_cell",
     "get_cell",
     "get_task",
     "gradient_curve",

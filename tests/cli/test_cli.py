@@ -39,7 +39,7 @@ pytestmark = pytest.mark.slow
 
 COMMANDS = (
     *("run", "probe", "sweep", "report", "lesson", "check", "bless", "import-curve"),
-    *("ls", "show", "rm", "cells", "tasks", "doctor"),
+    *("ls", "show", "rm", "cells", "tasks", "doctor", "new"),
 )
 OWN = """
 import jax

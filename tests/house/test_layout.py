@@ -15,8 +15,20 @@ import gradlab
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "gradlab"
-ROOMS = ("errors", "tasks", "cells", "gradient", "training", "runs", "judge", "report", "lesson", "cli")
-SCIENCE = ("tasks", "cells", "gradient", "training")
+ROOMS = (
+    "errors",
+    "tasks",
+    "cells",
+    "adapters",
+    "gradient",
+    "training",
+    "runs",
+    "judge",
+    "report",
+    "lesson",
+    "cli",
+)
+SCIENCE = ("tasks", "cells", "adapters", "gradient", "training")
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in PACKAGE.rglob("*.py")
