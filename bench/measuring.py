@@ -111,7 +111,7 @@ def page(revision: str, rows: list[str]) -> str:
         *(f"- {name}: {value}" for name, value in heading.items()),
         f"- before: commit {revision}",
         "",
-        f"`gradlab.gradient_curve` of an untrained cell of H = {HIDDEN} on {BATCH} random sequences, with a loss of",
+        f"`gradlab.gradient_curve` of an untrained cell of H = {HIDDEN} on {BATCH} sequences, with a loss of",
         "the last output that is written anew for each call. `first`, and `other` at length T + 1 after it, are",
         f"processor time with compiling; `again` is the median wall time of {ROUNDS} later calls, in turns.",
         "",
