@@ -1,0 +1,184 @@
+"""The derivative that JAX takes of `step`, against finite differences in float64, for each of its arguments.
+
+Of z, any argument of (sₜ, yₜ) = F(z), with random directions v and gradients u of the results:
+
+    ⟨Jᵀu, v⟩  against  ⟨u, F(z + εv) - F(z - εv)⟩ / 2ε
+
+Where the differences ahead and behind do not agree, F has a kink there, and nothing is said.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradlab.gradient.examination.finding import CellFinding
+from gradlab.gradient.examination.subject import FEW, Floats, Path, Point, Subject, apart, moved, rms
+from gradlab.gradient.state import split, step_of
+from gradlab.gradient.trial import gaussian, wide
+
+STEP = 1e-6
+"""ε, in units of the size of an argument."""
+TOLERANCE = 1e-4
+"""By which share the two may differ."""
+_NOISE = 1e-8
+"""What rounding makes of a difference, in units of the products that are summed in it."""
+_KINK = 1e-3
+"""By which share the differences ahead and behind may differ."""
+_TIMESTEPS = (2, 5, FEW)
+_DIRECTIONS = 2
+
+
+@dataclass
+class Tested:
+    """What was found of one argument.
+
+    Attributes:
+        gradient, difference: the largest of each, in size; where one is not zero, the other should not be.
+        wrong: by which share they differ at worst. ratio: gradient / difference there.
+        moves: by how much a large change of it moves the results.
+        decided: at how many points the two could be compared.
+    """
+
+    gradient: float = 0.0
+    difference: float = 0.0
+    wrong: float = 0.0
+    ratio: float = 1.0
+    moves: float = 0.0
+    decided: int = 0
+
+
+def derivatives(of: Subject) -> list[CellFinding]:
+    """Wrong derivatives, leaves that no gradient reaches, and leaves that do not matter."""
+    path, rng = of.double, np.random.RandomState(0)
+    kinds = {"state": path.leaves, "input": ["x"], "parameters": path.weights}
+    found = {(kind, name): Tested() for kind, names in kinds.items() for name in names}
+    for at in _points(path, rng):
+        for (kind, name), tested in found.items():
+            for _ in range(_DIRECTIONS):
+                _test(path, at, kind, kinds[kind].index(name), rng, tested)
+    return [*_correctness(of, found), *_reach(of, found)]
+
+
+def _points(path: Path, rng: np.random.RandomState) -> Iterator[Point]:
+    """States along the path, with the parameters as they are and moved: some are zero at the beginning."""
+    for timestep in _TIMESTEPS:
+        at = path.at(timestep)
+        yield at
+        yield at._replace(params=moved(at.params, rng))
+
+
+def _test(path: Path, at: Point, kind: str, index: int, rng: np.random.RandomState, tested: Tested) -> None:
+    leaf = _leaf(at, kind, index)
+    if not np.isfinite(leaf).all():
+        return
+    v = wide(gaussian(rng, leaf.shape, leaf.dtype)) * (rms(leaf) or 1.0)
+    u = path.cotangents(rng)
+    pulled = path.pull(at, u)
+    gradient = _dot([{"state": pulled.carry, "input": [pulled.x_t], "parameters": pulled.params}[kind][index]], [v])
+    here, ahead, behind = (path.values(_with(at, kind, index, leaf + sign * STEP * v)) for sign in (0, 1, -1))
+    moves = apart(here, path.values(_with(at, kind, index, wide(moved(leaf, rng)))))
+    after, before = (_dot(u, _minus(*pair)) / STEP for pair in ((ahead, here), (here, behind)))
+    size = sum(float(np.sum(np.abs(wide(a)) * np.abs(b))) for a, b in zip(u, here, strict=True))
+    noise = _NOISE * size
+    tested.moves = max(tested.moves, moves)
+    if not np.isfinite([gradient, after, before]).all():
+        return
+    if abs(after - before) > _KINK * max(abs(after), abs(before)) + noise:
+        return
+    difference = (after + before) / 2
+    tested.decided += 1
+    tested.gradient = max(tested.gradient, abs(gradient))
+    tested.difference = max(tested.difference, abs(difference) if abs(difference) > noise else 0.0)
+    gap = abs(gradient - difference)
+    wrong = gap / (max(abs(gradient), abs(difference)) + noise / TOLERANCE)
+    if wrong > tested.wrong:
+        tested.wrong, tested.ratio = wrong, gradient / difference if difference else np.inf
+
+
+def _leaf(at: Point, kind: str, index: int) -> np.ndarray:
+    tree = {"state": at.carry, "input": at.x_t, "parameters": at.params}[kind]
+    return np.asarray(split(tree)[0][index])
+
+
+def _with(at: Point, kind: str, index: int, value: np.ndarray) -> Point:
+    """A point with one leaf of one argument replaced."""
+    if kind == "input":
+        return at._replace(x_t=value)
+    floats, rebuild = split(at.carry if kind == "state" else at.params)
+    new: Any = rebuild([value if place == index else leaf for place, leaf in enumerate(floats)])
+    return at._replace(carry=new) if kind == "state" else at._replace(params=new)
+
+
+def _dot(u: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> float:
+    """⟨u, v⟩ as jax pairs a gradient with a direction: Re Σ u v."""
+    return float(sum(np.sum(wide(a) * b).real for a, b in zip(u, v, strict=True)))
+
+
+def _minus(a: Floats, b: Floats) -> Floats:
+    with np.errstate(invalid="ignore"):
+        return [np.where(x == y, 0.0, x - y) for x, y in zip(a, b, strict=True)]
+
+
+# ---------------------------------------------------------------- findings
+
+Results = dict[tuple[str, str], Tested]
+
+
+def _correctness(of: Subject, found: Results) -> Iterator[CellFinding]:
+    detached = [key for key, one in found.items() if one.gradient == 0 and one.wrong > TOLERANCE]
+    wrong = {key: one for key, one in found.items() if one.wrong > TOLERANCE and key not in detached}
+    worst = max((one.wrong for key, one in found.items() if key not in detached), default=0.0)
+    if wrong:
+        key = max(wrong, key=lambda key: wrong[key].wrong)
+        text = (
+            f"the derivative of {step_of(of.cell)} with respect to {_listed(wrong)} is not that of its values "
+            f"(in `{key[1]}` {wrong[key].ratio:.3g} times the finite difference): mend the custom_vjp or "
+            "custom_jvp, or the stop_gradient on one of its ways; a surrogate gradient shows here too"
+        )
+        yield CellFinding("derivative", "fault", worst, text)
+    elif not any(one.decided for one in found.values()):
+        yield CellFinding("derivative", "note", None, "no finite difference could be taken: `step` has jumps everywhere")
+    else:
+        yield CellFinding("derivative", "ok", worst, "autodiff agrees with finite differences in float64")
+    for key in detached:
+        yield CellFinding(key[0], "fault", found[key].difference, _detached(of, *key))
+
+
+def _detached(of: Subject, kind: str, name: str) -> str:
+    what = {"state": f"leaf `{name}` of the state", "input": "the input", "parameters": f"parameter `{name}`"}[kind]
+    lost = {
+        "state": "no gradient goes back in time through it",
+        "input": "no gradient reaches what feeds the cell",
+        "parameters": "it is never trained",
+    }[kind]
+    return (
+        f"{what} is detached: it changes what {step_of(of.cell)} returns, and its gradient is exactly zero, so that "
+        f"{lost}; take away the stop_gradient (or the rounding)"
+    )
+
+
+def _reach(of: Subject, found: Results) -> Iterator[CellFinding]:
+    silent = {key: one for key, one in found.items() if one.decided and not one.gradient and not one.difference}
+    for key, one in silent.items():
+        kind, name = key
+        what = {"state": f"leaf `{name}` of the state", "input": "the input", "parameters": f"parameter `{name}`"}
+        if one.moves > 0:
+            text = f"{what[kind]} acts in jumps only (rounding, a threshold, an argmax): its gradient is zero"
+            yield CellFinding(kind, "fault", one.moves, text)
+            continue
+        advice = {
+            "state": "it is written and never read: no memory, take it out of the state",
+            "input": f"{step_of(of.cell)} never reads it",
+            "parameters": f"{step_of(of.cell)} never reads it: take it out of `init`, or use it",
+        }
+        yield CellFinding(key[0], "fault", 0.0, f"{what[kind]} does not matter: {advice[kind]}")
+    for kind in ("state", "input", "parameters"):
+        of_kind = {key: one for key, one in found.items() if key[0] == kind}
+        if of_kind and all(one.gradient > 0 for one in of_kind.values()):
+            yield CellFinding(kind, "ok", None, f"a gradient reaches {_listed(of_kind)}")
+
+
+def _listed(found: Results) -> str:
+    return ", ".join(f"`{name}`" for _, name in found)

@@ -1,0 +1,117 @@
+"""The examination of a cell: everything that can be told from its three functions, in a few seconds."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from gradlab.cells import Cell
+from gradlab.errors import GradlabError, described
+from gradlab.gradient.examination import contract, equivalence
+from gradlab.gradient.examination.derivatives import derivatives
+from gradlab.gradient.examination.extremes import extremes
+from gradlab.gradient.examination.finding import CellFinding
+from gradlab.gradient.examination.instrument import instrument, memory
+from gradlab.gradient.examination.likeness import likeness
+from gradlab.gradient.examination.subject import Sizes, Subject, subject
+
+
+def check_cell(
+    cell: Cell,
+    *,
+    input_size: int = 3,
+    hidden_size: int = 8,
+    batch_size: int = 4,
+    seed: int = 0,
+    like: Cell | None = None,
+    like_name: str = "",
+) -> list[CellFinding]:
+    """What is wrong with a cell, and what it can remember.
+
+    Args:
+        cell: any object with `init`, `carry` and `step`.
+        input_size, hidden_size, batch_size: how large it is made; a batch of at least 2.
+        seed: of its parameters and inputs.
+        like: a cell that it should equal with the same parameters, called `like_name`.
+
+    Returns:
+        One finding or more of each examination, in their order. Where the contract is broken, none after that.
+
+    Raises:
+        GradlabError: a size is out of range, or `like` has other parameters.
+
+    Example:
+        >>> from gradlab.cells import rnn
+        >>> {found.verdict for found in check_cell(rnn(), hidden_size=2)} <= {"ok", "note"}
+        True
+    """
+    sizes = Sizes(input_size, hidden_size, batch_size, seed)
+    for name, least in (("input_size", 1), ("hidden_size", 1), ("batch_size", 2)):
+        if getattr(sizes, name) < least:
+            raise GradlabError(f"{name} is {getattr(sizes, name)}: give a whole number of at least {least}")
+    return list(_examine(cell, sizes, like, like_name))
+
+
+def _examine(cell: Cell, sizes: Sizes, like: Cell | None, like_name: str) -> Iterator[CellFinding]:
+    found = contract.shapes(cell, sizes)
+    yield found
+    if found.verdict == "fault":
+        return
+    for pure in _tried("determinism", lambda: [contract.purity(cell, sizes)]):
+        yield pure
+        if pure.verdict == "fault":
+            return
+    double = contract.double(cell, sizes)
+    yield double
+    if double.verdict == "fault":
+        return
+    try:
+        of = subject(cell, sizes)
+    except (Exception, SystemExit) as error:
+        yield _failed("path", error)
+        return
+    if like is not None:
+        yield likeness(of, like, like_name)
+    yield from _in_order(of)
+
+
+def _in_order(of: Subject) -> Iterator[CellFinding]:
+    drawn = list(_tried("random numbers", lambda: contract.draws(of)))
+    yield from drawn
+    examined: tuple[tuple[str, Callable[[Subject], CellFinding | list[CellFinding]]], ...] = (
+        ("casts", contract.rounding),
+        ("state changes", contract.frozen_leaves),
+        ("jit", equivalence.eager),
+        ("scan", equivalence.scan),
+        ("vmap", lambda of: equivalence.single_examples(of, random=bool(drawn))),
+        ("examples", equivalence.examples),
+        ("linear", equivalence.linearity),
+        ("derivative", derivatives),
+        ("float32", equivalence.precision),
+        ("extremes", extremes),
+    )
+    faults = set()
+    for name, examine in examined:
+        for one in _tried(name, lambda examine=examine: _listed(examine(of))):
+            faults.add(one.name if one.verdict == "fault" else "")
+            yield one
+    if faults & {"examples", "linear", "scan", "jit"}:
+        yield CellFinding("curve", "note", None, "no curve is measured of a cell with a fault of these: see above")
+        return
+    for name, measure in (("instrument", instrument), ("memory", memory)):
+        yield from _tried(name, lambda measure=measure: measure(of))
+
+
+def _listed(found: CellFinding | list[CellFinding]) -> list[CellFinding]:
+    return [found] if isinstance(found, CellFinding) else found
+
+
+def _tried(name: str, examine: Callable[[], Iterable[CellFinding]]) -> Iterator[CellFinding]:
+    """What an examination finds; that the cell fails in it is a finding."""
+    try:
+        yield from examine()
+    except GradlabError as error:
+        yield CellFinding(name, "fault", None, str(error))
+    except (Exception, SystemExit) as error:
+        yield _failed(name, error)
+
+
+def _failed(name: str, error: BaseException) -> CellFinding:
+    return CellFinding(name, "fault", None, f"the cell fails in this examination: {described(error)[:300]}")
