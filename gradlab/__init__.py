@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gradlab.errors import GradlabError as GradlabError
     from gradlab.gradient import GradientCurve as GradientCurve
     from gradlab.gradient import gradient_curve as gradient_curve
+    from gradlab.gradient.examination.examine import check_cell as check_cell
     from gradlab.report.data.tables import load as load
     from gradlab.report.figures.drawing import plot as plot
     from gradlab.runs.execute import run as run
@@ -32,6 +33,7 @@ _HOME = {
     "RunResult": "gradlab.runs.result",
     "RunSpec": "gradlab.runs.spec",
     "Task": "gradlab.tasks",
+    "check_cell": "gradlab.gradient.examination.examine",
     "get_cell": "gradlab.runs.variants",
     "get_task": "gradlab.runs.variants",
     "gradient_curve": "gradlab.gradient",
@@ -48,6 +50,7 @@ __all__ = [
     "RunResult",
     "RunSpec",
     "Task",
+    "check_cell",
     "get_cell",
     "get_task",
     "gradient_curve",

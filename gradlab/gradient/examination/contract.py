@@ -29,6 +29,13 @@ LENGTHS = (1, 2, LONGEST)
 BATCH_SIZES = (1, 2, 5)
 
 
+def failure(error: BaseException) -> str:
+    """What a cell raised, in one line."""
+    if isinstance(error, jax.errors.UnexpectedTracerError):
+        return "it keeps in Python what it computed at an earlier timestep (a mask?): keep that in the state"
+    return described(error)[:300]
+
+
 def shapes(cell: Cell, sizes: Sizes) -> CellFinding:
     """Whether `init`, `carry` and `step` give what they must at several lengths and batch sizes, traced only."""
     name = "shapes"
@@ -40,7 +47,7 @@ def shapes(cell: Cell, sizes: Sizes) -> CellFinding:
             return CellFinding(name, "fault", batch_size, str(error))
         except (Exception, SystemExit) as error:
             where = f"with a batch of {batch_size}, inputs of {sizes.input_size} and {sizes.hidden_size} units"
-            return CellFinding(name, "fault", batch_size, f"the cell fails {where}: {described(error)[:300]}")
+            return CellFinding(name, "fault", batch_size, f"the cell fails {where}: {failure(error)}")
     text = f"T = {', '.join(map(str, LENGTHS))} and B = {', '.join(map(str, BATCH_SIZES))}: one state, one output"
     return CellFinding(name, "ok", None, text)
 
@@ -58,7 +65,9 @@ def _misshapen(cell: Cell, sizes: Sizes, batch_size: int) -> str | None:
     for length in LENGTHS:
         inputs = jax.ShapeDtypeStruct((length, *x_t.shape), x_t.dtype)
         if not found:
-            jax.eval_shape(lambda p, s, x: lax.scan(lambda s, x_t: cell.step(p, s, x_t), s, x), params, start, inputs)
+            jax.eval_shape(
+                lambda p, s, x: lax.scan(lambda s, x_t: cell.step(p, s, x_t), s, x), params, start, inputs
+            )
     return next(iter(found.values()), None)
 
 
@@ -73,10 +82,12 @@ def double(cell: Cell, sizes: Sizes) -> CellFinding:
             x_t = jax.ShapeDtypeStruct((sizes.batch_size, sizes.input_size), jnp.float64)
             drifting = drifting_leaves(cell, params, start, x_t)
     except (Exception, SystemExit) as error:
-        return CellFinding(name, "fault", None, f"the cell fails with float64 parameters: {described(error)[:300]}")
+        return CellFinding(name, "fault", None, f"the cell fails with float64 parameters: {failure(error)}")
     if drifting:
         advice = "make s₀ in the dtype of the parameters, or `--dtype float64` is refused"
-        return CellFinding(name, "note", None, f"with float64 parameters {next(iter(drifting.values()))}; {advice}")
+        return CellFinding(
+            name, "note", None, f"with float64 parameters {next(iter(drifting.values()))}; {advice}"
+        )
     return CellFinding(name, "ok", None, "state and output follow the parameters into float64")
 
 
@@ -124,19 +135,14 @@ def draws(of: Subject) -> list[CellFinding]:
     traced, path = _traced(of.single).jaxpr, of.single
     if not _has_draws(traced):
         return []
-    step, count = step_of(of.cell), len(jax.tree.leaves(path.params))
-    fixed = [False] * count + [True] * (len(traced.invars) - count)
-    if _draws_fixed(traced, fixed):
+    step, frozen = step_of(of.cell), _frozen(path)
+    varies = [False] * len(jax.tree.leaves(path.params)) + [
+        name not in frozen for name, _ in named_leaves(path.start)
+    ]
+    if _draws_fixed(traced, [*varies, True]):
         text = (
-            f"{step} draws random numbers from a key that neither state nor input changes: every timestep gets the "
-            "mask of timestep 1; keep the key in the state and split it at each timestep"
-        )
-        return [CellFinding("random numbers", "fault", None, text)]
-    same = [leaf for leaf in _frozen(path) if is_key(dict(named_leaves(path.start))[leaf])]
-    if same:
-        text = (
-            f"the random key `{same[0]}` of the state never changes: every timestep gets the mask of timestep 1; "
-            "split it at each timestep and return one half as the next state"
+            f"{step} draws random numbers from a key that never changes: every timestep gets the mask of timestep 1; "
+            "keep the key in the state, split it at each timestep and return one half as the next state"
         )
         return [CellFinding("random numbers", "fault", None, text)]
     at = path.at(2)

@@ -7,7 +7,7 @@ Of z, any argument of (sₜ, yₜ) = F(z), with random directions v and gradient
 Where the differences ahead and behind do not agree, F has a kink there, and nothing is said.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ _NOISE = 1e-8
 """What rounding makes of a difference, in units of the products that are summed in it."""
 _KINK = 1e-3
 """By which share the differences ahead and behind may differ."""
+CARRIED = "carried"
+"""The state again, as the next state alone depends on it: what goes back in time."""
 _TIMESTEPS = (2, 5, FEW)
 _DIRECTIONS = 2
 
@@ -52,7 +54,7 @@ class Tested:
 def derivatives(of: Subject) -> list[CellFinding]:
     """Wrong derivatives, leaves that no gradient reaches, and leaves that do not matter."""
     path, rng = of.double, np.random.RandomState(0)
-    kinds = {"state": path.leaves, "input": ["x"], "parameters": path.weights}
+    kinds = {"state": path.leaves, CARRIED: path.leaves, "input": ["x"], "parameters": path.weights}
     found = {(kind, name): Tested() for kind, names in kinds.items() for name in names}
     for at in _points(path, rng):
         for (kind, name), tested in found.items():
@@ -75,8 +77,11 @@ def _test(path: Path, at: Point, kind: str, index: int, rng: np.random.RandomSta
         return
     v = wide(gaussian(rng, leaf.shape, leaf.dtype)) * (rms(leaf) or 1.0)
     u = path.cotangents(rng)
+    if kind == CARRIED:
+        u[-1] = np.zeros_like(u[-1])
     pulled = path.pull(at, u)
-    gradient = _dot([{"state": pulled.carry, "input": [pulled.x_t], "parameters": pulled.params}[kind][index]], [v])
+    leaves = {"input": [pulled.x_t], "parameters": pulled.params}.get(kind, pulled.carry)
+    gradient = _dot([leaves[index]], [v])
     here, ahead, behind = (path.values(_with(at, kind, index, leaf + sign * STEP * v)) for sign in (0, 1, -1))
     moves = apart(here, path.values(_with(at, kind, index, wide(moved(leaf, rng)))))
     after, before = (_dot(u, _minus(*pair)) / STEP for pair in ((ahead, here), (here, behind)))
@@ -98,7 +103,7 @@ def _test(path: Path, at: Point, kind: str, index: int, rng: np.random.RandomSta
 
 
 def _leaf(at: Point, kind: str, index: int) -> np.ndarray:
-    tree = {"state": at.carry, "input": at.x_t, "parameters": at.params}[kind]
+    tree = {"input": at.x_t, "parameters": at.params}.get(kind, at.carry)
     return np.asarray(split(tree)[0][index])
 
 
@@ -106,9 +111,9 @@ def _with(at: Point, kind: str, index: int, value: np.ndarray) -> Point:
     """A point with one leaf of one argument replaced."""
     if kind == "input":
         return at._replace(x_t=value)
-    floats, rebuild = split(at.carry if kind == "state" else at.params)
+    floats, rebuild = split(at.params if kind == "parameters" else at.carry)
     new: Any = rebuild([value if place == index else leaf for place, leaf in enumerate(floats)])
-    return at._replace(carry=new) if kind == "state" else at._replace(params=new)
+    return at._replace(params=new) if kind == "parameters" else at._replace(carry=new)
 
 
 def _dot(u: Sequence[np.ndarray], v: Sequence[np.ndarray]) -> float:
@@ -128,57 +133,70 @@ Results = dict[tuple[str, str], Tested]
 
 def _correctness(of: Subject, found: Results) -> Iterator[CellFinding]:
     detached = [key for key, one in found.items() if one.gradient == 0 and one.wrong > TOLERANCE]
-    wrong = {key: one for key, one in found.items() if one.wrong > TOLERANCE and key not in detached}
-    worst = max((one.wrong for key, one in found.items() if key not in detached), default=0.0)
+    cut = {name for kind, name in detached if kind in ("state", CARRIED)}
+    wrong = {
+        name: one
+        for (kind, name), one in found.items()
+        if one.wrong > TOLERANCE
+        and (kind, name) not in detached
+        and not (kind in ("state", CARRIED) and name in cut)
+    }
+    for kind, name in detached:
+        if not (kind == CARRIED and ("state", name) in detached):
+            yield CellFinding(
+                kind.replace(CARRIED, "state"), "fault", found[kind, name].difference, _cut(of, kind, name)
+            )
     if wrong:
-        key = max(wrong, key=lambda key: wrong[key].wrong)
+        name = max(wrong, key=lambda name: wrong[name].wrong)
         text = (
             f"the derivative of {step_of(of.cell)} with respect to {_listed(wrong)} is not that of its values "
-            f"(in `{key[1]}` {wrong[key].ratio:.3g} times the finite difference): mend the custom_vjp or "
-            "custom_jvp, or the stop_gradient on one of its ways; a surrogate gradient shows here too"
+            f"(in `{name}` {wrong[name].ratio:.3g} times the finite difference): mend its custom_vjp or custom_jvp, or "
+            "take a stop_gradient away; a surrogate gradient shows here too"
         )
-        yield CellFinding("derivative", "fault", worst, text)
+        yield CellFinding("derivative", "fault", wrong[name].wrong, text)
     elif not any(one.decided for one in found.values()):
-        yield CellFinding("derivative", "note", None, "no finite difference could be taken: `step` has jumps everywhere")
+        yield CellFinding(
+            "derivative", "note", None, "no finite difference could be taken: `step` has jumps everywhere"
+        )
     else:
+        worst = max(one.wrong for key, one in found.items() if key not in detached)
         yield CellFinding("derivative", "ok", worst, "autodiff agrees with finite differences in float64")
-    for key in detached:
-        yield CellFinding(key[0], "fault", found[key].difference, _detached(of, *key))
 
 
-def _detached(of: Subject, kind: str, name: str) -> str:
-    what = {"state": f"leaf `{name}` of the state", "input": "the input", "parameters": f"parameter `{name}`"}[kind]
-    lost = {
-        "state": "no gradient goes back in time through it",
-        "input": "no gradient reaches what feeds the cell",
-        "parameters": "it is never trained",
+def _cut(of: Subject, kind: str, name: str) -> str:
+    what, lost = {
+        "state": (f"leaf `{name}` of the state", "no gradient goes back in time through it"),
+        CARRIED: (f"leaf `{name}` of the state", "no gradient goes back in time through it"),
+        "input": ("the input", "no gradient reaches what feeds the cell"),
+        "parameters": (f"parameter `{name}`", "it is never trained"),
     }[kind]
+    changes = "the next state" if kind == CARRIED else f"what {step_of(of.cell)} returns"
     return (
-        f"{what} is detached: it changes what {step_of(of.cell)} returns, and its gradient is exactly zero, so that "
-        f"{lost}; take away the stop_gradient (or the rounding)"
+        f"{what} is detached: it changes {changes}, and its gradient there is exactly zero, so that {lost}; take the "
+        "stop_gradient away"
     )
 
 
 def _reach(of: Subject, found: Results) -> Iterator[CellFinding]:
-    silent = {key: one for key, one in found.items() if one.decided and not one.gradient and not one.difference}
-    for key, one in silent.items():
-        kind, name = key
-        what = {"state": f"leaf `{name}` of the state", "input": "the input", "parameters": f"parameter `{name}`"}
-        if one.moves > 0:
-            text = f"{what[kind]} acts in jumps only (rounding, a threshold, an argmax): its gradient is zero"
-            yield CellFinding(kind, "fault", one.moves, text)
-            continue
-        advice = {
-            "state": "it is written and never read: no memory, take it out of the state",
-            "input": f"{step_of(of.cell)} never reads it",
-            "parameters": f"{step_of(of.cell)} never reads it: take it out of `init`, or use it",
-        }
-        yield CellFinding(key[0], "fault", 0.0, f"{what[kind]} does not matter: {advice[kind]}")
+    step = step_of(of.cell)
     for kind in ("state", "input", "parameters"):
-        of_kind = {key: one for key, one in found.items() if key[0] == kind}
+        of_kind = {name: one for (other, name), one in found.items() if other == kind}
         if of_kind and all(one.gradient > 0 for one in of_kind.values()):
             yield CellFinding(kind, "ok", None, f"a gradient reaches {_listed(of_kind)}")
+        for name, one in of_kind.items():
+            if not one.decided or one.gradient or one.difference:
+                continue
+            what, advice = {
+                "state": (f"leaf `{name}` of the state", "it is written and never read: take it out of the state"),
+                "input": ("the input", f"{step} never reads it"),
+                "parameters": (f"parameter `{name}`", f"{step} never reads it: take it out of `init`, or use it"),
+            }[kind]
+            if one.moves == 0:
+                yield CellFinding(kind, "fault", 0.0, f"{what} does not matter: {advice}")
+                continue
+            text = f"{what} acts in jumps only (token ids, rounding, a threshold): its gradient is zero"
+            yield CellFinding(kind, "note" if kind == "input" else "fault", one.moves, text)
 
 
-def _listed(found: Results) -> str:
-    return ", ".join(f"`{name}`" for _, name in found)
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in dict.fromkeys(names))

@@ -38,7 +38,9 @@ def _zero(of: Subject) -> list[CellFinding]:
             "root, a norm or a logarithm at zero; add a small constant, or take jnp.where on both sides"
         )
         return [CellFinding("zero", "fault", 0.0, text)]
-    return [CellFinding("zero", "ok", 0.0, "values and gradients are finite for an input of zero at the initial state")]
+    return [
+        CellFinding("zero", "ok", 0.0, "values and gradients are finite for an input of zero at the initial state")
+    ]
 
 
 def _lost(path: Path, at: Point) -> str:

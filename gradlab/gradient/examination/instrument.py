@@ -28,6 +28,8 @@ HOLD = 100
 """Timesteps without input over which a cell is to hold a value."""
 TOLERANCE = 1e-4
 """Decades by which curve and product may differ."""
+RESOLVED = 12
+"""Decades below the gradient of the whole state where that of a leaf may be rounding alone."""
 PRECISION = 1e-2
 """Decades by which curves in float32 and float64 may differ."""
 
@@ -41,7 +43,7 @@ def instrument(of: Subject) -> list[CellFinding]:
         curve = _curve(of.double, length, weights)
         for name, norms in expected[length].items():
             if name in curve.log10_norm:
-                worst = max(worst, _decades_apart(curve.log10_norm[name], norms))
+                worst = max(worst, _decades_apart(curve.log10_norm[name], norms, curve.log10_norm["state"]))
     about = f"decades from an explicit product of Jacobians, T = {', '.join(map(str, LENGTHS))}"
     found = [CellFinding("instrument", "ok", worst, f"gradient_curve is that many {about}")]
     if not worst <= TOLERANCE:
@@ -49,7 +51,7 @@ def instrument(of: Subject) -> list[CellFinding]:
         found = [CellFinding("instrument", "fault", worst, text)]
     single, double = (_curve(path, FEW, weights) for path in (of.single, of.double))
     gap = max(
-        _decades_apart(np.where(single.is_noise(leaf)[:, None], double.log10_norm[leaf], values), double.log10_norm[leaf])
+        _decades_apart(values, double.log10_norm[leaf], double.log10_norm["state"])
         for leaf, values in single.log10_norm.items()
     )
     text = f"curves of float32 and float64 are that many decades apart over {FEW} lags"
@@ -116,9 +118,9 @@ def _flat(leaves: Floats) -> Floats:
     ]
 
 
-def _decades_apart(one: np.ndarray, other: np.ndarray) -> float:
-    """The most that two arrays of log10 norms differ by where one is not below what float64 resolves."""
-    seen = ~(np.isneginf(one) & np.isneginf(other)) & ~((one < -30) & (other < -30))
+def _decades_apart(one: np.ndarray, other: np.ndarray, state: np.ndarray) -> float:
+    """The most that two arrays of log10 norms differ by, where not both are lost to rounding beside the state."""
+    seen = (one > state - RESOLVED) | (other > state - RESOLVED)
     with np.errstate(invalid="ignore"):
         gaps = np.abs(one - other)[seen]
     return float(np.max(np.where(np.isnan(gaps), np.inf, gaps), initial=0.0))
@@ -146,7 +148,9 @@ def memory(of: Subject) -> list[CellFinding]:
             found.append(_growth(curve, leaf))
     found += [CellFinding("notes", "note", None, note) for note in curve.all_notes()]
     if curve.unverified:
-        found.append(CellFinding("notes", "note", None, f"no float64 measurement of the curve: {curve.unverified}"))
+        found.append(
+            CellFinding("notes", "note", None, f"no float64 measurement of the curve: {curve.unverified}")
+        )
     return [*found, *_holding(of)]
 
 
@@ -180,7 +184,9 @@ def _holding(of: Subject) -> list[CellFinding]:
     return found
 
 
-def _kept(path: Path, at: object, inputs: np.ndarray, states: list, index: int, rng: np.random.RandomState) -> float:
+def _kept(
+    path: Path, at: object, inputs: np.ndarray, states: list, index: int, rng: np.random.RandomState
+) -> float:
     """|change of a leaf at the end| / |change at the beginning|."""
     floats, rebuild = split(at)
     leaf = wide(floats[index])

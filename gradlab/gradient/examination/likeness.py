@@ -18,12 +18,11 @@ def likeness(of: Subject, like: Cell, name: str) -> CellFinding:
         GradlabError: their parameters or states are not alike.
     """
     params = _same_layout(of, like, name)
-    params = moved(params, np.random.RandomState(0))
     start = as_numpy(like.carry(params_of_jax(params), of.sizes.batch_size))
-    inputs = of.single.inputs[:FEW]
+    inputs, params_0 = of.single.inputs[:FEW], params
+    params = moved(params, np.random.RandomState(0))
     paths = [Path(cell, params, start, inputs, x64=False) for cell in (of.cell, like)]
-    at = Point(params, start, inputs[0])
-    first = apart(paths[1].values(at), paths[0].values(at))
+    first = apart(*(path.values(Point(params_0, start, inputs[0])) for path in paths))
     for timestep in range(1, FEW + 1):
         at = Point(params, paths[1].states[timestep - 1], inputs[timestep - 1])
         ours, theirs = (path.values(at) for path in paths)
@@ -33,7 +32,11 @@ def likeness(of: Subject, like: Cell, name: str) -> CellFinding:
             off = [leaf for leaf, a, b in zip(leaves, theirs, ours, strict=True) if apart([a], [b]) > ROUNDING]
             text = (
                 f"not {name}: at equal weights `{off[0]}` differs by this share at timestep {timestep}; "
-                + ("from a state of zero they agree, so look at what hₜ₋₁ goes through: " if first <= ROUNDING else "")
+                + (
+                    "from a state of zero they agree, so look at what hₜ₋₁ goes through: "
+                    if first <= ROUNDING
+                    else ""
+                )
                 + "the order of gates, a bias, where the reset gate acts (before or after the product)"
             )
             return CellFinding("like", "fault", gap, text)
