@@ -7,7 +7,6 @@ import typer
 from gradlab.cli import options
 from gradlab.cli.console import Progress, Screen, counted
 from gradlab.runs.cache import tidy_cache, use_cache
-from gradlab.runs.variants import cell_variant
 
 _COLUMNS = ("verdict", "examination", "number", "finding")
 _ORDER = ("fault", "note", "ok")
@@ -30,11 +29,13 @@ def check_cell(
 
     gradlab check-cell ./mine.py:MyCell
     """
+    from gradlab.runs.variants import cell_variant  # imports jax, as the cell does
+
     screen, variant = Screen(), cell_variant(spec)
     other = None if like is None else cell_variant(like)
     tidy_cache()
     use_cache()
-    from gradlab.gradient.examination.examine import check_cell as examined  # imports jax
+    from gradlab.gradient.examination.examine import check_cell as examined
 
     with Progress(screen) as live:
         found = examined(

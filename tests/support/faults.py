@@ -223,7 +223,7 @@ SHIPPED = {
     "batch statistics, stopped": Shipped(BatchNormalisedBehindStop, "examples", "batch statistics"),
     "mask of timestep 1": Shipped(FirstMask, "random numbers", "the mask of timestep 1"),
     "own key": Shipped(OwnKey, "random numbers", "the mask of timestep 1"),
-    "mask in Python": Shipped(KeptMask, "shapes", "keeps in Python"),
+    "mask in Python": Shipped(KeptMask, "determinism", "keeps in Python"),
     "one mask for all": Shipped(SharedMask, "random numbers", "one mask for all examples"),
     "wrong derivative": Shipped(lambda: Squashed(doubled), "derivative", "2 times the finite difference"),
     "clipped": Shipped(lambda: Squashed(lambda z: jnp.tanh(clipped(z))), "linear", "clips or rescales"),

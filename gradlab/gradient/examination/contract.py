@@ -141,8 +141,8 @@ def draws(of: Subject) -> list[CellFinding]:
     ]
     if _draws_fixed(traced, [*varies, True]):
         text = (
-            f"{step} draws random numbers from a key that never changes: every timestep gets the mask of timestep 1; "
-            "keep the key in the state, split it at each timestep and return one half as the next state"
+            f"{step} draws random numbers from a key that never changes: every timestep gets the mask of "
+            "timestep 1; keep the key in the state, split it at each timestep and return one half"
         )
         return [CellFinding("random numbers", "fault", None, text)]
     at = path.at(2)

@@ -112,7 +112,8 @@ def _with(at: Point, kind: str, index: int, value: np.ndarray) -> Point:
     if kind == "input":
         return at._replace(x_t=value)
     floats, rebuild = split(at.params if kind == "parameters" else at.carry)
-    new: Any = rebuild([value if place == index else leaf for place, leaf in enumerate(floats)])
+    leaves: list[Any] = [*floats[:index], value, *floats[index + 1 :]]
+    new = rebuild(leaves)
     return at._replace(params=new) if kind == "parameters" else at._replace(carry=new)
 
 
@@ -150,8 +151,8 @@ def _correctness(of: Subject, found: Results) -> Iterator[CellFinding]:
         name = max(wrong, key=lambda name: wrong[name].wrong)
         text = (
             f"the derivative of {step_of(of.cell)} with respect to {_listed(wrong)} is not that of its values "
-            f"(in `{name}` {wrong[name].ratio:.3g} times the finite difference): mend its custom_vjp or custom_jvp, or "
-            "take a stop_gradient away; a surrogate gradient shows here too"
+            f"(in `{name}` {wrong[name].ratio:.3g} times the finite difference): mend its custom_vjp or "
+            "custom_jvp, or take a stop_gradient away; a surrogate gradient shows here too"
         )
         yield CellFinding("derivative", "fault", wrong[name].wrong, text)
     elif not any(one.decided for one in found.values()):
@@ -172,8 +173,8 @@ def _cut(of: Subject, kind: str, name: str) -> str:
     }[kind]
     changes = "the next state" if kind == CARRIED else f"what {step_of(of.cell)} returns"
     return (
-        f"{what} is detached: it changes {changes}, and its gradient there is exactly zero, so that {lost}; take the "
-        "stop_gradient away"
+        f"{what} is detached: it changes {changes}, and its gradient there is exactly zero, so that {lost}; take "
+        "the stop_gradient away"
     )
 
 

@@ -38,7 +38,7 @@ def eager(of: Subject) -> CellFinding:
     s_t, y_t = of.cell.step(params_of_jax(at.params), jax.tree.map(jnp.asarray, at.carry), jnp.asarray(at.x_t))
     gap = apart([*map(wide, split(s_t)[0]), wide(y_t)], of.single.values(at))
     if gap > ROUNDING:
-        text = f"{step_of(of.cell)} under jax.jit differs from the plain call: it reads something besides its arguments"
+        text = f"{step_of(of.cell)} under jax.jit differs from the plain call: it reads more than its arguments"
         return CellFinding("jit", "fault", gap, text)
     return CellFinding("jit", "ok", gap, "compiled and plain calls agree")
 
@@ -124,8 +124,8 @@ def examples(of: Subject) -> CellFinding:
             )
             if gap > ROUNDING:
                 text = (
-                    f"examples meet in {step_of(of.cell)}: an example changes where only others are changed (batch "
-                    "statistics behind a stop_gradient?); normalise within each example"
+                    f"examples meet in {step_of(of.cell)}: an example changes where only others are changed "
+                    "(batch statistics behind a stop_gradient?); normalise within each example"
                 )
                 return CellFinding(name, "fault", gap, text)
     return CellFinding(name, "ok", None, "no example influences another, forward or backward")
@@ -158,8 +158,8 @@ def precision(of: Subject, random: bool) -> CellFinding:
     near, far = max(apart(*pair) for pair in pairs), apart([of.single.outputs], [of.double.outputs])
     if near > ROUNDING:
         text = (
-            f"one timestep of {step_of(of.cell)} in float32 is off by this share of the largest entry: it cancels, "
-            "overflows or rounds inside; rearrange it"
+            f"one timestep of {step_of(of.cell)} in float32 is off by this share of the largest entry: it "
+            "cancels, overflows or rounds inside; rearrange it"
         )
         return CellFinding("float32", "fault", near, text)
     if far > DRIFT:

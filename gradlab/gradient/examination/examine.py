@@ -1,6 +1,7 @@
 """The examination of a cell: everything that can be told from its three functions, in a few seconds."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import jax
 
@@ -13,6 +14,13 @@ from gradlab.gradient.examination.finding import CellFinding
 from gradlab.gradient.examination.instrument import instrument, memory
 from gradlab.gradient.examination.likeness import likeness
 from gradlab.gradient.examination.subject import Sizes, Subject, subject
+
+Found = CellFinding | list[CellFinding]
+SMALL = Sizes()
+CURVES: tuple[tuple[str, Callable[[Subject], list[CellFinding]]], ...] = (
+    ("instrument", instrument),
+    ("memory", memory),
+)
 
 
 def check_cell(
@@ -59,7 +67,7 @@ def check_cell(
 
 
 def examine(
-    cell: Cell, sizes: Sizes = Sizes(), like: Cell | None = None, like_name: str = ""
+    cell: Cell, sizes: Sizes = SMALL, like: Cell | None = None, like_name: str = ""
 ) -> Iterator[CellFinding]:
     """The findings of `check_cell`, one by one as they are made."""
     found = contract.shapes(cell, sizes)
@@ -87,7 +95,7 @@ def examine(
 def _in_order(of: Subject) -> Iterator[CellFinding]:
     drawn = list(_tried("random numbers", lambda: contract.draws(of)))
     yield from drawn
-    examined: tuple[tuple[str, Callable[[Subject], CellFinding | list[CellFinding]]], ...] = (
+    examined: tuple[tuple[str, Callable[[Subject], Found]], ...] = (
         ("casts", contract.rounding),
         ("state changes", contract.frozen_leaves),
         ("jit", equivalence.eager),
@@ -103,17 +111,18 @@ def _in_order(of: Subject) -> Iterator[CellFinding]:
     for name, examine in examined:
         if "casts" in faults and name in ("derivative", "float32"):
             continue  # what rounds inside has no derivative to compare with
-        for one in _tried(name, lambda examine=examine: _listed(examine(of))):
+        for one in _tried(name, partial(_listed, examine, of)):
             faults.add(one.name if one.verdict == "fault" else "")
             yield one
     if faults & {"examples", "linear", "scan", "jit"}:
         yield CellFinding("curve", "note", None, "no curve is measured of a cell with a fault of these: see above")
         return
-    for name, measure in (("instrument", instrument), ("memory", memory)):
-        yield from _tried(name, lambda measure=measure: measure(of))
+    for name, measure in CURVES:
+        yield from _tried(name, partial(measure, of))
 
 
-def _listed(found: CellFinding | list[CellFinding]) -> list[CellFinding]:
+def _listed(examine: Callable[[Subject], Found], of: Subject) -> list[CellFinding]:
+    found = examine(of)
     return [found] if isinstance(found, CellFinding) else found
 
 

@@ -21,8 +21,9 @@ def extremes(of: Subject) -> list[CellFinding]:
         for which, sign in signs.items():
             if lost := _lost(path, at._replace(x_t=(size * sign).astype(np.float32))):
                 text = (
-                    f"inputs of {size:g} ({which}) make {lost} not finite in {step_of(of.cell)}: an exponential that "
-                    "overflows, or 0 · inf in a derivative; subtract the largest exponent first (a stabiliser), or bound it"
+                    f"inputs of {size:g} ({which}) make {lost} not finite in {step_of(of.cell)}: an exponential "
+                    "that overflows, or 0 · inf in a derivative; subtract the largest exponent first "
+                    "(a stabiliser), or bound it"
                 )
                 return [CellFinding("extremes", "fault", size, text), *_zero(of)]
     text = "values and gradients are finite at inputs of that size, gates at exactly 0 and 1"
@@ -34,8 +35,8 @@ def _zero(of: Subject) -> list[CellFinding]:
     lost = _lost(path, Point(path.params, path.start, np.zeros_like(path.inputs[0])))
     if lost:
         text = (
-            f"an input of zero at the initial state makes {lost} not finite in {step_of(of.cell)}: the derivative of a "
-            "root, a norm or a logarithm at zero; add a small constant, or take jnp.where on both sides"
+            f"an input of zero at the initial state makes {lost} not finite in {step_of(of.cell)}: the "
+            "derivative of a root, a norm or a logarithm; add a small constant, or take jnp.where on both sides"
         )
         return [CellFinding("zero", "fault", 0.0, text)]
     return [

@@ -1,4 +1,4 @@
-"""The curves of the instrument against an explicit product of Jacobians, and what they say of the memory of a cell.
+"""The curves of the instrument against an explicit product of Jacobians, and the memory of a cell.
 
     λₜ₋₁ = (∂yₜ/∂sₜ₋₁)ᵀ gₜ + Jₜᵀ λₜ    Jₜ = ∂sₜ/∂sₜ₋₁
 
@@ -6,16 +6,18 @@ Here the rows of Jₜ are pulled back one unit vector at a time in float64, and 
 counts as two numbers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from gradlab.cells import Carry
 from gradlab.errors import GradlabError
 from gradlab.gradient.curve import GradientCurve
-from gradlab.gradient.examination.finding import CellFinding
+from gradlab.gradient.examination.finding import CellFinding, CellVerdict
 from gradlab.gradient.examination.subject import FEW, Floats, Path, Point, Subject, moved, rms
 from gradlab.gradient.measure import gradient_curve
 from gradlab.gradient.state import split
@@ -55,7 +57,7 @@ def instrument(of: Subject) -> list[CellFinding]:
         for leaf, values in single.log10_norm.items()
     )
     text = f"curves of float32 and float64 are that many decades apart over {FEW} lags"
-    verdict = "ok" if gap <= PRECISION or single.chaotic else "fault"
+    verdict: CellVerdict = "ok" if gap <= PRECISION or single.chaotic else "fault"
     if verdict == "fault":
         text += ": a gradient of this cell is lost to rounding in float32; measure with --dtype float64"
     return [*found, CellFinding("curve", verdict, gap, text)]
@@ -69,16 +71,14 @@ def _curve(path: Path, length: int, weights: np.ndarray) -> GradientCurve:
         return jnp.sum(read, axis=(0, *range(2, read.ndim)))
 
     with jax.enable_x64(path.x64):
-        return gradient_curve(path.cell, path.params, path.inputs[:length], loss, path.start)
+        return gradient_curve(path.cell, path.params, jnp.asarray(path.inputs[:length]), loss, path.start)
 
 
 def _products(path: Path, weights: np.ndarray) -> dict[int, dict[str, np.ndarray]]:
     """For each length, for each leaf, log10 |λ| (T, B) by lag, of the loss of `_curve`."""
     rows = [_jacobian(path, path.at(t)) for t in range(1, FEW + 1)]
     ends = np.cumsum([leaf.shape[-1] for leaf in _flat(split(path.start)[0])])
-    g = _flat([np.broadcast_to(weights, path.outputs.shape[1:])])[0]
-    if np.iscomplexobj(path.outputs):
-        g = _flat([np.broadcast_to(weights, path.outputs.shape[1:]).astype(complex)])[0]
+    (g,) = _flat([np.broadcast_to(weights, path.outputs.shape[1:]).astype(path.outputs.dtype)])
     found = {}
     for length in LENGTHS:
         adjoint, norms = np.zeros((len(g), ends[-1])), []
@@ -93,23 +93,21 @@ def _products(path: Path, weights: np.ndarray) -> dict[int, dict[str, np.ndarray
 
 def _jacobian(path: Path, at: Point) -> np.ndarray:
     """∂(sₜ, yₜ)/∂sₜ₋₁ of each example in real numbers, (B, rows, N)."""
-    rows = []
+    rows, floats = [], split(path.start)[0]
     for index, leaf in enumerate(path.zeros):
         for entry in range(leaf[0].size):
             for unit in (1, 1j) if np.iscomplexobj(leaf) else (1,):
                 cotangents = path.zeros
                 cotangents[index].reshape(len(leaf), -1)[:, entry] = unit
                 pulled = path.pull(at, cotangents).carry
-                kept = [each if np.iscomplexobj(like) else each.real for each, like in _like(pulled, path)]
+                kept = [
+                    each if np.iscomplexobj(like) else each.real for each, like in zip(pulled, floats, strict=True)
+                ]
                 rows.append(np.concatenate(_flat(kept), axis=1))
     return np.stack(rows, axis=1)
 
 
-def _like(leaves: Floats, path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    return zip(leaves, split(path.start)[0], strict=True)
-
-
-def _flat(leaves: Floats) -> Floats:
+def _flat(leaves: Sequence[Any]) -> Floats:
     """Each leaf as real numbers (B, n), complex entries as pairs."""
     flat = [leaf.reshape(len(leaf), -1) for leaf in leaves]
     return [
@@ -139,7 +137,7 @@ def memory(of: Subject) -> list[CellFinding]:
 
     path = of.single
     try:
-        curve = gradient_curve(path.cell, path.params, path.inputs[:LONG], loss, path.start)
+        curve = gradient_curve(path.cell, path.params, jnp.asarray(path.inputs[:LONG]), loss, path.start)
     except GradlabError as error:
         return [CellFinding("growth", "fault", None, str(error))]
     found = []
@@ -177,22 +175,22 @@ def _holding(of: Subject) -> list[CellFinding]:
         kept = _kept(path, at, inputs, states, index, rng)
         holds = "holds a value" if 0.5 <= kept <= 2 else "forgets" if kept < 0.5 else "amplifies"
         text = (
-            f"`{name}` {holds}: of a small change that share is left after {HOLD} timesteps of zero input; spectral "
-            f"radius of its own Jacobian there {radius:.3g}"
+            f"`{name}` {holds}: of a small change that share is left after {HOLD} timesteps of zero input; "
+            f"spectral radius of its own Jacobian there {radius:.3g}"
         )
         found.append(CellFinding("memory", "note", kept, text))
     return found
 
 
 def _kept(
-    path: Path, at: object, inputs: np.ndarray, states: list, index: int, rng: np.random.RandomState
+    path: Path, at: Carry, inputs: np.ndarray, states: list[Carry], index: int, rng: np.random.RandomState
 ) -> float:
     """|change of a leaf at the end| / |change at the beginning|."""
     floats, rebuild = split(at)
     leaf = wide(floats[index])
     step = 1e-4 * (rms(leaf) or 1.0) * np.sign(wide(moved(leaf, rng)).real + 1e-300) * (1 + rng.rand(*leaf.shape))
-    other = rebuild([leaf + step if place == index else each for place, each in enumerate(floats)])
-    ended = path.walk(other, inputs)[0][-1]
+    others: list[Any] = [*floats[:index], leaf + step, *floats[index + 1 :]]
+    ended = path.walk(rebuild(others), inputs)[0][-1]
     change = wide(split(ended)[0][index]) - wide(split(states[-1])[0][index])
     with np.errstate(invalid="ignore"):
         return float(rms(change) / rms(step))

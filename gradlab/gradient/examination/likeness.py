@@ -52,7 +52,7 @@ def _same_layout(of: Subject, like: Cell, name: str) -> object:
         found, wanted = _layout(ours), _layout(theirs)
         if found != wanted:
             raise GradlabError(
-                f"--like {name} compares at equal weights: the {what} of the cell must be {wanted}, and are {found}"
+                f"--like {name} compares at equal weights: the {what} must be {wanted}, and are {found}"
             )
     return params
 

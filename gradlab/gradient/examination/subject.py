@@ -180,8 +180,9 @@ def subject(cell: Cell, sizes: Sizes) -> Subject:
     inputs = np.random.RandomState(sizes.seed % 2**32).standard_normal(shape)
     single = Path(cell, params, start, inputs.astype(np.float32), x64=False)
     with jax.enable_x64(True):
-        wider = [as_numpy(in_dtype(tree, jnp.float64)) for tree in (params, start)]
-    return Subject(cell, sizes, single, Path(cell, *wider, single.inputs.astype(np.float64), x64=True))
+        wide_params, wide_start = (as_numpy(in_dtype(tree, jnp.float64)) for tree in (params, start))
+    double = Path(cell, wide_params, wide_start, single.inputs.astype(np.float64), x64=True)
+    return Subject(cell, sizes, single, double)
 
 
 def params_of_jax(params: Params) -> Params:
