@@ -38,7 +38,7 @@ from gradlab.training.loop import Checkpoint
 pytestmark = pytest.mark.slow
 
 COMMANDS = (
-    *("run", "probe", "sweep", "report", "lesson", "check", "bless"),
+    *("run", "probe", "sweep", "report", "lesson", "check", "bless", "check-cell"),
     *("ls", "show", "rm", "cells", "tasks", "doctor"),
 )
 OWN = """

@@ -14,11 +14,11 @@ from gradlab.cells import CELLS
 from gradlab.errors import GradlabError
 from gradlab.gradient.examination import derivatives, equivalence, instrument
 from gradlab.gradient.examination.examine import examine
-from gradlab.gradient.examination.subject import FEW, Sizes, subject
+from gradlab.gradient.examination.subject import FEW, CellSizes, subject
 
 pytestmark = pytest.mark.slow
 
-SMALL = Sizes(hidden_size=4, batch_size=3)
+SMALL = CellSizes(hidden_size=4, batch_size=3)
 
 
 def faults(findings):
@@ -45,11 +45,10 @@ def test_a_fault_that_was_shipped_is_named(name):
 
 
 def test_the_wrong_gru_is_none_at_equal_weights():
-    found = list(gradlab.check_cell(CELLS["gru"](), hidden_size=4, like=CELLS["gru"](), like_name="gru"))
-    assert faults(found) == []
-    (one,) = [one for one in found if one.name == "like"]
-    assert one.number < 1e-6 and "the same as gru" in one.text
-    one = first(examine(reset_before(), SMALL, CELLS["gru"](), "gru"), "like")
+    gru = CELLS["gru"]()
+    one = first(examine(gru, SMALL, gru, "gru"), "like")
+    assert one.verdict == "ok" and one.number < 1e-6 and "the same as gru" in one.text
+    one = first(examine(reset_before(), SMALL, gru, "gru"), "like")
     assert one.verdict == "fault" and one.number > 1e-3
     assert "before or after the product" in one.text and "from a state of zero they agree" in one.text
 
@@ -120,6 +119,17 @@ class WriteOnly(Plain):
         return s_t | {"last": y_t}, y_t
 
 
+class Silent(Plain):
+    """`extra` is read, and multiplied by zero."""
+
+    def init(self, key, input_size, hidden_size):
+        return super().init(key, input_size, hidden_size) | {"extra": jnp.ones(hidden_size)}
+
+    def step(self, params, s, x_t):
+        s_t, y_t = super().step(params, s, x_t)
+        return s_t, y_t + 0.0 * params["extra"]
+
+
 class Rounded(Plain):
     def step(self, params, s, x_t):
         return super().step(params, {"h": jnp.round(4 * s["h"])}, x_t)
@@ -131,6 +141,15 @@ def test_a_leaf_that_no_gradient_can_reach(make, words):
     ((name, text),) = faults(found)
     assert name == "state"
     assert re.search(words, text)
+
+
+def test_what_is_read_without_effect_is_no_fault():
+    found = derivatives.derivatives(subject(Silent(), SMALL))
+    assert faults(found) == []
+    assert (
+        "`extra` had no effect at the states that were tried"
+        in first((one for one in found if one.verdict == "note"), "parameters").text
+    )
 
 
 def test_a_factor_anywhere_shows_in_its_own_size():
@@ -175,7 +194,7 @@ def test_a_built_in_cell_has_no_fault(name, monkeypatch):
 
 
 def test_a_chaotic_cell_is_a_note():
-    found = equivalence.precision(subject(gradlab.get_cell("rnn:gain=4"), SMALL), random=False)
+    found = equivalence.precision(subject(ZOO["stacked"], CellSizes()))
     assert found.verdict == "note" and found.number > 0.01
 
 

@@ -1,7 +1,5 @@
 """What `step` must keep to before anything can be measured: shapes, dtypes, purity."""
 
-from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
 import jax
@@ -12,7 +10,8 @@ from jax import lax
 from gradlab.cells import Cell
 from gradlab.errors import GradlabError, described
 from gradlab.gradient.examination.finding import CellFinding
-from gradlab.gradient.examination.subject import LONGEST, Path, Sizes, Subject, is_key
+from gradlab.gradient.examination.jaxprs import casts_down, draws_fixed
+from gradlab.gradient.examination.subject import LONGEST, CellSizes, Subject, Trajectory, is_key
 from gradlab.gradient.measure import in_dtype
 from gradlab.gradient.state import (
     as_arrays,
@@ -36,7 +35,7 @@ def failure(error: BaseException) -> str:
     return described(error)[:300]
 
 
-def shapes(cell: Cell, sizes: Sizes) -> CellFinding:
+def shapes(cell: Cell, sizes: CellSizes) -> CellFinding:
     """Whether `init`, `carry` and `step` give what they must at several lengths and batch sizes, traced only."""
     name = "shapes"
     for batch_size in BATCH_SIZES:
@@ -52,7 +51,7 @@ def shapes(cell: Cell, sizes: Sizes) -> CellFinding:
     return CellFinding(name, "ok", None, text)
 
 
-def _misshapen(cell: Cell, sizes: Sizes, batch_size: int) -> str | None:
+def _misshapen(cell: Cell, sizes: CellSizes, batch_size: int) -> str | None:
     params = jax.eval_shape(
         lambda key: as_arrays(cell.init(key, sizes.input_size, sizes.hidden_size)), jax.random.key(sizes.seed)
     )
@@ -71,7 +70,7 @@ def _misshapen(cell: Cell, sizes: Sizes, batch_size: int) -> str | None:
     return next(iter(found.values()), None)
 
 
-def double(cell: Cell, sizes: Sizes) -> CellFinding:
+def double(cell: Cell, sizes: CellSizes) -> CellFinding:
     """Whether s₀ and `step` follow the parameters into float64."""
     name = "float64"
     try:
@@ -85,9 +84,8 @@ def double(cell: Cell, sizes: Sizes) -> CellFinding:
         return CellFinding(name, "fault", None, f"the cell fails with float64 parameters: {failure(error)}")
     if drifting:
         advice = "make s₀ in the dtype of the parameters, or `--dtype float64` is refused"
-        return CellFinding(
-            name, "note", None, f"with float64 parameters {next(iter(drifting.values()))}; {advice}"
-        )
+        text = f"with float64 parameters {next(iter(drifting.values()))}; {advice}"
+        return CellFinding(name, "note", None, text)
     return CellFinding(name, "ok", None, "state and output follow the parameters into float64")
 
 
@@ -97,7 +95,7 @@ def double(cell: Cell, sizes: Sizes) -> CellFinding:
 def rounding(of: Subject) -> CellFinding:
     """Whether a value is rounded to a narrower format than that of the parameters and inputs."""
     for path, name in ((of.single, "float32"), (of.double, "float64")):
-        if narrow := sorted(set(_casts_down(_traced(path).jaxpr))):
+        if narrow := sorted(set(casts_down(path.traced))):
             text = (
                 f"{step_of(of.cell)} rounds to {', '.join(narrow)} what comes in as {name}: gradients are no more "
                 "precise than that; compute in the dtype of the parameters"
@@ -106,40 +104,15 @@ def rounding(of: Subject) -> CellFinding:
     return CellFinding("casts", "ok", None, "nothing is rounded to a narrower format inside `step`")
 
 
-def _traced(path: Path) -> Any:
-    with jax.enable_x64(path.x64):
-        return jax.make_jaxpr(path.cell.step)(path.params, path.start, path.inputs[0])
-
-
-def _inside(equation: Any) -> Iterator[Any]:
-    """The jaxprs that an equation calls."""
-    for value in chain.from_iterable(v if isinstance(v, (tuple, list)) else [v] for v in equation.params.values()):
-        inner = getattr(value, "jaxpr", value)
-        if hasattr(inner, "eqns"):
-            yield inner
-
-
-def _casts_down(jaxpr: Any) -> Iterator[str]:
-    for equation in jaxpr.eqns:
-        if equation.primitive.name in ("convert_element_type", "reduce_precision"):
-            before, after = (each.aval.dtype for each in (equation.invars[0], equation.outvars[0]))
-            floats = all(jnp.issubdtype(dtype, jnp.floating) for dtype in (before, after))
-            if floats and jnp.finfo(after).nmant < jnp.finfo(before).nmant:
-                yield str(after)
-        for inner in _inside(equation):
-            yield from _casts_down(inner)
-
-
 def draws(of: Subject) -> list[CellFinding]:
     """Whether random numbers differ between timesteps and between examples; nothing where none are drawn."""
-    traced, path = _traced(of.single).jaxpr, of.single
-    if not _has_draws(traced):
+    traced, path = of.single.traced, of.single
+    if not of.random:
         return []
     step, frozen = step_of(of.cell), _frozen(path)
-    varies = [False] * len(jax.tree.leaves(path.params)) + [
-        name not in frozen for name, _ in named_leaves(path.start)
-    ]
-    if _draws_fixed(traced, [*varies, True]):
+    constant = [False] * len(jax.tree.leaves(path.params))
+    varies = [name not in frozen for name, _ in named_leaves(path.start)]
+    if draws_fixed(traced, [*constant, *varies, True]):
         text = (
             f"{step} draws random numbers from a key that never changes: every timestep gets the mask of "
             "timestep 1; keep the key in the state, split it at each timestep and return one half"
@@ -159,34 +132,7 @@ def _first_row(leaf: Any, batch_size: int) -> Any:
     return np.repeat(leaf[:1], batch_size, axis=0) if fits else leaf
 
 
-def _has_draws(jaxpr: Any) -> bool:
-    return any(
-        equation.primitive.name in ("random_bits", "threefry2x32") or any(map(_has_draws, _inside(equation)))
-        for equation in jaxpr.eqns
-    )
-
-
-def _draws_fixed(jaxpr: Any, varies: list[bool]) -> bool:
-    """Whether random bits are drawn from what does not vary, given which arguments do."""
-    varying = {variable for variable, varied in zip(jaxpr.invars, varies, strict=True) if varied}
-    for equation in jaxpr.eqns:
-        flags = [_is_in(variable, varying) for variable in equation.invars]
-        if equation.primitive.name in ("random_bits", "threefry2x32") and not any(flags):
-            return True
-        for inner in _inside(equation):
-            matches = len(inner.invars) == len(flags)
-            if _draws_fixed(inner, flags if matches else [True] * len(inner.invars)):
-                return True
-        if any(flags):
-            varying.update(equation.outvars)
-    return False
-
-
-def _is_in(variable: Any, found: set[Any]) -> bool:
-    return not hasattr(variable, "val") and variable in found
-
-
-def _frozen(path: Path) -> list[str]:
+def _frozen(path: Trajectory) -> list[str]:
     """The leaves of the state, keys and integers too, that are the same at every timestep."""
     rows = [[_bits(leaf) for leaf in jax.tree.leaves(state)] for state in path.states]
     names = [name for name, _ in named_leaves(path.start)]
@@ -200,7 +146,7 @@ def _bits(leaf: Any) -> bytes:
 # ---------------------------------------------------------------- purity
 
 
-def purity(cell: Cell, sizes: Sizes) -> CellFinding:
+def purity(cell: Cell, sizes: CellSizes) -> CellFinding:
     """Whether equal arguments give equal results, called three times outside of any compiled program."""
     key, name = jax.random.key(sizes.seed), "determinism"
     x_t = np.random.RandomState(0).standard_normal((sizes.batch_size, sizes.input_size)).astype(np.float32)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.gradient.examination.finding import CellFinding
-from gradlab.gradient.examination.subject import FEW, Floats, Path, Point, Subject, apart, moved, rms
+from gradlab.gradient.examination.subject import FEW, Floats, StepArguments, Subject, Trajectory, apart, moved, rms
 from gradlab.gradient.state import split, step_of
 from gradlab.gradient.trial import gaussian, wide
 
@@ -39,7 +39,7 @@ class Tested:
     Attributes:
         gradient, difference: the largest of each, in size; where one is not zero, the other should not be.
         wrong: by which share they differ at worst. ratio: gradient / difference there.
-        moves: by how much a large change of it moves the results.
+        moves: by how much a large change of it moves the results. read: whether NaN in it reaches them.
         decided: at how many points the two could be compared.
     """
 
@@ -48,6 +48,7 @@ class Tested:
     wrong: float = 0.0
     ratio: float = 1.0
     moves: float = 0.0
+    read: bool = False
     decided: int = 0
 
 
@@ -59,19 +60,22 @@ def derivatives(of: Subject) -> list[CellFinding]:
     for at in _points(path, rng):
         for (kind, name), tested in found.items():
             for _ in range(_DIRECTIONS):
-                _test(path, at, kind, kinds[kind].index(name), rng, tested)
+                _compare(path, at, kind, kinds[kind].index(name), rng, tested)
     return [*_correctness(of, found), *_reach(of, found)]
 
 
-def _points(path: Path, rng: np.random.RandomState) -> Iterator[Point]:
-    """States along the path, with the parameters as they are and moved: some are zero at the beginning."""
+def _points(path: Trajectory, rng: np.random.RandomState) -> Iterator[StepArguments]:
+    """States along the path with the parameters, as they are and moved: some are zero at the beginning."""
     for timestep in _TIMESTEPS:
         at = path.at(timestep)
         yield at
-        yield at._replace(params=moved(at.params, rng))
+        yield at._replace(params=moved(at.params, rng), carry=moved(at.carry, rng))
 
 
-def _test(path: Path, at: Point, kind: str, index: int, rng: np.random.RandomState, tested: Tested) -> None:
+def _compare(
+    path: Trajectory, at: StepArguments, kind: str, index: int, rng: np.random.RandomState, tested: Tested
+) -> None:
+    """One comparison, of one leaf of one kind of argument, added to what is known of it."""
     leaf = _leaf(at, kind, index)
     if not np.isfinite(leaf).all():
         return
@@ -83,11 +87,10 @@ def _test(path: Path, at: Point, kind: str, index: int, rng: np.random.RandomSta
     leaves = {"input": [pulled.x_t], "parameters": pulled.params}.get(kind, pulled.carry)
     gradient = _dot([leaves[index]], [v])
     here, ahead, behind = (path.values(_with(at, kind, index, leaf + sign * STEP * v)) for sign in (0, 1, -1))
-    moves = apart(here, path.values(_with(at, kind, index, wide(moved(leaf, rng)))))
     after, before = (_dot(u, _minus(*pair)) / STEP for pair in ((ahead, here), (here, behind)))
-    size = sum(float(np.sum(np.abs(wide(a)) * np.abs(b))) for a, b in zip(u, here, strict=True))
-    noise = _NOISE * size
-    tested.moves = max(tested.moves, moves)
+    noise = _NOISE * sum(float(np.sum(np.abs(wide(a)) * np.abs(b))) for a, b in zip(u, here, strict=True))
+    tested.moves = max(tested.moves, apart(here, path.values(_with(at, kind, index, wide(moved(leaf, rng))))))
+    tested.read |= apart(here, path.values(_with(at, kind, index, np.full_like(leaf, np.nan)))) > 0
     if not np.isfinite([gradient, after, before]).all():
         return
     if abs(after - before) > _KINK * max(abs(after), abs(before)) + noise:
@@ -102,13 +105,13 @@ def _test(path: Path, at: Point, kind: str, index: int, rng: np.random.RandomSta
         tested.wrong, tested.ratio = wrong, gradient / difference if difference else np.inf
 
 
-def _leaf(at: Point, kind: str, index: int) -> np.ndarray:
+def _leaf(at: StepArguments, kind: str, index: int) -> np.ndarray:
     tree = {"input": at.x_t, "parameters": at.params}.get(kind, at.carry)
     return np.asarray(split(tree)[0][index])
 
 
-def _with(at: Point, kind: str, index: int, value: np.ndarray) -> Point:
-    """A point with one leaf of one argument replaced."""
+def _with(at: StepArguments, kind: str, index: int, value: np.ndarray) -> StepArguments:
+    """The arguments with one leaf of one argument replaced."""
     if kind == "input":
         return at._replace(x_t=value)
     floats, rebuild = split(at.params if kind == "parameters" else at.carry)
@@ -192,8 +195,11 @@ def _reach(of: Subject, found: Results) -> Iterator[CellFinding]:
                 "input": ("the input", f"{step} never reads it"),
                 "parameters": (f"parameter `{name}`", f"{step} never reads it: take it out of `init`, or use it"),
             }[kind]
-            if one.moves == 0:
+            if one.moves == 0 and not one.read:
                 yield CellFinding(kind, "fault", 0.0, f"{what} does not matter: {advice}")
+                continue
+            if one.moves == 0:
+                yield CellFinding(kind, "note", 0.0, f"{what} had no effect at the states that were tried")
                 continue
             text = f"{what} acts in jumps only (token ids, rounding, a threshold): its gradient is zero"
             yield CellFinding(kind, "note" if kind == "input" else "fault", one.moves, text)

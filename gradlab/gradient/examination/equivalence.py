@@ -13,9 +13,9 @@ from gradlab.gradient.examination.finding import CellFinding
 from gradlab.gradient.examination.subject import (
     FEW,
     LONGEST,
-    Path,
-    Point,
+    StepArguments,
     Subject,
+    Trajectory,
     apart,
     is_key,
     moved,
@@ -75,12 +75,8 @@ def scan(of: Subject) -> list[CellFinding]:
     return [scanned, causal]
 
 
-def single_examples(of: Subject, random: bool) -> CellFinding:
-    """Whether an example alone, vectorised by `jax.vmap`, gives what it gives in the batch.
-
-    Args:
-        random: whether `step` draws random numbers, which may follow the size of the batch.
-    """
+def single_examples(of: Subject) -> CellFinding:
+    """Whether an example alone, vectorised by `jax.vmap`, gives what it gives in the batch."""
     path, step, size = of.single, of.cell.step, of.sizes.batch_size
     leaves, treedef = jax.tree.flatten(path.start)
     axes = [0 if row else None for row in has_batch_axis(of.cell, path.params, path.start, size)]
@@ -99,7 +95,7 @@ def single_examples(of: Subject, random: bool) -> CellFinding:
         gap = max(gap, apart([*map(wide, alone)], path.values(at)))
     if gap <= ROUNDING:
         return CellFinding("vmap", "ok", gap, "an example alone (jax.vmap) gives what it gives in the batch")
-    if random:
+    if of.random:
         text = (
             "the random numbers of an example depend on the size of the batch: one key for each example avoids it"
         )
@@ -131,7 +127,10 @@ def examples(of: Subject) -> CellFinding:
     return CellFinding(name, "ok", None, "no example influences another, forward or backward")
 
 
-def _others_moved(of: Subject, at: Point, rng: np.random.RandomState, members: np.ndarray) -> Point:
+def _others_moved(
+    of: Subject, at: StepArguments, rng: np.random.RandomState, members: np.ndarray
+) -> StepArguments:
+    """The same arguments with those of some examples moved."""
     leaves, treedef = jax.tree.flatten(at.carry)
     rows = has_batch_axis(of.cell, at.params, at.carry, of.sizes.batch_size)
 
@@ -139,7 +138,7 @@ def _others_moved(of: Subject, at: Point, rng: np.random.RandomState, members: n
         return np.where(members.reshape(-1, *[1] * (leaf.ndim - 1)), moved(leaf, rng), leaf)
 
     new = [mixed(leaf) if row and not is_key(leaf) else leaf for leaf, row in zip(leaves, rows, strict=True)]
-    return Point(at.params, jax.tree.unflatten(treedef, new), mixed(at.x_t))
+    return StepArguments(at.params, jax.tree.unflatten(treedef, new), mixed(at.x_t))
 
 
 def linearity(of: Subject) -> CellFinding:
@@ -150,9 +149,9 @@ def linearity(of: Subject) -> CellFinding:
     return CellFinding("linear", "ok", None, "a gradient that is scaled comes back scaled")
 
 
-def precision(of: Subject, random: bool) -> CellFinding:
+def precision(of: Subject) -> CellFinding:
     """Whether float32 gives what float64 gives, after one timestep and after many; not of random numbers."""
-    if random:
+    if of.random:
         return CellFinding("float32", "note", None, "not compared with float64, which draws other random numbers")
     pairs = [(of.single.values(at), of.double.values(at64)) for at, at64 in _same_points(of.single, of.double)]
     near, far = max(apart(*pair) for pair in pairs), apart([of.single.outputs], [of.double.outputs])
@@ -170,10 +169,10 @@ def precision(of: Subject, random: bool) -> CellFinding:
     return CellFinding("float32", "ok", far, f"float32 agrees with float64 over {LONGEST} timesteps")
 
 
-def _same_points(single: Path, double: Path) -> Iterator[tuple[Point, Point]]:
+def _same_points(single: Trajectory, double: Trajectory) -> Iterator[tuple[StepArguments, StepArguments]]:
     for timestep in _TRIED:
         at = single.at(timestep)
         wider = jax.tree.map(
             lambda leaf, like: leaf if is_key(leaf) else leaf.astype(like.dtype), at.carry, double.start
         )
-        yield at, Point(double.params, wider, at.x_t.astype(np.float64))
+        yield at, StepArguments(double.params, wider, at.x_t.astype(np.float64))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from gradlab.gradient.examination.finding import CellFinding
-from gradlab.gradient.examination.subject import FEW, Path, Point, Subject
+from gradlab.gradient.examination.subject import FEW, StepArguments, Subject, Trajectory
 from gradlab.gradient.state import split, step_of
 from gradlab.gradient.trial import wide
 
@@ -32,7 +32,7 @@ def extremes(of: Subject) -> list[CellFinding]:
 
 def _zero(of: Subject) -> list[CellFinding]:
     path = of.single
-    lost = _lost(path, Point(path.params, path.start, np.zeros_like(path.inputs[0])))
+    lost = _lost(path, StepArguments(path.params, path.start, np.zeros_like(path.inputs[0])))
     if lost:
         text = (
             f"an input of zero at the initial state makes {lost} not finite in {step_of(of.cell)}: the "
@@ -44,7 +44,7 @@ def _zero(of: Subject) -> list[CellFinding]:
     ]
 
 
-def _lost(path: Path, at: Point) -> str:
+def _lost(path: Trajectory, at: StepArguments) -> str:
     """The first quantity that is not finite within a few timesteps at this input; "" if none is."""
     rng = np.random.RandomState(1)
     for _ in range(_TIMESTEPS):

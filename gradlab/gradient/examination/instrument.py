@@ -18,7 +18,7 @@ from gradlab.cells import Carry
 from gradlab.errors import GradlabError
 from gradlab.gradient.curve import GradientCurve
 from gradlab.gradient.examination.finding import CellFinding, CellVerdict
-from gradlab.gradient.examination.subject import FEW, Floats, Path, Point, Subject, moved, rms
+from gradlab.gradient.examination.subject import FEW, Floats, StepArguments, Subject, Trajectory, moved, rms
 from gradlab.gradient.measure import gradient_curve
 from gradlab.gradient.state import split
 from gradlab.gradient.trial import wide
@@ -63,7 +63,7 @@ def instrument(of: Subject) -> list[CellFinding]:
     return [*found, CellFinding("curve", verdict, gap, text)]
 
 
-def _curve(path: Path, length: int, weights: np.ndarray) -> GradientCurve:
+def _curve(path: Trajectory, length: int, weights: np.ndarray) -> GradientCurve:
     """Of a loss that reads every output."""
 
     def loss(outputs: Array) -> Array:
@@ -74,7 +74,7 @@ def _curve(path: Path, length: int, weights: np.ndarray) -> GradientCurve:
         return gradient_curve(path.cell, path.params, jnp.asarray(path.inputs[:length]), loss, path.start)
 
 
-def _products(path: Path, weights: np.ndarray) -> dict[int, dict[str, np.ndarray]]:
+def _products(path: Trajectory, weights: np.ndarray) -> dict[int, dict[str, np.ndarray]]:
     """For each length, for each leaf, log10 |λ| (T, B) by lag, of the loss of `_curve`."""
     rows = [_jacobian(path, path.at(t)) for t in range(1, FEW + 1)]
     ends = np.cumsum([leaf.shape[-1] for leaf in _flat(split(path.start)[0])])
@@ -91,7 +91,7 @@ def _products(path: Path, weights: np.ndarray) -> dict[int, dict[str, np.ndarray
     return found
 
 
-def _jacobian(path: Path, at: Point) -> np.ndarray:
+def _jacobian(path: Trajectory, at: StepArguments) -> np.ndarray:
     """∂(sₜ, yₜ)/∂sₜ₋₁ of each example in real numbers, (B, rows, N)."""
     rows, floats = [], split(path.start)[0]
     for index, leaf in enumerate(path.zeros):
@@ -144,10 +144,11 @@ def memory(of: Subject) -> list[CellFinding]:
     for leaf in curve.leaves:
         if leaf != "state" or len(curve.leaves) > 2:
             found.append(_growth(curve, leaf))
-    found += [CellFinding("notes", "note", None, note) for note in curve.all_notes()]
+    if not of.random:  # in float64 other random numbers are drawn, which is no imprecision of float32
+        found += [CellFinding("curve", "note", None, note) for note in curve.all_notes()]
     if curve.unverified:
         found.append(
-            CellFinding("notes", "note", None, f"no float64 measurement of the curve: {curve.unverified}")
+            CellFinding("curve", "note", None, f"no float64 measurement of the curve: {curve.unverified}")
         )
     return [*found, *_holding(of)]
 
@@ -165,7 +166,7 @@ def _holding(of: Subject) -> list[CellFinding]:
     inputs = np.zeros((HOLD, *path.inputs.shape[1:]))
     states, _ = path.walk(at, inputs)
     end, found = states[-1], []
-    jacobian = _jacobian(path, Point(path.params, end, inputs[0]))
+    jacobian = _jacobian(path, StepArguments(path.params, end, inputs[0]))
     entries = [leaf.shape[-1] for leaf in _flat(split(end)[0])]
     first = 0
     for index, (name, size) in enumerate(zip(path.leaves, entries, strict=True)):
@@ -183,7 +184,7 @@ def _holding(of: Subject) -> list[CellFinding]:
 
 
 def _kept(
-    path: Path, at: Carry, inputs: np.ndarray, states: list[Carry], index: int, rng: np.random.RandomState
+    path: Trajectory, at: Carry, inputs: np.ndarray, states: list[Carry], index: int, rng: np.random.RandomState
 ) -> float:
     """|change of a leaf at the end| / |change at the beginning|."""
     floats, rebuild = split(at)

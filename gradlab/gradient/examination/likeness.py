@@ -7,7 +7,16 @@ from gradlab.cells import Cell
 from gradlab.errors import GradlabError
 from gradlab.gradient.examination.equivalence import ROUNDING
 from gradlab.gradient.examination.finding import CellFinding
-from gradlab.gradient.examination.subject import FEW, Path, Point, Subject, apart, as_numpy, moved, params_of_jax
+from gradlab.gradient.examination.subject import (
+    FEW,
+    StepArguments,
+    Subject,
+    Trajectory,
+    apart,
+    as_numpy,
+    moved,
+    params_of_jax,
+)
 from gradlab.gradient.state import named_leaves
 
 
@@ -21,10 +30,10 @@ def likeness(of: Subject, like: Cell, name: str) -> CellFinding:
     start = as_numpy(like.carry(params_of_jax(params), of.sizes.batch_size))
     inputs, params_0 = of.single.inputs[:FEW], params
     params = moved(params, np.random.RandomState(0))
-    paths = [Path(cell, params, start, inputs, x64=False) for cell in (of.cell, like)]
-    first = apart(*(path.values(Point(params_0, start, inputs[0])) for path in paths))
+    paths = [Trajectory(cell, params, start, inputs, x64=False) for cell in (of.cell, like)]
+    first = apart(*(path.values(StepArguments(params_0, start, inputs[0])) for path in paths))
     for timestep in range(1, FEW + 1):
-        at = Point(params, paths[1].states[timestep - 1], inputs[timestep - 1])
+        at = StepArguments(params, paths[1].states[timestep - 1], inputs[timestep - 1])
         ours, theirs = (path.values(at) for path in paths)
         gap = apart(theirs, ours)
         if gap > ROUNDING:

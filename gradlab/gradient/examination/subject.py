@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 
 from gradlab.cells import Carry, Cell, Params
+from gradlab.gradient.examination.jaxprs import has_draws
 from gradlab.gradient.measure import in_dtype
 from gradlab.gradient.state import as_arrays, is_float, leaf_names, split
 from gradlab.gradient.trial import UNOPTIMISED, gaussian, wide
@@ -27,7 +28,7 @@ FEW = 12
 Floats = list[np.ndarray]
 
 
-class Sizes(NamedTuple):
+class CellSizes(NamedTuple):
     """How large the examined cell is, and the seed of its parameters and inputs."""
 
     input_size: int = 3
@@ -36,7 +37,7 @@ class Sizes(NamedTuple):
     seed: int = 0
 
 
-class Point(NamedTuple):
+class StepArguments(NamedTuple):
     """Arguments of `step`, in NumPy, random keys apart."""
 
     params: Params
@@ -53,7 +54,7 @@ class Pulled(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Path:
+class Trajectory:
     """A cell along its inputs, in one precision.
 
     Attributes:
@@ -96,6 +97,12 @@ class Path:
             s_t, y_t = jax.eval_shape(self.cell.step, self.params, self.start, self.inputs[0])
             return [*split(s_t)[0], y_t]
 
+    @cached_property
+    def traced(self) -> Any:
+        """The jaxpr of `step`, whose arguments are the leaves of parameters, state and input."""
+        with jax.enable_x64(self.x64):
+            return jax.make_jaxpr(self.cell.step)(self.params, self.start, self.inputs[0]).jaxpr
+
     @property
     def zeros(self) -> Floats:
         """A gradient of zero for each of these."""
@@ -105,22 +112,22 @@ class Path:
         """Standard Gaussian ones."""
         return [gaussian(rng, each.shape, each.dtype) for each in self.results]
 
-    def step(self, at: Point) -> tuple[Carry, np.ndarray]:
+    def step(self, at: StepArguments) -> tuple[Carry, np.ndarray]:
         """sₜ and yₜ."""
         found, _ = self._call(at, self.zeros)
         return as_numpy(found[0]), np.asarray(found[1])
 
-    def values(self, at: Point) -> Floats:
+    def values(self, at: StepArguments) -> Floats:
         """The float leaves of sₜ and yₜ, in float64."""
         (s_t, y_t), _ = self._call(at, self.zeros)
         return [*map(wide, split(s_t)[0]), wide(y_t)]
 
-    def pull(self, at: Point, cotangents: Sequence[np.ndarray]) -> Pulled:
+    def pull(self, at: StepArguments, cotangents: Sequence[np.ndarray]) -> Pulled:
         """Gradients with respect to the arguments of `step`, from those of sₜ and yₜ."""
         params, carry, x_t = self._call(at, cotangents)[1]
         return Pulled([*map(wide, params)], [*map(wide, carry)], wide(x_t))
 
-    def _call(self, at: Point, cotangents: Sequence[np.ndarray]) -> Any:
+    def _call(self, at: StepArguments, cotangents: Sequence[np.ndarray]) -> Any:
         with jax.enable_x64(self.x64):
             return self.program(at.params, at.carry, at.x_t, list(cotangents[:-1]), cotangents[-1])
 
@@ -142,14 +149,14 @@ class Path:
         """The states from `carry` on, and the outputs, by a loop of Python over timesteps."""
         states, outputs = [carry], []
         for x_t in inputs:
-            s_t, y_t = self.step(Point(self.params, states[-1], x_t))
+            s_t, y_t = self.step(StepArguments(self.params, states[-1], x_t))
             states.append(s_t)
             outputs.append(y_t)
         return states, outputs
 
-    def at(self, timestep: int) -> Point:
+    def at(self, timestep: int) -> StepArguments:
         """The arguments of timestep 1..T."""
-        return Point(self.params, self.states[timestep - 1], self.inputs[timestep - 1])
+        return StepArguments(self.params, self.states[timestep - 1], self.inputs[timestep - 1])
 
     @property
     def leaves(self) -> list[str]:
@@ -167,21 +174,26 @@ class Subject:
     """A cell to be examined, along the same inputs in float32 and in float64."""
 
     cell: Cell
-    sizes: Sizes
-    single: Path
-    double: Path
+    sizes: CellSizes
+    single: Trajectory
+    double: Trajectory
+
+    @cached_property
+    def random(self) -> bool:
+        """Whether `step` draws random numbers."""
+        return has_draws(self.single.traced)
 
 
-def subject(cell: Cell, sizes: Sizes) -> Subject:
+def subject(cell: Cell, sizes: CellSizes) -> Subject:
     """A cell with parameters drawn from a seed and Gaussian inputs; whatever it raises is raised."""
     params = as_numpy(as_arrays(cell.init(jax.random.key(sizes.seed), sizes.input_size, sizes.hidden_size)))
     start = as_numpy(as_arrays(cell.carry(params_of_jax(params), sizes.batch_size)))
     shape = (LONGEST, sizes.batch_size, sizes.input_size)
     inputs = np.random.RandomState(sizes.seed % 2**32).standard_normal(shape)
-    single = Path(cell, params, start, inputs.astype(np.float32), x64=False)
+    single = Trajectory(cell, params, start, inputs.astype(np.float32), x64=False)
     with jax.enable_x64(True):
         wide_params, wide_start = (as_numpy(in_dtype(tree, jnp.float64)) for tree in (params, start))
-    double = Path(cell, wide_params, wide_start, single.inputs.astype(np.float64), x64=True)
+    double = Trajectory(cell, wide_params, wide_start, single.inputs.astype(np.float64), x64=True)
     return Subject(cell, sizes, single, double)
 
 
