@@ -193,6 +193,11 @@ def test_a_built_in_cell_has_no_fault(name, monkeypatch):
         assert one.text and "\n" not in one.text and one.verdict in ("ok", "note")
 
 
+def test_cancellation_in_a_saturated_unit_is_not_taken_for_clipping():
+    found = equivalence.linearity(subject(ZOO["stacked"], CellSizes(seed=1)))
+    assert found.verdict == "ok", found.text
+
+
 def test_a_chaotic_cell_is_a_note():
     found = equivalence.precision(subject(ZOO["stacked"], CellSizes()))
     assert found.verdict == "note" and found.number > 0.01

@@ -30,7 +30,7 @@ HOLD = 100
 """Timesteps without input over which a cell is to hold a value."""
 TOLERANCE = 1e-4
 """Decades by which curve and product may differ."""
-RESOLVED = 12
+RESOLVED, RESOLVED_IN_FLOAT32 = 12, 5
 """Decades below the gradient of the whole state where that of a leaf may be rounding alone."""
 PRECISION = 1e-2
 """Decades by which curves in float32 and float64 may differ."""
@@ -45,7 +45,9 @@ def instrument(of: Subject) -> list[CellFinding]:
         curve = _curve(of.double, length, weights)
         for name, norms in expected[length].items():
             if name in curve.log10_norm:
-                worst = max(worst, _decades_apart(curve.log10_norm[name], norms, curve.log10_norm["state"]))
+                worst = max(
+                    worst, _decades_apart(curve.log10_norm[name], norms, curve.log10_norm["state"] - RESOLVED)
+                )
     about = f"decades from an explicit product of Jacobians, T = {', '.join(map(str, LENGTHS))}"
     found = [CellFinding("instrument", "ok", worst, f"gradient_curve is that many {about}")]
     if not worst <= TOLERANCE:
@@ -53,7 +55,7 @@ def instrument(of: Subject) -> list[CellFinding]:
         found = [CellFinding("instrument", "fault", worst, text)]
     single, double = (_curve(path, FEW, weights) for path in (of.single, of.double))
     gap = max(
-        _decades_apart(values, double.log10_norm[leaf], double.log10_norm["state"])
+        _decades_apart(values, double.log10_norm[leaf], double.log10_norm["state"] - RESOLVED_IN_FLOAT32)
         for leaf, values in single.log10_norm.items()
     )
     text = f"curves of float32 and float64 are that many decades apart over {FEW} lags"
@@ -116,9 +118,9 @@ def _flat(leaves: Sequence[Any]) -> Floats:
     ]
 
 
-def _decades_apart(one: np.ndarray, other: np.ndarray, state: np.ndarray) -> float:
-    """The most that two arrays of log10 norms differ by, where not both are lost to rounding beside the state."""
-    seen = (one > state - RESOLVED) | (other > state - RESOLVED)
+def _decades_apart(one: np.ndarray, other: np.ndarray, floor: np.ndarray) -> float:
+    """The most that two arrays of log10 norms differ by, where not both are below a floor."""
+    seen = (one > floor) | (other > floor)
     with np.errstate(invalid="ignore"):
         gaps = np.abs(one - other)[seen]
     return float(np.max(np.where(np.isnan(gaps), np.inf, gaps), initial=0.0))
