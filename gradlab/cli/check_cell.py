@@ -1,5 +1,6 @@
 """`gradlab check-cell`: what is wrong with a cell, and what it can remember."""
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -66,10 +67,7 @@ def check_cell(
     ]
     screen.table(_COLUMNS, rows, right=("number",), fold=("finding",))
     screen.line()
-    again = (
-        "mend the first fault and run this again"
-        if faults
-        else f"gradlab probe adding --cell {variant.name} --len 200"
-    )
+    probe = shlex.join(["gradlab", "probe", "adding", "--cell", variant.name, "--len", "200"])
+    again = "mend the first fault and run this again" if faults else probe
     screen.line(f"next: {again}")
     return int(bool(faults))
