@@ -142,8 +142,8 @@ def not_linear(at: Trial) -> str | None:
         return _bent(at, "a gradient of the other sign comes back as something else of the other sign", name)
     rounded = [at.pull([times([leaf], 1 + eps * rng.standard_normal(leaf.shape))[0] for leaf in u])]
     # A factor that is no power of two does not commute with rounding, as in d + d y where tanh is y = -1.
-    for factor in FACTORS:
-        rounded.append({name: leaf / factor for name, leaf in at.pull(times(u, factor)).items()})
+    for by in FACTORS:
+        rounded.append({name: leaf / by for name, leaf in at.pull(times(u, by)).items()})
     noise = {name: 2**6 * max(peak(each[name] - leaf) for each in rounded) for name, leaf in pulled.items()}
     separate = {name: leaf + pulled[name] for name, leaf in at.pull(v).items()}
     if name := first_difference(separate, at.pull([a + b for a, b in zip(u, v, strict=True)]), adding, noise):
