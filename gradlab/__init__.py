@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gradlab.errors import GradlabError as GradlabError
     from gradlab.gradient import GradientCurve as GradientCurve
     from gradlab.gradient import gradient_curve as gradient_curve
+    from gradlab.gradient.examination.examine import check_cell as check_cell
     from gradlab.report.data.tables import load as load
     from gradlab.report.figures.drawing import plot as plot
     from gradlab.runs.execute import run as run
@@ -35,6 +36,7 @@ _HOME = {
     "RunSpec": "gradlab.runs.spec",
     "Task": "gradlab.tasks",
     "as_cell": "gradlab.adapters",
+    "check_cell": "gradlab.gradient.examination.examine",
     "get_cell": "gradlab.runs.variants",
     "get_task": "gradlab.runs.variants",
     "gradient_curve": "gradlab.gradient",
@@ -53,6 +55,7 @@ __all__ = [
     "RunSpec",
     "Task",
     "as_cell",
+    "check_cell",
     "get_cell",
     "get_task",
     "gradient_curve",

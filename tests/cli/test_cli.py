@@ -38,7 +38,7 @@ from gradlab.training.loop import Checkpoint
 pytestmark = pytest.mark.slow
 
 COMMANDS = (
-    *("run", "probe", "sweep", "report", "lesson", "check", "bless", "import-curve"),
+    *("run", "probe", "sweep", "report", "lesson", "check", "bless", "check-cell", "import-curve"),
     *("ls", "show", "rm", "cells", "tasks", "doctor", "new"),
 )
 OWN = """
