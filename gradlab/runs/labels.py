@@ -20,9 +20,11 @@ def cell_label(cell: str, parts: int = 1) -> str:
     Example:
         >>> cell_label("lstm"), cell_label("rnn:gain=0.5"), cell_label("cells/my.py:LSTM:gain=2")
         ('LSTM', 'RNN gain=0.5', 'my.py:LSTM gain=2')
+        >>> cell_label("indrnn:t_max=50"), cell_label("stacked:lstm:layers=3")
+        ('indrnn t_max=50', 'stacked:lstm layers=3')
     """
     name, *rest = cell.split(":")
-    if name in BUILT_IN or not rest:
+    if name in BUILT_IN or not rest or "=" in rest[0]:
         return " ".join([name.upper() if name in BUILT_IN else name, *rest])
     if name.endswith(".py"):
         name = str(PurePosixPath(*PurePosixPath(name).parts[-parts:]))

@@ -1,6 +1,7 @@
 """Variants: from `name:option=value:option=value` to an object, and to the canonical spelling that names a run.
 
 A name is registered, or says where custom code is: `./mycell.py:MyCell:gain=1.2` or `package.module:attribute`.
+A composition is followed by the cell that it is made of: `stacked:lstm:layers=3` (`compositions.py`).
 """
 
 import inspect
@@ -11,8 +12,9 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from gradlab.cells import CELLS, Cell
+from gradlab.cells import CELLS, COMPOSITIONS, Cell
 from gradlab.errors import GradlabError, described, unknown
+from gradlab.runs.compositions import composed_name, is_composition, options_of, split_composition
 from gradlab.runs.fields import is_number, parse_float, parse_int, spell
 from gradlab.runs.sources import is_own, load, own_name, own_path
 from gradlab.tasks import TASKS, Task
@@ -110,6 +112,8 @@ def clip_name(clip: Clip) -> str:
 
 def _resolve(text: str, kind: str, registry: Mapping[str, Callable[..., Any]], *given: Any) -> Variant:
     name, *rest = text.strip().split(":")
+    if kind == "cell" and is_composition(name):
+        return _composed(name, rest)
     if name in registry:
         return _build(kind, name, registry[name], rest, None, *given)
     if kind == "optimizer" or not is_own(name):
@@ -125,6 +129,17 @@ def _resolve(text: str, kind: str, registry: Mapping[str, Callable[..., Any]], *
     return Variant(factory, path, source)
 
 
+def _composed(name: str, rest: list[str]) -> Variant:
+    """A composition of the cell that `rest` names, with the options of both."""
+    own, inner = split_composition(name, rest)
+    try:
+        cell = cell_variant(inner)
+    except GradlabError as error:
+        raise GradlabError(f"{error} (in {name}, whose own options are {', '.join(options_of(name))})") from error
+    made = _build("cell", name, COMPOSITIONS[name], own, None, cell.value)
+    return Variant(made.value, composed_name(name, made.name.split(":")[1:], cell.name), cell.source)
+
+
 def respelled(text: str) -> str:
     """A variant in one spelling, keeping options that are at their default.
 
@@ -133,9 +148,16 @@ def respelled(text: str) -> str:
         ('lstm:forget_bias=1:gain=2', 'my.py:Cell:on=true')
     """
     name, *rest = text.strip().split(":")
+    if is_composition(name):
+        own, inner = split_composition(name, rest)
+        return composed_name(name, _respelt_options(own), respelled(inner))
     head = [own_name(name), *rest[:1]] if is_own(name) else [name]
-    pairs = sorted(part.partition("=") for part in rest[len(head) - 1 :])
-    return ":".join([*head, *(f"{key}{equals}{_respelt(value)}" for key, equals, value in pairs)])
+    return ":".join([*head, *_respelt_options(rest[len(head) - 1 :])])
+
+
+def _respelt_options(parts: list[str]) -> list[str]:
+    pairs = sorted(part.partition("=") for part in parts)
+    return [f"{key}{equals}{_respelt(value)}" for key, equals, value in pairs]
 
 
 def _respelt(text: str) -> str:
