@@ -10,8 +10,8 @@ take a projection. In `residual` with `norm` the sum passes by the normalisation
 
 Sources: Graves (2013), "Generating sequences with recurrent neural networks", section 2,
 https://arxiv.org/abs/1308.0850 (there every layer sees xₜ too, and the readout all layers); the sum: Wu et al.
-(2016), "Google's neural machine translation system", section 3.1, https://arxiv.org/abs/1609.08144; the place of the
-normalisation: Xiong et al. (2020), "On layer normalization in the Transformer architecture", section 3,
+(2016), "Google's neural machine translation system", section 3.1, https://arxiv.org/abs/1609.08144; the place of
+the normalisation: Xiong et al. (2020), "On layer normalization in the Transformer architecture", section 3,
 https://arxiv.org/abs/2002.04745
 """
 
@@ -44,7 +44,7 @@ class Stack:
         return [f"layer{k}" for k in range(self.layers)]
 
     def init(self, key: Array, input_size: int, hidden_size: int) -> Params:
-        """`layer0`, `layer1`, ... as the cell makes them; with `norm` also `norm1`, ..., `gain` and `bias` (Y,)."""
+        """`layer0`, `layer1`, ... as the cell makes them; with `norm` `norm1`, ...: `gain` and `bias` (Y,)."""
         params, size = {}, input_size
         for k, own in enumerate(jax.random.split(key, self.layers)):
             if k and self.norm:
@@ -132,5 +132,6 @@ def _stack(cell: Cell, layers: int, residual: bool, norm: bool) -> Stack:
     if layers < 1:
         raise GradlabError(f"{name}: layers is {layers}: give at least {1 + residual}")
     if layers == 1 and (residual or norm):
-        raise GradlabError(f"{name}: layers=1 has nothing to add or to normalise: give at least 2")
+        what = "add" if residual else "normalise"
+        raise GradlabError(f"{name}: layers=1 has nothing to {what}: give at least 2")
     return Stack(cell, layers, residual, norm)

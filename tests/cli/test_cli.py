@@ -24,6 +24,7 @@ from scipy import stats
 from sweeping import NOT_A_USERS
 
 import gradlab
+from gradlab.cells import CELLS
 from gradlab.cli import inspect as inspect_commands
 from gradlab.cli import interrupts as interrupts_module
 from gradlab.cli.app import main
@@ -385,7 +386,7 @@ def test_cells_and_tasks(typed):
     code, out, err = typed("tasks")
     assert (code, err) == (0, "") and "copy: " in out and ":markers=halves" in out
     found = json.loads(typed("cells", "--json")[1])["cells"]
-    assert set(found) == {"rnn", "lstm", "gru"}
+    assert set(found) == set(CELLS) and {"rnn", "lstm", "gru", "stacked", "lru"} <= set(found)
     assert {"name": "forget_gate", "default": "true", "type": "bool"} in found["lstm"]["options"]
     assert set(json.loads(typed("tasks", "--json")[1])["tasks"]) == {"adding", "copy"}
     for entry in found.values():

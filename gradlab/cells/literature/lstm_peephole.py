@@ -7,7 +7,8 @@
     hₜ = oₜ ⊙ tanh(cₜ)
 
 Source: Gers, Schraudolph & Schmidhuber (2002), "Learning precise timing with LSTM recurrent networks",
-section 2.2, https://www.jmlr.org/papers/v3/gers02a.html (there the gradient through the peepholes is cut; here it is not)
+section 2.2, https://www.jmlr.org/papers/v3/gers02a.html (there the gradient through the
+peepholes is cut; here it is not)
 """
 
 import math
