@@ -135,7 +135,9 @@ def _composed(name: str, rest: list[str]) -> Variant:
     try:
         cell = cell_variant(inner)
     except GradlabError as error:
-        raise GradlabError(f"{error} (in {name}, whose own options are {', '.join(options_of(name))})") from error
+        if not str(error).startswith("unknown option"):
+            raise
+        raise GradlabError(f"{error} (options of {name} itself: {', '.join(options_of(name))})") from error
     made = _build("cell", name, COMPOSITIONS[name], own, None, cell.value)
     return Variant(made.value, composed_name(name, made.name.split(":")[1:], cell.name), cell.source)
 
