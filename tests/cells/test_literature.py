@@ -262,6 +262,17 @@ def test_the_stabiliser_holds_gates_of_a_thousand(forget):
         assert not np.isfinite(REFERENCES["slstm"][1](params, inputs)[1]).all()
 
 
+@pytest.mark.parametrize("forget", ["sigmoid", "exp"])
+def test_the_first_timestep_counts_however_closed_the_input_gate_is(forget):
+    """c / n is a mean of tanh(g) with weights that sum to one, whatever the gates are: of a constant, the constant."""
+    cell = CELLS["slstm"](forget=forget)
+    params, inputs = random_setting(cell)
+    params = {name: jnp.zeros(leaf.shape) for name, leaf in params.items()}
+    params["b"] = jnp.repeat(jnp.array([-1e3, 1e3 if forget == "sigmoid" else 0.0, 0.5, 0.3]), HIDDEN)
+    outputs = passed(cell, params, inputs.astype(np.float32))[1]
+    np.testing.assert_allclose(outputs, numpy_of.sigma(0.3) * np.tanh(0.5), rtol=1e-6)
+
+
 # ---------------------------------------------------------------- weights and options
 
 
