@@ -264,7 +264,7 @@ def test_the_stabiliser_holds_gates_of_a_thousand(forget):
 
 @pytest.mark.parametrize("forget", ["sigmoid", "exp"])
 def test_the_first_timestep_counts_however_closed_the_input_gate_is(forget):
-    """c / n is a mean of tanh(g) with weights that sum to one, whatever the gates are: of a constant, the constant."""
+    """c / n is a mean of tanh(g), whatever the gates are: of a constant, the constant."""
     cell = CELLS["slstm"](forget=forget)
     params, inputs = random_setting(cell)
     params = {name: jnp.zeros(leaf.shape) for name, leaf in params.items()}
