@@ -29,7 +29,7 @@ _MEASURED = ("run", "probe")
 _ALL = ("run", "probe", "lesson")
 _DTYPES = ("float32", "float64")
 _TASKS = "adding, copy, or a variant such as copy:symbols=5"
-_CELLS = "A name of `gradlab cells`, a variant such as lstm:forget_bias=3, or FILE.py:Name"
+_CELLS = "rnn, lstm, gru, a variant such as lstm:forget_bias=3, or FILE.py:Name"
 _LENGTHS = "Length of the sequences as the task counts it; a list 50,100 or a range 2-5"
 _MEASURE = (
     "checkpoints (0, 1, 2, 5, 10, 20, 50, ... and the end), ends, or every: the norms of each training step too"

@@ -1,7 +1,6 @@
 """Variants: from `name:option=value:option=value` to an object, and to the canonical spelling that names a run.
 
 A name is registered, or says where custom code is: `./mycell.py:MyCell:gain=1.2` or `package.module:attribute`.
-A composition is followed by the cell that it is made of: `stacked:lstm:layers=3` (`compositions.py`).
 """
 
 import inspect
@@ -12,7 +11,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from gradlab.cells import CELLS, COMPOSITIONS, Cell
+from gradlab.cells import CELLS, Cell
 from gradlab.errors import GradlabError, described, unknown
 from gradlab.runs.compositions import composed_name, is_composition, options_of, split_composition
 from gradlab.runs.fields import is_number, parse_float, parse_int, spell
@@ -36,7 +35,8 @@ def get_cell(text: str) -> Cell:
     """The cell of a variant.
 
     Args:
-        text: `name:option=value`, `./file.py:Name:option=value` or `package.module:name:option=value`.
+        text: `name:option=value`, `./file.py:Name:option=value` or `package.module:name:option=value`; layers of a
+            cell as `stacked:CELL:layers=3` (`compositions.py`).
 
     Raises:
         GradlabError: an unknown cell or option, or a value out of range.
@@ -138,7 +138,7 @@ def _composed(name: str, rest: list[str]) -> Variant:
         if not str(error).startswith("unknown option"):
             raise
         raise GradlabError(f"{error} (options of {name} itself: {', '.join(options_of(name))})") from error
-    made = _build("cell", name, COMPOSITIONS[name], own, None, cell.value)
+    made = _build("cell", name, CELLS[name], own, None, cell.value)
     return Variant(made.value, composed_name(name, made.name.split(":")[1:], cell.name), cell.source)
 
 
