@@ -1,6 +1,7 @@
 """Stacks of cells: against layers that are run one after the other in NumPy, and products of Jacobians."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ def random_setting(cell, steps=STEPS, seed=1):
     return params, rng.normal(size=(steps, BATCH, INPUT))
 
 
+@partial(jax.jit, static_argnums=0)
 def passed(cell, params, inputs):
     def timestep(s, x_t):
         s_t, y_t = cell.step(params, s, x_t)
@@ -109,7 +111,8 @@ def test_a_residual_carries_the_gradient_past_a_layer_that_is_dead(float64):
 
 
 def test_layers_differ_and_start_as_the_cell_does():
-    params = stacked(lstm(forget_bias=3.0), layers=2, norm=True).init(jax.random.key(0), INPUT, 4)
+    cell = stacked(lstm(forget_bias=3.0, init="gaussian"), layers=2, norm=True)
+    params = jax.jit(lambda key: cell.init(key, INPUT, 4))(jax.random.key(0))
     assert params["layer0"]["w_x"].shape == (INPUT, 16) and params["layer1"]["w_x"].shape == (4, 16)
     assert np.all(params["layer0"]["w_h"] != params["layer1"]["w_h"])
     assert params["layer1"]["b"][4:8].tolist() == [3.0] * 4
