@@ -298,6 +298,16 @@ def test_a_cell_starts_at_zero_in_the_dtype_of_its_weights(float64, factory):
 
 
 @pytest.mark.parametrize(
+    "name, bound", [("mingru", np.sqrt(6 / 42)), ("minlstm", np.sqrt(6 / 42)), ("cornn", 1 / np.sqrt(82))]
+)
+def test_weights_fill_their_bounds_and_follow_the_key(name, bound):
+    one, other = (initial(CELLS[name](), seed, 40) for seed in (0, 1))
+    for leaf in {"w_x", "w_h", "w_z"} & set(one):
+        assert 0.9 * bound < np.abs(one[leaf]).max() <= bound * (1 + 1e-6)
+        assert np.all(one[leaf] != other[leaf])
+
+
+@pytest.mark.parametrize(
     "name, options, says",
     [
         *(
