@@ -123,12 +123,8 @@ def spread(plan: Plan) -> tuple[Split | None, Hashable]:
         return None, None
 
     def over_devices(function: Callable[..., Any], given: Any, found: Any) -> Callable[..., Any]:
-        mesh = mesh_of(plan)
         axes = [jax.tree.map(_spec, each, is_leaf=lambda axis: axis is None) for each in (given, found)]
-        split = jax.shard_map(function, mesh=mesh, in_specs=axes[0], out_specs=axes[1], check_vma=False)
-        # An argument that a function does not use, as a linear cell its state, is placed by this alone.
-        placed = jax.tree.map(lambda spec: NamedSharding(mesh, spec), axes[0])
-        return jax.jit(split, in_shardings=placed)
+        return jax.shard_map(function, mesh=mesh_of(plan), in_specs=axes[0], out_specs=axes[1], check_vma=False)
 
     return over_devices, plan.shards
 
