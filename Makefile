@@ -6,11 +6,13 @@ STAMP := .venv/.gradlab-setup
 BENCH_BIN := .venv-bench/bin
 BENCH_STAMP := .venv-bench/.gradlab-setup
 
+TORCH_STAMP := .venv-torch/.gradlab-setup
+
 GATE_BIN := .venv-gate/bin
 GATE_STAMP := .venv-gate/.gradlab-setup
 OTHER_JAXES := 0.10.0 0.9.2
 
-.PHONY: setup demo test test-quick torture lint fix pictures bench bench-quick gate-study clean clean-results
+.PHONY: setup demo test test-quick test-torch torture lint fix pictures bench bench-quick gate-study clean clean-results
 
 setup: $(STAMP)
 
@@ -32,6 +34,16 @@ test: setup
 # A minute or two: every room, without what kills, compiles many programs, starts clusters or opens a browser.
 test-quick: setup
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow and not browser"
+
+# What needs PyTorch; a minute or two.
+test-torch: $(TORCH_STAMP)
+	PYTHONPATH=$(CURDIR)/.venv-torch $(BIN)/python -m pytest --numprocesses auto --dist loadfile tests/torch gradlab/torch
+
+# Packages beside those of .venv. PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu gets the PyTorch without
+# CUDA where the index at hand has both.
+$(TORCH_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --upgrade --target .venv-torch --group torch
+	touch $(TORCH_STAMP)
 
 # kill -9 at 20 random moments, resumed each time; a few minutes.
 torture: setup

@@ -24,31 +24,16 @@ ROUNDS = 9
 WORKER = """
 import sys, time
 import jax, jax.numpy as jnp
+from gradlab import gradient_curve
 from gradlab.cells import CELLS
-from gradlab.tasks.adding import adding
-from gradlab.training.keys import stream
-from gradlab.training.model import Model
 
-try:
-    from gradlab.training.checkpoint_metrics import CheckpointPrograms
-    from gradlab.gradient.program import Program
-except ImportError:  # the name of an older commit
-    CheckpointPrograms = None
-    from gradlab.training.observe import Observer
-
-cell, length, hidden, batch = sys.argv[1], *map(int, sys.argv[2:])
-model = Model(CELLS[cell](), adding(), hidden)
-params = model.init(0)
-examples = jax.block_until_ready(model.task.sample(stream(0, "measure"), batch, length))
+name, hidden, batch = sys.argv[1], *map(int, sys.argv[2:])
+cell = CELLS[name]()
+params = cell.init(jax.random.key(0), 2, hidden)
 for line in sys.stdin:
-    if line.strip() == "compile":
-        if CheckpointPrograms is None:
-            measure = Observer.of(model, length, examples).observe
-        else:
-            programs = CheckpointPrograms.of(model, length, Program)
-            measure = lambda params: programs.measure(params, examples)
+    inputs = jax.block_until_ready(jax.random.normal(jax.random.key(1), (int(line), batch, 2)))
     started = time.process_time(), time.perf_counter()
-    measure(params)
+    gradient_curve(cell, params, inputs, lambda outputs: jnp.sum(outputs[-1] ** 2, axis=-1))
     print(time.process_time() - started[0], time.perf_counter() - started[1], flush=True)
 """
 
@@ -78,28 +63,28 @@ def checkout(revision: str) -> Iterator[Path]:
 
 
 def row(older: Path, cell: str, length: int) -> str:
-    """One line of the table: processor time of the first and of a later measurement, both commits, and ratios."""
-    workers = {name: start(sources, cell, length) for name, sources in (("before", older), ("now", ROOT))}
-    first = {name: turn(worker, "compile")[0] for name, worker in workers.items()}
+    """One line of the table: the first call, one at another length, later ones, of both commits, and ratios."""
+    workers = {name: start(sources, cell) for name, sources in (("before", older), ("now", ROOT))}
+    first = {name: turn(worker, length)[0] for name, worker in workers.items()}
+    other = {name: turn(worker, length + 1)[0] for name, worker in workers.items()}
     later: dict[str, list[float]] = {name: [] for name in workers}
     for _ in range(ROUNDS):
         for name, worker in workers.items():
-            later[name].append(turn(worker, "again")[1])
+            later[name].append(turn(worker, length)[1])
     for worker in workers.values():
         worker.communicate()
-    again = {name: 1000 * statistics.median(seconds) for name, seconds in later.items()}
-    say(f"{cell} T = {length}: {again['now'] / again['before']:.2f}")
-    return (
-        f"| {cell}, T = {length} | {first['before']:.1f} s | {first['now']:.1f} s | "
-        f"{first['now'] / first['before']:.2f} | {again['before']:.1f} ms | {again['now']:.1f} ms | "
-        f"{again['now'] / again['before']:.2f} |"
-    )
+    again = {name: statistics.median(seconds) for name, seconds in later.items()}
+    say(f"{cell} T = {length}: {again['now'] / again['before']:.3f}")
+    cells = [f"{cell}, T = {length}"]
+    for found in (first, other, again):
+        cells += [f"{found['before']:.2f} s", f"{found['now']:.2f} s", f"{found['now'] / found['before']:.2f}"]
+    return f"| {' | '.join(cells)} |"
 
 
-def start(sources: Path, cell: str, length: int) -> "subprocess.Popen[str]":
+def start(sources: Path, cell: str) -> "subprocess.Popen[str]":
     """A process that measures when it is told to."""
     return subprocess.Popen(
-        [sys.executable, "-c", WORKER, cell, str(length), str(HIDDEN), str(BATCH)],
+        [sys.executable, "-c", WORKER, cell, str(HIDDEN), str(BATCH)],
         env=os.environ | {"PYTHONPATH": str(sources), "JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "0"},
         cwd=sources,
         stdin=subprocess.PIPE,
@@ -108,10 +93,10 @@ def start(sources: Path, cell: str, length: int) -> "subprocess.Popen[str]":
     )
 
 
-def turn(worker: "subprocess.Popen[str]", word: str) -> tuple[float, float]:
+def turn(worker: "subprocess.Popen[str]", length: int) -> tuple[float, float]:
     """Processor and wall seconds of one measurement."""
     assert worker.stdin is not None and worker.stdout is not None
-    worker.stdin.write(word + "\n")
+    worker.stdin.write(f"{length}\n")
     worker.stdin.flush()
     cpu, wall = worker.stdout.readline().split()
     return float(cpu), float(wall)
@@ -126,13 +111,12 @@ def page(revision: str, rows: list[str]) -> str:
         *(f"- {name}: {value}" for name, value in heading.items()),
         f"- before: commit {revision}",
         "",
-        f"Curves and gates of an untrained cell of H = {HIDDEN} on {BATCH} examples of the adding problem, as at",
-        "a checkpoint. `first` is processor time with compilation, `again` the median wall time of",
-        f"{ROUNDS} turns.",
-        "`now` holds the measurement in float32 and, on four examples, in float64; `before` float32 alone.",
+        f"`gradlab.gradient_curve` of an untrained cell of H = {HIDDEN} on {BATCH} sequences, with a loss of",
+        "the last output that is written anew for each call. `first`, and `other` at length T + 1 after it, are",
+        f"processor time with compiling; `again` is the median wall time of {ROUNDS} later calls, in turns.",
         "",
-        "| cell | first, before | first, now | ratio | again, before | again, now | ratio |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        "| cell | first, before | now | ratio | other, before | now | ratio | again, before | now | ratio |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
         *rows,
         "",
     ]

@@ -8,13 +8,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gradlab.adapters import as_cell as as_cell
     from gradlab.cells import Cell as Cell
     from gradlab.errors import GradlabError as GradlabError
     from gradlab.gradient import GradientCurve as GradientCurve
     from gradlab.gradient import gradient_curve as gradient_curve
+    from gradlab.gradient.examination.examine import check_cell as check_cell
     from gradlab.report.data.tables import load as load
     from gradlab.report.figures.drawing import plot as plot
     from gradlab.runs.execute import run as run
+    from gradlab.runs.imported_curves import store_curve as store_curve
     from gradlab.runs.result import RunResult as RunResult
     from gradlab.runs.spec import RunSpec as RunSpec
     from gradlab.runs.variants import get_cell as get_cell
@@ -32,12 +35,15 @@ _HOME = {
     "RunResult": "gradlab.runs.result",
     "RunSpec": "gradlab.runs.spec",
     "Task": "gradlab.tasks",
+    "as_cell": "gradlab.adapters",
+    "check_cell": "gradlab.gradient.examination.examine",
     "get_cell": "gradlab.runs.variants",
     "get_task": "gradlab.runs.variants",
     "gradient_curve": "gradlab.gradient",
     "load": "gradlab.report.data.tables",
     "plot": "gradlab.report.figures.drawing",
     "run": "gradlab.runs.execute",
+    "store_curve": "gradlab.runs.imported_curves",
 }
 
 __all__ = [
@@ -48,16 +54,21 @@ __all__ = [
     "RunResult",
     "RunSpec",
     "Task",
+    "as_cell",
+    "check_cell",
     "get_cell",
     "get_task",
     "gradient_curve",
     "load",
     "plot",
     "run",
+    "store_curve",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("testing", "torch"):
+        return importlib.import_module(f"gradlab.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'gradlab' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)

@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 
@@ -5,6 +6,8 @@ import pytest
 
 # Tests are imported by path, so the folder of what they share has to be named for `import oracles`.
 sys.path.insert(0, str(Path(__file__).parent / "support"))
+
+os.environ.setdefault("KERAS_BACKEND", "jax")  # keras reads it when it is imported
 
 import compiling
 

@@ -5,7 +5,6 @@ import jax
 from bench.case import Case
 from bench.peak import MB, growth_mb
 from gradlab.cells import CELLS
-from gradlab.gradient.program import Program
 from gradlab.tasks.adding import adding
 from gradlab.training.checkpoint_metrics import CheckpointPrograms
 from gradlab.training.keys import stream
@@ -22,7 +21,7 @@ class Probing:
         self.params = jax.jit(lambda: model.init(0))()
         batch = jax.jit(lambda key: model.task.sample(key, case.batch, case.length))(stream(0, "measure"))
         self.batch = jax.block_until_ready(batch)
-        self.metrics = CheckpointPrograms.of(model, case.length, Program)
+        self.metrics = CheckpointPrograms.of(model, case.length)
         for compile_one in self.metrics.compilations(self.params, self.batch):
             compile_one()
 

@@ -28,7 +28,9 @@ class GRU(BuiltIn):
     scheme: Scheme
 
     def init(self, key: Array, input_size: int, hidden_size: int) -> Params:
-        """`w_x` (I, 3H), `w_h` (H, 3H), `b` (3H,) and `b_n` (H,), the biases zero but for chrono's z block."""
+        """`w_x` (I, 3H), `w_h` (H, 3H), `b` (3H,) and `b_n` (H,); biases zero, or of chrono or a library."""
+        if self.scheme.is_library:
+            return self.scheme.library_params("gru", key, input_size, hidden_size)
         key_weights, key_bias = jax.random.split(key)
         zeros = jnp.zeros(hidden_size)
         keep = zeros if self.scheme.t_max is None else chrono_bias(key_bias, hidden_size, self.scheme.t_max)
@@ -66,7 +68,8 @@ def gru(init: str = "orthogonal", gain: float = 1.0, t_max: int | None = None) -
     """A GRU: hₜ = (1 - zₜ) ⊙ nₜ + zₜ ⊙ hₜ₋₁, gate order r, z, n, reset after the matrix product.
 
     Args:
-        init: orthogonal, glorot, identity, gaussian, or chrono (needs `t_max`, sets the bias of z).
+        init: orthogonal, glorot, identity, gaussian, chrono (needs `t_max`, sets the bias of z), or the default
+            of a library: torch, keras, flax, equinox, haiku or tensorflow.
         gain: multiplies the recurrent weights.
         t_max: the longest lag in timesteps for chrono initialisation.
 

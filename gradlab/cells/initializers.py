@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from gradlab.cells.library_defaults import LIBRARIES, default_params
 from gradlab.errors import GradlabError, unknown
 
 
@@ -79,7 +80,8 @@ class Scheme:
     """How the weights of a cell start.
 
     Args:
-        init: orthogonal, glorot, identity, gaussian, or chrono (orthogonal weights, chrono gate biases).
+        init: orthogonal, glorot, identity, gaussian, chrono (orthogonal weights, chrono gate biases), or a library
+            whose default it is: torch, keras, flax, equinox, haiku, tensorflow (`library_defaults.py`).
         gain: multiplies the recurrent blocks.
         t_max: the longest lag in timesteps that chrono biases are spread over; only with `init=chrono`.
 
@@ -96,8 +98,8 @@ class Scheme:
     t_max: int | None = None
 
     def __post_init__(self) -> None:
-        if self.init not in RECURRENT:
-            raise unknown("init", self.init, RECURRENT)
+        if self.init not in RECURRENT and not self.is_library:
+            raise unknown("init", self.init, [*RECURRENT, *LIBRARIES])
         if not math.isfinite(self.gain):
             raise GradlabError(f"gain is {self.gain}: give a finite number")
         if self.init == "chrono" and (self.t_max is None or self.t_max < 3):
@@ -105,8 +107,20 @@ class Scheme:
         if self.init != "chrono" and self.t_max is not None:
             raise GradlabError(f"t_max={self.t_max} acts only with init=chrono; init is {self.init}")
 
+    @property
+    def is_library(self) -> bool:
+        """Whether weights and biases are those of another library."""
+        return self.init in LIBRARIES
+
+    def library_params(self, cell: str, key: Array, input_size: int, hidden_size: int) -> dict[str, Array]:
+        """All parameters of rnn, lstm or gru by the default of the library."""
+        params = default_params(self.init, cell, key, input_size, hidden_size)
+        return params | {"w_h": self.gain * params["w_h"]}
+
     def weights(self, key: Array, input_size: int, hidden_size: int, blocks: int) -> dict[str, Array]:
         """`w_x` (I, G·H) and `w_h` (H, G·H) of G = `blocks` gates, each block drawn from its own key."""
+        if self.is_library:
+            raise GradlabError(f"init={self.init} is a default of rnn, lstm and gru: give another init")
         key_x, key_h = jax.random.split(key)
         recurrent = RECURRENT[self.init]
         w_x = [glorot(k, input_size, hidden_size) for k in jax.random.split(key_x, blocks)]

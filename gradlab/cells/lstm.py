@@ -39,6 +39,8 @@ class LSTM(BuiltIn):
 
     def init(self, key: Array, input_size: int, hidden_size: int) -> Params:
         """`w_x` (I, 4H), `w_h` (H, 4H) and `b` (4H,), zero but for the forget block (3H without it)."""
+        if self.scheme.is_library:
+            return self.scheme.library_params("lstm", key, input_size, hidden_size)
         key_weights, key_bias = jax.random.split(key)
         zeros = jnp.zeros(hidden_size)
         if not self.forget_gate:
@@ -82,7 +84,8 @@ def lstm(
     Args:
         forget_bias: initial bias of the forget gate; σ(1) = 0.73 is kept per timestep at zero input.
         forget_gate: False gives the cell of 1997, cₜ = cₜ₋₁ + iₜ ⊙ gₜ.
-        init: orthogonal, glorot, identity, gaussian, or chrono (needs `t_max`, sets the biases of i and f).
+        init: orthogonal, glorot, identity, gaussian, chrono (needs `t_max`, sets the biases of i and f), or the
+            default of a library, which sets the biases too: torch, keras, flax, equinox, haiku or tensorflow.
         gain: multiplies the recurrent weights.
         t_max: the longest lag in timesteps for chrono initialisation.
 
@@ -103,12 +106,13 @@ def lstm(
     """
     if not math.isfinite(forget_bias):
         raise GradlabError(f"forget_bias is {forget_bias}: give a finite number")
-    sets_forget_bias = forget_gate and init != "chrono"
-    if not sets_forget_bias and forget_bias != 1.0:
+    scheme = Scheme(init, gain, t_max)
+    sets_biases = init == "chrono" or scheme.is_library
+    if forget_bias != 1.0 and (sets_biases or not forget_gate):
         reason = (
-            "init=chrono draws the forget biases" if forget_gate else "forget_gate=false leaves no forget gate"
+            f"init={init} sets the forget biases" if forget_gate else "forget_gate=false leaves no forget gate"
         )
         raise GradlabError(f"forget_bias={forget_bias:g} has no effect: {reason}")
-    if not forget_gate and init == "chrono":
-        raise GradlabError("init=chrono has no effect with forget_gate=false: there is no forget gate")
-    return LSTM(forget_gate, forget_bias, Scheme(init, gain, t_max))
+    if not forget_gate and sets_biases:
+        raise GradlabError(f"init={init} has no effect with forget_gate=false: there is no forget gate")
+    return LSTM(forget_gate, forget_bias, scheme)

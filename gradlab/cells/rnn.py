@@ -28,7 +28,9 @@ class RNN(BuiltIn):
     scheme: Scheme
 
     def init(self, key: Array, input_size: int, hidden_size: int) -> Params:
-        """`w_x` (I, H), `w_h` (H, H) and a bias `b` (H,) of zeros."""
+        """`w_x` (I, H), `w_h` (H, H) and a bias `b` (H,) of zeros, but for that of torch."""
+        if self.scheme.is_library:
+            return self.scheme.library_params("rnn", key, input_size, hidden_size)
         weights = self.scheme.weights(key, input_size, hidden_size, blocks=1)
         return weights | {"b": jnp.zeros(hidden_size)}
 
@@ -51,7 +53,8 @@ def rnn(activation: str = "tanh", init: str = "orthogonal", gain: float = 1.0) -
 
     Args:
         activation: φ, one of tanh, relu, sigmoid. relu with `init=identity` is the IRNN.
-        init: orthogonal, glorot, identity or gaussian recurrent weights.
+        init: orthogonal, glorot, identity or gaussian recurrent weights, or the default of a library: torch,
+            keras, flax, haiku or tensorflow.
         gain: multiplies the recurrent weights.
 
     Raises:
@@ -69,4 +72,6 @@ def rnn(activation: str = "tanh", init: str = "orthogonal", gain: float = 1.0) -
         raise unknown("activation", activation, _ACTIVATIONS)
     if init == "chrono":
         raise GradlabError("init=chrono sets gate biases and an rnn has no gate: use lstm or gru")
+    if init == "equinox":
+        raise GradlabError("init=equinox has no rnn: equinox has LSTMCell and GRUCell, use lstm or gru")
     return RNN(activation, Scheme(init, gain))

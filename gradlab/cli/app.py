@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from gradlab import __version__
-from gradlab.cli import check, info, inspect, lesson, reports, run, sweep
+from gradlab.cli import check, check_cell, import_curve, info, inspect, lesson, new, reports, run, sweep
 from gradlab.cli.console import Screen, stdout_for_data
 from gradlab.cli.interrupts import INTERRUPTED, interrupts
 from gradlab.errors import GradlabError
@@ -31,8 +31,26 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    *(run.run, run.probe, sweep.sweep, reports.report, lesson.lesson, check.check, check.bless),
-    *(inspect.ls, inspect.show, inspect.rm, info.cells, info.tasks, info.doctor),
+    *(
+        run.run,
+        run.probe,
+        sweep.sweep,
+        reports.report,
+        lesson.lesson,
+        check.check,
+        check.bless,
+        check_cell.check_cell,
+    ),
+    *(
+        import_curve.import_curve,
+        inspect.ls,
+        inspect.show,
+        inspect.rm,
+        info.cells,
+        info.tasks,
+        info.doctor,
+        new.new,
+    ),
 ):
     app.command()(stdout_for_data()(command))
 
@@ -90,7 +108,9 @@ def _run(given: Sequence[str]) -> int:
 
 def _command(given: Sequence[str]) -> str:
     """`gradlab run` if that is the command, else `gradlab`."""
-    known = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    known = {
+        command.callback.__name__.replace("_", "-") for command in app.registered_commands if command.callback
+    }
     return " ".join(["gradlab", *(word for word in map(str, given[:1]) if word in known)])
 
 

@@ -33,6 +33,7 @@ STATUS_STYLE = {
     "regressed": "bold red",
     "unchanged": "green",
     "inconclusive": "yellow",
+    "fault": "bold red",
 }
 
 

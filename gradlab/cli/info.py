@@ -7,17 +7,18 @@ from typing import Any
 from gradlab.cli import options
 from gradlab.cli.console import Screen
 from gradlab.runs.fields import spell
+from gradlab.runs.plugins import plugins
 
 
 def cells(json: options.Json = False) -> None:
-    """List the built-in cells and their options."""
+    """List the cells and their options, and those of installed packages."""
     from gradlab.cells import CELLS
 
     _list("cells", CELLS, json, "gradlab probe adding --len 200 --cell lstm:forget_bias=3")
 
 
 def tasks(json: options.Json = False) -> None:
-    """List the tasks and their options."""
+    """List the tasks and their options, and those of installed packages."""
     from gradlab.tasks import TASKS
 
     _list("tasks", TASKS, json, "gradlab run adding --len 200 --cell lstm")
@@ -26,6 +27,11 @@ def tasks(json: options.Json = False) -> None:
 def _list(kind: str, registry: Mapping[str, Callable[..., Any]], json: bool, example: str) -> None:
     screen = Screen()
     entries = {name: _describe(factory) for name, factory in registry.items()}
+    installed = plugins(kind.removesuffix("s"), registry)
+    for problem in installed.problems:
+        screen.warn(problem)
+    for name, (module, attribute, package) in installed.found.items():
+        entries[name] = {"summary": f"{module}:{attribute} of {package}", "options": []}
     if json:
         screen.json({kind: entries})
         return

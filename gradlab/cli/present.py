@@ -47,7 +47,7 @@ def headline(record: Record) -> str:
     words = {
         "solved": f"solved at training step {record['solved_at']}",
         "trained": f"not solved within {record['training_steps']} training steps",
-        "measured": "measured without training",
+        "measured": "imported" if record["spec"].get("imported") else "measured without training",
         "failed": f"failed: {record['reason']}",
         "interrupted": f"interrupted at training step {record['training_steps']}",
     }

@@ -11,6 +11,7 @@ from gradlab.cli.options import Many
 from gradlab.cli.present import as_json, show_grid, show_run
 from gradlab.cli.session import Session, folder_option
 from gradlab.runs.devices import parallelism
+from gradlab.runs.foreign_weights import find_weights
 from gradlab.runs.grids import specs_of_options
 from gradlab.runs.jobs import Settings
 from gradlab.runs.spec import FIELDS, RunSpec
@@ -53,18 +54,27 @@ def probe(
     gradlab probe adding --cell rnn,lstm,gru --len 50,200,1000,5000
 
     gradlab probe adding --params adding-lstm-T200-s0 --len 2000
+
+    gradlab probe adding --params model.safetensors --len 2000
     """
     start_early()
     store = options.open_store(results)
     fixed: dict[str, Any] = {"steps": 0}
     name = fields.pop("params")
-    source = None if name is None else store.find(str(name), trained=True)
-    if source is not None:
-        fixed["params"] = source.id
-        for field, given in fields.items():
-            if given is None and FIELDS[field].of_weights:
-                fields[field] = [str(source.config[field])]
+    foreign = None if name is None else find_weights(store, str(name))
+    source = None if name is None or foreign else store.find(str(name), trained=True)
+    of_weights: dict[str, Any] = {}
+    if foreign is not None:
+        fixed["params"], of_weights = foreign.name, foreign.fields
+    elif source is not None:
+        fixed["params"], of_weights = source.id, source.config
+    for field, given in fields.items():
+        if given is None and FIELDS[field].of_weights and field in of_weights:
+            fields[field] = [str(of_weights[field])]
     specs = specs_of_options(fields, **fixed)
+    if foreign is not None:
+        for spec in specs:
+            foreign.check(spec)
     if source is not None and (changed := specs[0].has_changed_since(source.config)):
         Screen().warn(
             f"{source.id} was trained before the source of {changed} changed: its weights, the present code"

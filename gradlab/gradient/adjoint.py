@@ -230,8 +230,8 @@ class _Walk:
             entering.append(state)
             state, rows = self._forward(state, first, count)
             kept.append(rows.states if self.keeps else None)
-            parts.append((None if last else rows.outputs, rows.finite_states, rows.finite_outputs))
-        outputs, finite_states, finite_outputs = self._joined(parts, self.timesteps)
+            parts.append(_in_numpy((None if last else rows.outputs, *rows[2:]), count))
+        outputs, finite_states, finite_outputs = _joined(parts)
         if last:
             outputs = np.asarray(rows.outputs)[count - 1 : count]
         return _Forward(outputs, finite_states, finite_outputs, _States(entering, kept))
@@ -249,8 +249,8 @@ class _Walk:
             adjoint, rows = program(
                 self.params, entering, self.inputs_of(first, count), g, np.int32(count), adjoint
             )
-            parts.append(rows)
-        norms, lossy = jax.tree.map(lambda rows: rows[::-1], self._joined(parts[::-1], end))
+            parts.append(_in_numpy(rows, count))
+        norms, lossy = jax.tree.map(lambda rows: rows[::-1], _joined(parts[::-1]))
         return Reverse(dict(zip(leaf_names(self.start)[0], norms, strict=True)), lossy)
 
     def _forward(self, state: Carry, first: int, count: int) -> tuple[Carry, Rows]:
@@ -269,14 +269,15 @@ class _Walk:
             return self.inputs[first : first + count]
         return self.inputs[np.minimum(np.arange(first, first + self.size), first + count - 1)]
 
-    def _joined(self, parts: list[Any], end: int) -> Any:
-        """The rows of all segments as arrays of NumPy by timestep."""
-        counts = [count for _, count in self.parts(end)]
 
-        def join(*rows: Array) -> np.ndarray:
-            return np.concatenate([np.asarray(each)[:count] for each, count in zip(rows, counts, strict=True)])
+def _in_numpy(rows: Any, count: int) -> Any:
+    """The rows that count; waited for, so that no more than a segment is in memory at a time."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[:count], rows)
 
-        return jax.tree.map(join, *parts)
+
+def _joined(parts: list[Any]) -> Any:
+    """The rows of all segments by timestep."""
+    return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
 
 
 def _last_read(g: np.ndarray, timesteps: int, at: int | None, last: bool) -> np.ndarray:

@@ -46,6 +46,8 @@ PATH = 8
 """Timesteps of the forward pass along which a cell is tried."""
 EXPONENTS = (-100, -60, -20, -8, -3, 3, 8, 20, 60, 100)
 """Powers of two by which a gradient is scaled."""
+FACTORS = (1 / 3, 3.0, 7.0)
+"""Factors that show how much rounding makes of a gradient."""
 _MARGIN = 10
 """The power of two by which a number that underflows may still be multiplied on its way."""
 
@@ -138,8 +140,11 @@ def not_linear(at: Trial) -> str | None:
     turned = {name: -leaf for name, leaf in at.pull(times(u, -1.0)).items()}
     if name := first_difference(pulled, turned, scaling, {}):
         return _bent(at, "a gradient of the other sign comes back as something else of the other sign", name)
-    rounded = at.pull([times([leaf], 1 + eps * rng.standard_normal(leaf.shape))[0] for leaf in u])
-    noise = {name: 2**6 * peak(rounded[name] - leaf) for name, leaf in pulled.items()}
+    rounded = [at.pull([times([leaf], 1 + eps * rng.standard_normal(leaf.shape))[0] for leaf in u])]
+    # A factor that is no power of two does not commute with rounding, as in d + d y where tanh is y = -1.
+    for by in FACTORS:
+        rounded.append({name: leaf / by for name, leaf in at.pull(times(u, by)).items()})
+    noise = {name: 2**6 * max(peak(each[name] - leaf) for each in rounded) for name, leaf in pulled.items()}
     separate = {name: leaf + pulled[name] for name, leaf in at.pull(v).items()}
     if name := first_difference(separate, at.pull([a + b for a, b in zip(u, v, strict=True)]), adding, noise):
         return _bent(at, "the sum of two gradients comes back as something else than their sum", name)

@@ -30,7 +30,9 @@ def to_curve(result: Adjoint, leaves: Sequence[str] | None = None) -> GradientCu
 def log10(norm: Scaled) -> Floats:
     """log10 (mantissa · 2^exponent) in float64."""
     with np.errstate(divide="ignore"):
-        return np.asarray(np.log10(np.asarray(norm.mantissa, np.float64)) + np.asarray(norm.exponent) * _LOG10_2)
+        values = np.log10(np.asarray(norm.mantissa), dtype=np.float64)
+    values += np.asarray(norm.exponent) * _LOG10_2
+    return values
 
 
 def _from_last_read(

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from gradlab.adapters import adapted
 from gradlab.cells import Carry, Cell, Params
 from gradlab.errors import GradlabError, unknown
 from gradlab.gradient.adjoint import Adjoint, Kind, Loss, Reverse, Source, adjoints, reverse
@@ -48,8 +49,8 @@ def gradient_curve(
 
     Args:
         cell: any object with `step(params, carry, x_t) -> (carry, y_t)`, and `carry(params, batch_size)`
-            where no `carry` is given.
-        params: the parameters of the cell, any pytree.
+            where no `carry` is given; or a cell of flax, equinox, haiku or Keras, or a function like `step`.
+        params: the parameters of the cell, any pytree; None for the own weights of an object of a library.
         inputs: (T, B, I).
         loss: maps the outputs (T, B, O) of the cell to a loss (B,) for each example, never divided by B.
         carry: the initial state s₀, whose leaves have the batch as their first axis.
@@ -63,8 +64,8 @@ def gradient_curve(
         and `saturated` says from which lag; where rounding decides the value, `noise` says so.
 
     Raises:
-        GradlabError: `inputs` or the loss have the wrong shape, `kind` or `at` is out of range, or the state
-            has no float leaf.
+        GradlabError: `cell` is none of these, `inputs` or the loss have the wrong shape, `kind` or `at` is out of
+            range, or the state has no float leaf.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -83,8 +84,10 @@ def gradient_curve(
             "gradient_curve was called inside jax.jit, vmap or grad, and gives numbers of NumPy: "
             "call it outside; it compiles what it runs by itself"
         )
-    params, inputs = as_arrays(params), inputs if hasattr(inputs, "dtype") else jnp.asarray(inputs)
+    inputs = inputs if hasattr(inputs, "dtype") else jnp.asarray(inputs)
     _check(inputs, kind, at)
+    cell, params, carry = adapted(cell, params, inputs, carry)
+    params = as_arrays(params)
     start = as_arrays(cell.carry(params, inputs.shape[1]) if carry is None else carry)
     check_custom_cell(cell, params, inputs, start)
 

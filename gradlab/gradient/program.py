@@ -12,6 +12,7 @@ class Program:
 
     Args:
         function: a pure function of pytrees of arrays.
+        shardings: arguments -> how each of them lies on several devices; None for one device.
 
     Example:
         >>> import jax.numpy as jnp
@@ -20,9 +21,10 @@ class Program:
         (2.0, True)
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], shardings: Callable[..., Any] | None = None) -> None:
         self.function = function
         self._jitted = jax.jit(function)
+        self._shardings = shardings
         self._compiled: dict[Any, Any] = {}
         self.compile_seconds = 0.0
 
@@ -57,9 +59,15 @@ class Program:
         if key not in self._compiled:
             started = time.perf_counter()
             with jax.default_matmul_precision(precision):
-                self._compiled[key] = self._jitted.lower(*arguments).compile()
+                self._compiled[key] = self._for(arguments).lower(*arguments).compile()
             self.compile_seconds += time.perf_counter() - started
         return self._compiled[key]
+
+    def _for(self, arguments: tuple[Any, ...]) -> Any:
+        if self._shardings is None:
+            return self._jitted
+        # Stated, because the compiler would choose another one for an argument that is not used.
+        return jax.jit(self.function, in_shardings=self._shardings(*arguments))
 
 
 def product_precision(platform: str | None = None) -> str | None:

@@ -11,11 +11,13 @@ FLAT = 1e-3
 
 def log10_of_all(parts: list[Floats]) -> Floats:
     """log10 √(Σ norm²) of parts given as log10 norms; exact at any size, -inf where all are zero."""
-    stack = np.stack(parts)
-    top = stack.max(axis=0)
-    shift = np.where(np.isfinite(top), top, 0.0)
+    shift = parts[0].copy()
+    for part in parts[1:]:
+        np.maximum(shift, part, out=shift)
+    shift[~np.isfinite(shift)] = 0.0
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        return shift + 0.5 * np.log10(np.sum(10.0 ** (2 * (stack - shift)), axis=0))
+        total = sum(10.0 ** (2 * (part - shift)) for part in parts)  # part by part, because curves can be long
+        return shift + 0.5 * np.log10(total)
 
 
 def relative_to_first(curve: Floats) -> Floats:

@@ -52,8 +52,16 @@ class NormRows(NamedTuple):
     lossy: Array
 
 
-Split = Callable[[Callable[..., Any], Any, Any], Callable[..., Any]]
-"""(function, axes of the examples in its arguments, and in its results) -> the same over several devices."""
+class Split(NamedTuple):
+    """What spreads examples over devices; axes are a tree of the axis of the examples, None where there is none.
+
+    Attributes:
+        spread: (function, axes of its arguments, axes of its results) -> the function over several devices.
+        shardings: axes -> where such arrays lie.
+    """
+
+    spread: Callable[[Callable[..., Any], Any, Any], Callable[..., Any]]
+    shardings: Callable[[Any], Any]
 
 
 class Segments:
@@ -92,10 +100,15 @@ class Segments:
     def _program(self, key: Hashable, function: Callable[..., Any], axes: Callable[..., Any]) -> Program:
         def over_devices(*arguments: Any) -> Any:
             assert self._split is not None
-            return self._split(function, *axes(*arguments))(*arguments)
+            return self._split.spread(function, *axes(*arguments))(*arguments)
+
+        def shardings(*arguments: Any) -> Any:
+            assert self._split is not None
+            return self._split.shardings(axes(*arguments)[0])
 
         if key not in self._made:
-            self._made[key] = Program(function if self._split is None else over_devices)
+            alone = self._split is None
+            self._made[key] = Program(function) if alone else Program(over_devices, shardings)
         return self._made[key]
 
     def _forward_axes(self, params: Params, state: Carry, inputs: Any, count: Any) -> tuple[Any, Any]:

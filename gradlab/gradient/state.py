@@ -166,7 +166,7 @@ def step_shapes(cell: Cell, params: Params, carry: Carry, x_t: Any) -> tuple[Any
 
 def step_of(cell: Cell) -> str:
     """`MyCell.step`, as error messages name it."""
-    return f"{type(cell).__name__}.step"
+    return f"{getattr(cell, '__name__', type(cell).__name__)}.step"
 
 
 def _shapes(tree: Any) -> str:

@@ -21,7 +21,7 @@ Cotangent = list[np.ndarray]
 
 EXAMPLES = 8
 """Examples on which a cell is tried."""
-UNOPTIMISED = {"xla_backend_optimization_level": 0}
+UNOPTIMISED: dict[str, Any] = {"xla_backend_optimization_level": 0}
 """For a program called a few times on a few examples: optimising it costs more than it saves."""
 _DTYPE = re.compile(r"\b(bf16|f16|f32|f64|c64|c128|f8\w*|f4\w*)\[")
 _FLOAT32, _FLOAT64, _EIGHT_BITS = (2.0**-23, -126), (2.0**-52, -1022), (2.0**-2, -9)

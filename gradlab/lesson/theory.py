@@ -34,6 +34,8 @@ def theory_line(cell: str, lags: int) -> TheoryLine | None:
         bound = abs(scheme.gain) * (0.25 if built.activation == "sigmoid" else 1.0)
         known = bound > 0 and scheme.init in ("orthogonal", "identity")
         return TheoryLine("upper bound", k * math.log10(bound)) if known else None
+    if scheme.is_library:
+        return None  # its biases are drawn, or differ by gate
     if family == "lstm" and not built.forget_gate:
         return TheoryLine("memory path alone", 0 * k)
     name = "forget gate alone" if family == "lstm" else "update gate alone"

@@ -5,18 +5,20 @@ import sysconfig
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from gradlab.cells import Params
 from gradlab.errors import GradlabError, described
 from gradlab.runs.attempt import Attempt
 from gradlab.runs.environment import environment
+from gradlab.runs.foreign_weights import find_weights
 from gradlab.runs.result import RunResult, curve_arrays, flatten_params, trace_arrays, unflatten_params
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store, StoredRun
@@ -133,7 +135,7 @@ class _ActiveRun:
     def begin(cls, spec: RunSpec, results: Path | str | None, on_event: OnEvent | None) -> "_ActiveRun":
         store = None if results is None else Store(results)
         with numerics(spec.dtype):
-            params = None if spec.params is None else trained_params(spec, Store(results).find(spec.params))
+            params = None if spec.params is None else stored_params(spec, Store(results))
         attempt = store.begin(spec.id, spec.config()) if store else None
         return cls(RunResult(spec), params, attempt, on_event or (lambda event: None), time.perf_counter())
 
@@ -188,12 +190,28 @@ def _train(runs: Sequence[_ActiveRun], shards: int) -> None:
             runs[index].take(event)
 
 
+def stored_params(spec: RunSpec, store: Store) -> Params:
+    """The weights that a spec names, in the shape that its model has: of a stored run, or of a file of PyTorch.
+
+    A file has no readout; that of the run is drawn from its seed.
+    """
+    foreign = find_weights(store, str(spec.params))
+    if foreign is None:
+        return trained_params(spec, store.find(str(spec.params)))
+    initial = flatten_params(jax.device_get(spec.model().init(spec.seed)))
+    return _fitting(spec, {name: foreign.arrays.get(name, value) for name, value in initial.items()}, foreign.name)
+
+
 def trained_params(spec: RunSpec, source: StoredRun) -> Params:
     """The final parameters of a stored run, in the shape that a spec's model has."""
-    params = unflatten_params(source.arrays("params.npz"), lambda: spec.model().init(spec.seed))
+    return _fitting(spec, source.arrays("params.npz"), source.id)
+
+
+def _fitting(spec: RunSpec, stored: Mapping[str, np.ndarray], source: str) -> Params:
+    params = unflatten_params(stored, lambda: spec.model().init(spec.seed))
     if params is None:
         raise GradlabError(
-            f"params of {source.id} do not fit {spec.cell} with hidden={spec.hidden} on {spec.task}: "
+            f"params of {source} do not fit {spec.cell} with hidden={spec.hidden} on {spec.task}: "
             "give the task, cell and hidden size of that run"
         )
     return params

@@ -20,6 +20,9 @@ from gradlab.runs import own_modules
 from gradlab.runs.origins import Origins, origins
 from gradlab.runs.own_modules import FILE_PREFIX, OwnModuleFinder, working_folder
 
+_WITHOUT_DOTS = ("haiku",)
+"""Libraries whose cells stand in their top-level module."""
+
 
 class _Loaded(NamedTuple):
     """A module, what it consists of, and the digest of that."""
@@ -37,7 +40,7 @@ _imported: dict[str, tuple[ModuleType, bytes]] = {}
 
 def is_own(name: str) -> bool:
     """Whether the first part of a variant names a file or module of the user's, not a registered name."""
-    return name.endswith(".py") or "/" in name or "." in name
+    return name.endswith(".py") or "/" in name or "." in name or name in _WITHOUT_DOTS
 
 
 def own_name(name: str) -> str:
@@ -124,6 +127,7 @@ def _load(name: str, root: str) -> _Loaded:
 def _folder_and_environment_kept() -> Iterator[None]:
     """What code that is imported changes in the process of a command would move its results and other runs."""
     folder, environment = os.getcwd(), dict(os.environ)
+    os.environ.setdefault("KERAS_BACKEND", "jax")  # which keras reads when it is imported
     try:
         yield
     finally:

@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 STORE = 1
 """Version of the layout of a run directory; older ones are read too."""
-NUMERICS = 3
+NUMERICS = 4
 """Raised when a change of code moves the numbers that an unchanged spec gives."""
 
 _MEASURED = ("run", "probe")
 _ALL = ("run", "probe", "lesson")
 _DTYPES = ("float32", "float64")
 _TASKS = "adding, copy, or a variant such as copy:symbols=5"
-_CELLS = "rnn, lstm, gru, a variant such as lstm:forget_bias=3, or FILE.py:Name"
+_CELLS = "rnn, lstm, gru, a variant such as lstm:forget_bias=3, FILE.py:Name or equinox.nn:LSTMCell"
 _LENGTHS = "Length of the sequences as the task counts it; a list 50,100 or a range 2-5"
 _MEASURE = (
     "checkpoints (0, 1, 2, 5, 10, 20, 50, ... and the end), ends, or every: the norms of each training step too"
 )
 _SEEDS = "Seed of weights and data; a list, or a range 0-7"
-_PARAMS = "Measure the final weights of this run, whose settings are then the defaults"
+_PARAMS = "Measure the final weights of this run, or of a .safetensors file of PyTorch; settings follow it"
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,7 @@ class RunSpec:
     @property
     def id(self) -> str:
         """`<task>-<cell>-T<length>-s<seed>-<hash8>`, made of [a-z0-9._=-] but for the T."""
-        digest = hashlib.blake2b(json.dumps(self.config()).encode(), digest_size=4).hexdigest()
-        return f"{part_of_name(self.task)}-{part_of_name(self.cell)}-T{self.length}-s{self.seed}-{digest}"
+        return run_id(self.config())
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -182,6 +181,13 @@ def ordered_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: config[name] for name in names}
 
 
+def run_id(config: Mapping[str, Any]) -> str:
+    """The id of a run of this config."""
+    digest = hashlib.blake2b(json.dumps(config).encode(), digest_size=4).hexdigest()
+    task, cell = part_of_name(config["task"]), part_of_name(config["cell"])
+    return f"{task}-{cell}-T{config['length']}-s{config['seed']}-{digest}"
+
+
 def command(config: Mapping[str, Any], seeds: Sequence[int] = (), *, defaults: bool = True) -> str:
     """The command line that makes the runs of one setting.
 
@@ -193,6 +199,9 @@ def command(config: Mapping[str, Any], seeds: Sequence[int] = (), *, defaults: b
         >>> command({"task": "adding", "cell": "gru", "length": 50, "steps": 100, "seed": 0}, [0, 1])
         'gradlab run adding --cell gru --len 50 --steps 100 --seed 0-1'
     """
+    if config.get("imported"):
+        own = ("--cell", config["cell"], "--task", config["task"], "--seed", seed_list(seeds or [config["seed"]]))
+        return shlex.join(["gradlab", "import-curve", "FILE", *own])
     values = {name: config[name] for name in SETTABLE if config.get(name) is not None}
     weights = values.pop("params", "none")
     changed = {name for name, value in values.items() if value != FIELDS[name].default}

@@ -1,6 +1,7 @@
 """Variants: from `name:option=value:option=value` to an object, and to the canonical spelling that names a run.
 
-A name is registered, or says where custom code is: `./mycell.py:MyCell:gain=1.2` or `package.module:attribute`.
+A name is registered, here or by an installed package, or says where custom code is: `./mycell.py:MyCell:gain=1.2`
+or `package.module:attribute`. Cells of other libraries are adapted.
 """
 
 import inspect
@@ -11,10 +12,12 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from gradlab.adapters import WRAPPER, cell_factory, is_made, kind_of, missing_parts, to_cell
 from gradlab.cells import CELLS, Cell
 from gradlab.errors import GradlabError, described, unknown
 from gradlab.runs.compositions import composed_name, is_composition, options_of, split_composition
 from gradlab.runs.fields import is_number, parse_float, parse_int, spell
+from gradlab.runs.plugins import plugins
 from gradlab.runs.sources import is_own, load, own_name, own_path
 from gradlab.tasks import TASKS, Task
 from gradlab.tasks.contract import check_task
@@ -69,10 +72,11 @@ def cell_variant(text: str) -> Variant:
         'lstm:forget_bias=3'
     """
     variant = _resolve(text, "cell", CELLS)
-    missing = [part for part in ("init", "carry", "step") if not callable(getattr(variant.value, part, None))]
+    cell = to_cell(variant.value, {}, f"cell `{text}`")
+    missing = missing_parts(cell)
     if missing:
-        raise GradlabError(f"cell `{text}` has no {', '.join(missing)}: a cell needs init, carry and step")
-    return variant
+        raise GradlabError(f"cell `{text}` has no {missing}: it is {kind_of(variant.value)}; {WRAPPER}")
+    return variant._replace(value=cell)
 
 
 def task_variant(text: str) -> Variant:
@@ -116,15 +120,25 @@ def _resolve(text: str, kind: str, registry: Mapping[str, Callable[..., Any]], *
         return _composed(name, rest)
     if name in registry:
         return _build(kind, name, registry[name], rest, None, *given)
-    if kind == "optimizer" or not is_own(name):
+    if kind == "optimizer":
         raise unknown(kind, name, registry)
+    if not is_own(name):
+        installed = plugins(kind, registry).found
+        if name not in installed:
+            raise unknown(kind, name, [*registry, *installed])
+        return _custom(kind, name, *_load(kind, *installed[name][:2]), rest, *given)
     if not rest or "=" in rest[0]:
         raise GradlabError(f"{kind} `{text}` names a file or module: say what in it, as in `{name}:MyCell`")
-    factory, source = _load(kind, name, rest[0])
-    path = f"{own_name(name)}:{rest[0]}"
-    if callable(factory) and (inspect.isclass(factory) or not hasattr(factory, "step")):
-        return _build(kind, path, factory, rest[1:], source, *given)
-    if rest[1:]:
+    return _custom(kind, f"{own_name(name)}:{rest[0]}", *_load(kind, name, rest[0]), rest[1:], *given)
+
+
+def _custom(kind: str, path: str, factory: Any, source: str, options: list[str], *given: Any) -> Variant:
+    """What is in a file, a module or an installed package, made with its options."""
+    if kind == "cell":
+        factory = cell_factory(factory)
+    if callable(factory) and not is_made(factory):
+        return _build(kind, path, factory, options, source, *given)
+    if options:
         raise GradlabError(f"{kind} `{path}` is an object, not a class or function: it takes no options")
     return Variant(factory, path, source)
 

@@ -38,7 +38,8 @@ def assert_curve(
     """Fail unless the gradient curve of a cell equals its baseline, by the tolerances of `gradlab check`.
 
     Args:
-        cell: an object with init, carry and step, or a variant such as `lstm:forget_bias=3`.
+        cell: an object that `gradlab.as_cell` takes, such as one with init, carry and step, or a variant such as
+            `lstm:forget_bias=3`.
         baseline: a JSON file; if it is missing it is written, and the test fails so that somebody looks at it.
         length: of the sequences, as the task counts it. task: a task variant.
         hidden: H. batch: measured examples, and examples of a training step.
@@ -89,7 +90,7 @@ def assert_curve(
 
 def _scenario(cell: Any, name: str, spec: Any, stated: dict[str, Any], seeds: int) -> "Scenario":
     """The scenario of a cell, an object or a variant; `stated` are the other fields as they were given."""
-    from gradlab.errors import GradlabError
+    from gradlab.adapters import as_cell
     from gradlab.judge.suite import scenario_of
     from gradlab.training.model import Model
 
@@ -98,9 +99,7 @@ def _scenario(cell: Any, name: str, spec: Any, stated: dict[str, Any], seeds: in
     scenario = replace(scenario_of(spec, seeds, stated=stated, name=name), former="")
     if isinstance(cell, str):
         return scenario
-    missing = [part for part in ("init", "carry", "step") if not callable(getattr(cell, part, None))]
-    if missing:
-        raise GradlabError(f"cell {cell!r} has no {', '.join(missing)}: a cell needs init, carry and step")
+    cell = as_cell(cell)
     return replace(
         scenario,
         config=dict(scenario.config) | {"cell": getattr(cell, "__name__", type(cell).__qualname__)},

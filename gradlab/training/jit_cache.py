@@ -28,6 +28,7 @@ _CHECKED, _TRACED = 8, 2
 _ODD = (ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
 """What tracing may raise; a timeout of the run is none of these."""
 _shared = TraceCache(8)  # each holds compiled code, tens of MB
+_inits = TraceCache(32)
 
 
 class Programs(NamedTuple):
@@ -56,9 +57,16 @@ def programs_for(model: Model, plan: Plan) -> Programs:
         batch = jax.eval_shape(lambda key: model.task.sample(key, _TRACED, plan.length), jax.random.key(0))
         content = _traced_cell(model, batch), _traced_task(model, batch, plan.length)
     except _ODD:  # a cell that fails at these shapes alone, or fails again, with a message, where it is used
-        return _programs(model, plan)
+        return _programs(model, plan, Program(model.init))
     settings = jax.config.jax_threefry_partitionable, jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    found: Programs = _shared.get((_name(model), plan, content, settings), lambda: _programs(model, plan))
+
+    def make() -> Programs:
+        # Where a run starts depends on no length.
+        sizes = model.task.input_size, model.task.output_size
+        init = _inits.get((_name(model), content[0], sizes, settings), lambda: Program(model.init))
+        return _programs(model, plan, init)
+
+    found: Programs = _shared.get((_name(model), plan, content, settings), make)
     return found
 
 
@@ -98,7 +106,7 @@ def _traced_task(model: Model, batch: Any, length: int) -> str:
     return f"{numbers} {sampled} {traced(loss, outputs, batch)}"
 
 
-def _programs(model: Model, plan: Plan) -> Programs:
+def _programs(model: Model, plan: Plan, init: Program) -> Programs:
     model.check(plan.length, min(max(plan.measure_batch, 2), _CHECKED))
 
     def draw(seed: Array) -> object:
@@ -106,7 +114,7 @@ def _programs(model: Model, plan: Plan) -> Programs:
 
     chunk = chunk_program(model, plan)
     return Programs(
-        Program(model.init),
+        init,
         Program(draw),
         Program(chunk),
         Program(jax.vmap(chunk)),

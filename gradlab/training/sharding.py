@@ -122,11 +122,18 @@ def spread(plan: Plan) -> tuple[Split | None, Hashable]:
     if not is_sharded(plan):
         return None, None
 
-    def over_devices(function: Callable[..., Any], given: Any, found: Any) -> Callable[..., Any]:
-        axes = [jax.tree.map(_spec, each, is_leaf=lambda axis: axis is None) for each in (given, found)]
-        return jax.shard_map(function, mesh=mesh_of(plan), in_specs=axes[0], out_specs=axes[1], check_vma=False)
+    mesh = mesh_of(plan)
 
-    return over_devices, plan.shards
+    def specs(axes: Any) -> Any:
+        return jax.tree.map(_spec, axes, is_leaf=lambda axis: axis is None)
+
+    def over_devices(function: Callable[..., Any], given: Any, found: Any) -> Callable[..., Any]:
+        return jax.shard_map(function, mesh=mesh, in_specs=specs(given), out_specs=specs(found), check_vma=False)
+
+    def shardings(axes: Any) -> Any:
+        return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs(axes))
+
+    return Split(over_devices, shardings), plan.shards
 
 
 def _spec(axis: int | None) -> PartitionSpec:

@@ -40,8 +40,8 @@ from gradlab.training.loop import Checkpoint
 pytestmark = pytest.mark.slow
 
 COMMANDS = (
-    *("run", "probe", "sweep", "report", "lesson", "check", "bless"),
-    *("ls", "show", "rm", "cells", "tasks", "doctor"),
+    *("run", "probe", "sweep", "report", "lesson", "check", "bless", "check-cell", "import-curve"),
+    *("ls", "show", "rm", "cells", "tasks", "doctor", "new"),
 )
 OWN = """
 import jax

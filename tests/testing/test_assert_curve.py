@@ -59,7 +59,7 @@ def test_the_plugin_is_inert_until_it_is_used(tmp_path):
     (tmp_path / "test_plain.py").write_text("def test_plain(): pass")
     code = f"""
 import sys, pytest
-assert pytest.main(["-q", "-p", "no:cacheprovider", {str(tmp_path)!r}]) == 0
+assert pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:jaxtyping", {str(tmp_path)!r}]) == 0
 assert "gradlab.testing.plugin" in sys.modules, "the entry point is not installed: make setup"
 print({{"jax", "numpy", "pandas", "matplotlib", "typer"}} & set(sys.modules))
 """
@@ -82,7 +82,7 @@ def test_a_variant_is_as_good_as_an_object(tmp_path):
     "arguments, words",
     [
         ({"cell": "lstn"}, "did you mean `lstm`"),
-        ({"cell": object()}, "has no init, carry, step: a cell needs"),
+        ({"cell": object()}, "has no init, carry, step: gradlab took it for an object"),
         ({"length": 0}, "length is 0"),
         ({"baseline": "curve.csv"}, "give the path of a JSON file"),
         ({"dtype": "float16"}, "unknown dtype `float16`"),

@@ -526,10 +526,28 @@ jax.config.update("jax_platforms", "cpu")  # of which there are as many as are a
 jax.config.update("jax_num_cpu_devices", 2)
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/../support"]
 import test_training as here
-# Five examples cannot be split over two devices.
-for cell, measure_batch in ((here.Flat(), 6), (here.Flat(), 5), (here.get_cell("lstm"), 6)):
+
+
+class Leak:
+    '''Linear: its backward pass reads no state, so that no program needs to say where states lie.'''
+
+    def init(self, key, input_size, hidden_size):
+        return jax.random.normal(key, (input_size, hidden_size))
+
+    def carry(self, params, batch_size):
+        return jax.numpy.zeros((batch_size, params.shape[1]))
+
+    def step(self, params, h, x_t):
+        h = 0.9 * h + x_t @ params
+        return h, h
+
+
+# Five examples cannot be split over two devices; 300 timesteps are more than a segment.
+for cell, measure_batch, length in (
+    (here.Flat(), 6, 20), (here.Flat(), 5, 20), (Leak(), 6, 300), (here.get_cell("lstm"), 6, 300)
+):
     for shards in (1, 2):
-        plan = dict(length=20, batch=6, steps=0, shards=shards, measure_batch=measure_batch)
+        plan = dict(length=length, batch=6, steps=0, shards=shards, measure_batch=measure_batch)
         (looked,), _ = here.outcome_of(here.get_task("copy:symbols=3"), cell, hidden=4, **plan)
         curves = looked.metrics.curves
         print(json.dumps({

@@ -202,6 +202,8 @@ def statement(group: Sequence[Record], label: str) -> Sentence:
     origin = config["params"]
     start = "at initialisation" if origin == "none" else f"with the final weights of {origin}"
     first = f"the gradient {_clause(group, 'initial')} {start}"
+    if config.get("imported"):
+        return Sentence(name, f": the gradient {_clause(group, 'initial')} as imported{_seeds(group)}.")
     if not group[0].trained:
         return Sentence(name, f": {first}. Not trained{_seeds(group)}.")
     worst = f"{changes(group, 'worst')} {when(group, 'worst')}"

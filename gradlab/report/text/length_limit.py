@@ -82,6 +82,7 @@ def sentence(group: Sequence[Record], label: str) -> Sentence:
     """Up to which length a setting solves its task (if trained), and what its gradient does before training."""
     name, origin = f"{label} on {group[0].config['task']}", group[0].config["params"]
     start = "At initialisation" if origin == "none" else f"With the weights of {origin}"
+    start = "As imported" if group[0].config.get("imported") else start
     holds = held(group)
     before = f"{start} its gradient {_holding(group, holds)}"
     counts = solved(group)
