@@ -9,8 +9,10 @@ A built-in cell is a linear part and an elementwise part,
 from which `step` follows. Measuring needs `step` alone.
 """
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Protocol, TypeGuard, TypeVar
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -79,6 +81,20 @@ def is_gated(cell: Any) -> TypeGuard[GatedCell]:
     return all(hasattr(cell, part) for part in ("recurrent_bias", "join", "gates"))
 
 
+def zero_state(leaves: Iterable[str], batch_size: int, hidden_size: int, dtype: Any) -> dict[str, Array]:
+    """s₀ = 0, each leaf (B, H)."""
+    return {leaf: jnp.zeros((batch_size, hidden_size), dtype) for leaf in leaves}
+
+
+def layer_norm(x: Array, gain: Array, bias: Array | float = 0.0) -> Array:
+    """α ⊙ (x - μ) / √(σ² + 1e-5) + β, with mean and variance over the units of each example.
+
+    Source: Ba, Kiros & Hinton (2016), "Layer normalization", section 3, https://arxiv.org/abs/1607.06450
+    """
+    centred = x - x.mean(axis=-1, keepdims=True)
+    return gain * centred * jax.lax.rsqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5) + bias
+
+
 class BuiltIn:
     """The defaults of built-in cells: a state of zeros, no recurrent bias, preₜ = zₜ + rₜ."""
 
@@ -87,7 +103,7 @@ class BuiltIn:
     def carry(self, params: Params, batch_size: int) -> Carry:
         """s₀ = 0, each leaf (B, H) in the dtype of `w_h`."""
         w_h = params["w_h"]
-        return {leaf: jnp.zeros((batch_size, w_h.shape[0]), w_h.dtype) for leaf in self.leaves}
+        return zero_state(self.leaves, batch_size, w_h.shape[0], w_h.dtype)
 
     def step(self: Any, params: Params, carry: Carry, x_t: Array) -> tuple[Carry, Array]:
         """(sₜ₋₁, xₜ) -> (sₜ, hₜ)."""

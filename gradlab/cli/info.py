@@ -51,6 +51,7 @@ def _describe(factory: Callable[..., Any]) -> dict[str, Any]:
             "type": getattr(parameter.annotation, "__name__", str(parameter.annotation)),
         }
         for parameter in inspect.signature(factory).parameters.values()
+        if parameter.default is not parameter.empty  # the cell that a composition is made of
     ]
     return {"summary": summary, "options": described}
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from gradlab.cells import CELLS
 from gradlab.errors import GradlabError
 from gradlab.runs.variants import cell_variant
 
@@ -44,12 +43,14 @@ _BIASES = ("forget_bias", ("-2", "-1", "0", "1", "2", "3", "4", "5"))
 _GAINS = ("gain", ("0.5", "0.7", "0.8", "0.9", "1", "1.1", "1.2", "1.5", "2"))
 _LAGS = ("t_max", (UNSET, "5", "10", "20", "50", "100", "200", "400"))
 _DEFAULTS = {"rnn": (_GAINS,), "lstm": (_BIASES, _LAGS, _GAINS), "gru": (_LAGS, _GAINS)}
+FAMILIES = tuple(_DEFAULTS)
+"""The cells whose equations a lesson knows."""
 _REQUIRED: Mapping[str, Mapping[str, str]] = {"t_max": {"init": "chrono"}}
 """Options that have to be given with an option."""
 
 
 def default_axis(cell: str) -> SweepAxis:
-    """Forget bias for lstm, gain for rnn, the lag of chrono for gru; no option for a user's cell.
+    """Forget bias for lstm, gain for rnn, the lag of chrono for gru; no option for any other.
 
     An option of the cell that leaves the first axis without effect gives the next one that has an effect.
 
@@ -96,7 +97,7 @@ def with_options(cell: str, options: Mapping[str, str]) -> str:
         'lstm:forget_bias=3:gain=0'
     """
     parts = cell.split(":")
-    head = 1 if parts[0] in CELLS else 2
+    head = 1 + max(place for place, part in enumerate(parts) if "=" not in part)
     own = dict(part.split("=", 1) for part in parts[head:]) | {**options}
     return ":".join([*parts[:head], *(f"{name}={value}" for name, value in own.items())])
 

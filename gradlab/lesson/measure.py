@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from gradlab.cells import CELLS, Cell, Params
+from gradlab.cells import Cell, Params
 from gradlab.cells.traced import traced_step
 from gradlab.errors import GradlabError, described
 from gradlab.gradient.adjoint import Loss, leaf_names, split
 from gradlab.gradient.chain import chain
 from gradlab.gradient.curve import GradientCurve
 from gradlab.gradient.measure import gradient_curve
-from gradlab.lesson.axes import UNSET, SweepAxis, default_axis, with_options
+from gradlab.lesson.axes import FAMILIES, UNSET, SweepAxis, default_axis, with_options
 from gradlab.lesson.records import GridPoint, Lesson, SummedLoss, TrainingPass, WorkedExample
 from gradlab.runs.execute import run
 from gradlab.runs.fields import spell
@@ -52,7 +52,7 @@ def measure_lesson(
         GradlabError: the cell fails.
     """
     family = base.cell.split(":")[0]
-    family = family if family in CELLS else ""
+    family = family if family in FAMILIES else ""
     prober = Prober(base, built_in=bool(family))
     grid = prober.grid(axis, lengths, on_progress)
     missing: dict[str, str] = {}

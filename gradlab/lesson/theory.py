@@ -1,4 +1,4 @@
-"""What theory says of the built-in cells: the product of one factor of the Jacobian, if it were the only one."""
+"""What theory says of rnn, lstm and gru: the product of one factor of the Jacobian, if it were the only one."""
 
 import math
 from typing import Any, NamedTuple
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.cells import CELLS
+from gradlab.lesson.axes import FAMILIES
 from gradlab.runs.variants import get_cell
 
 Floats = NDArray[np.float64]
@@ -26,7 +26,7 @@ def theory_line(cell: str, lags: int) -> TheoryLine | None:
         cell: a variant. lags: T.
     """
     family = cell.split(":")[0]
-    if family not in CELLS:
+    if family not in FAMILIES:
         return None
     built: Any = get_cell(cell)
     scheme, k = built.scheme, np.arange(lags, dtype=float)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,13 +21,16 @@ def cell_label(cell: str, parts: int = 1) -> str:
     Example:
         >>> cell_label("lstm"), cell_label("rnn:gain=0.5"), cell_label("cells/my.py:LSTM:gain=2")
         ('LSTM', 'RNN gain=0.5', 'my.py:LSTM gain=2')
+        >>> cell_label("indrnn:t_max=50"), cell_label("stacked:lstm:layers=3")
+        ('indrnn t_max=50', 'stacked:lstm layers=3')
     """
     name, *rest = cell.split(":")
-    if name in BUILT_IN or not rest:
-        return " ".join([name.upper() if name in BUILT_IN else name, *rest])
-    if name.endswith(".py"):
+    inside = list(takewhile(lambda part: "=" not in part, rest))
+    if name in BUILT_IN:
+        name = name.upper()
+    elif name.endswith(".py"):
         name = str(PurePosixPath(*PurePosixPath(name).parts[-parts:]))
-    return " ".join([f"{name}:{rest[0]}", *rest[1:]])
+    return " ".join([":".join([name, *inside]), *rest[len(inside) :]])
 
 
 def cell_labels(cells: Iterable[str]) -> dict[str, str]:

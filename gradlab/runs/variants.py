@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from gradlab.adapters import WRAPPER, cell_factory, is_made, kind_of, missing_parts, to_cell
 from gradlab.cells import CELLS, Cell
 from gradlab.errors import GradlabError, described, unknown
+from gradlab.runs.compositions import composed_name, is_composition, options_of, split_composition
 from gradlab.runs.fields import is_number, parse_float, parse_int, spell
 from gradlab.runs.plugins import plugins
 from gradlab.runs.sources import is_own, load, own_name, own_path
@@ -37,7 +38,8 @@ def get_cell(text: str) -> Cell:
     """The cell of a variant.
 
     Args:
-        text: `name:option=value`, `./file.py:Name:option=value` or `package.module:name:option=value`.
+        text: `name:option=value`, `./file.py:Name:option=value` or `package.module:name:option=value`; layers of a
+            cell as `stacked:CELL:layers=3` (`compositions.py`).
 
     Raises:
         GradlabError: an unknown cell or option, or a value out of range.
@@ -114,6 +116,8 @@ def clip_name(clip: Clip) -> str:
 
 def _resolve(text: str, kind: str, registry: Mapping[str, Callable[..., Any]], *given: Any) -> Variant:
     name, *rest = text.strip().split(":")
+    if kind == "cell" and is_composition(name):
+        return _composed(name, rest)
     if name in registry:
         return _build(kind, name, registry[name], rest, None, *given)
     if kind == "optimizer":
@@ -139,6 +143,19 @@ def _custom(kind: str, path: str, factory: Any, source: str, options: list[str],
     return Variant(factory, path, source)
 
 
+def _composed(name: str, rest: list[str]) -> Variant:
+    """A composition of the cell that `rest` names, with the options of both."""
+    own, inner = split_composition(name, rest)
+    try:
+        cell = cell_variant(inner)
+    except GradlabError as error:
+        if not str(error).startswith("unknown option"):
+            raise
+        raise GradlabError(f"{error} (options of {name} itself: {', '.join(options_of(name))})") from error
+    made = _build("cell", name, CELLS[name], own, None, cell.value)
+    return Variant(made.value, composed_name(name, made.name.split(":")[1:], cell.name), cell.source)
+
+
 def respelled(text: str) -> str:
     """A variant in one spelling, keeping options that are at their default.
 
@@ -147,9 +164,16 @@ def respelled(text: str) -> str:
         ('lstm:forget_bias=1:gain=2', 'my.py:Cell:on=true')
     """
     name, *rest = text.strip().split(":")
+    if is_composition(name):
+        own, inner = split_composition(name, rest)
+        return composed_name(name, _respelt_options(own), respelled(inner))
     head = [own_name(name), *rest[:1]] if is_own(name) else [name]
-    pairs = sorted(part.partition("=") for part in rest[len(head) - 1 :])
-    return ":".join([*head, *(f"{key}{equals}{_respelt(value)}" for key, equals, value in pairs)])
+    return ":".join([*head, *_respelt_options(rest[len(head) - 1 :])])
+
+
+def _respelt_options(parts: list[str]) -> list[str]:
+    pairs = sorted(part.partition("=") for part in parts)
+    return [f"{key}{equals}{_respelt(value)}" for key, equals, value in pairs]
 
 
 def _respelt(text: str) -> str:

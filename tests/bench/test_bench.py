@@ -148,7 +148,7 @@ def test_wrong_contenders_are_found():
     assert problem.wrong({}) == ["loss", "w_h"]
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_reference_is_gradlab_in_float64(cell):
     case = Case(cell, 12, 5, 4)
     weights, (inputs, targets_) = initial_weights(case), first_batch(case)

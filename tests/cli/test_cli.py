@@ -19,11 +19,13 @@ from pathlib import Path
 
 import faulty
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from sweeping import NOT_A_USERS
 
 import gradlab
+from gradlab.cells import CELLS
 from gradlab.cli import inspect as inspect_commands
 from gradlab.cli import interrupts as interrupts_module
 from gradlab.cli.app import main
@@ -351,6 +353,19 @@ def test_trained_weights_are_measured_at_another_length(typed, own, tmp_path):
 # ---------------------------------------------------------------- the other commands
 
 
+def test_layers_are_measured_and_reported_by_name(typed, tmp_path):
+    folder, cell = ("--results", tmp_path / "results"), "residual:layers=2:mgu:gain=2"
+    tiny = ("--len", 5, "--hidden", 3, "--measure-batch", 2)
+    code, out, _ = typed("probe", "adding", "--cell", cell, *tiny, "--json", "-q", *folder)
+    name = json.loads(out)["runs"][0]["id"]
+    assert code == 0 and name.startswith("adding-residual-mgu-gain=2-T5-s0-")
+    assert name in typed("ls", "--where", "cell=residual:mgu:gain=2", *folder)[1]
+    assert typed("report", *folder)[0] == 0
+    report = tmp_path / "results" / "report"
+    assert "residual:mgu gain=2" in (report / "index.md").read_text()
+    assert {"layer0.h", "layer1.h", "state"} == set(pd.read_csv(report / "curves.csv")["leaf"])
+
+
 def test_ls_and_show(typed, results):
     code, out, err = typed("ls", "--results", results)
     assert (code, err) == (0, "") and re.search(rf"^{SPEC.id} +trained +3 +-?\d+\.\d +-?\d+\.\d", out, re.M)
@@ -385,7 +400,7 @@ def test_cells_and_tasks(typed):
     code, out, err = typed("tasks")
     assert (code, err) == (0, "") and "copy: " in out and ":markers=halves" in out
     found = json.loads(typed("cells", "--json")[1])["cells"]
-    assert set(found) == {"rnn", "lstm", "gru"}
+    assert set(found) == set(CELLS) and {"rnn", "lstm", "gru", "stacked", "lru"} <= set(found)
     assert {"name": "forget_gate", "default": "true", "type": "bool"} in found["lstm"]["options"]
     assert set(json.loads(typed("tasks", "--json")[1])["tasks"]) == {"adding", "copy"}
     for entry in found.values():

@@ -298,6 +298,15 @@ def test_hyperparameter_axes():
         parse_axis("lstm", "forget_bais=1,2")
     assert parse_axis("lstm", "gain=2,3").values == ("none", "2", "3")
     assert with_options("./a.py:Cell:k=1", {"k": "2"}) == "./a.py:Cell:k=2"
+    assert with_options("stacked:lstm:layers=3", {"layers": "2"}) == "stacked:lstm:layers=2"
+    nested = with_options("stacked:layers=3:residual:gru:gain=2", {"gain": "1.5"})
+    assert nested == "stacked:layers=3:residual:gru:gain=1.5"
+
+
+@pytest.mark.parametrize("cell", ["janet", "lru:r_min=0.5", "stacked:lstm:layers=3"])
+def test_other_cells_have_no_axis_and_no_theory_of_their_own(cell):
+    axis = default_axis(cell)
+    assert (axis.option, axis.cells) == ("", (cell,)) and theory_line(cell, 5) is None
 
 
 # ---------------------------------------------------------------- questions

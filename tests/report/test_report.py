@@ -387,6 +387,8 @@ def test_labels_tell_settings_apart(tmp_path):
     put(tmp_path, [falling(1.0)] * 3)
     assert labels(grouped(read(tmp_path, print))) == ["LSTM, hidden 16", "LSTM, hidden 8", "GRU"]
     assert cell_label("package.module:make:gain=2") == "package.module:make gain=2"
+    assert cell_label("stacked:a/my.py:LSTM:layers=3") == "stacked:a/my.py:LSTM layers=3"
+    assert cell_label("indrnn:t_max=9") == "indrnn t_max=9" and cell_label("a/my.py:LSTM") == "my.py:LSTM"
 
 
 def test_a_setting_is_named_by_no_more_than_it_takes(tmp_path):

@@ -4,9 +4,19 @@ import sys
 
 import pytest
 
+from gradlab.cells import CELLS
 from gradlab.errors import GradlabError
-from gradlab.runs.variants import cell_variant, get_cell, get_task, optimizer_variant, spell, task_variant
+from gradlab.runs.variants import (
+    cell_variant,
+    get_cell,
+    get_task,
+    optimizer_variant,
+    respelled,
+    spell,
+    task_variant,
+)
 
+KNOWN = ", ".join(sorted(CELLS))
 OWN = '''
 import jax.numpy as jnp
 from dataclasses import dataclass
@@ -69,6 +79,16 @@ def own(tmp_path):
         ("rnn:gain=1e-3", "rnn:gain=0.001"),
         ("rnn:gain=1:activation=tanh:init=orthogonal", "rnn"),
         ("rnn:activation=relu:init=identity", "rnn:activation=relu:init=identity"),
+        ("indrnn:t_max=50:activation=relu", "indrnn:t_max=50"),
+        ("stacked:lstm", "stacked:lstm"),
+        (" stacked:lstm:layers=2:norm=false", "stacked:lstm"),
+        ("stacked:lstm:layers=3", "stacked:lstm:layers=3"),
+        ("stacked:lstm:layers=3:forget_bias=3.0", "stacked:lstm:forget_bias=3:layers=3"),
+        ("stacked:layers=3:lstm:forget_bias=3", "stacked:lstm:forget_bias=3:layers=3"),
+        ("residual:gru:norm=TRUE:layers=2:gain=1.50", "residual:gru:gain=1.5:norm=true"),
+        ("stacked:layers=3:residual:gru:layers=4:gain=2", "stacked:layers=3:residual:gru:gain=2:layers=4"),
+        ("stacked:residual:gru:norm=true", "stacked:residual:gru:norm=true"),
+        ("residual:norm=true:stacked:layers=1:gru", "residual:norm=true:stacked:gru:layers=1"),
     ],
 )
 def test_one_spelling_for_each_cell(text, canonical):
@@ -76,6 +96,7 @@ def test_one_spelling_for_each_cell(text, canonical):
     assert variant.name == canonical
     assert variant.source is None
     assert cell_variant(canonical).value == variant.value == get_cell(text)
+    assert cell_variant(canonical).name == respelled(canonical) == canonical
 
 
 def test_tasks_and_optimizers_are_spelt_the_same_way():
@@ -95,9 +116,9 @@ def test_a_spelling_reads_back_as_the_same_value(value):
 @pytest.mark.parametrize(
     "make, text, words",
     [
-        (get_cell, "lstn", "unknown cell `lstn`: known are gru, lstm, rnn; did you mean `lstm`?"),
+        (get_cell, "lstn", f"unknown cell `lstn`: known are {KNOWN}; did you mean `lstm`?"),
         (get_cell, "GRU", "did you mean `gru`?"),
-        (get_cell, "", "unknown cell ``: known are gru, lstm, rnn"),
+        (get_cell, "", f"unknown cell ``: known are {KNOWN}"),
         (get_cell, ":gain=1", "unknown cell ``"),
         (get_task, "ading", "unknown task `ading`: known are adding, copy; did you mean `adding`?"),
         (get_cell, "lstm:forgetbias=3", "did you mean `forget_bias`?"),
@@ -110,6 +131,19 @@ def test_a_spelling_reads_back_as_the_same_value(value):
         (get_cell, "lstm:forget_bias=high", "is `high`: give a finite number"),
         (get_cell, "lstm:forget_gate=1", "is `1`: give true or false"),
         (get_cell, "rnn:activation=tan", "did you mean `tanh`?"),
+        (get_cell, "stacked", "cell `stacked` does not say of which cell: write stacked:lstm"),
+        (get_cell, "residual:layers=2", "does not say of which cell: write residual:lstm"),
+        (get_cell, "stacked::layers=2", "does not say of which cell"),
+        (get_cell, "stacked:lstn", "unknown cell `lstn`"),
+        (get_cell, "stacked:lstm:layer=3", "(options of stacked itself: layers, norm)"),
+        (get_cell, "stacked:lstm:layers", "`layers` of `stacked` has no value"),
+        (get_cell, "stacked:lstm:layers=2:layers=3", "`layers` of `stacked` is given twice"),
+        (get_cell, "stacked:layers=2:lstm:layers=3", "`layers` of `stacked` is given twice"),
+        (get_cell, "stacked:lstm:layers=two", "stacked:layers is `two`: give a whole number"),
+        (get_cell, "residual:gru:layers=1", "nothing to add"),
+        (get_cell, "residual:layers=3:stacked:lru:r_min=2", "r_min is 2 and r_max 1: give 0 ≤ r_min < r_max ≤ 1"),
+        (get_cell, "stacked:cell=lstm", "does not say of which cell"),
+        (get_cell, "stacked:lstm:cell=gru", "unknown option of cell lstm"),
         (get_cell, "rnn:init=chrono", "an rnn has no gate"),
         (get_task, "copy:symbols=2.5", "copy:symbols is `2.5`: give a whole number"),
         (get_task, "copy:symbols=0", "symbols is 0"),
@@ -153,6 +187,17 @@ def test_own_options_follow_the_signature(own):
     assert (cell.rate, cell.depth, cell.on, cell.kind, cell.limit) == (2.0, 3, False, "7", 4.0)
     assert [type(value) for value in vars(cell).values()] == [float, int, bool, str, float]
     assert cell_variant(f"{own}:Leaky:kind=plain:rate=0.50").name == f"{own}:Leaky"
+
+
+def test_a_stack_of_an_own_cell(own):
+    variant = cell_variant(f"stacked:{own}:Leaky:layers=3:rate=0.10:kind=seven")
+    assert variant.name == f"stacked:{own}:Leaky:kind=seven:layers=3:rate=0.1"
+    assert variant.source == cell_variant(f"{own}:Leaky").source
+    assert variant.value.layers == 3 and (variant.value.cell.rate, variant.value.cell.kind) == (0.1, "seven")
+    assert cell_variant(variant.name).value == variant.value
+    assert respelled(f"stacked:{own}:Leaky:rate=1e-1:layers=03") == f"stacked:{own}:Leaky:layers=3:rate=0.1"
+    with pytest.raises(GradlabError, match="needs rate: write"):
+        get_cell(f"stacked:{own}:make:layers=2")
 
 
 @pytest.mark.parametrize(

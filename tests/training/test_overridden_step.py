@@ -271,8 +271,8 @@ def test_the_fast_path_is_for_those_whose_step_is_their_parts(name):
 
 
 def test_a_built_in_cell_is_known_by_its_very_step(monkeypatch):
-    for name, factory in CELLS.items():
-        cell = factory()
+    for name in ("rnn", "lstm", "gru", "cifg", "janet"):
+        cell = CELLS[name]()
         params, inputs = problem(cell)
         assert is_built_in(cell) and takes_fast_path(cell, params, inputs), name
     cell = CELLS["lstm"]()

@@ -45,6 +45,14 @@ class Plain:
         return carry | {"h": h_t.astype(carry["h"].dtype)}, h_t
 
 
+class Linear(Plain):
+    """h' = h U + x W, whose pullback reads no state."""
+
+    def step(self, params, carry, x_t):
+        h_t = carry["h"] @ params["u"] + x_t @ params["w"]
+        return {"h": h_t}, h_t
+
+
 class Centred(Plain):
     """Batch statistics behind a stop_gradient: every example has a gradient of its own, and a loss of all."""
 
@@ -175,7 +183,7 @@ with mock.patch("gradlab.runs.devices.cores", lambda: 2):
 """
 
 
-@pytest.mark.parametrize(("name", "shards"), [("Masked", 1), ("Plain", 2)])
+@pytest.mark.parametrize(("name", "shards"), [("Masked", 1), ("Plain", 2), ("Linear", 2)])
 def test_the_command_says_on_how_many_devices_it_computes(name, shards, tmp_path):
     words = ["run", "adding", "--cell", f"{__file__}:{name}", "--len", "5", "--hidden", "4", "--steps", "2"]
     words += ["--batch", "4", "--measure-batch", "2", "--measure", "ends", "--results", str(tmp_path)]
