@@ -9,9 +9,10 @@ from typing import Any
 
 import jax
 
-from gradlab.adapters.base import AdaptedCell, Network
+from gradlab.adapters.base import AdaptedCell, LibraryNetwork
 from gradlab.adapters.recognise import FORMS, TITLES, is_factory, is_step, kind_of, library_of, parameters
 from gradlab.cells import Carry, Cell, Params
+from gradlab.cells.base import is_network
 from gradlab.errors import GradlabError
 
 PARTS = ("init", "carry", "step")
@@ -103,6 +104,11 @@ def adapted(cell: Any, params: Any, inputs: Any, carry: Any) -> tuple[Any, Any, 
     return cell, params, carry
 
 
+def is_own_network(obj: Any) -> bool:
+    """Whether an object is a network without a state; modules of libraries, which have an `apply` too, are not."""
+    return not isinstance(obj, type) and is_network(obj) and library_of(obj) is None
+
+
 def cell_factory(thing: Any) -> Any:
     """What a variant names as something that is called with its options: a class of a library, or a function.
 
@@ -175,7 +181,7 @@ def _inner(obj: Any) -> Any:
 
 def _of_function(
     function: Callable[..., Any], options: dict[str, Any], input_size: int, hidden_size: int
-) -> Network:
+) -> LibraryNetwork:
     """The network of what a function makes, whichever library it is of."""
 
     def make(*_: Any, **others: Any) -> Any:

@@ -12,23 +12,25 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from gradlab.adapters.base import Network
+from gradlab.adapters.base import LibraryNetwork
 
 CONVENTION = ("in_features", "hidden_features", "rngs")
 """Arguments of the constructor that gradlab gives, by name or, of the sizes, by position."""
 
 
-def made(factory: Callable[..., Any], options: dict[str, Any], input_size: int, hidden_size: int) -> Network:
+def made(
+    factory: Callable[..., Any], options: dict[str, Any], input_size: int, hidden_size: int
+) -> LibraryNetwork:
     """The network of a class."""
     return _network(lambda key: factory(input_size, hidden_size, **options, rngs=nnx.Rngs(key)), input_size)
 
 
-def given(cell: Any, input_size: int) -> Network:
+def given(cell: Any, input_size: int) -> LibraryNetwork:
     """The network of an object, with its weights."""
     return _network(lambda key: cell, input_size)
 
 
-def _network(build: Callable[[Array], Any], input_size: int) -> Network:
+def _network(build: Callable[[Array], Any], input_size: int) -> LibraryNetwork:
     graph: list[Any] = []
 
     def split(key: Array) -> tuple[Any, Any]:
@@ -50,7 +52,7 @@ def _network(build: Callable[[Array], Any], input_size: int) -> Network:
                 module.dtype = None
         return merged
 
-    return Network(
+    return LibraryNetwork(
         init=lambda key: split(key)[0],
         carry=lambda weights, batch_size: cell(weights).initialize_carry((batch_size, input_size), nnx.Rngs(0)),
         step=lambda weights, state, x_t: cell(weights)(state, x_t),

@@ -13,12 +13,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gradlab.adapters.base import Network
+from gradlab.adapters.base import LibraryNetwork
 
 CONVENTION = ("hidden_size",)
 
 
-def made(factory: Callable[..., Any], options: dict[str, Any], input_size: int, hidden_size: int) -> Network:
+def made(
+    factory: Callable[..., Any], options: dict[str, Any], input_size: int, hidden_size: int
+) -> LibraryNetwork:
     """The network of a class, or of a function that makes a core."""
 
     def timestep(x_t: Array, state: Any) -> tuple[Any, Any]:
@@ -34,4 +36,4 @@ def made(factory: Callable[..., Any], options: dict[str, Any], input_size: int, 
         y_t, state = net.apply(weights, x_t, state)
         return state, y_t
 
-    return Network(lambda key: net.init(key, jnp.zeros((1, input_size)), carry(None, 1)), carry, step, None)
+    return LibraryNetwork(lambda key: net.init(key, jnp.zeros((1, input_size)), carry(None, 1)), carry, step, None)

@@ -15,26 +15,28 @@ import jax.numpy as jnp
 import keras
 from jax import Array
 
-from gradlab.adapters.base import Network
+from gradlab.adapters.base import LibraryNetwork
 from gradlab.errors import GradlabError
 
 CONVENTION = ("units",)
 
 
-def made(factory: Callable[..., Any], options: dict[str, Any], input_size: int, hidden_size: int) -> Network:
+def made(
+    factory: Callable[..., Any], options: dict[str, Any], input_size: int, hidden_size: int
+) -> LibraryNetwork:
     """The network of a class."""
     _check_backend()
     return _network(lambda: factory(hidden_size, **options), input_size, None)
 
 
-def given(cell: Any, input_size: int) -> Network:
+def given(cell: Any, input_size: int) -> LibraryNetwork:
     """The network of an object: with its weights where it is built."""
     _check_backend()
     own = _named(cell, [each.value for each in cell.trainable_variables]) if cell.built else None
     return _network(lambda: type(cell).from_config(cell.get_config()), input_size, own)
 
 
-def _network(build: Callable[[], Any], input_size: int, own: dict[str, Array] | None) -> Network:
+def _network(build: Callable[[], Any], input_size: int, own: dict[str, Array] | None) -> LibraryNetwork:
     @lru_cache
     def cell_in(dtype: str) -> Any:
         with jax.ensure_compile_time_eval():
@@ -63,7 +65,7 @@ def _network(build: Callable[[], Any], input_size: int, own: dict[str, Array] | 
         (y_t, state), _ = cell.stateless_call(trained, fixed, x_t, state)
         return state, y_t
 
-    return Network(init, carry, step, ("h", "c"))
+    return LibraryNetwork(init, carry, step, ("h", "c"))
 
 
 def _built(cell: Any, dtype: str, key: Array | None, input_size: int) -> Any:

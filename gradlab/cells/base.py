@@ -33,6 +33,27 @@ class Cell(Protocol):
         """(sₜ₋₁, xₜ) -> (sₜ, yₜ), with xₜ (B, I) and yₜ (B, O)."""
 
 
+class Network(Protocol):
+    """Any object with these two pure functions can be trained, and measured at its inputs: it has no state."""
+
+    def init(self, key: Array, input_size: int, hidden_size: int) -> Params:
+        """As of a cell."""
+
+    def apply(self, params: Params, inputs: Array) -> Array:
+        """The outputs (T, B, O) of the inputs (T, B, I)."""
+
+
+def is_network(thing: Any) -> TypeGuard[Network]:
+    """Whether an object has an `apply` and no `step`.
+
+    Example:
+        >>> from gradlab.cells import CELLS
+        >>> is_network(CELLS["attention"]()), is_network(CELLS["gru"]())
+        (True, False)
+    """
+    return callable(getattr(thing, "apply", None)) and not callable(getattr(thing, "step", None))
+
+
 class GatedCell(Cell, Protocol):
     """A cell that states its linear and its elementwise part, which makes training fast.
 

@@ -8,24 +8,33 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, Literal, NamedTuple, SupportsIndex
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from gradlab.adapters import adapted
-from gradlab.cells import Carry, Cell, Params
+from gradlab.adapters import adapted, is_own_network
+from gradlab.cells import Carry, Cell, Network, Params
 from gradlab.errors import GradlabError, unknown
 from gradlab.gradient.adjoint import Adjoint, Kind, Loss, Reverse, Source, adjoints, reverse
 from gradlab.gradient.assumptions import check_custom_cell
 from gradlab.gradient.convert import log10, to_curve
 from gradlab.gradient.curve import GradientCurve
+from gradlab.gradient.network import (
+    INPUT,
+    InputsAsState,
+    NetworkPasses,
+    network_adjoints,
+    network_reverse,
+    network_width,
+)
 from gradlab.gradient.noise import differs, disagree, mark_noise, reconcile
 from gradlab.gradient.segments import segments_of
 from gradlab.gradient.state import as_arrays, leaf_names
 
+Of = Literal["state", "inputs"]
 SAMPLE = 4
 """Examples that are measured in float64 first."""
 
@@ -34,7 +43,7 @@ Curves = dict[str, GradientCurve]
 
 
 def gradient_curve(
-    cell: Cell,
+    cell: Any,
     params: Params,
     inputs: Array,
     loss: Loss,
@@ -42,6 +51,7 @@ def gradient_curve(
     *,
     kind: Kind = "total",
     at: int | None = None,
+    of: Of = "state",
 ) -> GradientCurve:
     """How much of a loss's gradient reaches each earlier state of a recurrent cell.
 
@@ -49,13 +59,16 @@ def gradient_curve(
 
     Args:
         cell: any object with `step(params, carry, x_t) -> (carry, y_t)`, and `carry(params, batch_size)`
-            where no `carry` is given; or a cell of flax, equinox, haiku or Keras, or a function like `step`.
+            where no `carry` is given; or a cell of flax, equinox, haiku or Keras, or a function like `step`;
+            or a network without a state, `apply(params, inputs) -> outputs`, which is measured at its inputs, `x`.
         params: the parameters of the cell, any pytree; None for the own weights of an object of a library.
         inputs: (T, B, I).
         loss: maps the outputs (T, B, O) of the cell to a loss (B,) for each example, never divided by B.
         carry: the initial state s₀, whose leaves have the batch as their first axis.
         kind: `total` for the adjoint, `direct` for its first term alone.
         at: a timestep t' in 1..T: the single-step gradient, from the output of t' alone; lags are 1..t'.
+        of: `state`, or `inputs` for |dL_b/dx_{T-k+1}| at lag k, the leaf `x`: the input that enters the same
+            timestep as the state of that lag. A network without a state has this one alone.
 
     Returns:
         The curve of every float leaf and of all together; where the cell has `measured_leaves`, a tuple of names,
@@ -85,10 +98,15 @@ def gradient_curve(
             "call it outside; it compiles what it runs by itself"
         )
     inputs = inputs if hasattr(inputs, "dtype") else jnp.asarray(inputs)
-    _check(inputs, kind, at)
-    cell, params, carry = adapted(cell, params, inputs, carry)
+    _check(inputs, kind, at, of)
+    if is_own_network(cell):
+        return _at_the_inputs(cell, as_arrays(params), inputs, loss, kind, at)
+    given, params, carry = adapted(cell, params, inputs, carry)
     params = as_arrays(params)
-    start = as_arrays(cell.carry(params, inputs.shape[1]) if carry is None else carry)
+    start = as_arrays(given.carry(params, inputs.shape[1]) if carry is None else carry)
+    cell = given
+    if of == "inputs":
+        cell, start = InputsAsState(given), {"state": start, INPUT: jnp.zeros_like(inputs[0])}
     check_custom_cell(cell, params, inputs, start)
 
     segments = segments_of(cell, params, start, inputs)
@@ -112,22 +130,47 @@ def gradient_curve(
     return replace(curve, unmeasured=(*others, *(name for name in names if name not in counted)))
 
 
+def _at_the_inputs(network: Network, params: Params, inputs: Array, loss: Loss, kind: Kind, at: int | None) -> Any:
+    """The curve of a network without a state."""
+    if kind != "total":
+        raise GradlabError(f"{type(network).__name__} has no state, and so no direct gradient: give kind=total")
+    network_width(network, params, inputs)
+    found, curves = NetworkPasses.of(network), {"curve": (kind, at)}
+
+    def measure(params: Params, inputs: Array) -> Adjoints:
+        return network_adjoints(found, params, inputs, with_gradient(loss), curves)
+
+    def part(rows: np.ndarray, g: dict[str, np.ndarray], params: Params, inputs: Array) -> Any:
+        return params, inputs[:, rows], g["curve"]
+
+    def back(params: Params, inputs: Array, g: np.ndarray) -> dict[str, Reverse]:
+        return {"curve": network_reverse(found, params, inputs, g, at)}
+
+    return measured(Passes(measure, back, part), params, inputs, leaves=(INPUT,))["curve"]
+
+
 def counted_leaves(cell: Cell, names: Sequence[str]) -> tuple[str, ...]:
-    """The leaves of a state that count as memory: those that the cell names as `measured_leaves`, else all.
+    """The leaves of a state that count as memory.
+
+    Those that the cell names as `measured_leaves`, else all but those that it names as `unmeasured_leaves`.
 
     Raises:
         GradlabError: the cell names one that its state does not have.
     """
     wanted = getattr(cell, "measured_leaves", None)
     if wanted is None:
-        return tuple(names)
+        return tuple(name for name in names if name not in getattr(cell, "unmeasured_leaves", ()))
     for name in wanted:
         if name not in names:
             raise unknown(f"leaf in {type(cell).__name__}.measured_leaves", name, names)
     return tuple(name for name in names if name in wanted)
 
 
-def _check(inputs: Array, kind: str, at: int | None) -> None:
+def _check(inputs: Array, kind: str, at: int | None, of: str) -> None:
+    if of not in ("state", "inputs"):
+        raise unknown("of", of, ("state", "inputs"))
+    if of == "inputs" and not jnp.issubdtype(inputs.dtype, jnp.inexact):
+        raise GradlabError(f"inputs are of {inputs.dtype}: only floats have a gradient")
     if kind not in ("total", "direct"):
         raise unknown("kind", kind, ("total", "direct"))
     if inputs.ndim != 3 or 0 in inputs.shape[:2]:

@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 
 from gradlab.cells import Cell, Params
+from gradlab.cells.base import is_network
 from gradlab.cells.traced import traced_step
 from gradlab.errors import GradlabError, described
 from gradlab.gradient.adjoint import Loss, leaf_names, split
@@ -51,6 +52,8 @@ def measure_lesson(
     Raises:
         GradlabError: the cell fails.
     """
+    if is_network(base.build_cell()):
+        raise GradlabError(f"{base.cell} has no state: a lesson follows the gradient from state to state")
     family = base.cell.split(":")[0]
     family = family if family in FAMILIES else ""
     prober = Prober(base, built_in=bool(family))

@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from gradlab.adapters import WRAPPER, cell_factory, is_made, kind_of, missing_parts, to_cell
+from gradlab.adapters import WRAPPER, cell_factory, is_made, is_own_network, kind_of, missing_parts, to_cell
 from gradlab.cells import CELLS, Cell
 from gradlab.errors import GradlabError, described, unknown
 from gradlab.runs.compositions import composed_name, is_composition, options_of, split_composition
@@ -72,6 +72,8 @@ def cell_variant(text: str) -> Variant:
         'lstm:forget_bias=3'
     """
     variant = _resolve(text, "cell", CELLS)
+    if is_own_network(variant.value) and callable(getattr(variant.value, "init", None)):
+        return variant
     cell = to_cell(variant.value, {}, f"cell `{text}`")
     missing = missing_parts(cell)
     if missing:
@@ -152,6 +154,8 @@ def _composed(name: str, rest: list[str]) -> Variant:
         if not str(error).startswith("unknown option"):
             raise
         raise GradlabError(f"{error} (options of {name} itself: {', '.join(options_of(name))})") from error
+    if is_own_network(cell.value):
+        raise GradlabError(f"cell `{inner}` has no state: {name} is made of a cell that has one")
     made = _build("cell", name, CELLS[name], own, None, cell.value)
     return Variant(made.value, composed_name(name, made.name.split(":")[1:], cell.name), cell.source)
 

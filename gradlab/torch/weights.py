@@ -21,7 +21,9 @@ def cell_of(module: nn.Module) -> Cell:
     """
     for name, classes in _CLASSES.items():
         if isinstance(module, classes):
-            return CELLS[name](activation=module.nonlinearity) if name == "rnn" else CELLS[name]()
+            factory: Any = CELLS[name]
+            cell: Cell = factory(activation=module.nonlinearity) if name == "rnn" else factory()
+            return cell
     raise GradlabError(
         f"{type(module).__name__} is no nn.LSTM, nn.GRU, nn.RNN or cell of these: "
         "measure it by gradlab.torch.watch(model, cells=[...])"

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array, lax
 
 from gradlab.cells import Carry, Cell, Params
-from gradlab.cells.base import GatedCell, pre_activation
+from gradlab.cells.base import GatedCell, is_network, pre_activation
 from gradlab.gradient.adjoint import (
     KINDS,
     Adjoint,
@@ -64,7 +64,7 @@ class CheckpointPrograms:
 
     Attributes:
         segments: the passes through the cell; `alone` on one device, of a few examples.
-        source: (params, outputs, batch) -> the losses, and their gradient with respect to the outputs.
+        source: `loss_gradient`.
         gates: sums over a segment, as `gate_sums`; None of a cell that does not state its gates.
         leaves: of the state, those that count as memory.
     """
@@ -89,14 +89,8 @@ class CheckpointPrograms:
         carry = initial_shapes(model.cell, params, _TRACED)
         alone = segments_of(model.cell, params, carry, inputs)
         segments = alone if split is None else segments_of(model.cell, params, carry, inputs, split, where)
-
-        def source(params: Params, outputs: Array, batch: Batch) -> tuple[Array, Array]:
-            with jax.default_matmul_precision("highest"):
-                losses, pullback = jax.vjp(partial(model.read, params, batch=batch), outputs)
-                return losses, pullback(jnp.ones_like(losses))[0]
-
         gates = segments.more("gates", gate_sums) if states_gates(model.cell, params, inputs) else None
-        return cls(model, length, segments, alone, Program(source), gates, memory_leaves(model))
+        return cls(model, length, segments, alone, loss_gradient(model), gates, memory_leaves(model))
 
     @property
     def last(self) -> bool:
@@ -111,7 +105,7 @@ class CheckpointPrograms:
     def measure_curves(self, params: Params, batch: Batch) -> dict[str, GradientCurve]:
         """Every curve by name."""
         asked = task_curves(self.model, self.length)
-        passes = Passes(partial(self.adjoints, asked), partial(self._reverse, asked), _part_of_examples)
+        passes = Passes(partial(self.adjoints, asked), partial(self._reverse, asked), part_of_examples)
         curves = measured(passes, params, batch, leaves=self.leaves)
         if not self.last:
             # One step of the chain cannot underflow, so a zero is an output that the loss does not read.
@@ -156,7 +150,7 @@ class CheckpointPrograms:
             # The passes over some examples, at any parameters; an error is reported where they run.
             with jax.enable_x64(True), contextlib.suppress(Exception):
                 rows = np.arange(min(SAMPLE, batch.inputs.shape[1]))
-                own, inputs, _ = in_dtype(_part_of_examples(rows, {}, params, batch), jnp.float64)
+                own, inputs, _ = in_dtype(part_of_examples(rows, {}, params, batch), jnp.float64)
                 compilations(self.alone, own, inputs, self._start(own, inputs), kinds=["total"])[index]()
 
         return [*calls, source, partial(in_float64, 0), partial(in_float64, 1)]
@@ -185,6 +179,17 @@ class CheckpointPrograms:
         }
 
 
+def loss_gradient(model: Model) -> Program:
+    """(params, outputs, batch) -> the losses, and their gradient with respect to the outputs."""
+
+    def source(params: Params, outputs: Array, batch: Batch) -> tuple[Array, Array]:
+        with jax.default_matmul_precision("highest"):
+            losses, pullback = jax.vjp(partial(model.read, params, batch=batch), outputs)
+            return losses, pullback(jnp.ones_like(losses))[0]
+
+    return Program(source)
+
+
 def memory_leaves(model: Model) -> tuple[str, ...]:
     """The leaves of the state that count as memory."""
     carry = jax.eval_shape(lambda: model.cell.carry(model.init(0)["cell"], 1))
@@ -197,6 +202,8 @@ def check_assumptions(model: Model, params: Params, batch: Batch) -> None:
     Raises:
         GradlabError: as `assumptions.check_cell`.
     """
+    if is_network(model.cell):
+        return
     own, inputs = on_one_device((params["cell"], batch.inputs[:, : SAMPLE + 1]))
     check_custom_cell(model.cell, own, inputs, model.cell.carry(own, inputs.shape[1]))
 
@@ -244,7 +251,7 @@ def _stats(value: Array, low: float, high: float) -> Array:
     return jnp.stack([jnp.mean(value, axis=-1), jnp.mean(near.astype(value.dtype), axis=-1)], axis=-1)
 
 
-def _part_of_examples(rows: np.ndarray, g: dict[str, np.ndarray], params: Params, batch: Batch) -> tuple[Any, ...]:
+def part_of_examples(rows: np.ndarray, g: dict[str, np.ndarray], params: Params, batch: Batch) -> tuple[Any, ...]:
     """Some examples, on one device: the parameters of the cell, inputs, and gradients of the outputs."""
     return *on_one_device((params["cell"], batch.inputs[:, rows])), g
 

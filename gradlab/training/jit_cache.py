@@ -14,12 +14,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from gradlab.cells.base import is_network
 from gradlab.cells.traced import TraceCache, traced, traced_step, with_pullback
+from gradlab.errors import GradlabError
 from gradlab.gradient.program import Program, product_precision, x64
 from gradlab.tasks.contract import is_custom_task
 from gradlab.training.checkpoint_metrics import CheckpointPrograms, memory_leaves
 from gradlab.training.keys import stream
 from gradlab.training.model import Model
+from gradlab.training.network_metrics import NetworkPrograms
 from gradlab.training.sharding import spread
 from gradlab.training.step import Plan, chunk_program, test_program
 
@@ -46,7 +49,7 @@ class Programs(NamedTuple):
     chunk: Program
     chunks: Program
     test: Program
-    metrics: CheckpointPrograms
+    metrics: CheckpointPrograms | NetworkPrograms
 
 
 def programs_for(model: Model, plan: Plan) -> Programs:
@@ -85,6 +88,9 @@ def _traced_cell(model: Model, batch: Any) -> str:
     if type(cell).__module__.startswith("gradlab.cells."):
         return ""
     start = traced(lambda key: cell.init(key, size, model.hidden), jax.random.key(0))
+    if is_network(cell):
+        params = jax.eval_shape(lambda key: cell.init(key, size, model.hidden), jax.random.key(0))
+        return f"{start} {traced(with_pullback(cell.apply), params, batch.inputs)}"
     x_t = jax.ShapeDtypeStruct(batch.inputs.shape[1:], batch.inputs.dtype)
     return f"{start} {traced_step(cell, model.hidden, x_t)} {memory_leaves(model)}"
 
@@ -106,8 +112,20 @@ def _traced_task(model: Model, batch: Any, length: int) -> str:
     return f"{numbers} {sampled} {traced(loss, outputs, batch)}"
 
 
+def metrics_of(model: Model, plan: Plan) -> CheckpointPrograms | NetworkPrograms:
+    """What measures a model; the examples of a network are not split over devices."""
+    if is_network(model.cell):
+        return NetworkPrograms.of(model, plan.length)
+    return CheckpointPrograms.of(model, plan.length, *spread(plan))
+
+
 def _programs(model: Model, plan: Plan, init: Program) -> Programs:
     model.check(plan.length, min(max(plan.measure_batch, 2), _CHECKED))
+    if is_network(model.cell) and plan.measure == "every":
+        raise GradlabError(
+            f"measure=every keeps the norm at every state, and {type(model.cell).__name__} has none: give "
+            "measure=checkpoints"
+        )
 
     def draw(seed: Array) -> object:
         return model.task.sample(stream(seed, "measure"), plan.measure_batch, plan.length)
@@ -119,7 +137,7 @@ def _programs(model: Model, plan: Plan, init: Program) -> Programs:
         Program(chunk),
         Program(jax.vmap(chunk)),
         Program(test_program(model, plan)),
-        CheckpointPrograms.of(model, plan.length, *spread(plan)),
+        metrics_of(model, plan),
     )
 
 

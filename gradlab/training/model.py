@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from gradlab.cells import Cell, Params
+from gradlab.cells import Params
+from gradlab.cells.base import is_network
 from gradlab.cells.initializers import glorot
 from gradlab.errors import GradlabError
 from gradlab.gradient.assumptions import losses_meet, refuse
+from gradlab.gradient.network import network_width
 from gradlab.gradient.state import drifting_leaves, initial_shapes, leaves_without_batch, output_shape, step_of
 from gradlab.tasks import Batch, Task
 from gradlab.tasks.contract import check_batch, check_length, is_custom_task, name_of
@@ -29,12 +31,12 @@ class Model:
     """The cell unrolled over time, read out by one linear layer, and judged by the task.
 
     Args:
-        cell: what is measured.
+        cell: what is measured, or a network without a state.
         task: what it is trained on.
         hidden: H, the size that the cell is initialised with.
     """
 
-    cell: Cell
+    cell: Any
     task: Task
     hidden: int
 
@@ -50,8 +52,11 @@ class Model:
 
     def losses(self, params: Params, batch: Batch, sinks: Sinks | None = None) -> Array:
         """The loss (B,) of each example; the gradient of `sinks` is that of `unroll`."""
-        last = self.task.readout == "last"
-        outputs = unroll(self.cell, params["cell"], batch.inputs, last=last, sinks=sinks)
+        if is_network(self.cell):
+            outputs = self.cell.apply(params["cell"], batch.inputs)
+        else:
+            last = self.task.readout == "last"
+            outputs = unroll(self.cell, params["cell"], batch.inputs, last=last, sinks=sinks)
         return self.read(params, outputs, batch)
 
     def read(self, params: Params, outputs: Array, batch: Batch) -> Array:
@@ -73,11 +78,8 @@ class Model:
         check_length(self.task, length)
         check_batch(self.task, length)
         params = jax.eval_shape(self.init, 0)
-        cell, x_t = params["cell"], self._input_shape(_EXAMPLES, length)
-        carry = initial_shapes(self.cell, cell, _EXAMPLES)
-        refuse(*leaves_without_batch(self.cell, cell, _EXAMPLES).values())
-        refuse(*drifting_leaves(self.cell, cell, carry, x_t).values())
-        output_shape(self.cell, cell, carry, x_t)
+        if not is_network(self.cell):
+            self._check_cell(params["cell"], length)
         losses = [self._losses_of(params, size, length) for size in (_EXAMPLES, _EXAMPLES + 1)]
         if [given.shape for given in losses] != [(_EXAMPLES,), (_EXAMPLES + 1,)]:
             raise GradlabError(
@@ -88,6 +90,13 @@ class Model:
             raise GradlabError(f"{name_of(self.task)}.loss is of {losses[0].dtype}: give losses of floats")
         if is_custom_task(self.task):
             self._check_loss(length, examples)
+
+    def _check_cell(self, params: Params, length: int) -> None:
+        x_t = self._input_shape(_EXAMPLES, length)
+        carry = initial_shapes(self.cell, params, _EXAMPLES)
+        refuse(*leaves_without_batch(self.cell, params, _EXAMPLES).values())
+        refuse(*drifting_leaves(self.cell, params, carry, x_t).values())
+        output_shape(self.cell, params, carry, x_t)
 
     def _input_shape(self, examples: int, length: int) -> Any:
         """The input of one timestep; of whole numbers where the task gives such."""
@@ -137,6 +146,8 @@ class Model:
 
     def _output_width(self, cell: Params) -> int:
         """Y, the size of one output of the cell."""
+        if is_network(self.cell):
+            return network_width(self.cell, cell, self._batch_shape(1, self.task.min_length).inputs)
         carry, x_t = initial_shapes(self.cell, cell, 1), self._input_shape(1, self.task.min_length)
         y_t = output_shape(self.cell, cell, carry, x_t)
         if jnp.issubdtype(y_t.dtype, jnp.complexfloating):

@@ -6,7 +6,7 @@ layout in which they are counted: neither follows a default of jax that may chan
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array
 
 from gradlab.cells import Params
+from gradlab.cells.base import is_network
 from gradlab.gradient.convert import to_curve
 from gradlab.gradient.curve import GradientCurve
 from gradlab.tasks import Batch
@@ -51,10 +52,15 @@ def measure_seeds(
     """
     if perturbation is not None:
         model = Model(model.cell, perturbation.task(model.task), model.hidden)
-    plan = replace(plan, measure="every")
+    plan = replace(plan, measure=_norms_of(model))
     with jax.threefry_partitionable(True):
         programs = programs_for(model, plan)
         return [_measure_seed(model, programs, plan, jnp.uint32(seed), perturbation) for seed in seeds]
+
+
+def _norms_of(model: Model) -> Literal["every", "ends"]:
+    """Norms of every training step, but of a network, which has no state."""
+    return "ends" if is_network(model.cell) else "every"
 
 
 def _measure_seed(
@@ -76,7 +82,7 @@ def measure_trained_plainly(model: Model, plan: Plan, seed: int) -> dict[str, Gr
     """Every curve of a seed after training steps whose norms are not kept: another program trains."""
     plain, number = replace(plan, measure="ends"), jnp.uint32(seed)
     with jax.threefry_partitionable(True):
-        programs = programs_for(model, replace(plan, measure="every"))
+        programs = programs_for(model, replace(plan, measure=_norms_of(model)))
         params, _ = _train(programs_for(model, plain), plain, programs.init(number), number)
         return programs.metrics.measure_curves(params, programs.draw(number))
 

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from gradlab.cells import Cell, Params
-from gradlab.cells.base import is_built_in
+from gradlab.cells.base import is_built_in, is_network
 from gradlab.gradient.segments import Split
 from gradlab.gradient.trial import UNOPTIMISED
 from gradlab.tasks import Batch, Task
@@ -39,6 +39,8 @@ def is_divisible(model: Model, plan: Plan, params: Callable[[], Params]) -> bool
     custom_cell, custom_task = not is_built_in(model.cell), is_custom_task(model.task)
     if size == plan.batch or not (custom_cell or custom_task):
         return True
+    if is_network(model.cell):
+        return False
     at = params()
     inputs = np.random.RandomState(0).standard_normal((TIMESTEPS, plan.batch, model.task.input_size))
     inputs = inputs.astype(jnp.result_type(float))

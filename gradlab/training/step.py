@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gradlab.cells import Params
+from gradlab.cells.base import is_network
 from gradlab.gradient.state import leaf_names
 from gradlab.tasks import Batch, Task
 from gradlab.training.keys import stream
@@ -172,7 +173,8 @@ def _loss_and_gradients(model: Model, plan: Plan, state: State) -> tuple[Array, 
     def share_of_mean(trained: Params, sinks: Sinks | None) -> Array:
         return jnp.sum(model.losses(with_weights(state.params, trained), part, sinks)) / plan.batch
 
-    carry = jax.eval_shape(lambda: model.cell.carry(state.params["cell"], part.inputs.shape[1]))
+    own, examples = state.params["cell"], part.inputs.shape[1]
+    carry = {} if is_network(model.cell) else jax.eval_shape(lambda: model.cell.carry(own, examples))
     sinks = zero_sinks(carry, len(part.inputs)) if plan.measure == "every" else None
     loss, (gradients, by_unit) = jax.value_and_grad(share_of_mean, argnums=(0, 1))(weights(state.params), sinks)
     # jax returns dL/dRe c - i dL/dIm c of a complex number; the direction of descent is minus its conjugate.

@@ -5,6 +5,7 @@ from functools import partial
 
 import jax
 
+from gradlab.adapters import is_own_network
 from gradlab.cells import Cell
 from gradlab.errors import GradlabError
 from gradlab.gradient.examination import contract, equivalence
@@ -55,6 +56,8 @@ def check_cell(
     """
     if isinstance(cell, type):
         raise GradlabError(f"`{cell.__name__}` is a class: give an object of it, `{cell.__name__}(...)`")
+    if is_own_network(cell):
+        raise GradlabError(f"{type(cell).__name__} has no state: what is examined is the step of a cell")
     sizes = CellSizes(input_size, hidden_size, batch_size, seed)
     for name, least in (("input_size", 1), ("hidden_size", 1), ("batch_size", 2)):
         if getattr(sizes, name) < least:
