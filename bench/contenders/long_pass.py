@@ -25,7 +25,7 @@ def make(case: Case, problem: str, stored: bool) -> "LongPass":
 class LongPass:
     def __init__(self, case: Case, budget: int) -> None:
         shards = devices_for(case.batch)
-        cell = CELLS[case.cell]()
+        cell: Any = CELLS[case.cell]()
         mesh = Mesh(np.array(jax.devices()[:shards]), ("batch",))
         parts = (PartitionSpec(), PartitionSpec(None, "batch"), PartitionSpec("batch"))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from gradlab.adapters.base import AdaptedCell, LibraryNetwork
+from gradlab.adapters.base import AdaptedCell, LibraryCell
 from gradlab.adapters.recognise import FORMS, TITLES, is_factory, is_step, kind_of, library_of, parameters
 from gradlab.cells import Carry, Cell, Params
 from gradlab.cells.base import is_network
@@ -181,7 +181,7 @@ def _inner(obj: Any) -> Any:
 
 def _of_function(
     function: Callable[..., Any], options: dict[str, Any], input_size: int, hidden_size: int
-) -> LibraryNetwork:
+) -> LibraryCell:
     """The network of what a function makes, whichever library it is of."""
 
     def make(*_: Any, **others: Any) -> Any:

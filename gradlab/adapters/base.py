@@ -19,7 +19,7 @@ from gradlab.errors import GradlabError, described
 _FIELDS = {"hidden": "h", "cell": "c"}
 
 
-class LibraryNetwork(NamedTuple):
+class LibraryCell(NamedTuple):
     """A cell for inputs of one size, in the terms of its library.
 
     Attributes:
@@ -64,7 +64,7 @@ jax.tree_util.register_pytree_with_keys(
 class Layout(NamedTuple):
     """A network with the names of its weights and of the leaves of its state."""
 
-    network: LibraryNetwork
+    network: LibraryCell
     names: tuple[str, ...]
     structure: Any
     state_names: tuple[str, ...]
@@ -85,7 +85,7 @@ class AdaptedCell:
     options: tuple[tuple[str, Any], ...]
     is_object: bool
     has_weights: bool
-    build: Callable[[int, int], LibraryNetwork]
+    build: Callable[[int, int], LibraryCell]
     _layouts: dict[tuple[int, int], Layout] = field(default_factory=dict)
 
     def __eq__(self, other: object) -> bool:
@@ -190,7 +190,7 @@ class AdaptedCell:
         return self._layouts[sizes]
 
 
-def layout_of(network: LibraryNetwork, input_size: int) -> Layout:
+def layout_of(network: LibraryCell, input_size: int) -> Layout:
     """Names and structures of weights and state, from one traced timestep."""
     states: list[Any] = []
 

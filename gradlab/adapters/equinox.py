@@ -13,25 +13,23 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gradlab.adapters.base import LibraryNetwork
+from gradlab.adapters.base import LibraryCell
 from gradlab.errors import GradlabError, described
 
 CONVENTION = ("input_size", "hidden_size", "key")
 
 
-def made(
-    factory: Callable[..., Any], options: dict[str, Any], input_size: int, hidden_size: int
-) -> LibraryNetwork:
+def made(factory: Callable[..., Any], options: dict[str, Any], input_size: int, hidden_size: int) -> LibraryCell:
     """The network of a class."""
     return _network(lambda key: factory(input_size, hidden_size, **options, key=key), input_size, hidden_size)
 
 
-def given(cell: Any, input_size: int) -> LibraryNetwork:
+def given(cell: Any, input_size: int) -> LibraryCell:
     """The network of an object, with its weights."""
     return _network(lambda key: cell, input_size, 0)
 
 
-def _network(build: Callable[[Array], Any], input_size: int, hidden_size: int) -> LibraryNetwork:
+def _network(build: Callable[[Array], Any], input_size: int, hidden_size: int) -> LibraryCell:
     with jax.ensure_compile_time_eval():
         example = build(jax.random.key(0))
         static = eqx.partition(example, eqx.is_inexact_array)[1]
@@ -44,7 +42,7 @@ def _network(build: Callable[[Array], Any], input_size: int, hidden_size: int) -
         cell = eqx.combine(weights, static)
         return jax.vmap(lambda x, state: _state_and_output(cell(x, state), state))(x_t, state)
 
-    return LibraryNetwork(lambda key: eqx.partition(build(key), eqx.is_inexact_array)[0], carry, step, ("h", "c"))
+    return LibraryCell(lambda key: eqx.partition(build(key), eqx.is_inexact_array)[0], carry, step, ("h", "c"))
 
 
 def _start(cell: Any, input_size: int, hidden_size: int) -> Any:

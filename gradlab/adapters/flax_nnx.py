@@ -12,25 +12,23 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from gradlab.adapters.base import LibraryNetwork
+from gradlab.adapters.base import LibraryCell
 
 CONVENTION = ("in_features", "hidden_features", "rngs")
 """Arguments of the constructor that gradlab gives, by name or, of the sizes, by position."""
 
 
-def made(
-    factory: Callable[..., Any], options: dict[str, Any], input_size: int, hidden_size: int
-) -> LibraryNetwork:
+def made(factory: Callable[..., Any], options: dict[str, Any], input_size: int, hidden_size: int) -> LibraryCell:
     """The network of a class."""
     return _network(lambda key: factory(input_size, hidden_size, **options, rngs=nnx.Rngs(key)), input_size)
 
 
-def given(cell: Any, input_size: int) -> LibraryNetwork:
+def given(cell: Any, input_size: int) -> LibraryCell:
     """The network of an object, with its weights."""
     return _network(lambda key: cell, input_size)
 
 
-def _network(build: Callable[[Array], Any], input_size: int) -> LibraryNetwork:
+def _network(build: Callable[[Array], Any], input_size: int) -> LibraryCell:
     graph: list[Any] = []
 
     def split(key: Array) -> tuple[Any, Any]:
@@ -52,7 +50,7 @@ def _network(build: Callable[[Array], Any], input_size: int) -> LibraryNetwork:
                 module.dtype = None
         return merged
 
-    return LibraryNetwork(
+    return LibraryCell(
         init=lambda key: split(key)[0],
         carry=lambda weights, batch_size: cell(weights).initialize_carry((batch_size, input_size), nnx.Rngs(0)),
         step=lambda weights, state, x_t: cell(weights)(state, x_t),

@@ -13,14 +13,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gradlab.adapters.base import LibraryNetwork
+from gradlab.adapters.base import LibraryCell
 
 CONVENTION = ("hidden_size",)
 
 
-def made(
-    factory: Callable[..., Any], options: dict[str, Any], input_size: int, hidden_size: int
-) -> LibraryNetwork:
+def made(factory: Callable[..., Any], options: dict[str, Any], input_size: int, hidden_size: int) -> LibraryCell:
     """The network of a class, or of a function that makes a core."""
 
     def timestep(x_t: Array, state: Any) -> tuple[Any, Any]:
@@ -36,4 +34,4 @@ def made(
         y_t, state = net.apply(weights, x_t, state)
         return state, y_t
 
-    return LibraryNetwork(lambda key: net.init(key, jnp.zeros((1, input_size)), carry(None, 1)), carry, step, None)
+    return LibraryCell(lambda key: net.init(key, jnp.zeros((1, input_size)), carry(None, 1)), carry, step, None)

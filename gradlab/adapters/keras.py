@@ -15,28 +15,26 @@ import jax.numpy as jnp
 import keras
 from jax import Array
 
-from gradlab.adapters.base import LibraryNetwork
+from gradlab.adapters.base import LibraryCell
 from gradlab.errors import GradlabError
 
 CONVENTION = ("units",)
 
 
-def made(
-    factory: Callable[..., Any], options: dict[str, Any], input_size: int, hidden_size: int
-) -> LibraryNetwork:
+def made(factory: Callable[..., Any], options: dict[str, Any], input_size: int, hidden_size: int) -> LibraryCell:
     """The network of a class."""
     _check_backend()
     return _network(lambda: factory(hidden_size, **options), input_size, None)
 
 
-def given(cell: Any, input_size: int) -> LibraryNetwork:
+def given(cell: Any, input_size: int) -> LibraryCell:
     """The network of an object: with its weights where it is built."""
     _check_backend()
     own = _named(cell, [each.value for each in cell.trainable_variables]) if cell.built else None
     return _network(lambda: type(cell).from_config(cell.get_config()), input_size, own)
 
 
-def _network(build: Callable[[], Any], input_size: int, own: dict[str, Array] | None) -> LibraryNetwork:
+def _network(build: Callable[[], Any], input_size: int, own: dict[str, Array] | None) -> LibraryCell:
     @lru_cache
     def cell_in(dtype: str) -> Any:
         with jax.ensure_compile_time_eval():
@@ -65,7 +63,7 @@ def _network(build: Callable[[], Any], input_size: int, own: dict[str, Array] | 
         (y_t, state), _ = cell.stateless_call(trained, fixed, x_t, state)
         return state, y_t
 
-    return LibraryNetwork(init, carry, step, ("h", "c"))
+    return LibraryCell(init, carry, step, ("h", "c"))
 
 
 def _built(cell: Any, dtype: str, key: Array | None, input_size: int) -> Any:

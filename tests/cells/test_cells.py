@@ -9,7 +9,7 @@ from jax import lax
 from scipy import stats
 
 from gradlab.cells import CELLS, COMPOSITIONS, gru, lstm, rnn
-from gradlab.cells.base import pre_activation
+from gradlab.cells.base import is_network, pre_activation
 from gradlab.cells.initializers import chrono_bias, gaussian, glorot, identity, orthogonal
 from gradlab.errors import GradlabError
 from gradlab.tasks import TASKS
@@ -251,17 +251,22 @@ def test_options_without_effect_are_refused(make, says):
 def test_every_cell_runs_over_every_task(name, task):
     cell = CELLS[name](lstm()) if name in COMPOSITIONS else CELLS[name]()
     task, length = task(), 30
+    units = 8 if is_network(cell) else HIDDEN
+    width = 2 * units if name == "bidirectional" else units
 
     def outputs(key):
         batch = task.sample(key, BATCH, length)
-        params = cell.init(key, task.input_size, HIDDEN)
-        hidden = unroll(cell, params, batch.inputs, last=task.readout == "last")
-        answers = hidden @ jnp.zeros((HIDDEN, task.output_size))
+        params = cell.init(key, task.input_size, units)
+        if is_network(cell):
+            hidden = cell.apply(params, batch.inputs)[-1 if task.readout == "last" else 0 :]
+        else:
+            hidden = unroll(cell, params, batch.inputs, last=task.readout == "last")
+        answers = hidden @ jnp.zeros((width, task.output_size))
         return batch.inputs, hidden, task.loss(answers, batch)
 
     inputs, hidden, losses = jax.eval_shape(outputs, jax.random.key(0))
     assert inputs.shape == (task.steps(length), BATCH, task.input_size)
-    assert hidden.shape == (1 if task.readout == "last" else task.steps(length), BATCH, HIDDEN)
+    assert hidden.shape == (1 if task.readout == "last" else task.steps(length), BATCH, width)
     assert losses.shape == (BATCH,)
     assert task.task_curve(length) in (None, task.steps(length))
     assert 0 < task.solved(length) < task.chance(length)
