@@ -26,9 +26,9 @@ from gradlab.gradient.network import (
     INPUT,
     InputsAsState,
     NetworkPasses,
+    check_network,
     network_adjoints,
     network_reverse,
-    network_width,
 )
 from gradlab.gradient.noise import differs, disagree, mark_noise, reconcile
 from gradlab.gradient.segments import segments_of
@@ -134,7 +134,7 @@ def _at_the_inputs(network: Network, params: Params, inputs: Array, loss: Loss, 
     """The curve of a network without a state."""
     if kind != "total":
         raise GradlabError(f"{type(network).__name__} has no state, and so no direct gradient: give kind=total")
-    network_width(network, params, inputs)
+    check_network(network, params, inputs)
     found, curves = NetworkPasses.of(network), {"curve": (kind, at)}
 
     def measure(params: Params, inputs: Array) -> Adjoints:

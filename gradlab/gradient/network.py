@@ -21,6 +21,8 @@ from gradlab.gradient.scaled import Scaled
 
 INPUT = "x"
 """The leaf that is measured."""
+_EXAMPLES = 3
+"""On which a network is tried."""
 
 
 class InputsAsState:
@@ -110,6 +112,25 @@ def network_reverse(
     # Lags count from the output that is read: inputs after it belong to none.
     by_lag = jax.tree.map(lambda part: np.asarray(part)[:end][::-1], norms)
     return Reverse({INPUT: by_lag}, np.zeros(by_lag.mantissa.shape, bool))
+
+
+def check_network(network: Network, params: Params, inputs: Any) -> None:
+    """Refuse a network whose examples influence each other, or whose outputs have the wrong shape.
+
+    Raises:
+        GradlabError: what is wrong.
+    """
+    network_width(network, params, inputs)
+    few = inputs[:, :_EXAMPLES]
+    outputs, pullback = jax.vjp(jax.jit(lambda inputs: network.apply(params, inputs)), few)
+    draws = np.random.RandomState(0).standard_normal(outputs.shape)
+    draws[:, 1:] = 0
+    gradient = np.asarray(pullback(jnp.asarray(draws, outputs.dtype))[0])
+    if np.any(gradient[:, 1:] != 0):
+        raise GradlabError(
+            f"examples meet in {type(network).__name__}.apply: the gradient of one example reaches the inputs of "
+            "another (batch statistics?), so that no example has a curve of its own: normalise within each example"
+        )
 
 
 def network_width(network: Network, params: Params, inputs: Any) -> int:

@@ -29,6 +29,7 @@ from gradlab.gradient.assumptions import check_custom_cell
 from gradlab.gradient.convert import to_curve
 from gradlab.gradient.curve import GradientCurve
 from gradlab.gradient.measure import SAMPLE, Passes, counted_leaves, in_dtype, measured
+from gradlab.gradient.network import check_network
 from gradlab.gradient.program import Program
 from gradlab.gradient.segments import Segments, Split, segments_of
 from gradlab.gradient.state import as_arrays, initial_shapes, leaf_names
@@ -203,6 +204,7 @@ def check_assumptions(model: Model, params: Params, batch: Batch) -> None:
         GradlabError: as `assumptions.check_cell`.
     """
     if is_network(model.cell):
+        check_network(model.cell, *on_one_device((params["cell"], batch.inputs)))
         return
     own, inputs = on_one_device((params["cell"], batch.inputs[:, : SAMPLE + 1]))
     check_custom_cell(model.cell, own, inputs, model.cell.carry(own, inputs.shape[1]))

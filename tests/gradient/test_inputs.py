@@ -87,7 +87,16 @@ class Summing:
         return inputs.sum(0)
 
 
+class Normed:
+    """Batch statistics."""
+
+    def apply(self, params, inputs):
+        return inputs - inputs.mean(axis=1, keepdims=True)
+
+
 def test_wrong_arguments_are_refused():
+    with pytest.raises(GradlabError, match=r"examples meet in Normed\.apply"):
+        gradient_curve(Normed(), None, jnp.ones((4, 3, 2)), loss)
     network, params, inputs = setting("attention", 4)
     with pytest.raises(GradlabError, match="no state, and so no direct gradient"):
         gradient_curve(network, params, inputs, loss, kind="direct")
