@@ -3,7 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -97,6 +97,8 @@ def adapted(cell: Any, params: Any, inputs: Any, carry: Any) -> tuple[Any, Any, 
     if not callable(getattr(cell, "step", None)):
         cell = as_cell(cell)
     if isinstance(cell, AdaptedCell):
+        # An object may have changed since it was traced.
+        cell = replace(cell, _layouts={}) if cell.is_object else cell
         params = cell.params(params, inputs.shape[-1])
         carry = carry if carry is None else cell.state(params, carry)
     if carry is None and not callable(getattr(cell, "carry", None)):
@@ -158,6 +160,8 @@ def no_cell(obj: Any, what: str) -> GradlabError:
         what: how the message names it, such as "cell `my.py:thing`".
     """
     text = f"{what} has no {missing_parts(obj)}: gradlab took it for {kind_of(obj)}"
+    if isinstance(obj, str):
+        return GradlabError(f"{what} is the text {obj!r}: give an object, as gradlab.get_cell({obj!r}) makes one")
     if library_of(obj) == "torch":
         return GradlabError(f"{text}, which JAX cannot differentiate: measure it with gradlab.torch.watch(model)")
     return GradlabError(f"{text}. A cell needs init, carry and step, or is of {_known()}; {WRAPPER}")

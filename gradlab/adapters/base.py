@@ -116,14 +116,22 @@ class AdaptedCell:
         params = self._named(layout, layout.network.init(key), (input_size, hidden_size))
         # Some libraries make float32 weights in a float64 run too.
         params = jax.tree.map(lambda leaf: leaf.astype(float) if leaf.dtype == jnp.float32 else leaf, params)
-        if self.is_object and hidden_size:
-            leaf = next(iter(jax.eval_shape(lambda params: self.carry(params, 1), params).values()))
-            if leaf.shape[-1:] != (hidden_size,):
-                size = leaf.shape[-1] if leaf.ndim else 0
-                raise GradlabError(
-                    f"hidden is {hidden_size}, but this {self.__name__} was made with {size}: give {size}"
-                )
+        size = self._state_size(params)
+        if self.is_object and hidden_size and size != hidden_size:
+            raise GradlabError(
+                f"hidden is {hidden_size}, but this {self.__name__} was made with {size}: give {size}"
+            )
         return params
+
+    def own_size(self, input_size: int) -> int | None:
+        """The size of the state of an object that has its weights; None of anything else."""
+        if not self.has_weights:
+            return None
+        return self._state_size(self.init(jax.random.key(0), input_size, 0))
+
+    def _state_size(self, params: Params) -> int:
+        leaf = next(iter(jax.eval_shape(lambda params: self.carry(params, 1), params).values()))
+        return int(leaf.shape[-1]) if leaf.ndim else 0
 
     def carry(self, params: Params, batch_size: int) -> Carry:
         """The library's own initial state, in the dtype of the weights."""

@@ -21,19 +21,20 @@ CONVENTION = ("input_size", "hidden_size", "key")
 
 def made(factory: Callable[..., Any], options: dict[str, Any], input_size: int, hidden_size: int) -> LibraryCell:
     """The network of a class."""
-    return _network(lambda key: factory(input_size, hidden_size, **options, key=key), input_size, hidden_size)
+    return _network(lambda key: factory(input_size, hidden_size, **options, key=key), input_size, [hidden_size])
 
 
 def given(cell: Any, input_size: int) -> LibraryCell:
     """The network of an object, with its weights."""
-    return _network(lambda key: cell, input_size, 0)
+    sizes = {size for leaf in jax.tree.leaves(cell) if eqx.is_array(leaf) for size in leaf.shape}
+    return _network(lambda key: cell, input_size, sorted(sizes, reverse=True))
 
 
-def _network(build: Callable[[Array], Any], input_size: int, hidden_size: int) -> LibraryCell:
+def _network(build: Callable[[Array], Any], input_size: int, sizes: list[int]) -> LibraryCell:
     with jax.ensure_compile_time_eval():
         example = build(jax.random.key(0))
         static = eqx.partition(example, eqx.is_inexact_array)[1]
-        start = _start(example, input_size, getattr(example, "hidden_size", hidden_size))
+        start = _start(example, input_size, [example.hidden_size] if hasattr(example, "hidden_size") else sizes)
 
     def carry(weights: Any, batch_size: int) -> Any:
         return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (batch_size, *leaf.shape)), start)
@@ -45,22 +46,26 @@ def _network(build: Callable[[Array], Any], input_size: int, hidden_size: int) -
     return LibraryCell(lambda key: eqx.partition(build(key), eqx.is_inexact_array)[0], carry, step, ("h", "c"))
 
 
-def _start(cell: Any, input_size: int, hidden_size: int) -> Any:
-    """The initial state of one example."""
+def _start(cell: Any, input_size: int, sizes: list[int]) -> Any:
+    """The initial state of one example: the first of h and (h, c) of these sizes that comes back as it was."""
     if hasattr(cell, "initial_state"):
         return cell.initial_state()
-    h = jnp.zeros(hidden_size)
-    failure = ""
-    for state in (h, (h, h)):
-        try:
-            _state_and_output(eqx.filter_eval_shape(cell, jnp.zeros(input_size), state), state)
-        except Exception as error:
-            failure = described(error)
-        else:
-            return state
+    failure = "it has no arrays"
+    for h in map(jnp.zeros, sizes):
+        for state in (h, (h, h)):
+            try:
+                found = eqx.filter_eval_shape(cell, jnp.zeros(input_size), state)
+                after, _ = _state_and_output(found, state)
+            except Exception as error:
+                failure = described(error)
+            else:
+                if all(a.shape == h.shape for a in jax.tree.leaves(after)):
+                    return state
+                failure = "its state comes back in another size"
     raise GradlabError(
-        f"{type(cell).__name__} takes neither h nor (h, c) of size {hidden_size} as its state: give it a method "
-        f"initial_state(), the state of one example: {failure}"
+        f"{type(cell).__name__} is called as cell(x, state), and takes neither h nor (h, c) of size "
+        f"{' or '.join(map(str, sizes)) or '?'} as its state: is it recurrent? Give it a method initial_state(), "
+        f"the state of one example, or an attribute hidden_size: {failure}"
     )
 
 

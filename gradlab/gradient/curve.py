@@ -171,7 +171,7 @@ class GradientCurve:
         """The largest lag up to which the curve has never dropped `decades` below lag 1, nor become noise."""
         _check_decades(decades)
         relative = relative_to_first(self.summarised(leaf))
-        return _horizon((relative >= -decades) & ~self.is_noise(leaf))
+        return _horizon((relative >= -decades) & (relative < np.inf) & ~self.is_noise(leaf))
 
     def float32_horizon(self, leaf: str = STATE) -> Horizon:
         """The largest lag K with -37.9 < typical < 38.5 at lags 1..K: what a float32 backward pass sees."""
@@ -278,7 +278,9 @@ class GradientCurve:
         return np.array(slopes)
 
 
-def _check_decades(decades: float) -> None:
+def _check_decades(decades: Any) -> None:
+    if isinstance(decades, str):
+        raise GradlabError(f"decades is `{decades}`: give a number; a leaf is given as leaf={decades!r}")
     if not (decades > 0 and np.isfinite(decades)):
         raise GradlabError(f"decades is {decades}: give a positive number")
 

@@ -17,9 +17,9 @@ from jax import Array
 
 from gradlab.adapters import adapted, is_own_network
 from gradlab.cells import Carry, Cell, Network, Params
-from gradlab.errors import GradlabError, unknown
+from gradlab.errors import GradlabError, described, unknown
 from gradlab.gradient.adjoint import Adjoint, Kind, Loss, Reverse, Source, adjoints, reverse
-from gradlab.gradient.assumptions import check_custom_cell
+from gradlab.gradient.assumptions import check_custom_cell, refuse
 from gradlab.gradient.convert import log10, to_curve
 from gradlab.gradient.curve import GradientCurve
 from gradlab.gradient.network import (
@@ -32,7 +32,7 @@ from gradlab.gradient.network import (
 )
 from gradlab.gradient.noise import differs, disagree, mark_noise, reconcile
 from gradlab.gradient.segments import segments_of
-from gradlab.gradient.state import as_arrays, leaf_names
+from gradlab.gradient.state import as_arrays, drifting_leaves, leaf_names, named_leaves, step_of
 
 Of = Literal["state", "inputs"]
 SAMPLE = 4
@@ -97,13 +97,17 @@ def gradient_curve(
             "gradient_curve was called inside jax.jit, vmap or grad, and gives numbers of NumPy: "
             "call it outside; it compiles what it runs by itself"
         )
+    if type(inputs).__module__.partition(".")[0] == "torch":
+        raise GradlabError(
+            "inputs are a tensor of PyTorch: give inputs.numpy(), or measure by gradlab.torch.watch"
+        )
     inputs = inputs if hasattr(inputs, "dtype") else jnp.asarray(inputs)
-    _check(inputs, kind, at, of)
+    _check(inputs, loss, kind, at, of)
     if is_own_network(cell):
         return _at_the_inputs(cell, as_arrays(params), inputs, loss, kind, at)
     given, params, carry = adapted(cell, params, inputs, carry)
     params = as_arrays(params)
-    start = as_arrays(given.carry(params, inputs.shape[1]) if carry is None else carry)
+    start = _started(given, params, inputs, carry)
     cell = given
     if of == "inputs":
         cell, start = InputsAsState(given), {"state": start, INPUT: jnp.zeros_like(inputs[0])}
@@ -128,6 +132,26 @@ def gradient_curve(
     counted = counted_leaves(cell, names)
     curve = measured(passes, params, inputs, start, leaves=counted)["curve"]
     return replace(curve, unmeasured=(*others, *(name for name in names if name not in counted)))
+
+
+def _started(cell: Cell, params: Params, inputs: Array, carry: Carry | None) -> Carry:
+    """The initial state, from which one timestep was tried.
+
+    Raises:
+        GradlabError: these parameters, inputs and state do not fit the cell.
+    """
+    try:
+        start = as_arrays(cell.carry(params, inputs.shape[1]) if carry is None else carry)
+        if named_leaves(start):
+            refuse(*drifting_leaves(cell, params, start, inputs[0]).values())
+    except GradlabError:
+        raise
+    except Exception as error:  # whatever arrays of other shapes, or None, lead to
+        raise GradlabError(
+            f"{step_of(cell)} cannot be called with these params, and inputs {inputs.dtype} {inputs.shape}: "
+            f"{described(error)}"
+        ) from error
+    return start
 
 
 def _at_the_inputs(network: Network, params: Params, inputs: Array, loss: Loss, kind: Kind, at: int | None) -> Any:
@@ -166,11 +190,13 @@ def counted_leaves(cell: Cell, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in wanted)
 
 
-def _check(inputs: Array, kind: str, at: int | None, of: str) -> None:
+def _check(inputs: Array, loss: Any, kind: str, at: int | None, of: str) -> None:
     if of not in ("state", "inputs"):
         raise unknown("of", of, ("state", "inputs"))
     if of == "inputs" and not jnp.issubdtype(inputs.dtype, jnp.inexact):
         raise GradlabError(f"inputs are of {inputs.dtype}: only floats have a gradient")
+    if not callable(loss):
+        raise GradlabError(f"loss is {loss!r}: give a function of the outputs (T, B, O) that returns losses (B,)")
     if kind not in ("total", "direct"):
         raise unknown("kind", kind, ("total", "direct"))
     if inputs.ndim != 3 or 0 in inputs.shape[:2]:

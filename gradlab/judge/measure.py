@@ -145,8 +145,15 @@ def measure_population(scenario: Scenario, lags: Sequence[int]) -> Floats:
 
 
 def zero_parts(found: Measurement) -> list[str]:
-    """The parts in which the gradient is exactly zero at every lag in every seed."""
-    return [name for name, part in found.parts.items() if np.isneginf(part.curves).all()]
+    """The parts, and the leaves of their task curve, whose gradient is exactly zero at every lag in every seed."""
+    whole = [name for name, part in found.parts.items() if np.isneginf(part.curves).all()]
+    leaves = [
+        f"{name}: {key.removeprefix('task/')}"
+        for name, part in found.parts.items()
+        for key, curve in part.more.items()
+        if name not in whole and key.startswith("task/") and np.isneginf(curve.values).all()
+    ]
+    return whole + leaves
 
 
 def _batch_axes(model: "Model", plan: "Plan") -> dict[str, int]:

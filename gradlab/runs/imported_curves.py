@@ -1,5 +1,6 @@
 """Curves that no run of gradlab measured, as runs of the store: from a table (`import-curve`), or from Python."""
 
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -60,15 +61,24 @@ def store_curve(
 
 
 def _stored(store: Store, curve: GradientCurve, fields: dict[str, Any]) -> str:
+    if not isinstance(curve, GradientCurve):
+        raise GradlabError(f"curve is a {type(curve).__name__}: give a GradientCurve")
+    for name in ("task", "cell"):
+        if not re.fullmatch(r"\w[^/\\]*", fields[name]):
+            raise GradlabError(f"{name} is `{fields[name]}`: give one that begins with a letter, without slashes")
+    if fields["seed"] < 0:
+        raise GradlabError(f"seed is {fields['seed']}: give 0 or more")
     mark = Checkpoint(0, CheckpointMetrics({"task": curve}, float("nan"), {}))
     known = {name: each.default for name, each in FIELDS.items() if not (each.later or each.derived)}
+    if curve.dtype in FIELDS["dtype"].choices:
+        known["dtype"] = curve.dtype
     known |= {"length": len(curve.lags), "measure_batch": int(curve.examples.max()), "steps": 0}
     config = dict(sorted((known | fields | {"imported": True, "numerics": NUMERICS, "store": STORE}).items()))
     name = run_id(config)
     store.reopen(name)
     attempt = store.begin(name, config)
     try:
-        attempt.write_json("env.json", environment("float64"))
+        attempt.write_json("env.json", environment(known["dtype"]))
         result = RunResult(RunSpec(), checkpoints=[mark])
         attempt.log(result.log_line(mark))
         attempt.write_arrays("curves.npz", curve_arrays([mark]) | trace_arrays(result.trace, []))

@@ -26,7 +26,7 @@ def assert_curve(
     baseline: str | Path,
     length: int,
     task: str = "adding",
-    hidden: int = 32,
+    hidden: int | None = None,
     batch: int = 16,
     steps: int = 0,
     learning_rate: float = 0.003,
@@ -42,7 +42,8 @@ def assert_curve(
             `lstm:forget_bias=3`.
         baseline: a JSON file; if it is missing it is written, and the test fails so that somebody looks at it.
         length: of the sequences, as the task counts it. task: a task variant.
-        hidden: H. batch: measured examples, and examples of a training step.
+        hidden: H; where None that of an object of a library that has its weights, else 32.
+        batch: measured examples, and examples of a training step.
         steps: training steps before a second measurement; 0 for none. learning_rate: of Adam.
         dtype: float32 or float64. seeds: compared one by one.
         bless: write the baseline and pass. allow_zero: accept a gradient that is exactly zero at every lag.
@@ -70,6 +71,7 @@ def assert_curve(
     path = Path(baseline)
     if path.suffix != ".json":
         raise GradlabError(f"baseline is `{baseline}`: give the path of a JSON file")
+    hidden = _own_size(cell, task) or 32 if hidden is None else hidden
     fields = {"task": task, "length": length, "hidden": hidden, "batch": batch, "measure_batch": batch}
     fields |= {"steps": steps, "learning_rate": learning_rate, "dtype": dtype, "stop": "never"}
     scenario = _scenario(cell, path.stem, RunSpec.from_dict(fields), fields, seeds)
@@ -86,6 +88,14 @@ def assert_curve(
     cut = [] if result.now is None or allow_zero else zero_parts(result.now)
     if cut:
         raise AssertionError(f"{path.stem} is {CUT} ({', '.join(cut)}); allow_zero=True accepts it")
+
+
+def _own_size(cell: Any, task: str) -> int | None:
+    from gradlab.adapters import as_cell
+    from gradlab.runs.variants import get_task
+
+    own_size = None if isinstance(cell, str) else getattr(as_cell(cell), "own_size", None)
+    return own_size and own_size(get_task(task).input_size)
 
 
 def _scenario(cell: Any, name: str, spec: Any, stated: dict[str, Any], seeds: int) -> "Scenario":

@@ -125,7 +125,9 @@ class Watched(Mapping[Any, GradientCurve]):
         return {name: _times(curve, curve.log10_norm["state"].shape[1]) for name, curve in curves.items()}
 
 
-def watch(model: nn.Module, *, cells: Sequence[str | type] = (), reduction: Reduction = "sum") -> Watched:
+def watch(
+    model: nn.Module, *, cells: str | type | Sequence[str | type] = (), reduction: Reduction = "sum"
+) -> Watched:
     """Measure the gradient at every state of a model's recurrent modules in the next `backward()`.
 
     Args:
@@ -152,6 +154,9 @@ def watch(model: nn.Module, *, cells: Sequence[str | type] = (), reduction: Redu
     """
     if reduction not in ("sum", "mean"):
         raise unknown("reduction", reduction, ("sum", "mean"))
+    if not isinstance(model, nn.Module):
+        raise GradlabError(f"model is {model!r}: give an nn.Module that was made")
+    cells = [cells] if isinstance(cells, str | type) else cells
     # A compiled model holds the one that it was made of under a name of its own.
     modules = {name.removeprefix("_orig_mod").lstrip("."): module for name, module in model.named_modules()}
     for cell in cells:

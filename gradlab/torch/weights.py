@@ -30,12 +30,12 @@ def cell_of(module: nn.Module) -> Cell:
     )
 
 
-def to_params(module: nn.Module, *, layer: int = 0, reverse: bool = False) -> Params:
+def to_params(module: nn.Module, *, layer: int | None = None, reverse: bool = False) -> Params:
     """The weights of a layer as parameters of `cell_of(module)`: `w_x`, `w_h`, `b` and, of a GRU, `b_n`.
 
     Args:
         module: an `nn.LSTM`, `nn.GRU`, `nn.RNN` or one of their cells.
-        layer, reverse: of several, which one.
+        layer, reverse: which one, counted from 0; to be given where there are several.
 
     Raises:
         GradlabError: the module is none of these, has no such layer, or projects its state.
@@ -46,6 +46,10 @@ def to_params(module: nn.Module, *, layer: int = 0, reverse: bool = False) -> Pa
         {'w_x': (2, 24), 'w_h': (8, 24), 'b': (24,), 'b_n': (8,)}
     """
     cell_of(module)
+    if layer is None:
+        if getattr(module, "num_layers", 1) > 1 or getattr(module, "bidirectional", False):
+            raise GradlabError(f"{type(module).__name__} has several layers or directions: say which, as layer=0")
+        layer = 0
     suffix = "" if isinstance(module, nn.RNNCellBase) else f"_l{layer}" + "_reverse" * reverse
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
     found = {name: getattr(module, name + suffix, None) for name in names}

@@ -464,3 +464,15 @@ def test_a_forward_pass_that_is_not_finite_is_never_called_vanishing():
     finding = NonFinite("h", 2, 1)
     bad = GradientCurve.of({"h": [[-math.inf], [-math.inf]]}, non_finite=(finding,))
     assert str(bad.verdict()) == "non-finite at lag 1"
+
+
+def test_infinity_ends_the_horizon():
+    curve = GradientCurve.of({"h": [[0.0], [-1.0], [np.inf], [-1.0]]})
+    assert str(curve.horizon()) == "2" and curve.verdict().word == "non-finite"
+
+
+def test_a_leaf_in_the_place_of_decades_is_named():
+    curve = GradientCurve.of({"h": [[0.0], [-1.0]]})
+    for summary in (curve.verdict, curve.horizon):
+        with pytest.raises(GradlabError, match="decades is `h`: give a number; a leaf is given as leaf='h'"):
+            summary("h")

@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 from gradlab.errors import GradlabError
+from gradlab.gradient.curve import GradientCurve
 from gradlab.report.data.records import read
 from gradlab.report.text.findings import statement
-from gradlab.runs.imported_curves import import_curves, read_curves
+from gradlab.runs.imported_curves import import_curves, read_curves, store_curve
 from gradlab.runs.store import Store
 
 FIELDS = {"cell": "my-lstm", "task": "adding", "seed": 0}
@@ -125,3 +126,25 @@ def test_a_file_that_cannot_be_read(tmp_path, typed):
     }.items():
         code, _, err = typed("import-curve", tmp_path / name)
         assert code == 2 and message in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"cell": "../../evil"}, "cell is `../../evil`: give one"),
+        ({"cell": ""}, "cell is ``: give one"),
+        ({"cell": "mine", "task": "../x"}, "task is `../x`: give one"),
+        ({"cell": "mine", "seed": -1}, "seed is -1: give 0 or more"),
+    ],
+)
+def test_names_that_would_not_be_found_again_are_refused(tmp_path, fields, message):
+    curve = GradientCurve.of({"h": [[0.0], [-1.0]]})
+    with pytest.raises(GradlabError, match=message):
+        store_curve(curve, results=tmp_path, **fields)
+    assert not list(tmp_path.rglob("config.json"))
+
+
+def test_the_arithmetic_of_a_curve_is_stored(tmp_path):
+    curve = GradientCurve.of({"h": [[0.0], [-1.0]]}, dtype="float32")
+    name = store_curve(curve, "mine", results=tmp_path)
+    assert Store(tmp_path).find(name).config["dtype"] == "float32"
