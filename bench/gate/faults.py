@@ -92,8 +92,8 @@ FAULTS = (
         "initial state of 0.01",
         "instead of zeros",
         "cells/base.py",
-        "jnp.zeros((batch_size, w_h.shape[0]), w_h.dtype)",
-        "jnp.full((batch_size, w_h.shape[0]), 0.01, w_h.dtype)",
+        "jnp.zeros((batch_size, hidden_size), dtype)",
+        "jnp.full((batch_size, hidden_size), 0.01, dtype)",
     ),
     one(
         "float16 accumulation",

@@ -85,7 +85,7 @@ def bless(
     baseline: Baselines = BASELINES,
     json: options.Json = False,
 ) -> int:
-    """Accept the present gradient curves of a suite as its baselines.
+    """Accept the present gradient curves as the baselines.
 
     gradlab bless ci --reason "the forget bias is 1 now"
     """

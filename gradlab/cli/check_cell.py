@@ -24,7 +24,7 @@ def check_cell(
     ] = None,
     json: options.Json = False,
 ) -> int:
-    """Examine a cell: shapes, derivatives, examples, precision, memory.
+    """Examine a cell: shapes, derivatives, examples, memory.
 
     The exit code is 1 if a fault is found. docs/check-cell.md says what is examined.
 

@@ -20,7 +20,7 @@ def import_curve(
     results: options.Results = None,
     json: options.Json = False,
 ) -> None:
-    """Store a curve that was measured elsewhere as a run, for report, ls and show.
+    """Store a curve that was measured elsewhere as a run.
 
     gradlab import-curve lstm.csv --cell my-lstm --task adding
 

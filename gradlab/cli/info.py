@@ -11,14 +11,14 @@ from gradlab.runs.plugins import plugins
 
 
 def cells(json: options.Json = False) -> None:
-    """List the cells and their options, and those of installed packages."""
+    """List the cells and their options."""
     from gradlab.cells import CELLS
 
     _list("cells", CELLS, json, "gradlab probe adding --len 200 --cell lstm:forget_bias=3")
 
 
 def tasks(json: options.Json = False) -> None:
-    """List the tasks and their options, and those of installed packages."""
+    """List the tasks and their options."""
     from gradlab.tasks import TASKS
 
     _list("tasks", TASKS, json, "gradlab run adding --len 200 --cell lstm")
@@ -57,7 +57,7 @@ def _describe(factory: Callable[..., Any]) -> dict[str, Any]:
 
 
 def doctor(json: options.Json = False) -> int:
-    """Check versions and devices, and look for faults of XLA and JAX.
+    """Check versions and devices, look for faults of XLA.
 
     gradlab doctor
     """

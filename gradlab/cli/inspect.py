@@ -114,7 +114,7 @@ def rm(
     results: options.Results = None,
     json: options.Json = False,
 ) -> int:
-    """Say what would be removed and exit with 2; with --yes, remove it.
+    """Say what would be removed; with --yes, remove it.
 
     gradlab rm --where status=failed --yes
     """

@@ -29,7 +29,7 @@ def report(
     results: options.Results = None,
     json: options.Json = False,
 ) -> None:
-    """Write a page, tables and figures of the runs to results/report/.
+    """Write a page, tables and figures of the runs.
 
     The page, index.html, is one file that needs no network; beside it lie index.md, CSV tables, SVG and PNG. Of a
     sweep, a table and figures small enough to commit go to results/summaries/NAME/ too. A comparison is a page,

@@ -32,7 +32,7 @@ from gradlab.gradient.network import (
 )
 from gradlab.gradient.noise import differs, disagree, mark_noise, reconcile
 from gradlab.gradient.segments import segments_of
-from gradlab.gradient.state import as_arrays, drifting_leaves, leaf_names, named_leaves, step_of
+from gradlab.gradient.state import as_arrays, drifting_leaves, leaf_names, step_of
 
 Of = Literal["state", "inputs"]
 SAMPLE = 4
@@ -90,7 +90,7 @@ def gradient_curve(
         >>> round(curve.span(), 3)  # 399 timesteps of a halving, log10(2) decades each
         -120.111
     """
-    if isinstance(cell, type):
+    if isinstance(cell, type) and callable(getattr(cell, "step", None)):
         raise GradlabError(f"`{cell.__name__}` is a class: give an object of it, `{cell.__name__}(...)`")
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((params, inputs, carry))):
         raise GradlabError(
@@ -142,7 +142,7 @@ def _started(cell: Cell, params: Params, inputs: Array, carry: Carry | None) -> 
     """
     try:
         start = as_arrays(cell.carry(params, inputs.shape[1]) if carry is None else carry)
-        if named_leaves(start):
+        if leaf_names(start)[0]:
             refuse(*drifting_leaves(cell, params, start, inputs[0]).values())
     except GradlabError:
         raise

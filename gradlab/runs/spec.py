@@ -51,7 +51,7 @@ class RunSpec:
     Example:
         >>> spec = RunSpec(task="adding", cell="lstm:forget_bias=1.0", length=50, seed=3)
         >>> spec.cell, spec.id
-        ('lstm', 'adding-lstm-T50-s3-4019fda6')
+        ('lstm', 'adding-lstm-T50-s3-f18d563f')
     """
 
     task: str = spec_field(

@@ -269,7 +269,10 @@ def test_messages_name_the_class_of_the_user():
             lambda: nnx.Linear(2, 4, rngs=nnx.Rngs(0)),
             "Linear, a flax nnx module, is no cell for inputs of size 2: AttributeError: 'Linear' object has no",
         ),
-        (lambda: eqx.nn.Linear(2, 4, key=KEY), "takes neither h nor (h, c) of size 0 as its state"),
+        (
+            lambda: eqx.nn.Linear(2, 4, key=KEY),
+            "takes neither h nor (h, c) of size 4 or 2 as its state: is it recurrent?",
+        ),
     ],
 )
 def test_a_wrong_object_is_told_what_it_was_taken_for(make, words):

@@ -436,7 +436,10 @@ def test_the_help_of_run_names_every_default(typed, monkeypatch):
 @pytest.mark.parametrize(
     "command, words",
     [
-        ("run adding --cell lstn", "unknown cell `lstn`: known are gru, lstm, rnn; did you mean `lstm`?"),
+        (
+            "run adding --cell lstn",
+            f"unknown cell `lstn`: known are {', '.join(sorted(CELLS))}; did you mean `lstm`?",
+        ),
         ("run ading", "unknown task `ading`: known are adding, copy; did you mean `adding`?"),
         ("run adding --cell lstm:forgetbias=1", "did you mean `forget_bias`?"),
         ("run adding --cell lstm:forget_bias=nan", "lstm:forget_bias is `nan`: give a finite number"),
