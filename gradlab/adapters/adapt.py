@@ -161,7 +161,7 @@ def no_cell(obj: Any, what: str) -> GradlabError:
     """
     text = f"{what} has no {missing_parts(obj)}: gradlab took it for {kind_of(obj)}"
     if isinstance(obj, str):
-        return GradlabError(f"{what} is the text {obj!r}: give an object, as gradlab.get_cell({obj!r}) makes one")
+        return GradlabError(f"{text}, {obj!r}: give an object, as gradlab.get_cell({obj!r}) makes of a name")
     if library_of(obj) == "torch":
         return GradlabError(f"{text}, which JAX cannot differentiate: measure it with gradlab.torch.watch(model)")
     return GradlabError(f"{text}. A cell needs init, carry and step, or is of {_known()}; {WRAPPER}")

@@ -39,7 +39,7 @@ def test_what_is_not_recurrent_is_said_to_be_so():
     network = eqx.nn.MLP(2, 3, 4, 1, key=jax.random.key(0))
     with pytest.raises(GradlabError, match=r"MLP is called as cell\(x, state\).* is it recurrent"):
         gradient_curve(network, None, INPUTS, last)
-    with pytest.raises(GradlabError, match=r"is the text 'lstm': .*gradlab.get_cell\('lstm'\)"):
+    with pytest.raises(GradlabError, match=r"took it for a str, 'lstm': .*gradlab.get_cell\('lstm'\)"):
         gradient_curve("lstm", None, INPUTS, last)
 
 
