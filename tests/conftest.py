@@ -14,7 +14,6 @@ import compiling
 remove_cache = compiling.share()
 
 import jax
-import memory
 
 from gradlab.cli.app import main
 
@@ -35,12 +34,6 @@ def typed(capsys):
         return code, *capsys.readouterr()
 
     return type_
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown(item, nextitem):
-    if nextitem is not None and item.path != nextitem.path and memory.resident() > memory.MOST:
-        memory.drop_programs()
 
 
 def pytest_unconfigure():
