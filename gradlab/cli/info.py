@@ -11,14 +11,20 @@ from gradlab.runs.plugins import plugins
 
 
 def cells(json: options.Json = False) -> None:
-    """List the cells and their options."""
+    """List the cells and their options.
+
+    Those of installed packages too, by their entry points.
+    """
     from gradlab.cells import CELLS
 
     _list("cells", CELLS, json, "gradlab probe adding --len 200 --cell lstm:forget_bias=3")
 
 
 def tasks(json: options.Json = False) -> None:
-    """List the tasks and their options."""
+    """List the tasks and their options.
+
+    Those of installed packages too, by their entry points.
+    """
     from gradlab.tasks import TASKS
 
     _list("tasks", TASKS, json, "gradlab run adding --len 200 --cell lstm")

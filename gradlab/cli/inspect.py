@@ -116,6 +116,8 @@ def rm(
 ) -> int:
     """Say what would be removed; with --yes, remove it.
 
+    Without --yes the exit code is 2.
+
     gradlab rm --where status=failed --yes
     """
     screen, store = Screen(), options.open_store(results)

@@ -31,6 +31,8 @@ def report(
 ) -> None:
     """Write a page, tables and figures of the runs.
 
+    They lie in results/report/.
+
     The page, index.html, is one file that needs no network; beside it lie index.md, CSV tables, SVG and PNG. Of a
     sweep, a table and figures small enough to commit go to results/summaries/NAME/ too. A comparison is a page,
     compare.html.

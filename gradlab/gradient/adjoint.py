@@ -166,7 +166,7 @@ def compilations(
 
 def segment_arguments(params: Params, inputs: Any, start: Carry) -> tuple[Params, Carry, Any, Any]:
     """The arguments of a forward pass over a segment: parameters, state, the shape of its inputs, a count."""
-    size = _Walk(None, params, inputs, start, MEMORY_BUDGET).size
+    size = capacity(_bytes(start))
     return params, start, jax.ShapeDtypeStruct((size, *inputs.shape[1:]), inputs.dtype), np.int32(0)
 
 
@@ -219,9 +219,8 @@ class _Walk:
         self.segments, self.params, self.start = segments, params, start
         self.inputs = inputs if jnp.issubdtype(inputs.dtype, jax.dtypes.extended) else np.asarray(inputs)
         self.timesteps = len(inputs)
-        step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(start))
-        self.size = capacity(step_bytes)
-        self.keeps = self.timesteps * step_bytes <= budget
+        self.size = capacity(_bytes(start))
+        self.keeps = self.timesteps * _bytes(start) <= budget
 
     def forward(self, last: bool) -> _Forward:
         """Forward through all segments; with `last` no output but the last is kept."""
@@ -268,6 +267,10 @@ class _Walk:
         if count == self.size:
             return self.inputs[first : first + count]
         return self.inputs[np.minimum(np.arange(first, first + self.size), first + count - 1)]
+
+
+def _bytes(state: Carry) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
 def _in_numpy(rows: Any, count: int) -> Any:
