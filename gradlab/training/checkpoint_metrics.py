@@ -28,11 +28,12 @@ from gradlab.gradient.adjoint import (
 from gradlab.gradient.assumptions import check_custom_cell
 from gradlab.gradient.convert import to_curve
 from gradlab.gradient.curve import GradientCurve
-from gradlab.gradient.measure import SAMPLE, Passes, counted_leaves, in_dtype, measured
+from gradlab.gradient.measure import counted_leaves
 from gradlab.gradient.network import check_network
 from gradlab.gradient.program import Program
 from gradlab.gradient.segments import Segments, Split, segments_of
 from gradlab.gradient.state import as_arrays, initial_shapes, leaf_names
+from gradlab.gradient.verified import SAMPLE, Passes, in_dtype, measured
 from gradlab.tasks import Batch
 from gradlab.training.fast_path import takes_fast_path
 from gradlab.training.model import Model

@@ -13,9 +13,9 @@ import numpy as np
 from gradlab.cells import Params
 from gradlab.gradient.adjoint import Adjoint, Curves, Reverse
 from gradlab.gradient.curve import GradientCurve
-from gradlab.gradient.measure import SAMPLE, Passes, in_dtype, measured
 from gradlab.gradient.network import INPUT, NetworkPasses, network_adjoints, network_reverse
 from gradlab.gradient.program import Program
+from gradlab.gradient.verified import SAMPLE, Passes, in_dtype, measured
 from gradlab.tasks import Batch
 from gradlab.training.checkpoint_metrics import CheckpointMetrics, loss_gradient, part_of_examples, task_curves
 from gradlab.training.model import Model

@@ -60,9 +60,9 @@ def test_without_a_fault_all_is_unchanged_and_nothing_is_left_unguarded(checked)
 
 def in_every_curve(monkeypatch, change):
     """Change every curve as it is made, of the task, total and direct one; `change(leaves) -> leaves`."""
-    from gradlab.gradient import measure
+    from gradlab.gradient import verified
 
-    for module in (measure, checkpoint_metrics):
+    for module in (verified, checkpoint_metrics):
         real = module.to_curve
 
         def faulty(found, leaves=None, real=real):

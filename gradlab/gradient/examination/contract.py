@@ -12,7 +12,6 @@ from gradlab.errors import GradlabError, described
 from gradlab.gradient.examination.finding import CellFinding
 from gradlab.gradient.examination.jaxprs import casts_down, draws_fixed
 from gradlab.gradient.examination.subject import LONGEST, CellSizes, Subject, Trajectory, is_key
-from gradlab.gradient.measure import in_dtype
 from gradlab.gradient.state import (
     as_arrays,
     drifting_leaves,
@@ -23,6 +22,7 @@ from gradlab.gradient.state import (
     output_shape,
     step_of,
 )
+from gradlab.gradient.verified import in_dtype
 
 LENGTHS = (1, 2, LONGEST)
 BATCH_SIZES = (1, 2, 5)

@@ -16,9 +16,9 @@ from jax import Array
 
 from gradlab.cells import Carry, Cell, Params
 from gradlab.gradient.examination.jaxprs import has_draws
-from gradlab.gradient.measure import in_dtype
 from gradlab.gradient.state import as_arrays, is_float, leaf_names, split
 from gradlab.gradient.trial import UNOPTIMISED, gaussian, wide
+from gradlab.gradient.verified import in_dtype
 
 LONGEST = 255
 """Timesteps of the path along which a cell is examined."""
