@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from gradlab import __version__
-from gradlab.cli import check, check_cell, import_curve, info, inspect, lesson, new, reports, run, sweep
+from gradlab.cli import check, check_cell, claims, import_curve, info, inspect, lesson, new, reports, run, sweep
 from gradlab.cli.console import Screen, stdout_for_data
 from gradlab.cli.interrupts import INTERRUPTED, interrupts
 from gradlab.errors import GradlabError
@@ -32,7 +32,7 @@ app = typer.Typer(
 )
 for command in (
     *(run.run, run.probe, sweep.sweep, reports.report, lesson.lesson),
-    *(check.check, check.bless, check_cell.check_cell, import_curve.import_curve),
+    *(check.check, check.bless, check_cell.check_cell, claims.claims, import_curve.import_curve),
     *(inspect.ls, inspect.show, inspect.rm, info.cells, info.tasks, info.doctor, new.new),
 ):
     app.command()(stdout_for_data()(command))

@@ -1,0 +1,184 @@
+"""`gradlab claims`: what papers and tutorials claim, judged."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gradlab.cli import options
+from gradlab.cli.console import Progress, Screen
+from gradlab.cli.options import Many
+from gradlab.cli.session import Session
+from gradlab.errors import GradlabError, described
+from gradlab.judge.claims.files import FOLDER, Claim, Fields, load_claims
+from gradlab.judge.claims.records import differences, exit_code, judge_stored, record_of_claim, tally
+from gradlab.judge.claims.tables import TABLES, measured_row, row_of, write_rows
+from gradlab.judge.claims.verdicts import ClaimRow, JudgedClaim
+from gradlab.runs.devices import parallelism
+from gradlab.runs.jobs import Settings
+from gradlab.runs.spec import RunSpec
+from gradlab.runs.store import Store
+from gradlab.runs.workers import start_early
+
+COLUMNS = ("claim", "verdict", "seeds", "minutes", "sentence")
+PAGE = Path("results/claims.md")
+
+
+def claims(
+    names: Annotated[
+        Many, typer.Argument(metavar="[NAME]...", help=f"Claims of {FOLDER}/ (default: all).")
+    ] = None,
+    run: Annotated[bool, typer.Option("--run", help="Do their runs and write tables, figures and page.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Measure probes afresh: are the verdicts those of the tables?")
+    ] = False,
+    jobs: options.Jobs = None,
+    results: options.Results = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Judge what papers and tutorials claim: does it hold?
+
+    The exit code is 1 if a claim fails, 3 if one is undecided or was not run.
+
+    gradlab claims
+
+    gradlab claims --run lstm_keeps_gradient
+    """
+    screen = Screen()
+    asked = load_claims(names or ())
+    if run and check:
+        raise GradlabError("--run with --check: give one of them")
+    if check:
+        return _check(screen, asked, jobs, quiet=quiet)
+    if run:
+        start_early()
+        _run(screen, asked, options.open_store(results), TABLES, jobs, quiet=quiet)
+        _write_page(screen, asked)
+    judged = judge_stored(asked)
+    if json:
+        screen.json({"claims": [record_of_claim(one) for one in judged], "exit_code": exit_code(judged)})
+    else:
+        _show(screen, judged, detailed=bool(names))
+    return exit_code(judged)
+
+
+def _show(screen: Screen, judged: Sequence[JudgedClaim], *, detailed: bool) -> None:
+    rows = []
+    for one in judged:
+        minutes, stated = f"{one.seconds / 60:.2g}", one.claim.stated
+        rows.append((one.claim.name, one.verdict, str(one.seeds), minutes if one.seconds else "", stated.claim))
+    screen.table(COLUMNS, rows, right=("seeds", "minutes"), fold=("sentence",))
+    screen.line()
+    for one in judged if detailed else ():
+        record = record_of_claim(one)
+        screen.heading(f"{record['claim']} ({record['source']}): {record['verdict']}")
+        lines = [
+            (each["verdict"], each["says"], each["setting"], each["expected"], each["observed"])
+            for each in record["expectations"]
+        ]
+        screen.table(("verdict", "what", "setting", "expected", "observed"), lines, fold=("what", "expected"))
+        if record["seen"]:
+            screen.prose(f"Seen: {record['seen']}")
+        screen.line()
+    screen.line(tally(judged), "bold")
+    missing = [one.claim for one in judged if one.verdict == "not run"]
+    minutes = sum(claim.stated.minutes for claim in missing)
+    if missing:
+        listed = " ".join(claim.name for claim in missing[:3]) + (" ..." if len(missing) > 3 else "")
+        screen.line(f"next: gradlab claims --run {listed} ({minutes:.0f} minutes in all on two cores)")
+    else:
+        screen.line("next: gradlab claims NAME shows what a claim expects and what was seen")
+
+
+def _run(
+    screen: Screen, asked: Sequence[Claim], store: Store, tables: Path, jobs: int | None, *, quiet: bool
+) -> None:
+    """Do the runs of claims and write their tables; one that cannot be run is left as it is, with a warning."""
+    specs: dict[str, list[tuple[Fields, RunSpec]]] = {}
+    for claim in asked:
+        if claim.stated.measure is None:
+            with _warned(screen, claim):
+                specs[claim.name] = [(point, RunSpec.from_dict(point)) for point in claim.points]
+    every = list({spec.id: spec for pairs in specs.values() for _, spec in pairs}.values())
+    if every:
+        Session(screen, store, every, Settings(**parallelism(jobs, None)), quiet=quiet, each=False).carry_out()
+    with Progress(screen) as live:
+        for claim in asked:
+            with _warned(screen, claim):
+                rows = (
+                    _measured(claim, live.show)
+                    if claim.stated.measure
+                    else [
+                        row_of(claim, point, found)
+                        for point, spec in specs.get(claim.name, [])
+                        if (found := store.completed(spec.id, spec.config()))
+                    ]
+                )
+                if rows:
+                    write_rows(tables / f"{claim.name}.csv", rows)
+
+
+def _measured(claim: Claim, show: Callable[[str], None]) -> list[ClaimRow]:
+    """What the function of a claim returns for each point of its grid."""
+    from gradlab.runs.cache import use_cache
+    from gradlab.runs.sources import load
+
+    file, _, name = str(claim.stated.measure).partition(":")
+    module, _ = load(str(claim.path.parent / file))
+    function = getattr(module, name, None)
+    if function is None:
+        raise GradlabError(f"{claim.path}: {file} has no {name}")
+    use_cache()
+    rows = []
+    for count, point in enumerate(claim.points):
+        show(f"{claim.name}: {count} of {len(claim.points)}")
+        started = time.perf_counter()
+        found = function(**point)
+        rows.append(measured_row(claim, point, found, time.perf_counter() - started))
+    return rows
+
+
+@contextmanager
+def _warned(screen: Screen, claim: Claim) -> Iterator[None]:
+    """What is wrong with one claim stops no other."""
+    try:
+        yield
+    except Exception as error:  # the function of a claim may raise anything
+        text = str(error) if isinstance(error, GradlabError) else described(error)
+        screen.warn(f"claim {claim.name} was not run: {text}")
+
+
+def _check(screen: Screen, asked: Sequence[Claim], jobs: int | None, *, quiet: bool) -> int:
+    """Judge the claims that need no training afresh, and compare with the committed tables."""
+    quick = [claim for claim in asked if claim.is_quick]
+    if not quick:
+        raise GradlabError("--check: these claims need training or time, gradlab claims --run NAME does them")
+    start_early()
+    with tempfile.TemporaryDirectory() as folder:
+        tables = Path(folder) / "claims"
+        _run(screen, quick, Store(folder), tables, jobs, quiet=quiet)
+        fresh = judge_stored(quick, tables)
+    changed = differences(judge_stored(quick), fresh)
+    for line in changed:
+        screen.line(line)
+    outcome = f"{len(changed)} differ from" if changed else "the verdicts are those of"
+    screen.line(f"judged afresh, {tally(fresh)}; {outcome} {TABLES}/", "bold red" if changed else "bold")
+    return 1 if changed else 0
+
+
+def _write_page(screen: Screen, asked: Sequence[Claim]) -> None:
+    """The figures of the claims that were run, and the page of all."""
+    from gradlab.report.figures.claims import save_claim_figure
+    from gradlab.report.page.claims import write_claims_page
+
+    for one in judge_stored(asked):
+        if one.seconds:
+            save_claim_figure(record_of_claim(one), TABLES)
+    judged = judge_stored(load_claims())
+    write_claims_page(PAGE, [record_of_claim(one) for one in judged], tally(judged))
+    screen.note(f"written: {TABLES}/, {PAGE}")

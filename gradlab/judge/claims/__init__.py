@@ -1,0 +1,1 @@
+"""Claims of papers and tutorials, judged by runs. Loads no jax."""
