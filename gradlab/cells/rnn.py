@@ -1,6 +1,6 @@
 """The vanilla recurrent network.
 
-    hₜ = φ(xₜ Wₓ + hₜ₋₁ Wₕ + b),   φ = tanh, relu or sigmoid
+    hₜ = φ(xₜ Wₓ + hₜ₋₁ Wₕ + b),   φ = tanh, relu, sigmoid or linear, which is no squashing at all
 
 Source: Elman (1990), "Finding structure in time", https://doi.org/10.1207/s15516709cog1402_1
 """
@@ -15,8 +15,9 @@ from gradlab.cells.base import BuiltIn, Carry, Params, steps_by_parts
 from gradlab.cells.initializers import Scheme
 from gradlab.errors import GradlabError, unknown
 
-_ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
-_BOUNDS = {"tanh": (-1.0, 1.0), "relu": (0.0, float("inf")), "sigmoid": (0.0, 1.0)}
+_ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid, "linear": lambda x: x}
+_INF = float("inf")
+_BOUNDS = {"tanh": (-1.0, 1.0), "relu": (0.0, _INF), "sigmoid": (0.0, 1.0), "linear": (-_INF, _INF)}
 
 
 @steps_by_parts
@@ -52,7 +53,7 @@ def rnn(activation: str = "tanh", init: str = "orthogonal", gain: float = 1.0) -
     """A vanilla RNN: hₜ = φ(xₜ Wₓ + hₜ₋₁ Wₕ + b), with yₜ = hₜ.
 
     Args:
-        activation: φ, one of tanh, relu, sigmoid. relu with `init=identity` is the IRNN.
+        activation: φ, one of tanh, relu, sigmoid, linear. relu with `init=identity` is the IRNN.
         init: orthogonal, glorot, identity or gaussian recurrent weights, or the default of a library: torch,
             keras, flax, haiku or tensorflow.
         gain: multiplies the recurrent weights.

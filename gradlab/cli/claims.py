@@ -87,10 +87,10 @@ def _show(screen: Screen, judged: Sequence[JudgedClaim], *, detailed: bool) -> N
         screen.line()
     screen.line(tally(judged), "bold")
     missing = [one.claim for one in judged if one.verdict == "not run"]
-    minutes = sum(claim.stated.minutes for claim in missing)
+    expected = sum(claim.stated.minutes for claim in missing)
     if missing:
         listed = " ".join(claim.name for claim in missing[:3]) + (" ..." if len(missing) > 3 else "")
-        screen.line(f"next: gradlab claims --run {listed} ({minutes:.0f} minutes in all on two cores)")
+        screen.line(f"next: gradlab claims --run {listed} ({expected:.0f} minutes in all on two cores)")
     else:
         screen.line("next: gradlab claims NAME shows what a claim expects and what was seen")
 
