@@ -14,9 +14,9 @@ from gradlab.cells.initializers import glorot
 
 @dataclass(frozen=True)
 class FrozenLSTM:
-    """An LSTM of which one gate sees neither input nor state: it stays at its initial value.
+    """An LSTM of which one gate sees neither input nor state and stays as it starts.
 
-    That is 1/2 for i and o, and σ(1) for f, whose bias is 1, unless a value is given. The weights are as of `lstm`.
+    That is 1/2 for i and o, and σ(1) for f, whose bias is 1, unless a value is given; weights are as of `lstm`.
     """
 
     gate: str
@@ -45,7 +45,7 @@ class FrozenLSTM:
 class UnitaryRNN:
     """hₜ = modReLU(W hₜ₋₁ + V xₜ), W = D₃ R₂ F⁻¹ D₂ Π R₁ F D₁, complex; yₜ = [Re hₜ, Im hₜ].
 
-    D: diagonal with entries e^{iω}, R: reflections, F: the Fourier transform, Π: a fixed permutation, each unitary.
+    D: diagonal with entries e^{iω}, R: reflections, F: the Fourier transform, Π: a permutation, all unitary.
     Initial values: ω ~ U[-π, π], the vectors of R and the parts of V uniform, b ~ U[-0.01, 0.01].
 
     Source: Arjovsky, Shah & Bengio (2016), "Unitary evolution recurrent neural networks", section 4

@@ -130,9 +130,8 @@ def mean_field_rate(variance, noise, seed, size=512, length=80):
     w_h = np.sqrt(variance / size) * jax.random.normal(key_w, (size, size))
     params = {"w_x": np.sqrt(noise) * jnp.eye(size), "w_h": w_h, "b": jnp.zeros(size)}
     curve = gradient_curve(rnn(), params, jax.random.normal(key_x, (length, 1, size)), last_output)
-    kept = curve.log10_norm["h"][
-        : length - 20, 0
-    ]  # the first timesteps, before the activity has settled, are left out
+    # The first timesteps, in which the activity settles, are left out.
+    kept = curve.log10_norm["h"][: length - 20, 0]
     rate = np.polyfit(np.arange(len(kept)), kept, 1)[0] * np.log(10)
     theory = 0.5 * np.log(mean_field(variance, noise)[1])
     return {"rate": rate, "theory": theory, "difference": rate - theory, "agrees": float(rate * theory > 0)}
@@ -165,7 +164,7 @@ NETWORKS = {"lstm": lstm(), "attention": attention()}
 
 
 def one_number(outputs):
-    """A fixed linear readout of the last output of each example; their plain sum is constant after a layer norm."""
+    """A fixed linear readout of the last output; the plain sum is constant after a layer norm."""
     return outputs[-1] @ jnp.cos(jnp.arange(outputs.shape[-1]))
 
 
