@@ -199,7 +199,9 @@ def test_numbers_of_a_stored_run(tmp_path):
     assert metric_of(run, "final.h.span") == -1.0 and metric_of(run, "initial.loss") == 0.5
     assert metric_of(run, "solved") == 1.0 and metric_of(run, "solved_at") == 150
     assert metric_of(run, "losses.test") is None and metric_of(run, "losses.chance") == pytest.approx(1 / 6)
-    assert metric_of(StoredRun("one", tmp_path, "trained", {}, ended()), "solved") == 0.0
+    others = [StoredRun("one", tmp_path, status, {}, ended(status)) for status in ("trained", "diverged")]
+    assert [metric_of(other, "solved") for other in others] == [0.0, 0.0]
+    assert [metric_of(other, "diverged") for other in others] == [0.0, 1.0]
     for wrong in ("initial.c.span", "final", "losses", "initial.spam"):
         with pytest.raises(GradlabError, match="metric"):
             metric_of(run, wrong)

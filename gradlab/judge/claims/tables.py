@@ -20,6 +20,7 @@ from gradlab.runs.store import StoredRun
 
 TABLES = Path("results/claims")
 _CHECKPOINTS = ("initial", "worst", "final")
+_WHETHER = {"solved": "solved_at", "diverged": "diverged"}
 _WINDOW = re.compile(r"(test|train)\.(min|max|mean|median)@(\d+)-(\d+)")
 _STATISTICS: dict[str, Callable[[Any], Any]] = {"min": np.min, "max": np.max, "mean": np.mean, "median": np.median}
 _CHOSEN, _METRIC = "chosen ", "metric "
@@ -32,14 +33,14 @@ def metric_of(run: StoredRun, name: str) -> Number:
     Args:
         name: `initial.slope` (checkpoint, number; then the task curve of `state`), `final.c.span` (with the leaf),
             `final.total.h.span` (with curve and leaf); `test.min@0-6000`, a statistic of the held-out loss over
-            these training steps, or of `train`, the loss of each; `solved`, 1 or 0; or a path in `done.json`, as
-            `losses.test`.
+            these training steps, or of `train`, the loss of each; `solved` and `diverged`, 1 or 0; or a path in
+            `done.json`, as `losses.test`.
 
     Raises:
         GradlabError: no run has such a number.
     """
-    if name == "solved":
-        return float(run.done.get("solved_at") is not None)
+    if name in _WHETHER:
+        return float(run.done.get(_WHETHER[name]) is not None)
     if window := _WINDOW.fullmatch(name):
         return _over_steps(run, *window.groups())
     value: Any = run.done
