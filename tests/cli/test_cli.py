@@ -40,7 +40,7 @@ from gradlab.training.loop import Checkpoint
 pytestmark = pytest.mark.slow
 
 COMMANDS = (
-    *("run", "probe", "sweep", "report", "lesson", "check", "bless", "check-cell", "import-curve"),
+    *("run", "probe", "sweep", "report", "lesson", "check", "bless", "claims", "check-cell", "import-curve"),
     *("ls", "show", "rm", "cells", "tasks", "doctor", "new"),
 )
 OWN = """
