@@ -25,6 +25,8 @@ from gradlab.runs.store import Store
 from gradlab.runs.workers import start_early
 
 COLUMNS = ("claim", "verdict", "seeds", "minutes", "sentence")
+SEEDS = 8
+"""Probes that one process does, at most."""
 PAGE = Path("results/claims.md")
 
 
@@ -105,8 +107,14 @@ def _run(
             with _warned(screen, claim):
                 specs[claim.name] = [(point, RunSpec.from_dict(point)) for point in claim.points]
     every = list({spec.id: spec for pairs in specs.values() for _, spec in pairs}.values())
-    if every:
-        Session(screen, store, every, Settings(**parallelism(jobs, None)), quiet=quiet, each=False).carry_out()
+    # The seeds of a probe share a process and its programs, which are most of its cost.
+    for together, part in (
+        (SEEDS, [one for one in every if not one.steps]),
+        (None, [one for one in every if one.steps]),
+    ):
+        if part:
+            settings = Settings(**parallelism(jobs, together))
+            Session(screen, store, part, settings, quiet=quiet, each=False).carry_out()
     with Progress(screen) as live:
         for claim in asked:
             with _warned(screen, claim):

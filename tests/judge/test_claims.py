@@ -191,7 +191,7 @@ def test_a_damaged_table_is_one_line(tmp_path, damage):
 
 def test_numbers_of_a_stored_run(tmp_path):
     claim = load_claim(write_claim(tmp_path, HEAD + SWEEP + FALLS.replace("initial.span", "final.h.slope")))
-    done = ended("solved") | {"wall_seconds": 2.5, "solved_at": 150}
+    done = ended("solved") | {"measure_seconds": 2.0, "compile_seconds": 0.5, "solved_at": 150}
     for mark in done["summary"].values():
         mark["curves"]["task"]["state"] = summary(span=-4.0)
     run = StoredRun("one", tmp_path, "solved", {}, done)

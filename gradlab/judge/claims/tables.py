@@ -20,6 +20,7 @@ from gradlab.runs.store import StoredRun
 
 TABLES = Path("results/claims")
 _CHECKPOINTS = ("initial", "worst", "final")
+_SECONDS = ("compile_seconds", "measure_seconds", "train_seconds")
 _WHETHER = {"solved": "solved_at", "diverged": "diverged"}
 _WINDOW = re.compile(r"(test|train)\.(min|max|mean|median)@(\d+)-(\d+)")
 _STATISTICS: dict[str, Callable[[Any], Any]] = {"min": np.min, "max": np.max, "mean": np.mean, "median": np.median}
@@ -79,7 +80,7 @@ def row_of(claim: Claim, point: Fields, run: StoredRun) -> ClaimRow:
     """The numbers of a finished run of a point of a claim."""
     metrics = {name: metric_of(run, name) for name in claim.metrics}
     chosen = {field: spell(run.config[field]) for field in claim.tuned}
-    return ClaimRow(_spelt(point), metrics, number(run.done.get("wall_seconds")), chosen)
+    return ClaimRow(_spelt(point), metrics, sum(number(run.done.get(name) or 0) for name in _SECONDS), chosen)
 
 
 def measured_row(claim: Claim, point: Fields, found: Mapping[str, Any], seconds: float) -> ClaimRow:
