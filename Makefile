@@ -12,7 +12,7 @@ GATE_BIN := .venv-gate/bin
 GATE_STAMP := .venv-gate/.gradlab-setup
 OTHER_JAXES := 0.10.0 0.9.2
 
-.PHONY: setup demo test test-quick test-torch torture lint fix pictures bench bench-quick gate-study clean clean-results
+.PHONY: setup demo test test-quick test-torch torture claims-quick lint fix pictures bench bench-quick gate-study clean clean-results
 
 setup: $(STAMP)
 
@@ -48,6 +48,10 @@ $(TORCH_STAMP): $(STAMP)
 # kill -9 at 20 random moments, resumed each time; a few minutes.
 torture: setup
 	$(BIN)/python tests/support/torture.py
+
+# The claims that need no training, measured afresh: are the verdicts those of results/claims/?
+claims-quick: setup
+	$(BIN)/gradlab claims --check
 
 lint: setup
 	$(BIN)/ruff check .
