@@ -105,6 +105,8 @@ def _run(
     for claim in asked:
         if claim.stated.measure is None:
             with _warned(screen, claim):
+                if claim.tuned:
+                    raise GradlabError(f"{', '.join(claim.tuned)} would have to be chosen first, by [tune]")
                 specs[claim.name] = [(point, RunSpec.from_dict(point)) for point in claim.points]
     every = list({spec.id: spec for pairs in specs.values() for _, spec in pairs}.values())
     # The seeds of a probe share a process and its programs, which are most of its cost.
