@@ -101,9 +101,9 @@ def override(axes: Axes, overrides: Sequence[str]) -> Axes:
         seen.add(field)
         values = ASKED[field].parse(f"--set {field}", [given])
         _check_list("the command", "--set", field, values)
-        replaced = {"hidden": "max_params", "max_params": "hidden"}.get(field)
-        for entries in (base, grid, vary, tune) if replaced not in seen else ():
-            entries.pop(replaced, None)
+        if other := {"hidden": "max_params", "max_params": "hidden"}.get(field):
+            for entries in (base, grid, vary, tune) if other not in seen else ():
+                entries.pop(other, None)
         if field in tune and field != "seed" and len(values) == 1:
             del tune[field]
         if field in vary:
@@ -154,7 +154,7 @@ def specs_of_options(given: Mapping[str, Sequence[str] | str | None], **fixed: A
 
 
 def points_of(path: Path | str, axes: Axes) -> Iterator[tuple[dict[str, Any], bool]]:
-    """The fields of each spec as written, and whether one of them is from `[[vary]]`; what is tuned is not in them."""
+    """The fields of each spec as written, but those to be tuned, and whether one is from `[[vary]]`."""
     changes = [{}, *({field: value} for field, values in axes.vary.items() for value in values)]
     count = len(changes) * math.prod(map(len, (*axes.grid.values(), *axes.tune.values())))
     if count > MOST_RUNS:

@@ -10,7 +10,8 @@
     [budget]               `steps`: training steps at most; `minutes`: for each run, optional
 
 The base itself is run, then each value of `[[vary]]` in its place, and each of these for every combination of the
-grid. `max_params` in the place of `hidden` gives each cell the largest size that has at most so many parameters. Paths of custom cells are relative to the working directory. Loads no jax until a file is loaded.
+grid. `max_params` in the place of `hidden` gives each cell the largest size that has at most so many parameters.
+Paths of custom cells are relative to the working directory. Loads no jax until a file is loaded.
 """
 
 import tomllib
@@ -144,9 +145,7 @@ def with_choices(sweep: Sweep, choices: Sequence[Choice]) -> Sweep:
         for group, choice in zip(sweep.groups, choices, strict=True)
         for spec in group.specs(choice.values)
     ]
-    return replace(
-        sweep, specs=tuple(spec for spec, _ in pairs), max_params=_sizes(pairs), choices=tuple(choices)
-    )
+    return replace(sweep, specs=tuple(spec for spec, _ in pairs), max_params=_sizes(pairs), choices=tuple(choices))
 
 
 def shard(specs: Sequence[RunSpec], number: int, count: int) -> list[RunSpec]:

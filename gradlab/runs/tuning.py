@@ -1,12 +1,12 @@
 """The selection stage of a sweep: which trials it needs, and which values they choose.
 
     [tune]
-    learning_rate = [0.03, 0.01, 0.003]    any fields, each with the values to try; every combination is a candidate
+    learning_rate = [0.03, 0.01, 0.003]    any fields, with the values to try; every combination is a candidate
     seed = [100, 101]                      seeds of the trials, none of which is a seed of the runs that count
 
-For each group of the grid, that is for every field of it but the seed, each candidate is trained once for each seed.
-The candidate is chosen that solved the task in most seeds, then in the fewest training steps, then with the lowest
-held-out loss, then the first in the lists. Loads no jax itself.
+In each group of the grid, which is all of it but the seed, each candidate is trained once for each seed. The
+one is chosen that solved the task in most seeds, then in the fewest training steps, then with the lowest held-
+out loss, then the first in the lists. Loads no jax itself.
 """
 
 import itertools
@@ -67,7 +67,7 @@ class CandidateResult(NamedTuple):
         runs: their ids. solved: how many solved the task.
         steps: mean training step at which those did; inf if none did.
         loss: mean held-out loss of those that have a finite one; inf if none has.
-        not_finite: how many diverged or have no finite loss. failed: how many failed, which are no part of the others.
+        not_finite: how many diverged or have no finite loss. failed: how many failed, apart from these.
     """
 
     values: dict[str, Any]
@@ -89,7 +89,7 @@ class Choice(NamedTuple):
 
     Attributes:
         setting: of the group. values: what was chosen.
-        edges: tuned fields whose value is the smallest or the largest of its list, so that a better one may lie beyond.
+        edges: tuned fields whose value is the smallest or the largest of its list: a better one may lie beyond.
         candidates: how each of them did.
     """
 
@@ -114,7 +114,7 @@ def tuned_groups(path: Path | str, axes: Axes) -> list[TunedGroup]:
     """The groups of a sweep with `[tune]`, empty without; each gets the same trials.
 
     Raises:
-        GradlabError: the lists leave nothing to choose, the trials share a seed with the runs, or nothing is trained.
+        GradlabError: the lists leave no choice, the trials share a seed with the runs, or nothing is trained.
     """
     if not axes.tune:
         return []
@@ -131,11 +131,10 @@ def tuned_groups(path: Path | str, axes: Axes) -> list[TunedGroup]:
             trials = tuple(spec_of(point | values | {"seed": seed}) for seed in trial_seeds)
             candidates.append(Candidate({name: getattr(trials[0], name) for name in tried}, trials))
         groups.append(TunedGroup(point, seeds, tuple(candidates)))
-    trials = [spec for group in groups for spec in group.trials]
-    ids = {spec.id for spec in trials}
-    if len(ids) < len(trials):
+    asked = [spec for group in groups for spec in group.trials]
+    if len({spec.id for spec in asked}) < len(asked):
         raise GradlabError(f"[tune] of {path} asks for some trial twice: name each value once")
-    if untrained := [spec for spec in trials if not spec.steps]:
+    if untrained := [spec for spec in asked if not spec.steps]:
         raise GradlabError(f"[tune] of {path}: {untrained[0].id} trains nothing (steps = 0): leave out [tune]")
     return groups
 
