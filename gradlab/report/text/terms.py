@@ -72,8 +72,10 @@ def _edges(sweep: StoredSweep) -> list[str]:
         for name, choice in zip(names, sweep.choices, strict=True)
         for field in choice["edges"]
     ]
-    beyond = "a better value may lie beyond"
-    return [f"At the edge of its list, where {beyond}: {len(at)} of {len(names)}: {', '.join(at)}."] if at else []
+    if not at:
+        return []
+    few = "1 choice lies" if len(at) == 1 else f"{len(at)} choices lie"
+    return [f"{few} at an edge of the list, beyond which a better value may lie: {', '.join(at)}."]
 
 
 def _sizes(sweep: StoredSweep, configs: Configs) -> str:
