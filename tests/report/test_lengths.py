@@ -58,8 +58,8 @@ def test_opposite_stores_give_opposite_answers(tmp_path):
     trained(tmp_path / "long", lambda cell, length, seed: True, lost=0.001)
     short, long = (wording(read(tmp_path / name, print)) for name in ("short", "long"))
     assert (
-        "**LSTM on adding** solved T = 20 in 3 of 3 seeds and T = 40 in 0 of 3: it solves up to T = 20, at one setting."
-        in short
+        "**LSTM on adding** solved T = 20 in 3 of 3 seeds and T = 40 in 0 of 3: it solves up to T = 20, at one "
+        "setting." in short
     )
     assert "is held over T = 20 in 3 of 3 seeds and T = 40 in 0 of 3: it holds up to T = 20" in short
     assert "(2.0 [2.0, 2.0] decades lost over T = 20, 4.0 [4.0, 4.0] decades lost over T = 40)" in short
@@ -76,8 +76,7 @@ def test_what_holds_at_no_length_is_named_by_what_it_does(tmp_path):
     assert "vanishes at every tested length (held in 0 of 3 seeds at T = 20)" in text
     assert "**LSTM on adding** solves no tested length (0 of 3 seeds at T = 20), at one setting." in text
     assert (
-        "At T = 80 the gradient at initialisation reaches 6 of 80 timesteps; no cell solved any length, at one setting."
-        in text
+        "At T = 80 the gradient at initialisation reaches 6 of 80 timesteps; no cell solved any length, at" in text
     )
 
 
@@ -173,9 +172,9 @@ def test_report_of_a_sweep_is_about_its_runs_alone(tmp_path):
     text = paths[0].read_text()
     assert text.startswith(
         "# Which cell remembers?\n\nAt T = 80 the gradient at initialisation reaches 60 of 80 timesteps; "
-        "solved in every seed by LSTM up to T = 40, at one setting.\n\nTo which T?\n\n9 of 9 runs complete: 6 solved, "
-        "3 trained.\n\nAt one setting: nothing was tuned for any cell (learning rate 0.01). At equal hidden size: 8. "
-        "Initialisation: orthogonal. Clipping: norm:1.\n"
+        "solved in every seed by LSTM up to T = 40, at one setting.\n\nTo which T?\n\n9 of 9 runs complete: "
+        "6 solved, 3 trained.\n\nAt one setting: nothing was tuned for any cell (learning rate 0.01). "
+        "At equal hidden size: 8. Initialisation: orthogonal. Clipping: norm:1.\n"
     )
     assert "GRU" not in text and "gradlab sweep experiments/adding_length.toml" in text
     shown = set(re.findall(r"\((figures/[^)]+)\)", text))

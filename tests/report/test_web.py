@@ -185,7 +185,8 @@ def test_opposite_stores_give_opposite_answers(tmp_path):
     )
     assert (
         unlearned.short
-        == "Solved in every seed by RNN, RNN gain=0.5, LSTM and GRU at T = 80, not at every shorter one, at one setting."
+        == "Solved in every seed by RNN, RNN gain=0.5, LSTM and GRU at T = 80, not at every shorter one, "
+        "at one setting."
     )
     rho = stats.spearmanr([-2, -4, -8] * 4, [1, 0, 0] * 4).statistic
     assert known.short.startswith(f"Yes, by rank: rank correlation {rho:.2f} [")

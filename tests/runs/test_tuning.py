@@ -208,7 +208,7 @@ def test_another_reader_of_the_file_names_its_own_keys(tmp_path):
     path = write_toml(tmp_path / "a.toml")
     path.write_text('claim = "so it is"\n' + path.read_text() + "[[expect]]\nvalue = 1\n")
     assert len(load_sweep(path, also=("claim", "expect")).specs) == 1
-    with pytest.raises(GradlabError, match="unknown key in .* `expect`"):
+    with pytest.raises(GradlabError, match=r"unknown key in .* `expect`"):
         load_sweep(path, also=("claim",))
 
 
