@@ -4,6 +4,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,13 +13,14 @@ import typer
 from gradlab.cli import options
 from gradlab.cli.console import Screen, counted
 from gradlab.cli.options import Many
-from gradlab.cli.planned import choices_of, list_runs, share_of
+from gradlab.cli.planned import Share, choices_of, list_runs, share_of
 from gradlab.cli.session import Session, folder_option
 from gradlab.errors import GradlabError, unknown
 from gradlab.report.text.terms import CHOICE_COLUMNS, choice_rows, terms
 from gradlab.runs.devices import parallelism
 from gradlab.runs.jobs import Settings
 from gradlab.runs.spec import RunSpec
+from gradlab.runs.store import Store
 from gradlab.runs.sweeps import Sweep, load_sweep, read_toml, store_sweep, stored_sweep, with_choices
 from gradlab.runs.tuning import stored_trials
 from gradlab.runs.workers import start_early
@@ -85,30 +87,51 @@ def sweep(
     given: dict[str, Any] = {"--jobs": jobs, "--together": together, "--shard": part, "--timeout": timeout}
     given |= {"--retries": retries or None, "--results": results, "--name": name, "--scheduler": scheduler}
     command = _command(file, set_ or (), given | {"--tls": tls, "--slurm": slurm})
+    return carry_out(screen, store, asked, settings, command, share=share, json=json, quiet=quiet)
 
-    def session_of(specs: Sequence[RunSpec]) -> Session:
+
+def carry_out(
+    screen: Screen,
+    store: Store,
+    asked: Sweep,
+    settings: Settings,
+    command: str,
+    *,
+    share: Share = None,
+    json: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Do the trials and the runs of a sweep that are not done, show them and return the exit code.
+
+    Args:
+        settings: of both stages; `rerun="failed"` repeats the failed trials, and does the runs that they choose.
+        command: resumes the sweep. share: the part of it that is done.
+    """
+
+    def session_of(specs: Sequence[RunSpec], settings: Settings) -> Session:
         return Session(screen, store, share_of(specs, share), settings, quiet=quiet, each=False)
 
-    trials = session_of(asked.trials)
+    trials = session_of(asked.trials, settings)
     if asked.groups:
-        _begin(trials, asked, f"{len(asked.trials)} trials", command)
+        _begin(trials, asked, asked.trials, "trials", command)
         choices = choices_of(store, asked.groups)
-        if None in choices or (fail_fast and trials.failed):
+        if None in choices or (settings.fail_fast and trials.failed):
             return _stop(trials, asked, command, json=json)
         asked = with_choices(asked, [choice for choice in choices if choice])
-    runs = session_of(asked.specs)
+        settings = replace(settings, rerun=None) if settings.rerun == "failed" else settings
     path = store_sweep(store.root, asked)
-    _begin(runs, asked, f"{len(asked.specs)} runs", command)
+    runs = session_of(asked.specs, settings)
+    _begin(runs, asked, asked.specs, "runs", command)
     return _show(trials, runs, asked, path, command, json=json)
 
 
-def _begin(session: Session, asked: Sweep, what: str, command: str) -> None:
-    """Do the trials or the runs of a sweep; `command` resumes it."""
+def _begin(session: Session, asked: Sweep, specs: Sequence[RunSpec], what: str, command: str) -> None:
+    """Do the trials or the runs of a sweep, of which a shard has a part; `command` resumes it."""
     screen = session.screen
     if not session.quiet:
-        whole = len(asked.trials if "trials" in what else asked.specs) == len(session.specs)
+        whole = len(session.specs) == len(specs)
         of_shard = "" if whole else f", {len(session.specs)} of them in this shard"
-        screen.note(f"{asked.name}: {what}{of_shard}. {asked.title}")
+        screen.note(f"{asked.name}: {len(specs)} {what}{of_shard}. {asked.title}")
     try:
         session.carry_out()
     except KeyboardInterrupt:
@@ -118,7 +141,7 @@ def _begin(session: Session, asked: Sweep, what: str, command: str) -> None:
 
 
 def _stop(trials: Session, asked: Sweep, command: str, *, json: bool) -> int:
-    """Say that some trials are missing, so that nothing can be chosen yet."""
+    """Say why nothing is chosen yet: trials are missing, or one failed and none is to begin after that."""
     screen = trials.screen
     if json:
         screen.json({"sweep": asked.name, "file": None, "trials": _as_json(trials), "runs": [], "choices": []})
@@ -126,7 +149,9 @@ def _stop(trials: Session, asked: Sweep, command: str, *, json: bool) -> int:
         trials.show_failures()
         screen.line(_counts(trials).replace("run", "trial", 1))
         ended = len(stored_trials(trials.store, asked.groups))
-        screen.line(f"nothing is chosen yet: {ended} of {len(asked.trials)} trials ended; go on: {command}")
+        why = f"{ended} of {counted(len(asked.trials), 'trial')} ended"
+        why += ", and one failed" if trials.failed else ""
+        screen.line(f"nothing is chosen yet: {why}; go on: {command}")
     return 1 if trials.failed else 0
 
 
