@@ -115,7 +115,8 @@ def override(axes: Axes, overrides: Sequence[str]) -> Axes:
             grid[field] = values
         else:
             base[field] = values[0]
-    return Axes(base, grid, vary, tune if tune.keys() - {"seed"} else {})
+    fixed = axes.tune.keys() - tune.keys() and not tune.keys() - {"seed"}
+    return Axes(base, grid, vary, {} if fixed else tune)
 
 
 def specs_of(path: Path | str, axes: Axes) -> list[RunSpec]:

@@ -122,8 +122,9 @@ def _differences(
 ) -> list[str]:
     """How a setting differs from the others of its task and cell."""
     rivals = [other for other in settings if all(other[name] == setting[name] for name in ("task", "cell"))]
-    alike = [other for other in rivals if bool(other["steps"]) == bool(setting["steps"])]
-    words = ["probe"] if not setting["steps"] and len(alike) < len(rivals) else []
+    trained = bool(setting.get("steps", True))  # only where training is tuned it is left out
+    alike = [other for other in rivals if bool(other.get("steps", True)) == trained]
+    words = ["probe"] if not trained and len(alike) < len(rivals) else []
     # A probe has training fields too, which have no effect: they do not distinguish it from trained runs.
     same_kind = varying(alike, without=known)
     for name in varying(rivals, without=known):

@@ -129,7 +129,7 @@ def test_a_sweep_says_its_terms(tuned, untuned):
         "100-101 (solved in most seeds, then fewest training steps, then lowest held-out loss); the runs that "
         "count have other seeds, 0-2. 4 choices lie at an edge of the list, beyond which a better value may lie: "
         "RNN at T = 20 (0.1), RNN at T = 80 (0.001), LSTM at T = 20 (0.1), LSTM at T = 80 (0.001). At equal "
-        "number of parameters, at most 600: hidden size RNN 20, LSTM 8. Initialisation: orthogonal. "
+        "number of parameters, at most 600: hidden size LSTM 8, RNN 20. Initialisation: orthogonal. "
         "Clipping: norm:1."
     )
     sweep, records = untuned

@@ -49,7 +49,8 @@ def write_toml(path, *, title="A trial", question="Does it work?", base=(), budg
     """A sweep's file; `base`, `budget`, `grid`, `vary` and `tune` are mappings, or pairs."""
     limit = {} if "steps" in (*dict(base), *dict(grid), *dict(vary)) else {"steps": 3}
     lines = [f'title = "{title}"', f'question = "{question}"']
-    fixed = {field: value for field, value in (BASE | dict(base)).items() if field not in dict(grid) | dict(tune)}
+    own = {field: value for field, value in BASE.items() if field not in dict(tune)} | dict(base)
+    fixed = {field: value for field, value in own.items() if field not in dict(grid)}
     tables = [("[base]", fixed), ("[grid]", dict(grid)), ("[budget]", limit | dict(budget))]
     tables += [("[tune]", dict(tune))] if tune else []
     for head, table in [*tables, *(("[[vary]]", {field: values}) for field, values in dict(vary).items())]:
