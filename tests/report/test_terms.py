@@ -1,6 +1,5 @@
 """On which terms cells are compared: said of every finding of a sweep, tuned or not."""
 
-import pandas as pd
 import pytest
 from studies import LENGTHS, sweep_of, trained
 from synthetic import falling, put
@@ -11,10 +10,12 @@ from gradlab.report.data.records import labelled, read
 from gradlab.report.data.study import study_of
 from gradlab.report.data.tables import seeds
 from gradlab.report.figures import lengths, training
+from gradlab.report.page.build import Selection, report_context
 from gradlab.report.page.compare import side
 from gradlab.report.page.grid import grid
+from gradlab.report.page.render import render_markdown
 from gradlab.report.page.tables import lengths_table
-from gradlab.report.page.write import write_report
+from gradlab.report.page.write import html_page
 from gradlab.report.text import terms
 from gradlab.runs.labels import BUILT_IN, BUILT_IN_INIT, init_of
 from gradlab.runs.store import Store
@@ -165,13 +166,14 @@ def test_both_sides_of_a_comparison_are_of_their_sweeps(tmp_path, monkeypatch):
     assert {record.tuned for record in records} == {("learning_rate",)}
 
 
-@pytest.mark.slow
-def test_the_summary_and_the_page_say_what_was_chosen(tmp_path):
-    sweep = tuned_store(tmp_path)
-    paths = write_report(tmp_path, print, sweep=sweep)
-    kept = {path.name: path for path in paths if "summaries" in path.parts}
-    for path in (kept["README.md"], paths[0], next(path for path in paths if path.name == "index.md")):
-        text = path.read_text()
+def test_the_summary_and_the_page_say_what_was_chosen(tuned):
+    sweep, records = tuned
+    context = report_context(Selection(records, records, study=study_of(sweep, records)), [])
+    pages = [html_page(context, [])]
+    pages += [
+        render_markdown(name, {"report": context, "bounds": "", "shown": [], "minutes": 1.0})
+        for name in ("report.md.j2", "summary.md.j2")
+    ]
+    for text in pages:
         assert "chosen for each cell, task and length by 6 trials on seeds 100-101" in text
         assert "0.1: 2 of 2 (450)" in text and "at one setting" not in text.lower()
-    assert set(pd.read_csv(kept["lengths.csv"])["terms"]) == {"learning rate tuned"}

@@ -8,7 +8,7 @@ import signal
 
 import damages
 import pytest
-from sweeping import BASE, CELL, finish, start, statuses, wait_for, write_toml
+from sweeping import BASE, CELL, start, statuses, wait_for, write_toml
 
 from gradlab.errors import GradlabError
 from gradlab.runs import tuning
@@ -21,6 +21,12 @@ from gradlab.runs.sweeps import load_sweep, store_sweep, stored_sweep, with_choi
 RATES = [0.1, 0.03, 0.01]
 GRID = {"cell": [CELL, f"{CELL}:rate=0.9"], "length": [4, 5], "seed": [0, 1, 2]}
 TUNE = {"learning_rate": RATES, "seed": [100, 101]}
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADLAB_RESULTS", str(tmp_path / "results"))
+    return tmp_path / "results"
 
 
 @pytest.fixture
@@ -264,7 +270,7 @@ SMALL = {"grid": {"length": [4, 5], "seed": [0, 1]}, "tune": {"learning_rate": [
 
 
 @pytest.mark.slow
-def test_both_stages_of_a_sweep(typed, tmp_path):
+def test_both_stages_of_a_sweep(typed, tmp_path, results):
     path = write_toml(tmp_path / "trial.toml", **SMALL)
     words = ["sweep", path, "--jobs", "1"]
     code, out, err = typed(*words, "--dry-run")
@@ -274,10 +280,10 @@ def test_both_stages_of_a_sweep(typed, tmp_path):
     assert code == 0 and "trial: 4 trials. A trial" in err and "trial: 4 runs. A trial" in err
     assert "4 trials: 4 trained\n4 runs: 4 trained\n" in out and "what the trials chose" in out
     assert "Tuned: learning rate of 0.1 and 0.01" in " ".join(out.split())
-    kept = json.loads((tmp_path / "results" / "sweeps" / "trial.json").read_text())
+    kept = json.loads((results / "sweeps" / "trial.json").read_text())
     trials = {run for one in kept["choices"] for candidate in one["candidates"] for run in candidate["runs"]}
     assert len(trials) == 4 and not trials & {run["id"] for run in kept["runs"]}
-    assert len(statuses(tmp_path / "results")) == 8
+    assert len(statuses(results)) == 8
     code, out, err = typed(*words, "--json")
     document = json.loads(out)
     assert [run["fresh"] for run in document["trials"] + document["runs"]] == [False] * 8
@@ -300,16 +306,15 @@ def test_shards_choose_when_all_trials_ended(typed, tmp_path):
 
 
 @pytest.mark.slow
-def test_kill_9_in_either_stage_and_again(tmp_path, cache):
+def test_kill_9_in_the_second_stage_and_again(typed, tmp_path, results, cache):
     path = write_toml(tmp_path / "trial.toml", **SMALL)
-    words, results = ["sweep", path, "--jobs", "1"], tmp_path / "results"
-    for count in (2, 5):
-        process = start(words, results, cache)
-        wait_for(lambda: sum(one == "trained" for one in statuses(results).values()) >= count, process)  # noqa: B023
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    words = ["sweep", path, "--jobs", "1"]
+    process = start(words, results, cache)
+    wait_for(lambda: sum(one == "trained" for one in statuses(results).values()) >= 5, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
     before = {run.id: (run.path / "done.json").stat().st_mtime_ns for run in Store(results).each() if run.finished}
-    code, out, _ = finish(words, results, cache)
+    code, out, _ = typed(*words)
     assert code == 0 and "4 trials: 4 trained\n4 runs: 4 trained\n" in out
     after = {run.id: (run.path / "done.json").stat().st_mtime_ns for run in Store(results).each()}
     assert len(after) == 8 and after | before == after, "what was done is not done again"
