@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -12,16 +12,19 @@ import typer
 from gradlab.cli import options
 from gradlab.cli.console import Progress, Screen
 from gradlab.cli.options import Many
+from gradlab.cli.planned import choices_of
 from gradlab.cli.session import Session
 from gradlab.errors import GradlabError, described
-from gradlab.judge.claims.files import FOLDER, Claim, Fields, load_claims
+from gradlab.judge.claims.files import FOLDER, Claim, Fields, axes_of, load_claims
 from gradlab.judge.claims.records import differences, exit_code, judge_stored, record_of_claim, tally
 from gradlab.judge.claims.tables import TABLES, measured_row, row_of, write_rows
 from gradlab.judge.claims.verdicts import ClaimRow, JudgedClaim
 from gradlab.runs.devices import parallelism
+from gradlab.runs.grids import spec_of
 from gradlab.runs.jobs import Settings
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
+from gradlab.runs.tuning import TunedGroup, tuned_groups
 from gradlab.runs.workers import start_early
 
 COLUMNS = ("claim", "verdict", "seeds", "minutes", "sentence")
@@ -101,36 +104,56 @@ def _run(
     screen: Screen, asked: Sequence[Claim], store: Store, tables: Path, jobs: int | None, *, quiet: bool
 ) -> None:
     """Do the runs of claims and write their tables; one that cannot be run is left as it is, with a warning."""
-    specs: dict[str, list[tuple[Fields, RunSpec]]] = {}
+
+    def carry_out(specs: Iterable[RunSpec]) -> None:
+        every = {spec.id: spec for spec in specs}.values()
+        # The seeds of a probe share a process and its programs, which are most of its cost.
+        for together, trained in ((SEEDS, False), (None, True)):
+            if part := [spec for spec in every if bool(spec.steps) == trained]:
+                settings = Settings(**parallelism(jobs, together))
+                Session(screen, store, part, settings, quiet=quiet, each=False).carry_out()
+
+    runs: dict[str, list[tuple[Fields, RunSpec]]] = {}
+    groups: dict[str, list[TunedGroup]] = {}
     for claim in asked:
-        if claim.stated.measure is None:
-            with _warned(screen, claim):
-                if claim.tuned:
-                    raise GradlabError(f"{', '.join(claim.tuned)} would have to be chosen first, by [tune]")
-                specs[claim.name] = [(point, RunSpec.from_dict(point)) for point in claim.points]
-    every = list({spec.id: spec for pairs in specs.values() for _, spec in pairs}.values())
-    # The seeds of a probe share a process and its programs, which are most of its cost.
-    for together, part in (
-        (SEEDS, [one for one in every if not one.steps]),
-        (None, [one for one in every if one.steps]),
-    ):
-        if part:
-            settings = Settings(**parallelism(jobs, together))
-            Session(screen, store, part, settings, quiet=quiet, each=False).carry_out()
+        with _warned(screen, claim):
+            if claim.tuned:
+                groups[claim.name] = tuned_groups(claim.path, axes_of(claim.path, claim.sweep))
+            elif claim.stated.measure is None:
+                runs[claim.name] = [(point, spec_of(point)) for point in claim.points]
+    carry_out(spec for found in groups.values() for group in found for spec in group.trials)
+    for claim in asked:
+        with _warned(screen, claim):
+            if claim.name in groups:
+                runs[claim.name] = _chosen(store, groups[claim.name])
+    carry_out(spec for pairs in runs.values() for _, spec in pairs)
     with Progress(screen) as live:
         for claim in asked:
             with _warned(screen, claim):
                 rows = (
                     _measured(claim, live.show)
                     if claim.stated.measure
-                    else [
-                        row_of(claim, point, found)
-                        for point, spec in specs.get(claim.name, [])
-                        if (found := store.completed(spec.id, spec.config()))
-                    ]
+                    else _stored(store, claim, runs.get(claim.name, []))
                 )
                 if rows:
                     write_rows(tables / f"{claim.name}.csv", rows)
+
+
+def _chosen(store: Store, groups: Sequence[TunedGroup]) -> list[tuple[Fields, RunSpec]]:
+    """The runs that count, with what the trials chose."""
+    pairs: list[tuple[Fields, RunSpec]] = []
+    for group, choice in zip(groups, choices_of(store, groups), strict=True):
+        if choice is None:
+            raise GradlabError("some of its trials did not end, so that nothing can be chosen")
+        points = [group.point | {"seed": seed} for seed in group.seeds]
+        pairs += zip(points, group.specs(choice.values), strict=True)
+    return pairs
+
+
+def _stored(store: Store, claim: Claim, runs: Sequence[tuple[Fields, RunSpec]]) -> list[ClaimRow]:
+    """The numbers of those runs that ended."""
+    found = [(point, store.completed(spec.id, spec.config())) for point, spec in runs]
+    return [row_of(claim, point, run) for point, run in found if run is not None]
 
 
 def _measured(claim: Claim, show: Callable[[str], None]) -> list[ClaimRow]:

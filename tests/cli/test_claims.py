@@ -113,16 +113,23 @@ def test_a_mistake_is_one_line(typed, folder, words, said):
     assert (code, out) == (2, "") and said in err and err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_runs_of_a_sweep_become_a_table(typed, folder):
-    small = (HEAD + SWEEP + FALLS).replace("length = 50", "length = 6\nhidden = 4\nmeasure_batch = 2")
+    """A probe, and training whose learning rate is chosen on other seeds."""
+    small = (HEAD + SWEEP + FALLS).replace("length = 50", "length = 6\nhidden = 4\nmeasure_batch = 2\nbatch = 2")
     small = small.replace('"rnn", "lstm"', '"rnn"').replace("2, 3, 4]", "2]").replace("value = -3", "value = 100")
-    write_claim(folder / "experiments" / "claims", small, "small")
-    code, out, err = typed("claims", "--run", "small", "-q")
-    assert code == 0, err
-    rows = read_rows(folder / "results" / "claims" / "small.csv")
-    assert [row.fields["seed"] for row in rows] == ["0", "1", "2"] and all(row.seconds > 0 for row in rows)
-    assert len({row.metrics["initial.span"] for row in rows}) == 3
-    assert "1 claim: 1 holds" in out
+    tuned = small.replace("steps = 0", "steps = 2").replace("initial", "final")
+    tuned += "[tune]\nlearning_rate = [0.5, 0.001]\nseed = [100]\n"
+    for name, text in (("small", small), ("tuned", tuned)):
+        write_claim(folder / "experiments" / "claims", text, name)
+    code, out, err = typed("claims", "--run", "small", "tuned", "-q")
+    assert code == 0 and "2 claims: 2 hold" in out, err
+    for name, metric in (("small", "initial.span"), ("tuned", "final.span")):
+        rows = read_rows(folder / "results" / "claims" / f"{name}.csv")
+        assert [row.fields["seed"] for row in rows] == ["0", "1", "2"] and all(row.seconds > 0 for row in rows)
+        assert len({row.metrics[metric] for row in rows}) == 3 and "learning_rate" not in rows[0].fields
+    assert len({row.chosen["learning_rate"] for row in rows}) == 1
+    assert len(list((folder / "results" / "runs").iterdir())) == 3 + 2 + 3
 
 
 def test_the_table_loads_no_jax(folder):

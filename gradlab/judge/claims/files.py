@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from gradlab.errors import GradlabError, nearest, unknown
 from gradlab.runs.fields import spell
-from gradlab.runs.grids import points_of, read_axes, table_of
+from gradlab.runs.grids import Axes, points_of, read_axes, table_of
 from gradlab.runs.sweeps import read_toml
 
 FOLDER = Path("experiments/claims")
@@ -170,11 +170,16 @@ def load_claim(path: Path) -> Claim:
     return claim
 
 
+def axes_of(path: Path, sweep: Fields) -> Axes:
+    """The axes of the sweep of a claim."""
+    budget = table_of(path, "budget", sweep)
+    budget.pop("minutes", None)
+    return read_axes(path, sweep, budget)
+
+
 def _points(path: Path, sweep: Fields, measure: str | None) -> list[Fields]:
     if measure is None:
-        budget = table_of(path, "budget", sweep)
-        budget.pop("minutes", None)
-        return [point for point, _ in points_of(path, read_axes(path, sweep, budget))]
+        return [point for point, _ in points_of(path, axes_of(path, sweep))]
     base, grid = table_of(path, "base", sweep), table_of(path, "grid", sweep)
     wrong = [key for key in sweep if key not in ("base", "grid")]
     wrong += [key for key, value in grid.items() if not isinstance(value, list) or not value]
