@@ -408,7 +408,7 @@ def test_what_the_training_pass_saw_at_lag_t_may_be_zero(probed, capsys, monkeyp
 def test_the_heading_of_losses_counts_runs_that_ended(trained):
     groups = [groups_of(trained)[name] for name in ("agree", "one_failed")]
     heading = training.loss_figure("x", groups, ["A", "B"]).heading
-    assert heading == "adding, T = 12: solved in 0 of 5 runs of 2 settings, 1 failed"
+    assert heading == "adding, T = 12: solved in 0 of 5 runs of 2 settings, 1 failed, at one setting"
 
 
 @pytest.mark.parametrize(

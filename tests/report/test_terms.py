@@ -1,5 +1,7 @@
 """On which terms cells are compared: said of every finding of a sweep, tuned or not."""
 
+from dataclasses import replace
+
 import pytest
 from studies import LENGTHS, sweep_of, trained
 from synthetic import falling, put
@@ -120,6 +122,13 @@ def test_lengths_with_their_own_choice_are_one_setting(tuned):
     at = [column.name for column in shown.columns].index("chosen")
     assert shown.rows[0][at] == "learning rate 0.1, hidden 20"
     assert set(seeds(records)["learning_rate"]) == set(RATES.values())
+
+
+def test_a_chosen_clip_is_that_of_its_length(tmp_path):
+    for length, clip in ((20, "none"), (40, "norm:1")):
+        put(tmp_path, [falling(1.0, length)] * 3, length=length, clip=clip)
+    records = [replace(record, tuned=("clip",)) for record in read(tmp_path, print)]
+    assert [(row["length"], row["clip"]) for row in by_length.rows(records)] == [(20, "none"), (40, "norm:1")]
 
 
 def test_a_sweep_says_its_terms(tuned, untuned):

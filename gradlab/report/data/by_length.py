@@ -34,8 +34,8 @@ def rows(records: Iterable[Record]) -> list[dict[str, Any]]:
         about |= {name: first.setting.get(name) for name in apart}
         for length, runs in by_length(group).items():
             row = about | {"length": length} | runs[0].resolved | {"runs": len(runs)} | _solving(runs)
-            row |= {"init": init_of(first.config["cell"])}
-            row |= {"clip": first.config["clip"], "terms": tuned_words(first.tuned)} if first.trained else {}
+            row |= {"init": init_of(runs[0].config["cell"])}
+            row |= {"clip": runs[0].config["clip"], "terms": tuned_words(first.tuned)} if first.trained else {}
             for role in ROLES if first.trained else ROLES[:1]:
                 row |= _numbers(runs, role)
             found.append(row)

@@ -57,9 +57,10 @@ def _tuning(sweep: StoredSweep, trained: Sequence[Mapping[str, Any]]) -> str:
         return f"{ONE_SETTING.capitalize()}: nothing was tuned for any cell ({rate})."
     tried = [f"{name.replace('_', ' ')} of {_and(map(format_value, sweep.tune[name]))}" for name in sweep.tuned]
     count = math.prod(map(len, sweep.tune.values()))
+    seeds, several = sweep.tune["seed"], "s" * (len(sweep.tune["seed"]) > 1)
     return (
-        f"Tuned: {'; '.join(tried)}, chosen for each cell, task and length by {count} trials on seeds "
-        f"{seed_list(sweep.tune['seed'])} ({RULE}); the runs that count have other seeds, "
+        f"Tuned: {'; '.join(tried)}, chosen for each cell, task and length by {count} trials on "
+        f"seed{several} {seed_list(seeds)} ({RULE}); the runs that count have other seeds, "
         f"{seed_list(sorted({config['seed'] for config in trained}))}."
     )
 
