@@ -57,16 +57,18 @@ def claims(
         raise GradlabError("--run with --check: give one of them")
     if check:
         return _check(screen, asked, jobs, quiet=quiet)
+    refused = []
     if run:
         start_early()
-        _run(screen, asked, options.open_store(results), TABLES, jobs, quiet=quiet)
+        refused = _run(screen, asked, options.open_store(results), TABLES, jobs, quiet=quiet)
         _write_page(screen, asked)
     judged = judge_stored(asked)
+    code = exit_code(judged) or (3 if refused else 0)  # a table from before does not make up for it
     if json:
-        screen.json({"claims": [record_of_claim(one) for one in judged], "exit_code": exit_code(judged)})
+        screen.json({"claims": [record_of_claim(one) for one in judged], "exit_code": code})
     else:
         _show(screen, judged, detailed=bool(names))
-    return exit_code(judged)
+    return code
 
 
 def _show(screen: Screen, judged: Sequence[JudgedClaim], *, detailed: bool) -> None:
@@ -99,12 +101,13 @@ def _show(screen: Screen, judged: Sequence[JudgedClaim], *, detailed: bool) -> N
 
 def _run(
     screen: Screen, asked: Sequence[Claim], store: Store, tables: Path, jobs: int | None, *, quiet: bool
-) -> None:
-    """Do the runs of claims and write their tables; one that cannot be run is left as it is, with a warning."""
+) -> list[str]:
+    """Do the runs of claims and write their tables; those that cannot be run are warned about and returned."""
+    refused: list[str] = []
     specs: dict[str, list[tuple[Fields, RunSpec]]] = {}
     for claim in asked:
         if claim.stated.measure is None:
-            with _warned(screen, claim):
+            with _warned(screen, claim, refused):
                 if claim.tuned:
                     raise GradlabError(f"{', '.join(claim.tuned)} would have to be chosen first, by [tune]")
                 specs[claim.name] = [(point, RunSpec.from_dict(point)) for point in claim.points]
@@ -119,7 +122,7 @@ def _run(
             Session(screen, store, part, settings, quiet=quiet, each=False).carry_out()
     with Progress(screen) as live:
         for claim in asked:
-            with _warned(screen, claim):
+            with _warned(screen, claim, refused):
                 rows = (
                     _measured(claim, live.show)
                     if claim.stated.measure
@@ -131,6 +134,7 @@ def _run(
                 )
                 if rows:
                     write_rows(tables / f"{claim.name}.csv", rows)
+    return refused
 
 
 def _measured(claim: Claim, show: Callable[[str], None]) -> list[ClaimRow]:
@@ -154,13 +158,14 @@ def _measured(claim: Claim, show: Callable[[str], None]) -> list[ClaimRow]:
 
 
 @contextmanager
-def _warned(screen: Screen, claim: Claim) -> Iterator[None]:
+def _warned(screen: Screen, claim: Claim, refused: list[str]) -> Iterator[None]:
     """What is wrong with one claim stops no other."""
     try:
         yield
     except Exception as error:  # the function of a claim may raise anything
         text = str(error) if isinstance(error, GradlabError) else described(error)
         screen.warn(f"claim {claim.name} was not run: {text}")
+        refused.append(claim.name)
 
 
 def _check(screen: Screen, asked: Sequence[Claim], jobs: int | None, *, quiet: bool) -> int:
