@@ -16,15 +16,19 @@ from gradlab.cells.initializers import glorot, orthogonal
 class FrozenLSTM:
     """An LSTM of which one gate sees neither input nor state and stays as it starts.
 
-    That is 1/2 for i and o, and σ(1) for f, whose bias is 1, unless a value is given; weights are as of `lstm`.
+    That is 1/2 for i and o, and σ(1) for f, whose bias is 1, unless a value is given; weights as of `lstm`.
+    The value is a parameter, so that all these cells share their programs.
     """
 
     gate: str
     value: float | None = None
 
     def init(self, key, input_size, hidden_size):
-        """As of `lstm`."""
-        return lstm().init(key, input_size, hidden_size)
+        """As of `lstm`, and `fixed` (3,): the values of i, f and o, negative where a gate is not frozen."""
+        start = {"i": 0.5, "f": float(1 / (1 + np.exp(-1.0))), "o": 0.5}
+        value = start[self.gate] if self.value is None else self.value
+        fixed = jnp.array([value if name == self.gate else -1.0 for name in start])
+        return lstm().init(key, input_size, hidden_size) | {"fixed": fixed}
 
     def carry(self, params, batch_size):
         """s₀ = 0."""
@@ -34,10 +38,11 @@ class FrozenLSTM:
         """(sₜ₋₁, xₜ) -> (sₜ, hₜ)."""
         cell = lstm()
         gate = cell.gate_values(pre_activation(cell, params, carry, x_t))
-        start = {"i": 0.5, "f": float(1 / (1 + np.exp(-1.0))), "o": 0.5}[self.gate]
-        gate[self.gate] = jnp.full_like(gate[self.gate], start if self.value is None else self.value)
-        c_t = gate["f"] * carry["c"] + gate["i"] * gate["g"]
-        h_t = gate["o"] * jnp.tanh(c_t)
+        i, f, o = (
+            jnp.where(value < 0, gate[name], value) for name, value in zip("ifo", params["fixed"], strict=True)
+        )
+        c_t = f * carry["c"] + i * gate["g"]
+        h_t = o * jnp.tanh(c_t)
         return {"h": h_t, "c": c_t}, h_t
 
 

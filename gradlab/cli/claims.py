@@ -60,16 +60,18 @@ def claims(
         raise GradlabError("--run with --check: give one of them")
     if check:
         return _check(screen, asked, jobs, quiet=quiet)
+    refused = []
     if run:
         start_early()
-        _run(screen, asked, options.open_store(results), TABLES, jobs, quiet=quiet)
+        refused = _run(screen, asked, options.open_store(results), TABLES, jobs, quiet=quiet)
         _write_page(screen, asked)
     judged = judge_stored(asked)
+    code = exit_code(judged) or (3 if refused else 0)  # a table from before does not make up for it
     if json:
-        screen.json({"claims": [record_of_claim(one) for one in judged], "exit_code": exit_code(judged)})
+        screen.json({"claims": [record_of_claim(one) for one in judged], "exit_code": code})
     else:
         _show(screen, judged, detailed=bool(names))
-    return exit_code(judged)
+    return code
 
 
 def _show(screen: Screen, judged: Sequence[JudgedClaim], *, detailed: bool) -> None:
@@ -102,8 +104,9 @@ def _show(screen: Screen, judged: Sequence[JudgedClaim], *, detailed: bool) -> N
 
 def _run(
     screen: Screen, asked: Sequence[Claim], store: Store, tables: Path, jobs: int | None, *, quiet: bool
-) -> None:
-    """Do the runs of claims and write their tables; one that cannot be run is left as it is, with a warning."""
+) -> list[str]:
+    """Do the runs of claims and write their tables; those that cannot be run are warned about and returned."""
+    refused: list[str] = []
 
     def carry_out(specs: Iterable[RunSpec]) -> None:
         every = {spec.id: spec for spec in specs}.values()
@@ -116,20 +119,20 @@ def _run(
     runs: dict[str, list[tuple[Fields, RunSpec]]] = {}
     groups: dict[str, list[TunedGroup]] = {}
     for claim in asked:
-        with _warned(screen, claim):
+        with _warned(screen, claim, refused):
             if claim.tuned:
                 groups[claim.name] = tuned_groups(claim.path, axes_of(claim.path, claim.sweep))
             elif claim.stated.measure is None:
                 runs[claim.name] = [(point, spec_of(point)) for point in claim.points]
     carry_out(spec for found in groups.values() for group in found for spec in group.trials)
     for claim in asked:
-        with _warned(screen, claim):
+        with _warned(screen, claim, refused):
             if claim.name in groups:
                 runs[claim.name] = _chosen(store, groups[claim.name])
     carry_out(spec for pairs in runs.values() for _, spec in pairs)
     with Progress(screen) as live:
         for claim in asked:
-            with _warned(screen, claim):
+            with _warned(screen, claim, refused):
                 rows = (
                     _measured(claim, live.show)
                     if claim.stated.measure
@@ -137,6 +140,7 @@ def _run(
                 )
                 if rows:
                     write_rows(tables / f"{claim.name}.csv", rows)
+    return refused
 
 
 def _chosen(store: Store, groups: Sequence[TunedGroup]) -> list[tuple[Fields, RunSpec]]:
@@ -177,13 +181,14 @@ def _measured(claim: Claim, show: Callable[[str], None]) -> list[ClaimRow]:
 
 
 @contextmanager
-def _warned(screen: Screen, claim: Claim) -> Iterator[None]:
+def _warned(screen: Screen, claim: Claim, refused: list[str]) -> Iterator[None]:
     """What is wrong with one claim stops no other."""
     try:
         yield
     except Exception as error:  # the function of a claim may raise anything
         text = str(error) if isinstance(error, GradlabError) else described(error)
         screen.warn(f"claim {claim.name} was not run: {text}")
+        refused.append(claim.name)
 
 
 def _check(screen: Screen, asked: Sequence[Claim], jobs: int | None, *, quiet: bool) -> int:

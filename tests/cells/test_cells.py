@@ -20,6 +20,7 @@ INPUT, HIDDEN, BATCH, STEPS = 3, 5, 4, 60
 REFERENCES = {
     "rnn tanh": (rnn(), lambda params, x: oracles.elman(params, x, "tanh")),
     "rnn relu": (rnn("relu"), lambda params, x: oracles.elman(params, x, "relu")),
+    "rnn linear": (rnn("linear"), lambda params, x: oracles.elman(params, x, "linear")),
     "rnn sigmoid": (rnn("sigmoid"), lambda params, x: oracles.elman(params, x, "sigmoid")),
     "lstm": (lstm(), lambda params, x: oracles.long_short_term_memory(params, x, "ifgo")),
     "lstm 1997": (lstm(forget_gate=False), lambda params, x: oracles.long_short_term_memory(params, x, "igo")),

@@ -80,6 +80,8 @@ def test_a_claim_that_cannot_be_run_stops_no_other(typed, folder):
     assert [row.metrics["square"] for row in read_rows(folder / "results" / "claims" / "squares.csv")] == [1, 4, 9]
     assert not (folder / "results" / "claims" / "broken.csv").exists()
     assert typed("claims", "squares")[0] == 0
+    (claims / "own.py").write_text("1 / 0")
+    assert typed("claims", "--run", "squares", "-q")[0] == 3, "the table of before is no run"
     page = (folder / "results" / "claims.md").read_text()
     assert "| [falls\\_far](#falls\\_far) | fails |" in page or "| [falls_far](#falls_far) | fails |" in page
     assert (folder / "results" / "claims" / "squares.svg").stat().st_size < 60_000

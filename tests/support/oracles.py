@@ -196,7 +196,9 @@ def sigma(z):
 
 def elman(params, inputs, activation):
     """Elman (1990): h <- φ(W h + U x + b)."""
-    phi = {"tanh": np.tanh, "relu": lambda z: np.maximum(z, 0.0), "sigmoid": sigma}[activation]
+    phi = {"tanh": np.tanh, "relu": lambda z: np.maximum(z, 0.0), "sigmoid": sigma, "linear": lambda z: z}[
+        activation
+    ]
     u, w, b = (np.asarray(params[name], np.float64) for name in ("w_x", "w_h", "b"))
     h = np.zeros((inputs.shape[1], w.shape[0]))
     states = []
