@@ -8,8 +8,8 @@ Two example rows, T = 8 (value above marker; one mark in each half, the target i
     value   0.75  0.20  0.48  0.09 | 0.33  0.81  0.57  0.64      target  0.75 + 0.33 = 1.08
     marker     1     0     0     0 |    1     0     0     0
 
-Sources: Hochreiter & Schmidhuber (1997), section 5.4; this variant: Arjovsky, Shah & Bengio (2016), "Unitary
-evolution recurrent neural networks", section 5.2, https://arxiv.org/abs/1511.06464
+Sources: Hochreiter & Schmidhuber (1997), section 5.4, whose variant is in `pairs_1997.py`; this variant: Arjovsky,
+Shah & Bengio (2016), "Unitary evolution recurrent neural networks", section 5.2, https://arxiv.org/abs/1511.06464
 """
 
 from dataclasses import dataclass
@@ -21,8 +21,9 @@ from jax import Array
 
 from gradlab.errors import unknown
 from gradlab.tasks.base import Batch
+from gradlab.tasks.pairs_1997 import Pairs1997
 
-_MARKERS = ("halves", "anywhere")
+MARKERS = ("halves", "anywhere", "1997")
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Adding:
     markers: str = "halves"
 
     def __post_init__(self) -> None:
-        if self.markers not in _MARKERS:
-            raise unknown("markers", self.markers, _MARKERS)
+        if self.markers not in MARKERS[:2]:
+            raise unknown("markers", self.markers, MARKERS)
 
     def steps(self, length: int) -> int:
         """T = length."""
@@ -99,6 +100,9 @@ class Adding:
         return None
 
 
-def adding(markers: str = "halves") -> Adding:
-    """The adding problem; `markers` is `halves` (one mark in each half) or `anywhere` (any two timesteps)."""
-    return Adding(markers)
+def adding(markers: str = "halves") -> Adding | Pairs1997:
+    """The adding problem; `markers`: `halves` (one in each half), `anywhere` (any two timesteps) or `1997`.
+
+    `1997` is that of Hochreiter & Schmidhuber: random lengths, values in [-1, 1], a scaled target.
+    """
+    return Pairs1997() if markers == "1997" else Adding(markers)
