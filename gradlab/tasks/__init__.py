@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from gradlab.tasks.adding import adding
+from gradlab.tasks.adding import adding, multiplication
 from gradlab.tasks.associative_recall import associative_recall
 from gradlab.tasks.base import Batch, Task
 from gradlab.tasks.copy import copy, variable_copy
+from gradlab.tasks.delayed_xor import delayed_xor
 from gradlab.tasks.latch import latch
 from gradlab.tasks.mackey_glass import mackey_glass
-from gradlab.tasks.marked import delayed_xor, multiplication
 from gradlab.tasks.selective_copy import selective_copy
 from gradlab.tasks.temporal_order import temporal_order
 
