@@ -211,8 +211,8 @@ def _underflow(base: RunSpec, grid: Sequence[Sequence[GridPoint]], shards: int) 
         raise GradlabError(f"This lesson was measured in {base.dtype}, so it has nothing to show of float32.")
     if base.build_task().readout != "last":
         raise GradlabError(
-            f"In {base.task} the loss reads more than the last output of the sequence, and so does a training pass. "
-            "It cannot be compared with the curves above, which begin at one output of each example."
+            f"In {base.task} the loss reads other outputs than the last, and so does a training pass. It cannot "
+            "be compared with the curves above, which begin at one output of each example."
         )
     below = [
         point

@@ -321,7 +321,7 @@ def test_chance_is_the_cost_of_the_best_answer_without_memory(name):
     task = VARIANTS[name]
     for length in (task.min_length, task.min_length + 13):
         targets = sampled(task, 20_000, length)[1]
-        assert task.chance(length) == pytest.approx(best_without_memory(task, targets), rel=0.02)
+        assert task.chance(length) == pytest.approx(best_without_memory(task, targets), rel=0.03)
 
 
 @pytest.mark.parametrize("name", ["mackey_glass", "mackey_glass near"])
