@@ -12,9 +12,9 @@ from gradlab.cli.present import as_json, show_grid, show_run
 from gradlab.cli.session import Session, folder_option
 from gradlab.runs.devices import parallelism
 from gradlab.runs.foreign_weights import find_weights
-from gradlab.runs.grids import specs_of_options
+from gradlab.runs.grids import ASKED, specs_of_options
 from gradlab.runs.jobs import Settings
-from gradlab.runs.spec import FIELDS, RunSpec
+from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 from gradlab.runs.workers import start_early
 
@@ -69,7 +69,7 @@ def probe(
     elif source is not None:
         fixed["params"], of_weights = source.id, source.config
     for field, given in fields.items():
-        if given is None and FIELDS[field].of_weights and field in of_weights:
+        if given is None and ASKED[field].of_weights and field in of_weights:
             fields[field] = [str(of_weights[field])]
     specs = specs_of_options(fields, **fixed)
     if foreign is not None:

@@ -248,7 +248,14 @@ ENV = record(
     }
     | dict.fromkeys(("python", "system", "started"), text),
 )
+_SCALARS = record({}, other=scalar)
+_CANDIDATE = record(
+    {"values": _SCALARS, "runs": list_of(name), "steps": number, "loss": number}
+    | dict.fromkeys(("solved", "not_finite", "failed"), whole)
+)
+_CHOICE = record({"setting": _SCALARS, "values": _SCALARS, "edges": _TEXTS, "candidates": list_of(_CANDIDATE)})
 SWEEP = record(
     {"sweep": whole, "name": name, "title": text, "question": text, "source": null_or(text), "file": text}
-    | {"overrides": _TEXTS, "runs": list_of(record({"id": name, "config": CONFIG}))}
+    | {"overrides": _TEXTS, "runs": list_of(record({"id": name, "config": CONFIG}, {"max_params": whole}))},
+    {"tune": record({}, other=list_of(scalar)), "choices": list_of(_CHOICE)},
 )
