@@ -116,6 +116,21 @@ def credit(
     return probe(rerun=rerun, results=results, json=json, quiet=quiet, also=["credit+paths+remembrance"], **fields)
 
 
+@options.with_fields("probe", without=["also"])
+def precision(
+    rerun: options.Rerun = False,
+    results: options.Results = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    **fields: Many,
+) -> int:
+    """What bfloat16, float16 and float32 make of the curve, and how the loss must be scaled.
+
+    gradlab precision adding --cell rnn,lstm,gru --len 200
+    """
+    return probe(rerun=rerun, results=results, json=json, quiet=quiet, also=["precision"], **fields)
+
+
 def carry_out(
     store: Store,
     specs: Sequence[RunSpec],

@@ -184,6 +184,14 @@ _ANALYSED = record(
             | dict.fromkeys(("share", "cosine", "missing"), _BY_NAME)
         ),
         "paths": record(dict.fromkeys(("share", "alone_share", "alone"), _BY_NAME)),
+        "precision": record(
+            {},
+            other=record(
+                dict.fromkeys(
+                    ("carried_leaves_at", "plain_leaves_at", "plain_zero_from", "loss_scale"), null_or(whole)
+                )
+            ),
+        ),
         "remembrance": record({"change": list_of(number), "horizon": whole, "horizon_reached": flag}),
     },
 )

@@ -28,14 +28,14 @@ NUMERICS = 4
 _MEASURED = ("run", "probe")
 _ALL = ("run", "probe", "lesson")
 _DTYPES = ("float32", "float64")
-_TASKS = "adding, copy, or a variant such as copy:symbols=5"
+_TASKS = "adding, copy, another of `gradlab tasks`, or a variant such as copy:symbols=5"
 _CELLS = "rnn, lstm, gru, a variant such as lstm:forget_bias=3, FILE.py:Name or equinox.nn:LSTMCell"
 _LENGTHS = "Length of the sequences as the task counts it; a list 50,100 or a range 2-5"
 _MEASURE = (
     "checkpoints (0, 1, 2, 5, 10, 20, 50, ... and the end), ends, or every: the norms of each training step too"
 )
 _SEEDS = "Seed of weights and data; a list, or a range 0-7"
-_ALSO = "Work out beside the curves: spectrum, credit, paths, remembrance, or several joined by +"
+_ALSO = "Work out beside the curves: spectrum, credit, paths, remembrance, precision, or several joined by +"
 _PARAMS = "Measure the final weights of this run, or of a .safetensors file of PyTorch; settings follow it"
 
 
@@ -175,7 +175,7 @@ class RunSpec:
         return cls(**values)
 
 
-ANALYSES = ("spectrum", "credit", "paths", "remembrance")
+ANALYSES = ("spectrum", "credit", "paths", "remembrance", "precision")
 """What `also` may name; docs/quantities.md defines them."""
 
 

@@ -1,15 +1,15 @@
 """What a task is: sequences that can only be answered by remembering, and the loss of an answer."""
 
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from jax import Array
 
 
 class Batch(NamedTuple):
-    """B sequences: `inputs` (T, B, I), and `targets` as the task's loss reads them."""
+    """B sequences: `inputs` (T, B, I), and `targets`, any arrays, as the task's loss reads them."""
 
     inputs: Array
-    targets: Array
+    targets: Any
 
 
 class Task(Protocol):

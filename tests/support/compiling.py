@@ -26,7 +26,7 @@ def is_quick():
 
 @functools.cache
 def as_users_compile(path):
-    """What pytest says of the tests of a file that are marked `as_users`, in a process that compiles as users do."""
+    """What pytest says of the tests of a file marked `as_users`, in a process that compiles as users do."""
     command = [sys.executable, "-m", "pytest", "-rA", "-q", "-m", "as_users", "-p", "no:cacheprovider", path]
     quiet = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(command, env=quiet | {"XLA_FLAGS": ""}, capture_output=True, text=True)

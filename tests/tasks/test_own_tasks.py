@@ -191,15 +191,17 @@ def test_what_a_sample_raises_is_a_failed_run_with_its_line(file, typed, tmp_pat
 
 
 @pytest.mark.parametrize("name", TASKS)
-@pytest.mark.parametrize("length", [2, 3, 50])
-def test_the_built_in_tasks_keep_the_contract(name, length):
+@pytest.mark.parametrize("more", [0, 1, 37])
+def test_the_built_in_tasks_keep_the_contract(name, more):
     task = get_task(name)
+    length = task.min_length + more
     check_task(task)
     check_length(task, length)
     check_batch(task, length)
     model = Model(Mean(), task, 3)
     model.check(length, 4)
-    model._check_loss(length, 4)  # raises; it is not asked of built-in tasks, so it is asked here
+    if more == 1:  # it takes a second, and reads no other outputs at another length
+        model._check_loss(length, 4)  # raises; it is not asked of built-in tasks, so it is asked here
 
 
 class Mean:
