@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gradlab.cells.base import Carry, Cell, Params, layer_norm
+from gradlab.cells.base import Carry, Cell, Params, layer_norm, output_size
 from gradlab.errors import GradlabError
 
 
@@ -50,7 +50,7 @@ class Stack:
             if k and self.norm:
                 params[f"norm{k}"] = {"gain": jnp.ones(size), "bias": jnp.zeros(size)}
             layer = self.cell.init(own, size, hidden_size)
-            out = _output_size(self.cell, layer, size)
+            out = output_size(self.cell, layer, size)
             if k and self.residual and out != size:
                 raise GradlabError(
                     f"residual: layer {k} has outputs of size {out} from inputs of size {size}, which cannot be "
@@ -72,15 +72,6 @@ class Stack:
             states[layer], y_t = self.cell.step(params[layer], carry[layer], u_t)
             below = y_t + below if k and self.residual else y_t
         return states, below
-
-
-def _output_size(cell: Cell, params: Params, input_size: int) -> int:
-    dtype = jnp.result_type(float)
-
-    def output(params: Params) -> Array:
-        return cell.step(params, cell.carry(params, 1), jnp.zeros((1, input_size), dtype))[1]
-
-    return int(jax.eval_shape(output, params).shape[-1])
 
 
 def stacked(cell: Cell, layers: int = 2, norm: bool = False) -> Stack:

@@ -34,6 +34,7 @@ _LENGTHS = "Length of the sequences as the task counts it; a list 50,100 or a ra
 _MEASURE = (
     "checkpoints (0, 1, 2, 5, 10, 20, 50, ... and the end), ends, or every: the norms of each training step too"
 )
+_INPUTS = "yes: the gradient at the inputs beside that at the states, the leaf x"
 _SEEDS = "Seed of weights and data; a list, or a range 0-7"
 _PARAMS = "Measure the final weights of this run, or of a .safetensors file of PyTorch; settings follow it"
 
@@ -75,6 +76,7 @@ class RunSpec:
     stop: str = spec_field("solved", "solved or never", choices=("solved", "never"), in_suite=False)
     dtype: str = spec_field("float32", "float32 or float64", commands=_MEASURED, choices=_DTYPES, of_weights=True)
     measure: str = spec_field("checkpoints", _MEASURE, choices=("checkpoints", "ends", "every"), in_suite=False)
+    measure_inputs: str = spec_field("no", _INPUTS, commands=_MEASURED, choices=("no", "yes"), later=True)
     seed: int = spec_field(0, _SEEDS, commands=_ALL, bits=32, of_weights=True, in_suite=False)
     params: str | None = spec_field(None, _PARAMS, commands=("probe",), in_suite=False, later=True)
     cell_source: str | None = spec_field(None, "Digest of a custom cell's code", in_suite=False, derived=True)

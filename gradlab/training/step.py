@@ -46,6 +46,7 @@ class Plan:
         clip: what is done to the gradient before the optimiser sees it.
         measure: curves at all `checkpoints` or at the `ends` only; `every` adds the norms of each training step.
         measure_batch: examples on which curves are measured.
+        measure_inputs: `yes` measures the gradient at the inputs beside that at the states.
         learning_rate: positive.
         shards: devices that a batch is split over.
     """
@@ -59,6 +60,7 @@ class Plan:
     clip: Clip
     measure: Literal["checkpoints", "ends", "every"]
     measure_batch: int
+    measure_inputs: Literal["no", "yes"] = "no"
     learning_rate: float = 1.0
     shards: int = 1
 

@@ -116,13 +116,30 @@ def test_options_out_of_range():
 SPEC = {"length": 8, "hidden": 8, "batch": 8, "measure_batch": 4, "steps": 40, "learning_rate": 0.01}
 
 
-@pytest.mark.parametrize("name", ["attention", "bidirectional:gru"])
-def test_a_network_learns_and_is_measured_at_its_inputs(name):
-    result = run(RunSpec(cell=name, **SPEC))
+def test_a_network_learns_and_is_measured_at_its_inputs():
+    result = run(RunSpec(cell="attention", **SPEC))
     assert result.trace.loss[-10:].mean() < result.trace.loss[:10].mean()
     curve = result.curve()
     assert curve.leaves == ["x", "state"] and np.isfinite(curve.log10_norm["x"]).all() and len(curve.lags) == 8
     np.testing.assert_array_equal(curve.log10_norm["x"], curve.log10_norm["state"])
+
+
+def test_two_directions_learn_and_are_measured_at_states_and_inputs():
+    result = run(RunSpec(cell="bidirectional:gru", **SPEC))
+    assert result.trace.loss[-10:].mean() < result.trace.loss[:10].mean()
+    past, future = result.curve(), result.curve(name="task_future")
+    assert past.leaves == ["forward.h", "x", "state"] and future.leaves == ["backward.h", "x", "state"]
+    assert (len(past.lags), len(future.lags)) == (8, 1) and np.isfinite(past.log10_norm["x"]).all()
+    # `state` is the states alone.
+    np.testing.assert_array_equal(past.log10_norm["forward.h"], past.log10_norm["state"])
+
+
+def test_the_loss_of_all_outputs_has_a_future(tmp_path):
+    result = run(RunSpec(task="copy:symbols=3", cell="bidirectional:rnn:layers=2", **SPEC | {"steps": 0}))
+    curves = result.checkpoints[0].metrics.curves
+    assert set(curves) == {"task", "total", "task_future", "total_future"}
+    assert curves["total"].leaves == ["layer0.backward.h", "layer0.forward.h", "layer1.forward.h", "x", "state"]
+    assert curves["total_future"].leaves[2] == "layer1.backward.h" and len(curves["total_future"].lags) == 28
 
 
 def test_the_copy_task_has_a_curve_of_one_output_and_a_total_one():
