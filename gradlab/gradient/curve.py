@@ -75,13 +75,13 @@ class GradientCurve:
     def of(cls, leaves: Mapping[str, ArrayLike], **attributes: Any) -> "GradientCurve":
         """A curve from the log10 norms (T, B) of its leaves; `state` is computed from them."""
         arrays = {name: np.asarray(leaf, np.float64) for name, leaf in leaves.items()}
-        return cls(arrays, **attributes).with_state()
+        own = [leaf for name, leaf in arrays.items() if name not in attributes.get("beside", ())]
+        return cls(arrays | {STATE: log10_of_all(own)}, **attributes)
 
     def with_state(self) -> "GradientCurve":
-        """The curve with `state` computed from its leaves."""
-        leaves = {name: leaf for name, leaf in self.log10_norm.items() if name != STATE}
-        own = [leaf for name, leaf in leaves.items() if name not in self.beside]
-        return replace(self, log10_norm=leaves | {STATE: log10_of_all(own)})
+        """The curve with `state` computed anew from its leaves."""
+        own = [leaf for name, leaf in self.log10_norm.items() if name not in (STATE, *self.beside)]
+        return replace(self, log10_norm=self.log10_norm | {STATE: log10_of_all(own)})
 
     @property
     def lags(self) -> NDArray[np.int64]:

@@ -1,8 +1,8 @@
-"""The gradient of a loss at the states of a bidirectional network, of every layer and direction, without a floor.
+"""The gradient of a loss at the states of every layer and direction of a bidirectional network, without a floor.
 
-The adjoint of a direction walks against the order in which it reads. That of the top layer starts from the gradients
-of the outputs, that of a layer below from those at the inputs of the layer above, which keep a power of two for each
-entry. So every layer has a curve of any length, and so have the inputs of the network.
+The adjoint of a direction walks against the order in which it reads. That of the top layer starts from the
+gradients of the outputs, that of a layer below from those at the inputs of the layer above, which keep a power of
+two for each entry. So every layer has a curve of any length, and so have the inputs of the network.
 """
 
 from typing import Any
@@ -20,12 +20,11 @@ from gradlab.gradient.scaled import Scaled
 from gradlab.gradient.state import all_finite, leaf_names, split
 
 ByTimestep = tuple[dict[str, Scaled], dict[str, Array]]
-"""Of each leaf, by timestep (T, B): the scaled norm at the state that enters it, and whether the one that leaves it
-is finite."""
+"""By leaf and timestep (T, B): the scaled norm at the state that enters, and whether what leaves is finite."""
 
 
 def direction_norms(network: Bidirectional, params: Params, inputs: Array, g: Array) -> ByTimestep:
-    """The norms of dL_b/ds of every layer and direction, such as `forward.h` or `layer0.backward.c`, and of dL_b/dxₜ.
+    """The norms of dL_b/ds of each layer and direction, as `forward.h` or `layer0.backward.c`, and of dL_b/dxₜ.
 
     Args:
         params, inputs: of the network, (T, B, I). g: dL_b/dyₜ, (T, B, O).
@@ -35,7 +34,8 @@ def direction_norms(network: Bidirectional, params: Params, inputs: Array, g: Ar
         runs = [network.run(layer, name, reads[-1]) for name in DIRECTIONS]
         entering.append([states for states, _ in runs])
         reads.append(jnp.concatenate([outputs for _, outputs in runs], axis=-1))
-    norms, finite = {}, {}
+    norms: dict[str, Scaled] = {}
+    finite: dict[str, Array] = {}
     source = scaled.by_entry(g)
     for (prefix, layer), states, read in reversed(list(zip(layers, entering, reads, strict=False))):
         at_inputs = []
@@ -80,7 +80,7 @@ def _walk(
 
 
 def _leave_finite(entering: Carry, *, backwards: bool) -> list[Array]:
-    """Whether each float leaf is finite where it leaves a timestep, which is where it enters the next; not the last."""
+    """Whether each float leaf is finite where it leaves a timestep and enters the next; of the last, yes."""
     found = []
     for rows in split(entering)[0]:
         flags = jax.vmap(all_finite)(rows)

@@ -1,4 +1,4 @@
-"""The inputs of a cell as a leaf of its state, so that the instrument measures them as it does states, without a floor."""
+"""The inputs of a cell as a leaf of its state, so that the instrument measures them as it does states."""
 
 from collections.abc import Iterable
 from typing import Any, TypeVar

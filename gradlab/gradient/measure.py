@@ -60,10 +60,10 @@ def gradient_curve(
         kind: `total` for the adjoint, `direct` for its first term alone.
         at: a timestep t' in 1..T: the single-step gradient, from the output of t' alone; lags are 1..t'.
         of: `state`, or `inputs` for |dL_b/dx_{T-k+1}| at lag k, the leaf `x`: the input that enters the same
-            timestep as the state of that lag; or `both`, where `x` is no part of `state`. What a network has of
-            them it gives whatever is asked.
-        side: of a network, `past` for what comes before the outputs that are read, or `future` for what comes after
-            them: lag k is then at timestep t' + k - 1, t' being the first timestep that is read.
+            timestep as the state of that lag; or `both`, where `x` is no part of `state`. A network without a
+            state has its inputs alone.
+        side: of a network, `past` for what comes before the outputs that are read, or `future` for what comes
+            after them: lag k is then at timestep t' + k - 1, t' being the first timestep that is read.
 
     Returns:
         The curve of every float leaf and of all together; where the cell has `measured_leaves`, a tuple of names,
@@ -115,7 +115,8 @@ def _of_cell(
     """The curve of a cell from an initial state."""
     names, others = leaf_names(start)
     counted = counted_leaves(given, names)
-    cell, beside = given, ()
+    cell: Any = given
+    beside: tuple[str, ...] = ()
     if of != "state":
         cell = InputsAsState(given)
         check_inputs(inputs.dtype, names if of == "both" else ())

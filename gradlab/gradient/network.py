@@ -2,10 +2,10 @@
 
 |dL_b/dx_{T-k+1}| at lag k, from plain reverse differentiation of the whole network: nothing need be
 multiplied from timestep to timestep, so it has no exponent but one for each norm. What is zero or imprecise in
-float32 is measured in float64, as any curve is. A bidirectional network is measured without a floor (`directions.py`).
+float32 is measured in float64, as any curve is. A bidirectional network has no floor (`directions.py`).
 
-A network may read inputs behind the output too, so that a curve has two sides. Lags of the past side count back from
-the last output that the loss reads, those of the future side on from the first one.
+A network may read inputs behind the output too, so that a curve has two sides. Lags of the past side count back
+from the last output that the loss reads, those of the future side on from the first one.
 """
 
 import re
@@ -83,7 +83,7 @@ def has_future(network: Network) -> bool:
 
 
 def network_leaves(network: Network, params: Params) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The leaves that are measured as its state, which of a network without one are the inputs, and those beside it.
+    """The leaves that are its state, which of a network without one are the inputs, and those beside it.
 
     Args:
         params: parameters, or their shapes.
@@ -167,7 +167,7 @@ def _reached(leaves: list[str], *, future: bool) -> list[str]:
 
 
 def check_network(network: Network, params: Params, inputs: Any) -> None:
-    """Refuse a network whose examples influence each other, whose outputs have the wrong shape, or whose cell does so.
+    """Refuse a network whose examples influence each other, or whose outputs have the wrong shape.
 
     Raises:
         GradlabError: what is wrong.

@@ -145,6 +145,7 @@ def _many_step(pullback: Pullback, adjoint: list[Scaled] | None, source: Scaled,
 
 
 def norm_of(total: Scaled) -> Scaled:
+    """The norm (B,) of an array (B, ...) with a power of two for each entry."""
     top = _largest(total.exponent)
     aligned = scaled.times_near_power(total.mantissa, total.exponent - scaled.beside(top, total.exponent))
     return Scaled(scaled.norm(aligned), top)

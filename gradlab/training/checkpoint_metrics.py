@@ -100,7 +100,7 @@ class CheckpointPrograms:
         inputs = jax.eval_shape(lambda: model.task.sample(jax.random.key(0), _TRACED, length)).inputs
         carry = initial_shapes(model.cell, params, _TRACED)
 
-        def passes(cell: Cell, carry: Carry) -> tuple[Segments, Segments]:
+        def passes(cell: Any, carry: Carry) -> tuple[Segments, Segments]:
             alone = segments_of(cell, params, carry, inputs)
             return alone, alone if split is None else segments_of(cell, params, carry, inputs, split, where)
 
@@ -109,7 +109,9 @@ class CheckpointPrograms:
         if measure_inputs:
             check_inputs(inputs.dtype, leaf_names(carry)[0])
             cell = InputsAsState(model.cell)
-            alone, segments = passes(cell, jax.eval_shape(cell.start, carry, inputs[0]))
+            alone, segments = passes(
+                cell, jax.eval_shape(lambda carry, inputs: cell.start(carry, inputs[0]), carry, inputs)
+            )
         leaves = memory_leaves(model)
         return cls(model, length, segments, alone, loss_gradient(model), gates, leaves, measure_inputs)
 

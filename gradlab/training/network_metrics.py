@@ -56,7 +56,7 @@ class NetworkPrograms:
         return CheckpointMetrics(curves, float(np.mean(curves["task"].losses)), {})
 
     def measure_curves(self, params: Params, batch: Batch) -> dict[str, GradientCurve]:
-        """The `task` curve, the `total` one where it differs, and of both the side of the future where there is one."""
+        """The `task` curve, the `total` one where it differs, and the future side of both where there is one."""
         asked = dict(task_curves(self.model, self.length))
         if has_future(self.model.cell):
             asked |= {f"{name}{FUTURE}": each for name, each in asked.items()}

@@ -134,12 +134,12 @@ def test_two_directions_learn_and_are_measured_at_states_and_inputs():
     np.testing.assert_array_equal(past.log10_norm["forward.h"], past.log10_norm["state"])
 
 
-def test_the_loss_of_all_outputs_has_a_future(tmp_path):
+def test_the_loss_of_all_outputs_has_a_future():
     result = run(RunSpec(task="copy:symbols=3", cell="bidirectional:rnn:layers=2", **SPEC | {"steps": 0}))
     curves = result.checkpoints[0].metrics.curves
     assert set(curves) == {"task", "total", "task_future", "total_future"}
     assert curves["total"].leaves == ["layer0.backward.h", "layer0.forward.h", "layer1.forward.h", "x", "state"]
-    assert curves["total_future"].leaves[2] == "layer1.backward.h" and len(curves["total_future"].lags) == 28
+    assert curves["total_future"].leaves[2] == "layer1.backward.h" and len(curves["total_future"].lags) == 14
 
 
 def test_the_copy_task_has_a_curve_of_one_output_and_a_total_one():
@@ -174,3 +174,16 @@ def test_a_network_of_ones_own(tmp_path, monkeypatch, typed):
         given = ["--cell", "mean.py:Mean"] if command[0] == "lesson" else ["mean.py:Mean"]
         code, _, err = typed(*command, *given)
         assert code == 2 and "has no state" in err, err
+
+
+def test_a_run_measures_the_inputs_of_a_cell_where_asked():
+    size = {"length": 6, "hidden": 4, "measure_batch": 2, "steps": 0}
+    asked = RunSpec(cell="lstm", measure_inputs="yes", **size)
+    plain, both = run(RunSpec(cell="lstm", **size)).curve(), run(asked).curve()
+    assert both.leaves == ["c", "h", "x", "state"]
+    for leaf in plain.leaves:
+        np.testing.assert_allclose(both.log10_norm[leaf], plain.log10_norm[leaf], atol=1e-5)
+    # The command of a run asks for it again, and no run without it has another name.
+    assert "--measure-inputs yes" in asked.command()
+    assert RunSpec(cell="lstm", **size).id == RunSpec(cell="lstm", measure_inputs="no", **size).id != asked.id
+    assert "measure_inputs" not in RunSpec(cell="lstm", **size).config()

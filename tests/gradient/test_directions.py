@@ -18,7 +18,7 @@ def loss(outputs):
 
 
 def perturbed(network, params, inputs, zeros, read):
-    """The loss of some outputs, with zeros added to every state where it enters a timestep; flips, no reverse scan."""
+    """The loss of some outputs, with zeros added to every state where it enters a timestep."""
     layers = [params] if network.layers == 1 else [params[f"layer{k}"] for k in range(network.layers)]
     for k, layer in enumerate(layers):
         sides = []

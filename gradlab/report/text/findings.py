@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 
+from gradlab.gradient.curve import STATE
 from gradlab.gradient.summary import CUT, Summary, Word, in_decades
 from gradlab.judge.over_seeds import NOTHING, Seeds, verdict_over_seeds
 from gradlab.report.data.counts import counted, seeds_of
@@ -81,13 +82,13 @@ def _direction(decades: float) -> str:
     return "lost" if decades < 0 else "gained"
 
 
-def changes(group: Sequence[Record], role: str, curve: str = "task") -> str:
+def changes(group: Sequence[Record], role: str, curve: str = "task", leaf: str = STATE) -> str:
     """`change` of one run, or the mean over seeds with its interval from 3 finite seeds on.
 
     Where one seed falls and another rises a mean alone would hide both, so their range goes first. Seeds that the
     mean leaves out are counted beside it.
     """
-    runs, found = counted(group, role), seeds_of(group, role, curve)
+    runs, found = counted(group, role), seeds_of(group, role, curve, leaf)
     if len(runs) == 1:
         return change(found.summaries[0], runs[0].findings(role, curve), runs[0].notes(role, curve))
     beside = ", ".join(_beside(runs, found, role, curve))
