@@ -16,7 +16,7 @@ _SIDE = "gradient norm relative to the state's\nat lag 1 of the past (decades)"
 
 @themed()
 def inputs_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[str]) -> Drawing | None:
-    """|dL/dx| by lag, a line for each setting of one task and length; None where no setting has a state beside it."""
+    """|dL/dx| by lag, a line for each setting of a task and length; None where no setting has a state beside it."""
     pairs = [(group, label) for group, label in zip(groups, names, strict=True) if _INPUT in _leaves(group)]
     if not any(len(_leaves(group)) > 2 for group, _ in pairs):
         return None
@@ -45,7 +45,7 @@ def inputs_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence
 
 @themed()
 def sides_figure(name: str, group: Sequence[Record], label: str) -> Drawing | None:
-    """The past and the future side of a bidirectional network, every leaf; None where the future is one timestep."""
+    """Every leaf on the past and future side of a bidirectional network; None where the future is a timestep."""
     first = group[0].log[0]["curves"]
     curves = [
         curve for curve in ("task", "total") if first.get(curve + _FUTURE, {STATE: {"lags": 1}})[STATE]["lags"] > 1
@@ -73,8 +73,8 @@ def sides_figure(name: str, group: Sequence[Record], label: str) -> Drawing | No
     for ax in figure.axes[::2]:
         ax.invert_xaxis()
     about = (
-        "Left, lags count back from the last output that the loss reads; right, on from the first one. Each leaf is a "
-        "state of a direction, or x, the input, where it enters that timestep"
+        "Left, lags count back from the last output that the loss reads; right, on from the first one. Each leaf "
+        "is a state of a direction, or x, the input, where it enters that timestep"
     )
     caption = ". ".join([heading, about, *notes]) + "."
     return Drawing(name, figure, heading, caption, "runs", run_choices(group[0], label, "past and future"))
