@@ -25,7 +25,7 @@ def gradient_curve(request: pytest.FixtureRequest) -> Callable[..., None]:
     """
     calls = 0
 
-    def check(cell: Any, *, length: int, **options: Any) -> None:
+    def check(cell: Any, **options: Any) -> None:
         __tracebackhide__ = True
         from gradlab.testing import assert_curve
 
@@ -35,6 +35,6 @@ def gradient_curve(request: pytest.FixtureRequest) -> Callable[..., None]:
         name = label if calls == 1 else f"{label}-{calls}"
         options.setdefault("baseline", request.path.parent / FOLDER / f"{name}.json")
         options.setdefault("bless", request.config.getoption("--gradlab-bless"))
-        assert_curve(cell, length=length, **options)
+        assert_curve(cell, **options)
 
     return check

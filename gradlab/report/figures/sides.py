@@ -16,7 +16,7 @@ _SIDE = "gradient norm relative to the state's\nat lag 1 of the past (decades)"
 
 @themed()
 def inputs_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[str]) -> Drawing | None:
-    """|dL/dx| by lag, a line for each setting of a task and length; None where no setting has a state beside it."""
+    """|dL/dx| by lag, a line for each setting of a task and length; None where none has a state beside it."""
     pairs = [(group, label) for group, label in zip(groups, names, strict=True) if _INPUT in _leaves(group)]
     if not any(len(_leaves(group)) > 2 for group, _ in pairs):
         return None
