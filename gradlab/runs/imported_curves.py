@@ -35,7 +35,7 @@ def import_curves(path: Path, store: Store, fields: dict[str, Any]) -> list[str]
     curves = read_curves(path)
     # As of other weights than initial ones, `params` says what they are.
     weights = {step: "imported" if len(curves) == 1 else f"imported-step{step}" for step in curves}
-    return [_stored(store, curve, fields | {"params": weights[step]}) for step, curve in curves.items()]
+    return [_stored(store, curve, fields | {"params": weights[step]}, path) for step, curve in curves.items()]
 
 
 def store_curve(
@@ -60,7 +60,7 @@ def store_curve(
     return _stored(Store(results), curve, {"cell": cell, "task": task, "seed": seed, "params": "imported"})
 
 
-def _stored(store: Store, curve: GradientCurve, fields: dict[str, Any]) -> str:
+def _stored(store: Store, curve: GradientCurve, fields: dict[str, Any], file: Path | None = None) -> str:
     if not isinstance(curve, GradientCurve):
         raise GradlabError(f"curve is a {type(curve).__name__}: give a GradientCurve")
     for name in ("task", "cell"):
@@ -78,7 +78,7 @@ def _stored(store: Store, curve: GradientCurve, fields: dict[str, Any]) -> str:
     store.reopen(name)
     attempt = store.begin(name, config)
     try:
-        attempt.write_json("env.json", environment(known["dtype"]))
+        attempt.write_json("env.json", environment(known["dtype"]) | ({"file": str(file)} if file else {}))
         result = RunResult(RunSpec(), checkpoints=[mark])
         attempt.log(result.log_line(mark))
         attempt.write_arrays("curves.npz", curve_arrays([mark]) | trace_arrays(result.trace, []))

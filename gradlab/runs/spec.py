@@ -190,20 +190,25 @@ def run_id(config: Mapping[str, Any]) -> str:
     return f"{task}-{cell}-T{config['length']}-s{config['seed']}-{digest}"
 
 
-def command(config: Mapping[str, Any], seeds: Sequence[int] = (), *, defaults: bool = True) -> str:
+def command(
+    config: Mapping[str, Any], seeds: Sequence[int] = (), *, defaults: bool = True, file: str | None = None
+) -> str:
     """The command line that makes the runs of one setting.
 
     Args:
         config: of one of them. seeds: of all of them; that of the config if empty.
         defaults: include options that are at their default, so that the command does not depend on defaults.
+        file: that an imported curve was read from; None of one that was stored from Python.
 
     Example:
         >>> command({"task": "adding", "cell": "gru", "length": 50, "steps": 100, "seed": 0}, [0, 1])
         'gradlab run adding --cell gru --len 50 --steps 100 --seed 0-1'
     """
     if config.get("imported"):
-        own = ("--cell", config["cell"], "--task", config["task"], "--seed", seed_list(seeds or [config["seed"]]))
-        return shlex.join(["gradlab", "import-curve", "FILE", *own])
+        cell, task, seed = config["cell"], config["task"], seed_list(seeds or [config["seed"]])
+        if file is None:
+            return f"gradlab.store_curve(curve, {cell!r}, task={task!r}, seed={seed}) in Python"
+        return shlex.join(["gradlab", "import-curve", file, "--cell", cell, "--task", task, "--seed", seed])
     values = {name: config[name] for name in SETTABLE if config.get(name) is not None}
     weights = values.pop("params", "none")
     changed = {name for name, value in values.items() if value != FIELDS[name].default}

@@ -73,7 +73,8 @@ def test_examples_of_different_length_and_nan(written):
 
 
 def test_a_run_that_every_reader_serves(written, store, typed):
-    (name,) = import_curves(written(rows(examples=4)), store, FIELDS)
+    path = written(rows(examples=4))
+    (name,) = import_curves(path, store, FIELDS)
     (record,) = read(store.root, pytest.fail)
     assert (record.run.status, record.config["length"], record.config["measure_batch"]) == ("measured", 20, 4)
     assert record.summary("initial").verdict.word == "vanishing"
@@ -81,7 +82,7 @@ def test_a_run_that_every_reader_serves(written, store, typed):
     assert "vanishes (3.8 decades lost) as imported (seed 0)" in text and "initialisation" not in text
     assert name in typed("ls")[1]
     shown = typed("show", name)[1]
-    assert "\nimported\n" in shown and "import-curve FILE --cell my-lstm --task adding --seed 0" in shown
+    assert "\nimported\n" in shown and f"import-curve {path} --cell my-lstm --task adding --seed 0" in shown
 
 
 def test_training_steps_are_runs_and_a_new_table_replaces_them(written, store):

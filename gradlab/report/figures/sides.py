@@ -6,7 +6,7 @@ from gradlab.gradient.curve import STATE
 from gradlab.report.data.records import Record, leaves_of
 from gradlab.report.figures.curves import CurveLine, draw_panels
 from gradlab.report.figures.drawing import Drawing, line_style, run_choices, themed
-from gradlab.report.text.findings import changes, when
+from gradlab.report.text.findings import beginning, changes, when
 
 _INPUT = "x"
 _FUTURE = "_future"
@@ -27,7 +27,9 @@ def inputs_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence
         for role in _roles(group)
     ]
     shown = {
-        {"initial": "before training", "final": "at the end of training"}[role]: [
+        beginning(record for group, _ in pairs for record in group)
+        if role == "initial"
+        else "at the end of training": [
             CurveLine(
                 group, role, f"{label}: {changes(group, role, 'task', _INPUT)}", line_style(index), leaf=_INPUT
             )

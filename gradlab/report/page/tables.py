@@ -8,6 +8,7 @@ from gradlab.judge.over_seeds import Seeds, median
 from gradlab.report.data.counts import seeds_of, solved
 from gradlab.report.data.records import ROLES, Labelled, Record
 from gradlab.report.page.context import Column, Table
+from gradlab.report.text.findings import beginning
 from gradlab.report.text.outcomes import at_steps, solved_of
 from gradlab.runs.jsonable import number
 
@@ -94,7 +95,8 @@ def lengths_table(groups: Labelled) -> Table:
     solving = (Column("solved"), Column("95 % interval"), Column("median training step", detail=True))
     later = ("horizon at the end", "horizon at worst", "span at the end")
     columns = [SETTING, TASK, LENGTH, Column("runs", number=True, detail=True), *(solving if trained else ())]
-    columns += [Column("horizon at initialisation"), Column("span at initialisation")]
+    first = beginning(record for _, group in groups for record in group)
+    columns += [Column(f"horizon {first}"), Column(f"span {first}")]
     columns += [Column(name, detail=name != later[0]) for name in later if trained]
     columns += [Column("slope", detail=True), Column("half-life", detail=True)]
     rows = [_length_row(label, [one for one in group if one.run.finished], trained) for label, group in groups]
