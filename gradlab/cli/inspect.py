@@ -101,21 +101,23 @@ def show(
     computed = (where.get("cpu"), f"jaxlib {where.get('jaxlib')}", where.get("dtype"), env.get("started"))
     screen.line()
     screen.line(f"made by: {' '.join(env.get('command', ['unknown']))}")
-    screen.line(f"made again by: {_continued(again)}")
+    for line in _continued(f"made again by: {again}"):
+        screen.line(line)
     screen.line(f"on: {', '.join(map(str, computed))}")
     screen.line(f"files: {found.path}/")
     screen.line(f"next: gradlab report{folder_option(store)}")
 
 
-def _continued(command: str) -> str:
+def _continued(command: str) -> list[str]:
     """A command in lines that a terminal holds, as a shell takes them; broken before options."""
     lines = [""]
     for part in re.split(r" (?=--)", command):
         if len(lines[-1]) + len(part) > _LINE:
-            lines.append(part)
+            lines[-1] += " \\"
+            lines.append(f"    {part}")
         else:
-            lines[-1] = f"{lines[-1]} {part}".strip()
-    return " \\\n    ".join(lines)
+            lines[-1] += f" {part}" if lines[-1] else part
+    return lines
 
 
 def rm(

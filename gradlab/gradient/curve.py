@@ -71,6 +71,10 @@ class GradientCurve:
     losses: Floats = field(default_factory=lambda: np.empty(0))
     beside: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        lags, examples = self.log10_norm[STATE].shape
+        return f"<GradientCurve of {', '.join(self.leaves)}: {lags} lags, {examples} examples, {self.verdict()}>"
+
     @classmethod
     def of(cls, leaves: Mapping[str, ArrayLike], **attributes: Any) -> "GradientCurve":
         """A curve from the log10 norms (T, B) of its leaves; `state` is computed from them."""

@@ -201,8 +201,13 @@ def judge(
     same_jax = baseline.environment.get("jax") == environment.get("jax")
     same_platform = baseline.environment.get("platform") == environment.get("platform")
     findings = [compare_part(scenario.name, part, baseline, now) for part in now.parts]
+    for name, part in now.parts.items():
+        # A curve may be finite beside it.
+        if nan := int((~np.isfinite(part.losses) & np.isfinite(before.parts[name].losses)).sum()):
+            text = f"the loss is not finite in {nan} of {len(part.losses)} seeds"
+            result.findings.append(Finding(scenario.name, name, "regressed", text, tier="A"))
     if scenario.curves is not None:
-        result.findings += [replace(finding, part="given") for finding in findings]
+        result.findings = [replace(finding, part="given") for finding in (*result.findings, *findings)]
         return result, []
     if (weights or data) and same_jax and same_platform:
         what = f"initial weights changed ({weights})" if weights else f"the data changed ({data})"

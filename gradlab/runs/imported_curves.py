@@ -1,7 +1,6 @@
 """Curves that no run of gradlab measured, as runs of the store: from a table (`import-curve`), or from Python."""
 
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -104,14 +103,30 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".csv":
             return pd.read_csv(path, skipinitialspace=True)
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                return pd.DataFrame({name: file[name] for name in file.files})
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         raise GradlabError(f"`{path}` cannot be read: {described(error)}") from None
+    if path.suffix == ".npz":
+        return pd.DataFrame(_arrays(path))
     raise GradlabError(
         f"`{path}` is neither .csv nor .npz: give a table with the columns lag, leaf and log10_norm"
     )
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz, all of one length."""
+    again = "write it by numpy.savez(FILE, lag=..., leaf=..., log10_norm=...), rows of one length"
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (
+        Exception
+    ):  # numpy says the same of damage, of pickled objects and of files of another kind in many ways
+        raise GradlabError(f"`{path}` cannot be read: it is damaged, or holds objects; {again}") from None
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if len({*shapes.values()}) > 1 or any(len(shape) != 1 for shape in shapes.values()):
+        said = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise GradlabError(f"`{path}` holds arrays of the shapes {said}: {again}")
+    return arrays
 
 
 def _checked(path: Path, table: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """The pytest plugin: a fixture and an option; inert until a test uses the fixture."""
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +8,11 @@ from typing import Any
 import pytest
 
 FOLDER = "gradient_baselines"
+
+
+def pytest_configure() -> None:
+    """Quieten XLA before a test imports jax, or its remarks on cached programs would bury a failure."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

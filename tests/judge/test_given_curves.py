@@ -68,9 +68,9 @@ def test_a_curve_of_ones_own_test(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADLAB_RESULTS", str(tmp_path))
     path = tmp_path / "layer.json"
 
-    def curve(shift=0.0):
+    def curve(shift=0.0, loss=0.5):
         values = -0.1 * LAGS + shift * (LAGS == 40)
-        return GradientCurve.of({"h": values[:, None] + np.zeros((1, 3))})
+        return GradientCurve.of({"h": values[:, None] + np.zeros((1, 3))}, losses=np.full(3, loss))
 
     with pytest.raises(AssertionError, match="no baseline yet"):
         assert_curve(curve(), baseline=path)
@@ -78,6 +78,8 @@ def test_a_curve_of_ones_own_test(tmp_path, monkeypatch):
     with pytest.raises(AssertionError, match=r"layer as given: [-+]0\.005 decades at lag 40") as error:
         assert_curve(curve(5e-3), baseline=path)
     assert "measured" in str(error.value) and str(path) in str(error.value)
+    with pytest.raises(AssertionError, match="layer as given: the loss is not finite in 1 of 1 seeds"):
+        assert_curve(curve(loss=np.nan), baseline=path)
     with pytest.raises(AssertionError, match="other settings"):
         assert_curve(curve(), baseline=path, tolerance=0.1)
     assert_curve(curve(5e-3), baseline=path, tolerance=0.1, bless=True)

@@ -172,7 +172,7 @@ def trail(group: Sequence[Record], curve: str = "task") -> str:
 
 
 def beginning(records: Iterable[Record]) -> str:
-    """When the first checkpoint of runs is: `at initialisation`, `as imported`, `at these weights`; mixed `at first`."""
+    """Of the first checkpoint: `at initialisation`, `as imported`, `at these weights`; of several, `at first`."""
     origins = {
         "imported" if record.config.get("imported") else record.config["params"] == "none" for record in records
     }
