@@ -61,6 +61,9 @@ def test_both_sides_stand_beside_each_other(tmp_path):
     (figure,) = drawn(records, "sides")
     left, right = figure.figure.axes
     assert left.xaxis_inverted() and not right.xaxis_inverted()
+    assert [ax.get_xlabel() for ax in (left, right)] == [
+        f"lag (timesteps {word} the loss)" for word in ("before", "after")
+    ]
     found = [
         {one.get_label(): len(one.get_xdata()) for one in ax.get_lines() if "_" not in one.get_label()}
         for ax in (left, right)

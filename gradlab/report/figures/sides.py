@@ -6,6 +6,7 @@ from gradlab.gradient.curve import STATE
 from gradlab.report.data.records import Record, leaves_of
 from gradlab.report.figures.curves import CurveLine, draw_panels
 from gradlab.report.figures.drawing import Drawing, line_style, run_choices, themed
+from gradlab.report.figures.ticks import LAG
 from gradlab.report.text.findings import beginning, changes, when
 
 _INPUT = "x"
@@ -72,8 +73,9 @@ def sides_figure(name: str, group: Sequence[Record], label: str) -> Drawing | No
     )
     heading = f"{label}, T = {config['length']}, {when(group, 'initial')}: {said}"
     figure, notes = draw_panels(heading, shown, 2, _SIDE)
-    for ax in figure.axes[::2]:
-        ax.invert_xaxis()
+    for past, future in zip(figure.axes[::2], figure.axes[1::2], strict=True):
+        past.invert_xaxis()
+        future.set_xlabel(LAG.replace("before", "after"))
     about = (
         "Left, lags count back from the last output that the loss reads; right, on from the first one. Each leaf "
         "is a state of a direction, or x, the input, where it enters that timestep"
