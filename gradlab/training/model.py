@@ -11,6 +11,7 @@ from jax import Array
 from gradlab.cells import Params
 from gradlab.cells.base import is_network
 from gradlab.cells.initializers import glorot
+from gradlab.cells.stacked import StackInTraining, dropout_of
 from gradlab.errors import GradlabError
 from gradlab.gradient.assumptions import losses_meet, refuse
 from gradlab.gradient.network import network_width
@@ -50,13 +51,22 @@ class Model:
         }
         return {"cell": cell, "readout": readout}
 
-    def losses(self, params: Params, batch: Batch, sinks: Sinks | None = None) -> Array:
-        """The loss (B,) of each example; the gradient of `sinks` is that of `unroll`."""
+    def losses(
+        self, params: Params, batch: Batch, sinks: Sinks | None = None, masks: Array | None = None
+    ) -> Array:
+        """The loss (B,) of each example; the gradient of `sinks` is that of `unroll`.
+
+        Args:
+            masks: the key of the dropout masks of a training step; None for none.
+        """
         if is_network(self.cell):
             outputs = self.cell.apply(params["cell"], batch.inputs)
         else:
             last = self.task.readout == "last"
-            outputs = unroll(self.cell, params["cell"], batch.inputs, last=last, sinks=sinks)
+            cell = self.cell
+            if masks is not None and dropout_of(cell):
+                cell = StackInTraining(cell, masks)
+            outputs = unroll(cell, params["cell"], batch.inputs, last=last, sinks=sinks)
         return self.read(params, outputs, batch)
 
     def read(self, params: Params, outputs: Array, batch: Batch) -> Array:

@@ -106,6 +106,7 @@ def measure_population(model: Model, plan: Plan, count: int) -> list[GradientCur
             to_curve(
                 programs.metrics.adjoints(asked, programs.init(seed), programs.draw(seed))["task"],
                 programs.metrics.leaves,
+                programs.metrics.beside,
             )
             for seed in map(jnp.uint32, range(count))
         ]
