@@ -155,7 +155,7 @@ def _probed(spec: RunSpec) -> tuple[Mapping[str, GradientCurve], Cell, Params, A
     assert result.outcome is not None
     params = result.outcome.params
     with numerics(spec.dtype):
-        batch = programs_for(model, spec.plan()).draw(jnp.uint32(spec.seed))
+        batch = model.embedded(params, programs_for(model, spec.plan()).draw(jnp.uint32(spec.seed)))
 
     def loss(outputs: Array) -> Array:
         return model.read(params, outputs, batch)

@@ -48,6 +48,7 @@ class NetworkPrograms:
 
     def measure_curves(self, params: Params, batch: Batch) -> dict[str, GradientCurve]:
         """The `task` curve, and the `total` one where it differs."""
+        batch = self.model.embedded(params, batch)
         asked = task_curves(self.model, self.length)
         passes = Passes(partial(self.adjoints, asked), partial(self._reverse, asked), part_of_examples)
         return measured(passes, params, batch, leaves=self.leaves)
@@ -61,6 +62,7 @@ class NetworkPrograms:
 
     def compilations(self, params: Params, batch: Batch) -> list[Callable[[], Any]]:
         """What compiles everything that `measure` is sure to call, one program each."""
+        batch = self.model.embedded(params, batch)
         own, inputs = params["cell"], batch.inputs
         outputs = jax.eval_shape(self.passes.outputs.function, own, inputs)
         read = jax.ShapeDtypeStruct((1 if self.last else len(outputs), *outputs.shape[1:]), outputs.dtype)

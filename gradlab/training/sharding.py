@@ -18,6 +18,7 @@ from gradlab.cells.base import is_built_in, is_network
 from gradlab.gradient.segments import Split
 from gradlab.gradient.trial import UNOPTIMISED
 from gradlab.tasks import Batch, Task
+from gradlab.tasks.base import carries_state
 from gradlab.tasks.contract import is_custom_task
 from gradlab.training.keys import stream
 from gradlab.training.model import Model
@@ -37,7 +38,11 @@ def is_divisible(model: Model, plan: Plan, params: Callable[[], Params]) -> bool
     """
     size = plan.batch // plan.shards
     custom_cell, custom_task = not is_built_in(model.cell), is_custom_task(model.task)
-    if size == plan.batch or not (custom_cell or custom_task):
+    if size == plan.batch:
+        return True
+    if carries_state(model.task):  # the state of a part would have to stay on its device
+        return False
+    if not (custom_cell or custom_task):
         return True
     if is_network(model.cell):
         return False
