@@ -188,6 +188,7 @@ _ENDED = record(
     {
         "id": name,
         "parameters": whole,
+        "score": null_or(text),
         "every": null_or(record({}, other=_EVERY)),
         "training_bytes": _WHOLE,
     }

@@ -11,7 +11,7 @@ class Batch(NamedTuple):
     """B sequences: `inputs` (T, B, I), and `targets` as the task's loss reads them."""
 
     inputs: Array
-    targets: Array
+    targets: Any
 
 
 class Task(Protocol):
@@ -110,19 +110,13 @@ def token_count(task: Task) -> int:
     return getattr(task, "tokens", 0)
 
 
-def score_of(task: Task, loss: float) -> tuple[str, float] | None:
-    """The name and the value of the usual measure of a loss, such as perplexity, if the task has one."""
-    score = getattr(task, "score", None)
-    return None if score is None else score(loss)
-
-
-def with_score(task: Task, loss: float) -> str:
-    """A loss for people, with its usual measure.
+def score_of(task: Task, loss: float) -> str:
+    """A loss in the measure that is usual for the task, such as a perplexity; "" where there is none.
 
     Example:
         >>> from gradlab.tasks import adding, language
-        >>> with_score(adding(), 0.5), with_score(language("word"), 5.0)
-        ('0.5', '5 (perplexity 148.4)')
+        >>> score_of(adding(), 0.5), score_of(language("word"), 5.0)
+        ('', 'perplexity 148.4')
     """
-    score = score_of(task, loss)
-    return f"{loss:.4g}" + (f" ({score[0]} {score[1]:.4g})" if score else "")
+    score = getattr(task, "score", None)
+    return "" if score is None else score(loss)

@@ -42,7 +42,7 @@ class Programs(NamedTuple):
         init: seed -> initial parameters.
         draw: seed -> the held-out examples that are measured.
         chunk, test: of `step.py`; chunks: `chunk` of many runs at once, every argument with a leading axis.
-        final: the loss on the test part of the data of a task, where `test` is that on the validation part; else None.
+        final: loss on the test part of recorded data, where `test` is that on the validation part; else None.
         metrics: of `checkpoint_metrics.py`.
     """
 

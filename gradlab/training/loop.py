@@ -250,7 +250,7 @@ class _Trainer:
         return min(stop for stop in stops if stop > step)
 
     def test(self, state: State, rows: Row) -> float | None:
-        """The loss on held-out examples; of a synthetic task only if the training loss of the last chunk is near the mark."""
+        """The loss on held-out examples; of recorded data always, else if the training loss is near the mark."""
         if not self.programs.final and not np.mean(rows.loss) <= NEAR * self.model.task.solved(self.plan.length):
             return None
         return float(wait_for(self.programs.test(*on_one_device((state.params, state.seed)))))

@@ -154,7 +154,7 @@ def test_program(model: Model, plan: Plan) -> Callable[[Params, Array], Array]:
 
 
 def evaluation_program(model: Model, task: DataTask, part: Part, length: int) -> Callable[[Params, Array], Array]:
-    """(params, seed) -> the mean loss on another part of the data, whatever the seed; the state goes on as in training."""
+    """(params, seed) -> the mean loss on another part of the data; the state goes on as in training."""
 
     def evaluate(params: Params, seed: Array) -> Array:
         del seed

@@ -199,9 +199,11 @@ def single(record: Record) -> list[Answer]:
     found = [Answer("Does the gradient reach back?", f"{capitalised(', '.join(words))}.", capitalised(text))]
     if record.trained:
         losses = record.run.done["losses"]
-        long = f"Chance is a loss of {losses['chance']:.4g}, solved is {losses['solved']:.4g} or less"
+        long = f"Chance is a loss of {losses['chance']:.4g}"
+        long += f", solved is {losses['solved']:.4g} or less" if losses["solved"] else ""
         last = losses.get("test") if losses.get("test") is not None else losses.get("final")
-        long += f"; it ended at {float(last):.4g}." if last is not None else "."
+        score = f" ({record.run.done['score']})" if record.run.done.get("score") else ""
+        long += f"; it ended at {float(last):.4g}{score}." if last is not None else "."
         found.append(Answer("Was the task learned?", f"{outcome([record])}.", long))
     return found
 

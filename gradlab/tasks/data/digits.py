@@ -64,7 +64,7 @@ class Digits:
         return -jnp.take_along_axis(log_p, batch.targets[:, None], axis=1)[:, 0]
 
     def chance(self, length: int) -> float:
-        """ln 10: all digits are equally frequent."""
+        """Ln 10: all digits are equally frequent."""
         del length
         return math.log(CLASSES)
 

@@ -120,10 +120,6 @@ class Forecasting:
         del length
         return 0.0
 
-    def score(self, loss: float) -> tuple[str, float]:
-        """The loss is the error relative to persistence already."""
-        return "of persistence", loss
-
     def baselines(self, length: int) -> dict[str, float]:
         """The error on the test part of a linear autoregression, relative to persistence."""
         parts = scaled(self.series)
@@ -154,9 +150,10 @@ def persistence(rows: np.ndarray, length: int, horizon: int) -> float:
 
 
 def autoregression(parts: Parts, length: int, horizon: int) -> float:
-    """The mean squared error on the test part of x_{T+h} = b + Σ A_k x_{T-k}, k = 0..p-1, fitted on the training part.
+    """The mean squared error on the test part of x_{T+h} = b + Σ A_k x_{T-k}, k = 0..p-1.
 
-    The order p is that of 1, 2, 4, ... and the length itself whose error on the validation part is lowest.
+    Fitted on the training part by least squares. The order p is that of 1, 2, 4, ... and the length whose error on the
+    validation part is lowest.
     """
     orders = sorted({*(2**power for power in range(length.bit_length()) if 2**power <= length), length})
     errors = []

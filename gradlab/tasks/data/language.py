@@ -129,7 +129,7 @@ class Language:
         return -jnp.mean(hit[..., 0], axis=0)
 
     def chance(self, length: int) -> float:
-        """The cross entropy of the validation part by the frequencies of the training part, each count one more."""
+        """The cross entropy of the validation part by the frequencies of the training part, counted from 1."""
         del length
         train, validation = self._corpus.parts[:2]
         counts = np.bincount(train, minlength=self.tokens) + 1
@@ -140,14 +140,14 @@ class Language:
         del length
         return 0.0
 
-    def score(self, loss: float) -> tuple[str, float]:
+    def score(self, loss: float) -> str:
         """Bits per character, or perplexity per word."""
         if self.unit == "char":
-            return "bits per character", loss / math.log(2)
-        return "perplexity", math.exp(min(loss, 700.0))
+            return f"{loss / math.log(2):.4g} bits per character"
+        return f"perplexity {np.exp(loss):.4g}"
 
     def task_curve(self, length: int) -> int | None:
-        """The last timestep: the loss of all timesteps together would look healthy where no credit crosses time."""
+        """The last timestep: the sum over timesteps would look healthy where no credit crosses time."""
         return length
 
 
