@@ -189,6 +189,7 @@ _ENDED = record(
         "id": name,
         "parameters": whole,
         "score": null_or(text),
+        "window": _WHOLE,
         "every": null_or(record({}, other=_EVERY)),
         "training_bytes": _WHOLE,
     }

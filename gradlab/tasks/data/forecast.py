@@ -152,8 +152,8 @@ def persistence(rows: np.ndarray, length: int, horizon: int) -> float:
 def autoregression(parts: Parts, length: int, horizon: int) -> float:
     """The mean squared error on the test part of x_{T+h} = b + Σ A_k x_{T-k}, k = 0..p-1.
 
-    Fitted on the training part by least squares. The order p is that of 1, 2, 4, ... and the length whose error on the
-    validation part is lowest.
+    Fitted on the training part by least squares. The order p is that of 1, 2, 4, ... and the length whose error on
+    the validation part is lowest.
     """
     orders = sorted({*(2**power for power in range(length.bit_length()) if 2**power <= length), length})
     errors = []
