@@ -25,7 +25,7 @@ from gradlab.report.figures.drawing import (
 )
 from gradlab.report.figures.ticks import PlainLogFormatter
 from gradlab.report.text.findings import uncapitalised
-from gradlab.report.text.outcomes import at_steps, outcome, unfinished
+from gradlab.report.text.outcomes import at_steps, has_no_mark, outcome, unfinished
 
 HEADROOM = 10.0
 """The axis of losses goes on for this factor above chance and above what runs that do not diverge reach."""
@@ -147,6 +147,8 @@ def _solved(groups: Sequence[Sequence[Record]]) -> str:
         return uncapitalised(outcome(groups[0]))
     records = [record for group in groups for record in group]
     ended = [record for record in records if record.run.finished]
+    if has_no_mark(records):
+        return f"{len(ended)} runs of {len(groups)} settings"
     solved, diverged = (sum(one.run.status == status for one in ended) for status in ("solved", "diverged"))
     text = f"solved in {solved} of {len(ended)} runs of {len(groups)} settings"
     return ", ".join(filter(None, [text, f"{diverged} diverged" if diverged else "", unfinished(records)]))

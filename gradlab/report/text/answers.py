@@ -15,7 +15,7 @@ from gradlab.report.text.findings import VERBS, capitalised, overall, statement,
 from gradlab.report.text.findings import when as when_of
 from gradlab.report.text.length_limit import briefly as limit_of
 from gradlab.report.text.length_limit import relation, sentence
-from gradlab.report.text.outcomes import outcome
+from gradlab.report.text.outcomes import has_no_mark, outcome
 from gradlab.report.text.plain import Sentence
 from gradlab.report.text.prediction import briefly, explanation, rank_agreement
 
@@ -139,7 +139,10 @@ def answers(series: Labelled) -> list[Answer]:
     """What the measured runs of one task say, question by question."""
     trained, probes = ([one for one in series if one[1][0].trained == kind] for kind in (True, False))
     found = []
-    if trained:
+    if trained and has_no_mark([record for _, group in trained for record in group]):
+        long = "At the weights whose loss on the validation part is the lowest; the test part decides nothing."
+        found.append(Answer("Which loss does each cell reach?", learned(trained), long))
+    elif trained:
         runs = [record for _, group in trained for record in group if record.run.finished]
         budgets = {int(record.config["steps"]) for record in runs}
         within = f" within {max(budgets):,} training steps" if len(budgets) == 1 else ""
@@ -164,6 +167,9 @@ def answers(series: Labelled) -> list[Answer]:
 
 def learned(trained: Labelled) -> str:
     """`Solved in every seed by LSTM and GRU up to T = 200, the longest, by RNN at no tested length.`"""
+    if has_no_mark([record for _, group in trained for record in group]):
+        found = [f"{uncapitalised(outcome(group))} with {label}" for label, group in trained]
+        return f"The task was {', and '.join(found)}."
     return _limits([(label, solved(group)) for label, group in trained], "solved", "by")
 
 
@@ -234,7 +240,7 @@ def summary(records: Sequence[Record], measured: Sequence[Record]) -> Sentence:
     trained = [record for record in measured if record.trained and record.run.finished]
     runs = f"{len(records)} run{'s' * (len(records) != 1)}, {finished} finished"
     text = f"{runs}. The gradient: {overall(measured)}."
-    if trained:
+    if trained and not has_no_mark(trained):
         solved = sum(record.run.status == "solved" for record in trained)
         text += f" The task was solved in {solved} of {len(trained)} trained run{'s' * (len(trained) != 1)}."
     return Sentence("", text)
