@@ -144,8 +144,8 @@ def _mark_windows(axes: Sequence[Axes], shown: Iterable[Sequence[CurveLine]]) ->
     """Mark the lag up to which truncated training goes back, where it is shorter than the curves."""
     notes: dict[str, None] = {}
     for ax, lines in zip(axes, shown, strict=False):
-        for window in {record.run.done.get("window") for line in lines for record in line.group} - {None}:
-            if window < ax.dataLim.x1:
+        for window in {record.run.done.get("window") or 0 for line in lines for record in line.group}:
+            if 0 < window < ax.dataLim.x1:
                 ax.axvline(window, color=INK, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
                 notes[f"Dotted grey: training goes back {window} timesteps, and cuts the gradient there"] = None
     return list(notes)

@@ -62,10 +62,8 @@ def has_no_mark(records: Sequence[Record]) -> bool:
 def test_loss(group: Sequence[Record]) -> str:
     """`test loss of 2.21 (3.188 bits per character)`, and over seeds the highest too."""
     losses = {number(each.run.done["losses"]["test"]): each.run.done.get("score") for each in group}
-    ends = dict.fromkeys((min(losses), max(losses)))
-    return (
-        f"test loss of {' to '.join(f'{loss:.4g}' + f' ({losses[loss]})' * bool(losses[loss]) for loss in ends)}"
-    )
+    words = {loss: f"{loss:.4g}{f' ({score})' if score else ''}" for loss, score in losses.items()}
+    return f"test loss of {' to '.join(dict.fromkeys((words[min(words)], words[max(words)])))}"
 
 
 def solved_of(group: Sequence[Record]) -> str:
