@@ -101,9 +101,7 @@ def test_the_vocabulary_is_that_of_the_training_part_alone():
 def test_docstrings_are_read_from_sources_that_are_not_run(tmp_path):
     (tmp_path / "b" / "tests").mkdir(parents=True)
     (tmp_path / "b" / "tests" / "test_x.py").write_text('"""Left out."""')
-    (tmp_path / "a.py").write_text(
-        '"""Module A."""\nraise SystemExit\ndef f():\n    """Ten, 10."""\n    "no"\n'
-    )
+    (tmp_path / "a.py").write_text('"""Module A."""\nraise SystemExit\ndef f():\n    """Ten, 10."""\n    "no"\n')
     (tmp_path / "b" / "c.py").write_text(
         'if 1:\n    class C:\n        """Of C."""\n        def m(self):\n            """Of m."""\n'
     )
@@ -164,9 +162,6 @@ def test_other_text_is_another_run():
         text.characters.cache_clear()
     assert before.id != after.id
     assert before.config() | {"task_source": ""} == after.config() | {"task_source": ""}
-        **after.config(),
-        "task_source": "",
-    }
     assert RunSpec(task="language", length=10).id == before.id
     assert "task_source" not in RunSpec(task="adding", length=10).config()
 
