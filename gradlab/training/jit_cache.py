@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from gradlab.cells.base import is_network
 from gradlab.cells.traced import TraceCache, traced, traced_step, with_pullback
 from gradlab.errors import GradlabError
 from gradlab.gradient.program import Program, product_precision, x64
-from gradlab.tasks.base import held_out, is_data_task
+from gradlab.tasks.base import Part, held_out, is_data_task
 from gradlab.tasks.contract import is_custom_task
 from gradlab.training.checkpoint_metrics import CheckpointPrograms, memory_leaves
 from gradlab.training.keys import stream
@@ -110,7 +110,12 @@ def _traced_task(model: Model, batch: Any, length: int) -> str:
 
     timesteps = 1 if task.readout == "last" else batch.inputs.shape[0]
     outputs = jax.ShapeDtypeStruct((timesteps, _TRACED, task.output_size), jnp.result_type(float))
-    sampled = traced(lambda key: task.sample(key, _TRACED, length), jax.random.key(0))
+
+    def examples(key: Array) -> Any:
+        others = [task.evaluation(part, length) for part in get_args(Part)] if is_data_task(task) else []
+        return task.sample(key, _TRACED, length), *others
+
+    sampled = traced(examples, jax.random.key(0))
     sizes = task.input_size, task.output_size
     numbers = f"{sizes} {task.readout} {task.steps(length)} {task.task_curve(length)}"
     return f"{numbers} {sampled} {traced(loss, outputs, batch)}"
