@@ -57,8 +57,8 @@ class WorkedExample(NamedTuple):
 
     @property
     def norms(self) -> Floats:
-        """The norm of the gradient by lag, as the product of Jacobians (T,)."""
-        return self.chain.norms[::-1]
+        """The norm of the gradient by lag, as the product of Jacobians; of the lags that the curve has."""
+        return self.chain.norms[: len(self.curve.lags)][::-1]
 
     @property
     def factors(self) -> Floats:

@@ -28,7 +28,7 @@ NUMERICS = 4
 _MEASURED = ("run", "probe")
 _ALL = ("run", "probe", "lesson")
 _DTYPES = ("float32", "float64")
-_TASKS = "adding, copy, or a variant such as copy:symbols=5"
+_TASKS = "adding, copy, another of `gradlab tasks`, or a variant such as copy:symbols=5"
 _CELLS = "rnn, lstm, gru, a variant such as lstm:forget_bias=3, FILE.py:Name or equinox.nn:LSTMCell"
 _LENGTHS = "Length of the sequences as the task counts it; a list 50,100 or a range 2-5"
 _MEASURE = (

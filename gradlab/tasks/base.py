@@ -8,7 +8,7 @@ Part = Literal["validation", "test"]
 
 
 class Batch(NamedTuple):
-    """B sequences: `inputs` (T, B, I), and `targets` as the task's loss reads them."""
+    """B sequences: `inputs` (T, B, I), and `targets`, any arrays, as the task's loss reads them."""
 
     inputs: Array
     targets: Any

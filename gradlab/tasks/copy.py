@@ -1,4 +1,4 @@
-"""The copy task: repeat the first symbols after a long silence.
+"""The copy task: repeat the first symbols after a long silence; and that with a silence of random length.
 
 Two example rows, K = 3 symbols of A = 8, length T = 5, so T + 2K = 11 timesteps (`_` blank, `?` delimiter):
 
@@ -7,8 +7,15 @@ Two example rows, K = 3 symbols of A = 8, length T = 5, so T + 2K = 11 timesteps
 
 The symbols stand at timesteps 1..K, the delimiter at K + T, and recall starts at the timestep after it.
 
+Two example rows of the variable copy task, where the symbols begin after a wait, so that their delay is 2 and 4:
+
+    input    _ _ _ 5 1 7 _ ? _ _ _       input    _ 2 2 8 _ _ _ ? _ _ _
+    target   _ _ _ _ _ _ _ _ 5 1 7       target   _ _ _ _ _ _ _ _ 2 2 8
+
 Sources: Hochreiter & Schmidhuber (1997); this variant: Arjovsky, Shah & Bengio (2016), "Unitary evolution
-recurrent neural networks", section 5.1, https://arxiv.org/abs/1511.06464
+recurrent neural networks", section 5.1, https://arxiv.org/abs/1511.06464. Variable: Henaff, Szlam & LeCun (2016),
+"Recurrent orthogonal networks and long-memory tasks", https://arxiv.org/abs/1602.06662, as in Tallec & Ollivier
+(2018), "Can recurrent neural networks warp time?", section 3.
 """
 
 import math
@@ -21,6 +28,7 @@ from jax import Array
 
 from gradlab.errors import GradlabError
 from gradlab.tasks.base import Batch
+from gradlab.tasks.losses import cross_entropy
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,7 @@ class Copy:
     Args:
         symbols: K, how many symbols are to be repeated.
         alphabet: A, how many different symbols there are.
+        variable: the symbols begin after T - d timesteps; the delay d is uniform on 1..T, drawn for each example.
 
     Raises:
         GradlabError: fewer than 1 symbol or an alphabet of fewer than 2.
@@ -51,6 +60,7 @@ class Copy:
 
     symbols: int = 10
     alphabet: int = 8
+    variable: bool = False
 
     def __post_init__(self) -> None:
         if self.symbols < 1:
@@ -74,19 +84,21 @@ class Copy:
 
     def sample(self, key: Array, batch_size: int, length: int) -> Batch:
         """`batch_size` sequences of `length` + 2K timesteps."""
-        symbols = jax.random.randint(key, (self.symbols, batch_size), 1, self.alphabet + 1)
+        key_symbols, key_wait = jax.random.split(key) if self.variable else (key, key)
+        symbols = jax.random.randint(key_symbols, (self.symbols, batch_size), 1, self.alphabet + 1)
         recall = jnp.zeros((self.symbols, batch_size), symbols.dtype)
         silence = jnp.zeros((length - 1, batch_size), symbols.dtype)
         delimiter = jnp.full((1, batch_size), self.alphabet + 1, symbols.dtype)
-        inputs = jnp.concatenate([symbols, silence, delimiter, recall])
+        before = jnp.concatenate([symbols, silence])
+        if self.variable:
+            before = _later(before, jax.random.randint(key_wait, (batch_size,), 0, length))
+        inputs = jnp.concatenate([before, delimiter, recall])
         targets = jnp.concatenate([jnp.zeros((length + self.symbols, batch_size), symbols.dtype), symbols])
         return Batch(jax.nn.one_hot(inputs, self.input_size), targets)
 
     def loss(self, outputs: Array, batch: Batch) -> Array:
         """Cross entropy of the logits (T + 2K, B, A + 1), averaged over timesteps; (B,)."""
-        log_p = jax.nn.log_softmax(outputs)
-        hit = jnp.take_along_axis(log_p, batch.targets[..., None], axis=-1)
-        return -jnp.mean(hit[..., 0], axis=0)
+        return jnp.mean(cross_entropy(outputs, batch.targets), axis=0)
 
     def chance(self, length: int) -> float:
         """K ln A / (T + 2K)."""
@@ -97,10 +109,21 @@ class Copy:
         return 0.1 * self.chance(length)
 
     def task_curve(self, length: int) -> int | None:
-        """The last timestep: its loss needs a symbol that was seen T + K timesteps before."""
+        """The last timestep: its loss needs a symbol that was seen T + K timesteps before, or d + K."""
         return self.steps(length)
+
+
+def _later(tokens: Array, wait: Array) -> Array:
+    """Tokens (T, B) that begin after a wait (B,) of blanks; the last ones drop out."""
+    index = jnp.arange(len(tokens))[:, None] - wait
+    return jnp.where(index < 0, 0, jnp.take_along_axis(tokens, jnp.maximum(index, 0), axis=0))
 
 
 def copy(symbols: int = 10, alphabet: int = 8) -> Copy:
     """The copy task: repeat `symbols` symbols of an alphabet of `alphabet` after `length` timesteps."""
     return Copy(symbols, alphabet)
+
+
+def variable_copy(symbols: int = 10, alphabet: int = 8) -> Copy:
+    """The copy task with a delay that is drawn anew for each example, uniformly from 1 to `length`."""
+    return Copy(symbols, alphabet, variable=True)

@@ -22,7 +22,7 @@ from gradlab.gradient.curve import GradientCurve
 from gradlab.lesson import findings, wording
 from gradlab.lesson.axes import SweepAxis, default_axis, parse_axis, with_options
 from gradlab.lesson.figures import Curve, grid_ends, lines_figure
-from gradlab.lesson.measure import measure_lesson
+from gradlab.lesson.measure import _example, _underflow, measure_lesson
 from gradlab.lesson.page import lesson_page
 from gradlab.lesson.questions import questions
 from gradlab.lesson.records import GridPoint, TrainingPass
@@ -157,6 +157,17 @@ class Odd:
     found = measure_lesson(base, default_axis(base.cell), (4,), 1, quiet)
     assert found.example is None and words in found.missing["example"]
     assert "\n" not in found.missing["example"]
+
+
+@pytest.mark.parametrize("task", ["adding:markers=1997", "selective_copy:symbols=2:alphabet=2"])
+def test_a_chain_begins_where_the_loss_does(task):
+    """Of a task whose loss is not at the last timestep the chain and the probe count the same lags."""
+    base = RunSpec(task=task, cell="rnn", length=20, steps=0)
+    found = _example(base)
+    np.testing.assert_allclose(np.log10(found.norms), found.curve.summarised(), atol=1e-9)
+    assert len(found.norms) < len(found.chain.norms)
+    with pytest.raises(GradlabError, match="reads other outputs than the last"):
+        _underflow(base, (), 1)
 
 
 def test_the_command_of_the_grid_measures_every_position(lesson, tmp_path):
