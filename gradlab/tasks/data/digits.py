@@ -19,6 +19,7 @@ from jax import Array
 
 from gradlab.tasks.base import Batch, Part
 from gradlab.tasks.data.parts import Parts, contiguous, digest_of, lacks_extra
+from gradlab.tasks.losses import cross_entropy
 
 PIXELS, CLASSES = 64, 10
 
@@ -60,8 +61,7 @@ class Digits:
 
     def loss(self, outputs: Array, batch: Batch) -> Array:
         """-log p(digit), (B,)."""
-        log_p = jax.nn.log_softmax(outputs[-1])
-        return -jnp.take_along_axis(log_p, batch.targets[:, None], axis=1)[:, 0]
+        return cross_entropy(outputs[-1], batch.targets)
 
     def chance(self, length: int) -> float:
         """Ln 10: all digits are equally frequent."""

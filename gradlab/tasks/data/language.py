@@ -24,6 +24,7 @@ from gradlab.errors import GradlabError, unknown
 from gradlab.tasks.base import Batch, Part
 from gradlab.tasks.data.parts import check_fits
 from gradlab.tasks.data.text import Corpus, characters, words
+from gradlab.tasks.losses import cross_entropy
 
 _UNITS = ("char", "word")
 _VOCABULARY = 5000
@@ -124,9 +125,7 @@ class Language:
 
     def loss(self, outputs: Array, batch: Batch) -> Array:
         """-log p(next token), averaged over timesteps; (B,)."""
-        log_p = jax.nn.log_softmax(outputs)
-        hit = jnp.take_along_axis(log_p, batch.targets[..., None], axis=-1)
-        return -jnp.mean(hit[..., 0], axis=0)
+        return jnp.mean(cross_entropy(outputs, batch.targets), axis=0)
 
     def chance(self, length: int) -> float:
         """The cross entropy of the validation part by the frequencies of the training part, counted from 1."""
