@@ -143,7 +143,7 @@ class Language:
         """Bits per character, or perplexity per word."""
         if self.unit == "char":
             return f"{loss / math.log(2):.4g} bits per character"
-        return f"perplexity {np.exp(loss):.4g}"
+        return f"perplexity {math.exp(min(loss, 700.0)):.4g}"
 
     def task_curve(self, length: int) -> int | None:
         """The last timestep: the sum over timesteps would look healthy where no credit crosses time."""
