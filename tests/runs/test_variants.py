@@ -120,7 +120,7 @@ def test_a_spelling_reads_back_as_the_same_value(value):
         (get_cell, "GRU", "did you mean `gru`?"),
         (get_cell, "", f"unknown cell ``: known are {KNOWN}"),
         (get_cell, ":gain=1", "unknown cell ``"),
-        (get_task, "ading", "unknown task `ading`: known are adding, copy; did you mean `adding`?"),
+        (get_task, "ading", f"unknown task `ading`: known are {', '.join(sorted(TASKS))}; did you mean `adding`?"),
         (get_cell, "lstm:forgetbias=3", "did you mean `forget_bias`?"),
         (get_cell, "lstm:forget_bias", "`forget_bias` of `lstm` has no value: write option=value"),
         (get_cell, "lstm:forget_bias=", "has no value"),
