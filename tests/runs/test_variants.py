@@ -15,6 +15,7 @@ from gradlab.runs.variants import (
     spell,
     task_variant,
 )
+from gradlab.tasks import TASKS
 
 KNOWN = ", ".join(sorted(CELLS))
 OWN = '''
