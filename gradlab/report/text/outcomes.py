@@ -55,7 +55,7 @@ def outcome(group: Sequence[Record]) -> str:
 
 def has_no_mark(records: Sequence[Record]) -> bool:
     """Whether no loss of the task counts as solved, as of a language model: then the loss itself is said."""
-    marks = {record.run.done["losses"]["solved"] for record in records if record.run.finished}
+    marks = {record.run.done.get("losses", {}).get("solved") for record in records if record.run.finished}
     return marks == {0}
 
 
