@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from gradlab.errors import GradlabError as GradlabError
     from gradlab.gradient import GradientCurve as GradientCurve
     from gradlab.gradient import gradient_curve as gradient_curve
+    from gradlab.gradient.credit import weight_credit as weight_credit
     from gradlab.gradient.examination.examine import check_cell as check_cell
+    from gradlab.gradient.paths import path_credit as path_credit
+    from gradlab.gradient.remembrance import remembrance as remembrance
+    from gradlab.gradient.spectrum import jacobian_spectrum as jacobian_spectrum
     from gradlab.report.data.tables import load as load
     from gradlab.report.figures.drawing import plot as plot
     from gradlab.runs.execute import run as run
@@ -40,10 +44,14 @@ _HOME = {
     "get_cell": "gradlab.runs.variants",
     "get_task": "gradlab.runs.variants",
     "gradient_curve": "gradlab.gradient",
+    "jacobian_spectrum": "gradlab.gradient.spectrum",
     "load": "gradlab.report.data.tables",
+    "path_credit": "gradlab.gradient.paths",
     "plot": "gradlab.report.figures.drawing",
+    "remembrance": "gradlab.gradient.remembrance",
     "run": "gradlab.runs.execute",
     "store_curve": "gradlab.runs.imported_curves",
+    "weight_credit": "gradlab.gradient.credit",
 }
 
 __all__ = [
@@ -59,10 +67,14 @@ __all__ = [
     "get_cell",
     "get_task",
     "gradient_curve",
+    "jacobian_spectrum",
     "load",
+    "path_credit",
     "plot",
+    "remembrance",
     "run",
     "store_curve",
+    "weight_credit",
 ]
 
 

@@ -1,7 +1,7 @@
 """Options that several commands share, each declared once."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,15 +31,18 @@ def open_store(results: Path | None) -> Store:
     return Store(results)
 
 
-def with_fields(command: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def with_fields(command: str, without: Collection[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Gives a function with `**fields` an option for each field of `RunSpec` that a command takes.
 
-    A parameter that the function has itself stays as it is. The options come first in `--help`.
+    A parameter that the function has itself stays as it is; fields `without` an option are left to it. The
+    options come first in `--help`.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         own = inspect.signature(function, eval_str=True).parameters
-        taken = [each for name, each in SETTABLE.items() if command in each.commands and name not in own]
+        taken = [
+            each for name, each in SETTABLE.items() if command in each.commands and name not in {*own, *without}
+        ]
         added = [_parameter(each, listed=each.default is not None and command != "lesson") for each in taken]
         kept = [each.replace(kind=_KEYWORD) for each in own.values() if each.kind is not each.VAR_KEYWORD]
         function.__signature__ = inspect.Signature([*added, *kept])  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR
 from gradlab.gradient.summary import SENTENCES, Summary, Verdict, in_decades
 from gradlab.judge.over_seeds import Seeds, over_seeds
 from gradlab.report.data.records import lags_of, noise_lags, row_of, summarised
+from gradlab.report.text.analyses import sentences
 from gradlab.report.text.findings import together
 from gradlab.runs.jsonable import jsonable, number
 from gradlab.runs.labels import describe, format_value, varying
@@ -82,12 +83,19 @@ def show_run(screen: Screen, record: Record, arrays: Mapping[str, Any] | None) -
             f"every training step, {leaf}: lag T lowest at training step {seen['training_step']}, {depth}; "
             f"read 0 in {seen['zero']} training steps"
         )
+    for when, name, text in sentences(record.get("analyses") or {}, _timesteps(marks)):
+        screen.prose(f"{name}, {when}: {text}")
     if arrays is not None and marks:
         screen.line()
         screen.line("log10 gradient norm of the state by lag, in decades from lag 1 (task curve)")
         series, noise = _series(arrays, marks)
         for line in chart(series, width=min(screen.out.width, 100), floors=_FLOORS, noise=noise):
             screen.line(line)
+
+
+def _timesteps(marks: Mapping[str, Any]) -> int:
+    """T, the points of the curves."""
+    return int(marks["initial"]["curves"]["task"]["state"]["lags"]) if marks else 0
 
 
 def _summary_table(screen: Screen, marks: Mapping[str, Any]) -> None:

@@ -82,6 +82,40 @@ def probe(
     return carry_out(store, specs, jobs, together=1, rerun=rerun, json=json, quiet=quiet)
 
 
+@options.with_fields("probe", without=["also"])
+def spectrum(
+    rerun: options.Rerun = False,
+    results: options.Results = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    **fields: Many,
+) -> int:
+    """Lyapunov exponents and singular values of the chain of Jacobians, beside the curve.
+
+    gradlab spectrum adding --cell lstm --len 200
+
+    gradlab spectrum adding --params adding-lstm-T200-s0
+    """
+    return probe(rerun=rerun, results=results, json=json, quiet=quiet, also=["spectrum"], **fields)
+
+
+@options.with_fields("probe", without=["also"])
+def credit(
+    rerun: options.Rerun = False,
+    results: options.Results = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    **fields: Many,
+) -> int:
+    """Which lags the gradient of the weights comes from, through which gates, and what the output still holds.
+
+    gradlab credit adding --cell lstm --len 200
+
+    gradlab credit adding --params adding-lstm-T200-s0
+    """
+    return probe(rerun=rerun, results=results, json=json, quiet=quiet, also=["credit+paths+remembrance"], **fields)
+
+
 def carry_out(
     store: Store,
     specs: Sequence[RunSpec],

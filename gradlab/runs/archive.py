@@ -109,3 +109,11 @@ def norms_layout(arrays: Arrays) -> str:
     if len(shapes) != 1 or len(min(shapes)) != 2 or any(array.dtype.kind != "f" for array in arrays.values()):
         return "its arrays are no numbers by training step and lag, all of one shape"
     return ""
+
+
+def analyses_layout(arrays: Arrays) -> str:
+    """What is wrong with `analyses.npz`: numbers under `<when>/<analysis>/<array>`; empty if nothing is."""
+    for key, array in arrays.items():
+        if key.count("/") < 2 or array.dtype.kind not in "if" or not 1 <= array.ndim <= 2:
+            return f"{key} is {array.dtype} of shape {array.shape}, no rows of numbers of an analysis"
+    return ""

@@ -22,7 +22,8 @@ from gradlab.runs.foreign_weights import find_weights
 from gradlab.runs.result import RunResult, curve_arrays, flatten_params, trace_arrays, unflatten_params
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store, StoredRun
-from gradlab.training.loop import Checkpoint, Event, Outcome, initial_params, train, train_together
+from gradlab.training.analyses import analyse
+from gradlab.training.loop import Checkpoint, Event, Outcome, held_out, initial_params, train, train_together
 from gradlab.training.numerics import numerics
 from gradlab.training.sharding import is_divisible
 from gradlab.training.weights import count
@@ -145,8 +146,18 @@ class _ActiveRun:
         if self.attempt and isinstance(event, Checkpoint):
             self.attempt.log(self.result.log_line(event))
         if isinstance(event, Outcome):
+            if self.result.spec.steps:
+                self.analyse("final", event.params)
             self.store()
         self.on_event(event)
+
+    def analyse(self, when: str, params: Params) -> None:
+        """Work out what the spec asks for beside the curves."""
+        spec = self.result.spec
+        if spec.analyses:
+            model, plan = spec.model(), spec.plan()
+            batch = held_out(model, plan)
+            self.result.analyses[when] = {name: analyse(name, model, params, batch) for name in spec.analyses}
 
     def store(self) -> None:
         """Write the files of the run and give it its name; if the disk is full, leave nothing."""
@@ -161,6 +172,8 @@ class _ActiveRun:
                 attempt.write_arrays("curves.npz", arrays)
             if norms := result.trace.norms:
                 attempt.write_arrays("every.npz", norms)
+            if analysed := result.analysis_arrays():
+                attempt.write_arrays("analyses.npz", analysed)
             if result.outcome:
                 attempt.write_arrays("params.npz", flatten_params(jax.device_get(result.outcome.params)))
             attempt.finish(result.as_dict())
@@ -182,6 +195,7 @@ def _train(runs: Sequence[_ActiveRun], shards: int) -> None:
             each.attempt.write_json("env.json", environment(specs[0].dtype, shards, len(runs)))
         each.params = initial_params(model, plan) if each.params is None else each.params
         each.result.parameters = count(each.params)
+        each.analyse("initial", each.params)  # before training, so that what cannot be worked out costs none
     if len(runs) == 1:
         for event in train(model, plans[0], runs[0].params):
             runs[0].take(event)

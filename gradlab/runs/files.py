@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.errors import GradlabError
-from gradlab.runs.archive import curve_layout, norms_layout, read_archive
+from gradlab.runs.archive import analyses_layout, curve_layout, norms_layout, read_archive
 from gradlab.runs.schema import CONFIG, ENV, LINE, Check, ended
 from gradlab.runs.spec import STORE
 
@@ -19,7 +19,7 @@ MB = 2**20
 LARGEST = {"config.json": MB, "env.json": MB, "done.json": 64 * MB, "log.jsonl": 512 * MB, "curves.npz": 4096 * MB}
 """Bytes beyond which a file is not read; `OTHERS` for those that are not named."""
 OTHERS = 32_768 * MB
-_LAYOUTS = {"curves.npz": curve_layout, "every.npz": norms_layout}
+_LAYOUTS = {"curves.npz": curve_layout, "every.npz": norms_layout, "analyses.npz": analyses_layout}
 
 
 class DamagedFile(GradlabError):

@@ -1,4 +1,4 @@
-"""The result of a run: the object of `done.json`, and the arrays of `curves.npz`, `every.npz` and `params.npz`."""
+"""The result of a run: the object of `done.json`, and the arrays of its npz files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ from gradlab.gradient.curve import GradientCurve
 from gradlab.runs.spec import RunSpec
 from gradlab.tasks import Task
 from gradlab.tasks.base import is_data_task, score_of
+from gradlab.training.analyses import Analysis
 from gradlab.training.loop import Checkpoint, Chunk, Event, Outcome
 from gradlab.training.step import Row
 
@@ -29,6 +30,7 @@ class RunResult:
         chunks: traces of the training steps of each chunk.
         tests: training step and loss of every test on held-out examples.
         outcome: how the training ended, None if it did not.
+        analyses: what `also` asked for, of the `initial` and, where it was trained, the `final` weights.
         reason: why a run failed.
         path: where it is stored, None if it is not.
     """
@@ -39,6 +41,7 @@ class RunResult:
     chunks: list[Row] = field(default_factory=list)
     tests: list[tuple[int, float]] = field(default_factory=list)
     outcome: Outcome | None = None
+    analyses: dict[str, dict[str, Analysis]] = field(default_factory=dict)
     parameters: int = 0
     reason: str | None = None
     path: Path | None = None
@@ -96,6 +99,7 @@ class RunResult:
             "wall_seconds": self.wall_seconds,
             "training_bytes": outcome.training_bytes if outcome else None,
             "every": norms_summary(self.trace.norms),
+            "analyses": self._analysed(),
             "summary": {when: self.summary(mark) for when, mark in marks.items()},
         }
 
@@ -105,6 +109,22 @@ class RunResult:
             return {}
         others = task.baselines(self.spec.length) if hasattr(task, "baselines") else {}
         return {"validation": self.outcome.validation_loss if self.outcome else None, **others}
+
+    def _analysed(self) -> dict[str, Any] | None:
+        found = {
+            when: {name: analysis.summary for name, analysis in each.items()}
+            for when, each in self.analyses.items()
+        }
+        return found or None
+
+    def analysis_arrays(self) -> dict[str, np.ndarray]:
+        """`<initial or final>/<analysis>/<array>`."""
+        return {
+            f"{when}/{name}/{array}": values
+            for when, each in self.analyses.items()
+            for name, analysis in each.items()
+            for array, values in analysis.arrays.items()
+        }
 
     def take(self, event: Event) -> None:
         """Record one event of the loop."""

@@ -16,7 +16,7 @@ Check = Callable[[Any], str]
 
 DONE = ("measured", "solved", "trained", "diverged")
 """Statuses of a run that need not be repeated."""
-FILES = ("config.json", "env.json", "log.jsonl", "curves.npz", "every.npz", "params.npz")
+FILES = ("config.json", "env.json", "log.jsonl", "curves.npz", "every.npz", "analyses.npz", "params.npz")
 """The files of a run but for `done.json`, which has their digests."""
 
 _NAME = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9_.=-]*")
@@ -172,6 +172,22 @@ LINE = record(_MARK, {"log10_grad_norm": _NUMBER, "clipped": _NUMBER, "gates": _
 
 _LOSSES = record(dict.fromkeys(("final", "test", "chance", "solved"), _NUMBER), {}, _NUMBER)
 _EVERY = record({"training_step": whole, "span": number, "zero": whole})
+_BY_NAME = record({}, other=number)
+_ANALYSED = record(
+    {},
+    {
+        "spectrum": record(
+            {"exponents": list_of(number), "singular_values": list_of(number), "entries": whole, "examples": whole}
+        ),
+        "credit": record(
+            {"window": whole, "agreement": list_of(number)}
+            | dict.fromkeys(("share", "cosine", "missing"), _BY_NAME)
+        ),
+        "paths": record(dict.fromkeys(("share", "alone_share", "alone"), _BY_NAME)),
+        "remembrance": record({"change": list_of(number), "horizon": whole, "horizon_reached": flag}),
+    },
+)
+"""What `also` asked for, of the weights at one checkpoint."""
 _ENDED = record(
     {
         "status": one_of(*DONE, "interrupted", "failed"),
@@ -191,6 +207,7 @@ _ENDED = record(
         "score": null_or(text),
         "window": _WHOLE,
         "every": null_or(record({}, other=_EVERY)),
+        "analyses": null_or(record({}, other=_ANALYSED)),
         "training_bytes": _WHOLE,
     }
     | dict.fromkeys(

@@ -35,6 +35,7 @@ _MEASURE = (
     "checkpoints (0, 1, 2, 5, 10, 20, 50, ... and the end), ends, or every: the norms of each training step too"
 )
 _SEEDS = "Seed of weights and data; a list, or a range 0-7"
+_ALSO = "Work out beside the curves: spectrum, credit, paths, remembrance, or several joined by +"
 _PARAMS = "Measure the final weights of this run, or of a .safetensors file of PyTorch; settings follow it"
 
 
@@ -76,6 +77,7 @@ class RunSpec:
     dtype: str = spec_field("float32", "float32 or float64", commands=_MEASURED, choices=_DTYPES, of_weights=True)
     measure: str = spec_field("checkpoints", _MEASURE, choices=("checkpoints", "ends", "every"), in_suite=False)
     seed: int = spec_field(0, _SEEDS, commands=_ALL, bits=32, of_weights=True, in_suite=False)
+    also: str = spec_field("none", _ALSO, commands=_MEASURED, in_suite=False, later=True)
     params: str | None = spec_field(None, _PARAMS, commands=("probe",), in_suite=False, later=True)
     cell_source: str | None = spec_field(None, "Digest of a custom cell's code", in_suite=False, derived=True)
     task_source: str | None = spec_field(
@@ -88,6 +90,7 @@ class RunSpec:
 
         values = {name: each.checked(getattr(self, name)) for name, each in FIELDS.items()}
         cell, task = cell_variant(self.cell), task_variant(self.task)
+        values["also"] = also_name(values["also"])
         values |= {"clip": clip_name(parse_clip(self.clip)), "cell": cell.name, "cell_source": cell.source}
         values |= {"task": task.name, "task_source": task.source}
         values["optimizer"] = optimizer_variant(self.optimizer, values["learning_rate"]).name
@@ -117,6 +120,11 @@ class RunSpec:
     def shape(self) -> tuple[object, ...]:
         """Everything but seed and learning rate: runs that agree in it can be one batched program."""
         return tuple(value for name, value in asdict(self).items() if name not in ("seed", "learning_rate"))
+
+    @property
+    def analyses(self) -> tuple[str, ...]:
+        """What is worked out beside the curves, by name."""
+        return () if self.also == "none" else tuple(self.also.split("+"))
 
     def build_cell(self) -> "Cell":
         """The cell; GradlabError if the source of a custom one has changed since this spec was made."""
@@ -167,6 +175,24 @@ class RunSpec:
             if name not in FIELDS:
                 raise unknown("field", name, FIELDS)
         return cls(**values)
+
+
+ANALYSES = ("spectrum", "credit", "paths", "remembrance")
+"""What `also` may name; docs/quantities.md defines them."""
+
+
+def also_name(text: str) -> str:
+    """The one spelling of a choice of analyses: each once, in the order of `ANALYSES`; `none` for none.
+
+    Example:
+        >>> also_name("credit+spectrum"), also_name("none")
+        ('spectrum+credit', 'none')
+    """
+    given = [] if text == "none" else text.split("+")
+    for name in given:
+        if name not in ANALYSES:
+            raise unknown("analysis in also", name, ANALYSES)
+    return "+".join(name for name in ANALYSES if name in given) or "none"
 
 
 FIELDS = spec_fields(RunSpec)

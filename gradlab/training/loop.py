@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 
 from gradlab.cells import Params
+from gradlab.tasks import Batch
 from gradlab.training.checkpoint_metrics import CheckpointMetrics, check_assumptions, on_one_device
 from gradlab.training.jit_cache import compile_in_parallel, programs_for, wait_for
 from gradlab.training.model import Model
@@ -170,13 +171,19 @@ def initial_params(model: Model, plan: Plan) -> Params:
     return params
 
 
+def held_out(model: Model, plan: Plan) -> Batch:
+    """The examples on which the weights of a plan's seed are measured."""
+    drawn: Batch = programs_for(model, plan).draw(jnp.uint32(plan.seed))
+    return drawn
+
+
 class _Trainer:
     """The training of one plan; `alone` where no other run shares its program."""
 
     def __init__(self, model: Model, plan: Plan, *, alone: bool = True) -> None:
         self.model, self.plan, self.alone = model, plan, alone
         self.programs = programs_for(model, plan)
-        self.held_out = placed(self.programs.draw(jnp.uint32(plan.seed)), model.task, plan)
+        self.held_out = placed(held_out(model, plan), model.task, plan)
         self.compile_seconds = self.measure_seconds = 0.0
 
     def course(self, params: Params) -> Course:

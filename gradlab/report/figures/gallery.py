@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from gradlab.report.data.records import Record, grouped, labels
+from gradlab.report.figures.analyses import analysis_figures
 from gradlab.report.figures.curves import checkpoint_figure, lag_figure
 from gradlab.report.figures.drawing import Drawing
 from gradlab.report.figures.heat import heat_figure
@@ -50,6 +51,7 @@ def drawings(records: Sequence[Record]) -> Iterator[Drawing]:
     for name, some in by_task_and_length(trained):
         yield loss_figure(f"loss-{name}", *_settings(some, SETTINGS))
     yield from _runs(trained)
+    yield from _analyses(records)
 
 
 def overview(records: Sequence[Record]) -> Iterator[Drawing]:
@@ -108,6 +110,14 @@ def _runs(trained: Sequence[Record]) -> Iterator[Drawing]:
         for draw, name in closer:
             if drawing := draw(f"{name}-{run}", record, label):
                 yield drawing
+
+
+def _analyses(records: Sequence[Record]) -> Iterator[Drawing]:
+    """What was worked out beside the curves, of the first seed of each setting."""
+    analysed = [record for record in records if record.run.done.get("analyses")]
+    groups = grouped(analysed)
+    for group, label in list(zip(groups, labels(groups), strict=True))[:RUNS]:
+        yield from analysis_figures(safe_name(group[0].run.id), group[0], label)
 
 
 def by_task_and_length(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:

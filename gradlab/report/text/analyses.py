@@ -1,0 +1,68 @@
+"""What the analyses beside the curves found, as sentences, from the object `analyses` of `done.json`."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gradlab.gradient.summary import in_decades
+from gradlab.runs.jsonable import number
+
+Found = Mapping[str, Any]
+
+
+def sentences(analyses: Mapping[str, Found], length: int) -> Iterator[tuple[str, str, str]]:
+    """Checkpoint, name of the analysis, and its sentence.
+
+    Args:
+        analyses: by checkpoint and name. length: T, the timesteps of a sequence.
+    """
+    for when, each in analyses.items():
+        for name, found in each.items():
+            yield when, name, sentence(name, found, length)
+
+
+def sentence(name: str, found: Found, length: int) -> str:
+    """The finding of one analysis.
+
+    Example:
+        >>> sentence("remembrance", {"change": [-1.0, -9.0], "horizon": 40, "horizon_reached": False}, 100)
+        'an exchanged input moves the last output by more than a thousandth of what the last one does up to lag 40'
+    """
+    return _SENTENCES[name](found, length)
+
+
+def _spectrum(found: Found, length: int) -> str:
+    largest, smallest = map(number, found["exponents"])
+    first, _, last = map(number, found["singular_values"])
+    direction = "shrinks" if largest < 0 else "grows"
+    return (
+        f"the slowest of {found['entries']} directions {direction} by {abs(largest):.3g} decades per timestep, "
+        f"the fastest by {smallest:+.3g}; back to lag {length} a gradient changes by between "
+        f"{in_decades(last, sign=True)} and {in_decades(first, sign=True)} decades"
+    )
+
+
+def _credit(found: Found, length: int) -> str:
+    shares = ", ".join(f"{number(share):.0%} from the last {lag}" for lag, share in found["share"].items())
+    start, end = map(number, found["agreement"])
+    text = f"the last {found['window']} of {length} timesteps give the gradient of the weights but for 10 %"
+    text += f" ({shares})" if shares else ""
+    return f"{text}; the cosine between two examples is {start:.2f} at lag 1 and {end:.2f} at lag {length}"
+
+
+def _paths(found: Found, length: int) -> str:
+    alone = {path: number(share) for path, share in found["alone_share"].items()}
+    mixed = 1 - sum(alone.values())
+    carried = alone.pop("carried")
+    best = max(alone, key=lambda path: abs(alone[path]))
+    return (
+        f"at lag {length} {carried:.0%} of the gradient came through the carried state alone, "
+        f"{alone[best]:.0%} through {best} alone, {mixed:.0%} changed its path"
+    )
+
+
+def _remembrance(found: Found, length: int) -> str:
+    reach = f"at every lag up to {length}" if found["horizon_reached"] else f"up to lag {found['horizon']}"
+    return f"an exchanged input moves the last output by more than a thousandth of what the last one does {reach}"
+
+
+_SENTENCES = {"spectrum": _spectrum, "credit": _credit, "paths": _paths, "remembrance": _remembrance}

@@ -1,0 +1,105 @@
+"""What `also` asks for: worked out, stored, shown and drawn."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gradlab.errors import GradlabError
+from gradlab.report.data.records import read
+from gradlab.report.figures.analyses import analysis_figures
+from gradlab.report.text.analyses import sentence
+from gradlab.runs.execute import run
+from gradlab.runs.spec import ANALYSES, RunSpec, also_name
+from gradlab.runs.store import Store
+
+SMALL = {"length": 12, "hidden": 4, "batch": 4, "measure_batch": 6}
+ALL = "+".join(ANALYSES)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    run(RunSpec(cell="lstm", steps=2, also=ALL, **SMALL), folder)
+    return folder
+
+
+def test_analyses_are_stored_before_and_after_training(results):
+    (stored,) = Store(results).each()
+    assert set(stored.done["analyses"]) == {"initial", "final"}
+    arrays = stored.arrays("analyses.npz")
+    for when in ("initial", "final"):
+        assert list(stored.done["analyses"][when]) == list(ANALYSES)
+        assert arrays[f"{when}/spectrum/exponents"].shape == (8,)
+        assert arrays[f"{when}/credit/share"].shape == (12,)
+        shares = [values for key, values in arrays.items() if key.startswith(f"{when}/paths/share/")]
+        np.testing.assert_allclose(sum(shares), 1)
+        lags = arrays[f"{when}/remembrance/lags"]
+        assert lags[[0, -1]].tolist() == [1, 12] and arrays[f"{when}/remembrance/change"].shape == lags.shape
+    assert np.any(arrays["initial/credit/share"] != arrays["final/credit/share"])
+
+
+def test_analyses_are_shown_and_drawn(results, typed):
+    (stored,) = Store(results).each()
+    code, out, _ = typed("show", stored.id, "--results", results)
+    assert code == 0
+    for when in ("initial", "final"):
+        for name in ANALYSES:
+            assert f"{name}, {when}: " in out
+    code, out, _ = typed("show", stored.id, "--results", results, "--json")
+    (shown,) = json.loads(out)["runs"]
+    assert shown["analyses"] == stored.done["analyses"]
+    records = read(results, warn=lambda text: pytest.fail(text))
+    figures = list(analysis_figures("run", records[0], "LSTM"))
+    assert [figure.name for figure in figures] == [f"{name}-run" for name in ANALYSES]
+    for name, figure in zip(ANALYSES, figures, strict=True):
+        assert sentence(name, stored.done["analyses"]["initial"][name], 12) in figure.heading
+        assert len(figure.figure.axes) == 2
+
+
+def test_sentences_follow_the_numbers():
+    def spectrum(largest):
+        numbers = {"exponents": [largest, -1.0], "singular_values": [3.0, 0.0, -9.0], "entries": 4, "examples": 1}
+        return sentence("spectrum", numbers, 10)
+
+    assert "slowest of 4 directions shrinks by 0.5 decades" in spectrum(-0.5)
+    assert "slowest of 4 directions grows by 0.5 decades" in spectrum(0.5)
+    assert "between -9.0 and +3.0 decades" in spectrum(0.5)
+    paths = {"alone_share": {"carried": 0.9, "i": 0.01, "f": -0.05}, "share": {}, "alone": {}}
+    said = sentence("paths", paths, 7)
+    assert said.startswith(
+        "at lag 7 90% of the gradient came through the carried state alone, -5% through f alone"
+    )
+    assert said.endswith("14% changed its path")
+    credit = {"window": 3, "share": {"10": 0.5}, "cosine": {}, "missing": {}, "agreement": [1.0, -0.25]}
+    assert "the last 3 of 20 timesteps" in sentence("credit", credit, 20)
+    said = sentence("credit", credit, 20)
+    assert "(50% from the last 10)" in said and "-0.25 at lag 20" in said
+
+
+@pytest.mark.parametrize("command, asked", [("spectrum", "spectrum"), ("credit", "credit+paths+remembrance")])
+def test_commands_of_their_own(tmp_path, typed, command, asked):
+    code, out, error = typed(
+        command, "adding", "--cell", "gru", "--len", 6, "--hidden", 3, "--measure-batch", 4, "--results", tmp_path
+    )
+    assert code == 0, error
+    assert all(f"{name}, initial: " in out for name in asked.split("+"))
+    (stored,) = Store(tmp_path).each()
+    assert stored.config["also"] == asked
+
+
+def test_no_id_changes_and_names_are_sorted():
+    assert "also" not in RunSpec().config()
+    assert RunSpec(also="credit+spectrum").also == "spectrum+credit" == also_name("spectrum+credit+credit")
+    with pytest.raises(GradlabError, match=r"unknown analysis in also `spectrom`.*did you mean `spectrum`"):
+        RunSpec(also="spectrom")
+
+
+@pytest.mark.parametrize(
+    "cell, also, reason",
+    [("attention", "spectrum", "has no state"), ("residual:gru", "paths", "does not state its gates")],
+)
+def test_what_cannot_be_worked_out_is_said_before_training(tmp_path, cell, also, reason):
+    with pytest.raises(GradlabError, match=reason):
+        run(RunSpec(cell=cell, steps=2, also=also, **SMALL), tmp_path)
+    assert not list(Store(tmp_path).each())
