@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gradlab.gradient.credit import weight_credit as weight_credit
     from gradlab.gradient.examination.examine import check_cell as check_cell
     from gradlab.gradient.paths import path_credit as path_credit
+    from gradlab.gradient.precision import precision_curves as precision_curves
     from gradlab.gradient.remembrance import remembrance as remembrance
     from gradlab.gradient.spectrum import jacobian_spectrum as jacobian_spectrum
     from gradlab.report.data.tables import load as load
@@ -48,6 +49,7 @@ _HOME = {
     "load": "gradlab.report.data.tables",
     "path_credit": "gradlab.gradient.paths",
     "plot": "gradlab.report.figures.drawing",
+    "precision_curves": "gradlab.gradient.precision",
     "remembrance": "gradlab.gradient.remembrance",
     "run": "gradlab.runs.execute",
     "store_curve": "gradlab.runs.imported_curves",
@@ -71,6 +73,7 @@ __all__ = [
     "load",
     "path_credit",
     "plot",
+    "precision_curves",
     "remembrance",
     "run",
     "store_curve",

@@ -18,6 +18,15 @@ import jax
 from gradlab.cli.app import main
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    if not pyfuncitem.get_closest_marker("as_users") or not compiling.is_quick():
+        return None
+    said = compiling.as_users_compile(str(pyfuncitem.path))
+    assert f"PASSED {pyfuncitem.nodeid}\n" in said, said
+    return True
+
+
 @pytest.fixture
 def float64():
     with jax.enable_x64(True):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gradlab.runs.fields import SpecField, spell
-from gradlab.runs.spec import SETTABLE
+from gradlab.runs.grids import ASKED
 from gradlab.runs.store import Store
 
 Many = list[str] | None
@@ -32,7 +32,7 @@ def open_store(results: Path | None) -> Store:
 
 
 def with_fields(command: str, without: Collection[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Gives a function with `**fields` an option for each field of `RunSpec` that a command takes.
+    """Gives a function with `**fields` an option for each field that a command takes.
 
     A parameter that the function has itself stays as it is; fields `without` an option are left to it. The
     options come first in `--help`.
@@ -40,9 +40,7 @@ def with_fields(command: str, without: Collection[str] = ()) -> Callable[[Callab
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         own = inspect.signature(function, eval_str=True).parameters
-        taken = [
-            each for name, each in SETTABLE.items() if command in each.commands and name not in {*own, *without}
-        ]
+        taken = [each for name, each in ASKED.items() if command in each.commands and name not in {*own, *without}]
         added = [_parameter(each, listed=each.default is not None and command != "lesson") for each in taken]
         kept = [each.replace(kind=_KEYWORD) for each in own.values() if each.kind is not each.VAR_KEYWORD]
         function.__signature__ = inspect.Signature([*added, *kept])  # type: ignore[attr-defined]

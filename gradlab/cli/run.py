@@ -12,9 +12,9 @@ from gradlab.cli.present import as_json, show_grid, show_run
 from gradlab.cli.session import Session, folder_option
 from gradlab.runs.devices import parallelism
 from gradlab.runs.foreign_weights import find_weights
-from gradlab.runs.grids import specs_of_options
+from gradlab.runs.grids import ASKED, specs_of_options
 from gradlab.runs.jobs import Settings
-from gradlab.runs.spec import FIELDS, RunSpec
+from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 from gradlab.runs.workers import start_early
 
@@ -69,7 +69,7 @@ def probe(
     elif source is not None:
         fixed["params"], of_weights = source.id, source.config
     for field, given in fields.items():
-        if given is None and FIELDS[field].of_weights and field in of_weights:
+        if given is None and ASKED[field].of_weights and field in of_weights:
             fields[field] = [str(of_weights[field])]
     specs = specs_of_options(fields, **fixed)
     if foreign is not None:
@@ -114,6 +114,21 @@ def credit(
     gradlab credit adding --params adding-lstm-T200-s0
     """
     return probe(rerun=rerun, results=results, json=json, quiet=quiet, also=["credit+paths+remembrance"], **fields)
+
+
+@options.with_fields("probe", without=["also"])
+def precision(
+    rerun: options.Rerun = False,
+    results: options.Results = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    **fields: Many,
+) -> int:
+    """What bfloat16, float16 and float32 make of the curve, and how the loss must be scaled.
+
+    gradlab precision adding --cell rnn,lstm,gru --len 200
+    """
+    return probe(rerun=rerun, results=results, json=json, quiet=quiet, also=["precision"], **fields)
 
 
 def carry_out(

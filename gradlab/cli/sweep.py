@@ -4,6 +4,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,13 +13,16 @@ import typer
 from gradlab.cli import options
 from gradlab.cli.console import Screen, counted
 from gradlab.cli.options import Many
+from gradlab.cli.planned import Share, choices_of, list_runs, share_of
 from gradlab.cli.session import Session, folder_option
 from gradlab.errors import GradlabError, unknown
+from gradlab.report.text.terms import CHOICE_COLUMNS, choice_rows, terms
 from gradlab.runs.devices import parallelism
 from gradlab.runs.jobs import Settings
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
-from gradlab.runs.sweeps import Sweep, load_sweep, read_toml, shard, store_sweep
+from gradlab.runs.sweeps import Sweep, load_sweep, read_toml, store_sweep, stored_sweep, with_choices
+from gradlab.runs.tuning import stored_trials
 from gradlab.runs.workers import start_early
 
 RERUNS = ("failed", "all")
@@ -59,12 +63,12 @@ def sweep(
         start_early()
     screen, store = Screen(), options.open_store(results)
     asked = load_sweep(file, set_ or (), name)
-    specs = shard(asked.specs, *_shard(part)) if part is not None else list(asked.specs)
+    share = None if part is None else _shard(part)
     again: Any = rerun
     if again not in (None, *RERUNS):
         raise unknown("--rerun", again, RERUNS)
     if dry_run:
-        _list(screen, store, asked, specs, json=json)
+        list_runs(screen, store, asked, share, json=json)
         return 0
     _check_workers(jobs, timeout, scheduler, slurm)
     certificates = () if tls is None else tuple(tls.split(","))
@@ -83,33 +87,99 @@ def sweep(
     given: dict[str, Any] = {"--jobs": jobs, "--together": together, "--shard": part, "--timeout": timeout}
     given |= {"--retries": retries or None, "--results": results, "--name": name, "--scheduler": scheduler}
     command = _command(file, set_ or (), given | {"--tls": tls, "--slurm": slurm})
-    session = Session(screen, store, specs, settings, quiet=quiet, each=False)
-    return _carry_out(session, asked, command, json=json)
+    return carry_out(screen, store, asked, settings, command, share=share, json=json, quiet=quiet)
 
 
-def _carry_out(session: Session, asked: Sweep, command: str, *, json: bool) -> int:
-    """Do the runs, show how they ended and return the exit code; `command` resumes the sweep."""
-    screen, total = session.screen, len(asked.specs)
+def carry_out(
+    screen: Screen,
+    store: Store,
+    asked: Sweep,
+    settings: Settings,
+    command: str,
+    *,
+    share: Share = None,
+    json: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Do the trials and the runs of a sweep that are not done, show them and return the exit code.
+
+    Args:
+        settings: of both stages; `rerun="failed"` repeats the failed trials, and does the runs that they choose.
+        command: resumes the sweep. share: the part of it that is done.
+    """
+
+    def session_of(specs: Sequence[RunSpec], settings: Settings) -> Session:
+        return Session(screen, store, share_of(specs, share), settings, quiet=quiet, each=False)
+
+    trials = session_of(asked.trials, settings)
+    if asked.groups:
+        _begin(trials, asked, asked.trials, "trials", command)
+        choices = choices_of(store, asked.groups)
+        if None in choices or (settings.fail_fast and trials.failed):
+            return _stop(trials, asked, command, json=json)
+        asked = with_choices(asked, [choice for choice in choices if choice])
+        settings = replace(settings, rerun=None) if settings.rerun == "failed" else settings
+    path = store_sweep(store.root, asked)
+    runs = session_of(asked.specs, settings)
+    _begin(runs, asked, asked.specs, "runs", command)
+    return _show(trials, runs, asked, path, command, json=json)
+
+
+def _begin(session: Session, asked: Sweep, specs: Sequence[RunSpec], what: str, command: str) -> None:
+    """Do the trials or the runs of a sweep, of which a shard has a part; `command` resumes it."""
+    screen = session.screen
     if not session.quiet:
-        of_shard = "" if len(session.specs) == total else f", {len(session.specs)} of them in this shard"
-        screen.note(f"{asked.name}: {total} runs{of_shard}. {asked.title}")
-    path = store_sweep(session.store.root, asked)
+        whole = len(session.specs) == len(specs)
+        of_shard = "" if whole else f", {len(session.specs)} of them in this shard"
+        screen.note(f"{asked.name}: {len(specs)} {what}{of_shard}. {asked.title}")
     try:
         session.carry_out()
     except KeyboardInterrupt:
         screen.note(f"interrupted: {_counts(session)}; {session.kept()}")
         screen.note(f"go on: {command}")
         raise
+
+
+def _stop(trials: Session, asked: Sweep, command: str, *, json: bool) -> int:
+    """Say why nothing is chosen yet: trials are missing, or one failed and none is to begin after that."""
+    screen = trials.screen
     if json:
-        screen.json(_as_json(session, asked.name, path))
+        screen.json({"sweep": asked.name, "file": None, "trials": _as_json(trials), "runs": [], "choices": []})
     else:
-        session.show_failures()
-        screen.line(_counts(session))
-        screen.line(f"written: {session.store.runs}/, listed in {path}")
-        if session.failed:
-            screen.line(f"try again: {command} --rerun failed")
-        screen.line(f"next: gradlab report --sweep {asked.name}{folder_option(session.store)}")
-    return 1 if session.failed else 0
+        trials.show_failures()
+        screen.line(_counts(trials).replace("run", "trial", 1))
+        ended = len(stored_trials(trials.store, asked.groups))
+        why = f"{ended} of {counted(len(asked.trials), 'trial')} ended"
+        why += ", and one failed" if trials.failed else ""
+        screen.line(f"nothing is chosen yet: {why}; go on: {command}")
+    return 1 if trials.failed else 0
+
+
+def _show(trials: Session, runs: Session, asked: Sweep, path: Path, command: str, *, json: bool) -> int:
+    """Show how the runs ended, what was chosen and how they compare; returns the exit code."""
+    screen, failed = runs.screen, [*trials.failed, *runs.failed]
+    if json:
+        found: dict[str, Any] = {"sweep": asked.name, "file": str(path), "runs": _as_json(runs)}
+        if asked.groups:
+            choices = stored_sweep(runs.store.root, asked.name).choices
+            found |= {"trials": _as_json(trials), "choices": list(choices)}
+        screen.json(found)
+        return 1 if failed else 0
+    stored = stored_sweep(runs.store.root, asked.name)
+    if asked.groups:
+        screen.heading("what the trials chose")
+        screen.table(CHOICE_COLUMNS, choice_rows(stored.choices), fold=CHOICE_COLUMNS[::-1])
+        trials.show_failures()
+    runs.show_failures()
+    if asked.groups:
+        screen.line(_counts(trials).replace("run", "trial", 1))
+    screen.line(_counts(runs))
+    screen.prose(terms(stored, [run["config"] for run in stored.runs]))
+    screen.line(f"written: {runs.store.runs}/, listed in {path}")
+    if failed:
+        screen.line(f"try again: {command} --rerun failed")
+    screen.line(f"next: gradlab report --sweep {asked.name}{folder_option(runs.store)}")
+    return 1 if failed else 0
 
 
 def with_rerun_value(words: Sequence[str]) -> list[str]:
@@ -156,25 +226,6 @@ def _command(file: str, overrides: Sequence[str], given: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _list(screen: Screen, store: Store, asked: Sweep, specs: Sequence[RunSpec], *, json: bool) -> None:
-    """Every run and whether it is to be done."""
-    stored = {run.id: run for run in store.each(screen.warn, [spec.id for spec in specs])}
-    rows = []
-    for spec in specs:
-        run = stored.get(spec.id)
-        state, status = ("new", "") if run is None else (run.status, "")
-        if run is not None and run.finished:
-            state, status = "done" if store.completed(spec.id, spec.config()) else "again", run.status
-        rows.append((spec.id, state, status))
-    if json:
-        runs = [{"id": name, "state": state, "status": status or None} for name, state, status in rows]
-        screen.json({"sweep": asked.name, "runs": runs})
-        return
-    screen.table(("run", "state", "status"), rows)
-    counts = Counter(state for _, state, _ in rows)
-    screen.line(f"{counted(len(rows), 'run')}: {', '.join(f'{count} {state}' for state, count in counts.items())}")
-
-
 def _counts(session: Session) -> str:
     """How many runs ended with which status, out of how many."""
     counts = Counter(end.status for end in session.outcomes)
@@ -184,7 +235,7 @@ def _counts(session: Session) -> str:
     return f"{counted(len(session.specs), 'run')}: {ended or '0 done'}{left}"
 
 
-def _as_json(session: Session, name: str, path: Path) -> dict[str, Any]:
+def _as_json(session: Session) -> list[dict[str, Any]]:
     ended = {end.spec.id: end for end in session.outcomes}
     runs = []
     for spec in session.specs:
@@ -193,4 +244,4 @@ def _as_json(session: Session, name: str, path: Path) -> dict[str, Any]:
         if end is not None:
             run |= {"status": end.status, "reason": end.reason, "fresh": end.fresh}
         runs.append(run | {"path": str(session.store.runs / spec.id)})
-    return {"sweep": name, "file": str(path), "runs": runs}
+    return runs

@@ -24,7 +24,7 @@ from gradlab.errors import GradlabError
 from gradlab.gradient.adjoint import Loss
 from gradlab.gradient.plain import prepared, states_and_outputs
 from gradlab.gradient.reductions import Floats
-from gradlab.gradient.scaled import ZERO_EXPONENT, exponents, magnitude, times_power_of_two
+from gradlab.gradient.scaled import ZERO_EXPONENT, exponents, magnitude, norm, times_power_of_two
 from gradlab.gradient.state import split
 
 ALL = "all"
@@ -105,7 +105,7 @@ class _Sum(NamedTuple):
     exponent: Array
 
 
-class _Row(NamedTuple):
+class _CreditRow(NamedTuple):
     norms: Array
     agreement: Array
     inner: Array
@@ -141,7 +141,7 @@ class _Pass:
 
     def back(
         self, params: Params, states: Carry, inputs: Array, g: Array, whole: _Sum | None
-    ) -> tuple[_Sum, _Row]:
+    ) -> tuple[_Sum, _CreditRow]:
         """The sum of all G_k, and rows by timestep; with `whole`, inner products with it."""
 
         def timestep(loop: tuple[_Sum, _Sum], given: tuple[Carry, Array, Array]) -> Any:
@@ -160,7 +160,7 @@ class _Pass:
             summed, new, top_of_sum = _aligned(total, part)
             total = _normalised(jax.tree.map(jnp.add, summed, new), top_of_sum)
             inner = jnp.nan if whole is None else _inner(total, whole)
-            row = _Row(_log10_norms(part), _agreement(of_state), jnp.asarray(inner), _log10_norms(total)[-1])
+            row = _CreditRow(_log10_norms(part), _agreement(of_state), jnp.asarray(inner), _log10_norms(total)[-1])
             return (_normalised(of_state, top), total), row
 
         start = jax.tree.map(lambda rows: rows[0], states)
@@ -180,8 +180,8 @@ def _inner(part: _Sum, whole: _Sum) -> Array:
 def _log10_norms(total: _Sum) -> Array:
     """log10 of the norm of each leaf, and of all."""
     leaves = [_normalised(leaf, total.exponent) for leaf in jax.tree.leaves(total.tree)]
-    norms = [jnp.log10(jnp.sqrt(jnp.vdot(each.tree, each.tree).real)) for each in leaves]
-    values = [norm + each.exponent * jnp.log10(2.0) for norm, each in zip(norms, leaves, strict=True)]
+    sizes = [jnp.log10(norm(each.tree[None])[0]) for each in leaves]
+    values = [size + each.exponent * jnp.log10(2.0) for size, each in zip(sizes, leaves, strict=True)]
     top = jnp.max(jnp.stack(values))
     squares = sum(10.0 ** (2 * (value - top)) for value in values)
     whole = jnp.where(jnp.isneginf(top), top, top + jnp.log10(squares) / 2)
@@ -194,12 +194,12 @@ def _agreement(of_state: list[Array]) -> Array:
     power = exponents(jnp.max(magnitude(flat), axis=1))
     alive = power != ZERO_EXPONENT
     unit = times_power_of_two(flat, jnp.where(alive, -power, 0))
-    unit = unit / jnp.maximum(jnp.linalg.norm(unit, axis=1, keepdims=True), 0.1)
+    unit = unit / jnp.maximum(norm(unit), 0.1)[:, None]
     count = jnp.sum(alive)
     return (jnp.sum(jnp.abs(jnp.sum(unit, axis=0)) ** 2) - count) / (count * (count - 1))
 
 
-def _credit(params: Params, whole: _Sum, rows: _Row, sums: _Row) -> WeightCredit:
+def _credit(params: Params, whole: _Sum, rows: _CreditRow, sums: _CreditRow) -> WeightCredit:
     """From rows by timestep to numbers by lag."""
     names = [
         jax.tree_util.keystr(path, simple=True, separator=".") or "params"

@@ -89,7 +89,7 @@ def path_credit(cell: Any, params: Params, inputs: Any, loss: Loss, carry: Carry
     return PathCredit(log10(rows.whole), alone, share, alone_share)
 
 
-class _Row(NamedTuple):
+class _PathRow(NamedTuple):
     """Of one timestep: norms (B,), and of each path (P, B)."""
 
     whole: Scaled
@@ -130,7 +130,7 @@ def _by_parts(cell: GatedCell, params: Params, x_t: Array, s_tm1: Carry, r_t: Ar
     return cell.gates(pre_t, s_tm1)
 
 
-def _back(cell: GatedCell, gates: int, params: Params, states: Carry, inputs: Array, g: Array) -> _Row:
+def _back(cell: GatedCell, gates: int, params: Params, states: Carry, inputs: Array, g: Array) -> _PathRow:
     """Rows by timestep, from the last one back."""
     first, unravel = _flat(jax.tree.map(lambda rows: rows[0], states))
 
@@ -156,7 +156,7 @@ def _back(cell: GatedCell, gates: int, params: Params, states: Carry, inputs: Ar
         parts = back(loop[0])
         whole = _sum(parts)
         alone = [back(adjoint)[path] for path, adjoint in enumerate(loop[1])]
-        row = _Row(
+        row = _PathRow(
             _norm(whole),
             Scaled(*(jnp.stack(part) for part in zip(*map(_norm, alone), strict=True))),
             jnp.stack([_ratio(part, whole) for part in parts]),
@@ -165,7 +165,7 @@ def _back(cell: GatedCell, gates: int, params: Params, states: Carry, inputs: Ar
         return (whole, alone), row
 
     zero = _scaled(jnp.zeros_like(first), 0)
-    rows: _Row = lax.scan(timestep, (zero, [zero] * (gates + 1)), (states, inputs, g), reverse=True)[1]
+    rows: _PathRow = lax.scan(timestep, (zero, [zero] * (gates + 1)), (states, inputs, g), reverse=True)[1]
     return rows
 
 

@@ -20,7 +20,7 @@ from jax import Array, lax
 from gradlab.cells import Carry, Params
 from gradlab.errors import GradlabError
 from gradlab.gradient.plain import prepared, sampled_lags, states_and_outputs
-from gradlab.gradient.reductions import Floats
+from gradlab.gradient.reductions import Floats, log10_of_all
 
 LAGS = 40
 """Lags at which an input is exchanged, at most."""
@@ -91,7 +91,12 @@ def remembrance(
 
             return lax.fori_loop(first + 1, timesteps, timestep, (state, y_t))[1] - last
 
-        moved = np.stack([np.linalg.norm(np.asarray(changed(jnp.int32(lag))), axis=-1) for lag in chosen])
-    floor = ROUNDING * np.linalg.norm(np.asarray(last), axis=-1)
+        moved = np.stack([_log10_norm(changed(jnp.int32(lag))) for lag in chosen])
+    floor = _log10_norm(last) + np.log10(ROUNDING)
+    return Remembrance(chosen, np.where(moved > floor, moved, -np.inf))
+
+
+def _log10_norm(output: Array) -> Floats:
+    """log10 of the norm of the output of each example, (B,)."""
     with np.errstate(divide="ignore"):
-        return Remembrance(chosen, np.log10(np.where(moved > floor, moved, 0.0)))
+        return log10_of_all(list(np.log10(np.abs(np.asarray(output, np.float64))).T))

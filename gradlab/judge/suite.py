@@ -201,7 +201,7 @@ def _axes(path: Path, base: Mapping[str, Any], entry: Mapping[str, Any]) -> Axes
     lists = {key: value for key, value in entry.items() if isinstance(value, list)}
     one = {key: value for key, value in {**base, **entry}.items() if key not in lists}
     axes = read_axes(path, {"base": one, "grid": lists}, {})
-    return Axes(axes.base | {"seed": 0, "stop": "never"}, axes.grid, {})
+    return axes._replace(base=axes.base | {"seed": 0, "stop": "never"})
 
 
 def _seeds(path: Path, given: Mapping[str, Any]) -> dict[str, int]:

@@ -9,6 +9,8 @@ from typing import Any
 from gradlab.runs.spec import FIELDS
 
 BUILT_IN = ("rnn", "lstm", "gru")
+BUILT_IN_INIT = "orthogonal"
+"""Their default `init`, stated here for those that load no jax."""
 _OF_PROBES = [name for name, each in FIELDS.items() if each.of_weights]
 
 
@@ -49,6 +51,18 @@ def cell_labels(cells: Iterable[str]) -> dict[str, str]:
     return {cell: name if count[name] == 1 else cell for cell, name in found.items()}
 
 
+def init_of(cell: str) -> str:
+    """How the recurrent weights of a cell start, from its variant alone.
+
+    Example:
+        >>> init_of("rnn"), init_of("lstm:init=torch"), init_of("cornn")
+        ('orthogonal', 'torch', 'the default of the cell')
+    """
+    name, *rest = cell.split(":")
+    options = dict(part.split("=", 1) for part in rest if "=" in part)
+    return options.get("init") or (BUILT_IN_INIT if name in BUILT_IN else "the default of the cell")
+
+
 def varying(settings: Sequence[Mapping[str, Any]], *, without: Sequence[str] = ()) -> list[str]:
     """The fields in which settings differ, in the order of `RunSpec`.
 
@@ -86,6 +100,8 @@ def describe(name: str, value: Any) -> str:
         return "initial weights" if text == "none" else f"weights of {text}"
     if name in ("cell_source", "task_source"):
         return f"{'source' if name == 'cell_source' else 'source of the task'} {text[:8]}"
+    if name == "max_params":
+        return f"at most {value:,} parameters"
     return f"{text} training steps" if name == "steps" else f"{name.replace('_', ' ')} {text}"
 
 
@@ -106,8 +122,9 @@ def _differences(
 ) -> list[str]:
     """How a setting differs from the others of its task and cell."""
     rivals = [other for other in settings if all(other[name] == setting[name] for name in ("task", "cell"))]
-    alike = [other for other in rivals if bool(other["steps"]) == bool(setting["steps"])]
-    words = ["probe"] if not setting["steps"] and len(alike) < len(rivals) else []
+    trained = bool(setting.get("steps", True))  # only where training is tuned it is left out
+    alike = [other for other in rivals if bool(other.get("steps", True)) == trained]
+    words = ["probe"] if not trained and len(alike) < len(rivals) else []
     # A probe has training fields too, which have no effect: they do not distinguish it from trained runs.
     same_kind = varying(alike, without=known)
     for name in varying(rivals, without=known):

@@ -184,6 +184,14 @@ _ANALYSED = record(
             | dict.fromkeys(("share", "cosine", "missing"), _BY_NAME)
         ),
         "paths": record(dict.fromkeys(("share", "alone_share", "alone"), _BY_NAME)),
+        "precision": record(
+            {},
+            other=record(
+                dict.fromkeys(
+                    ("carried_leaves_at", "plain_leaves_at", "plain_zero_from", "loss_scale"), null_or(whole)
+                )
+            ),
+        ),
         "remembrance": record({"change": list_of(number), "horizon": whole, "horizon_reached": flag}),
     },
 )
@@ -242,7 +250,14 @@ ENV = record(
     }
     | dict.fromkeys(("python", "system", "started"), text),
 )
+_SCALARS = record({}, other=scalar)
+_CANDIDATE = record(
+    {"values": _SCALARS, "runs": list_of(name), "steps": number, "loss": number}
+    | dict.fromkeys(("solved", "not_finite", "failed"), whole)
+)
+_CHOICE = record({"setting": _SCALARS, "values": _SCALARS, "edges": _TEXTS, "candidates": list_of(_CANDIDATE)})
 SWEEP = record(
     {"sweep": whole, "name": name, "title": text, "question": text, "source": null_or(text), "file": text}
-    | {"overrides": _TEXTS, "runs": list_of(record({"id": name, "config": CONFIG}))}
+    | {"overrides": _TEXTS, "runs": list_of(record({"id": name, "config": CONFIG}, {"max_params": whole}))},
+    {"tune": record({}, other=list_of(scalar)), "choices": list_of(_CHOICE)},
 )

@@ -35,7 +35,7 @@ _MEASURE = (
     "checkpoints (0, 1, 2, 5, 10, 20, 50, ... and the end), ends, or every: the norms of each training step too"
 )
 _SEEDS = "Seed of weights and data; a list, or a range 0-7"
-_ALSO = "Work out beside the curves: spectrum, credit, paths, remembrance, or several joined by +"
+_ALSO = "Work out beside the curves: spectrum, credit, paths, remembrance, precision, or several joined by +"
 _PARAMS = "Measure the final weights of this run, or of a .safetensors file of PyTorch; settings follow it"
 
 
@@ -177,7 +177,7 @@ class RunSpec:
         return cls(**values)
 
 
-ANALYSES = ("spectrum", "credit", "paths", "remembrance")
+ANALYSES = ("spectrum", "credit", "paths", "remembrance", "precision")
 """What `also` may name; docs/quantities.md defines them."""
 
 

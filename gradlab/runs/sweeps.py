@@ -6,15 +6,17 @@
     [base]                 fields of RunSpec that all runs share
     [grid]                 lists: every combination is run
     [[vary]]               lists: every value alone, all else as in the base
+    [tune]                 lists: of these a value is chosen for each cell, task and length, on seeds of its own
     [budget]               `steps`: training steps at most; `minutes`: for each run, optional
 
 The base itself is run, then each value of `[[vary]]` in its place, and each of these for every combination of the
-grid. Paths of custom cells are relative to the working directory. Loads no jax until a file is loaded.
+grid. `max_params` in the place of `hidden` gives each cell the largest size that has at most so many parameters.
+Paths of custom cells are relative to the working directory. Loads no jax until a file is loaded.
 """
 
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,15 +24,17 @@ from typing import Any
 from gradlab.errors import GradlabError, nearest, unknown
 from gradlab.runs.attempt import write_whole
 from gradlab.runs.files import DamagedFile, read_object
-from gradlab.runs.grids import override, read_axes, specs_of, table_of
+from gradlab.runs.grids import override, points_of, read_axes, specs_of, table_of
 from gradlab.runs.jsonable import dumps
 from gradlab.runs.schema import SWEEP, is_name
 from gradlab.runs.spec import RunSpec
+from gradlab.runs.tuning import Choice, TunedGroup, tuned_groups
 
 VERSION = 1
 """Version of the files in `results/sweeps/`."""
 
-_KEYS = ("title", "question", "source", "base", "grid", "budget", "vary")
+KEYS = ("title", "question", "source", "base", "grid", "budget", "vary", "tune")
+"""What stands at the top of a sweep's file."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,11 @@ class Sweep:
     Attributes:
         name: the stem of the file, or what the user calls it.
         minutes: time limit of each run, None if there is none.
+        specs: the runs that count; of a sweep with `[tune]` none before `with_choices`.
         file: the path that was read.
         overrides: what was set on the command line, `field=values`.
+        max_params: of each run whose hidden size follows from it, by its id.
+        groups: of a sweep with `[tune]`, each with its trials. choices: what was chosen, one for each of them.
     """
 
     name: str
@@ -52,11 +59,23 @@ class Sweep:
     specs: tuple[RunSpec, ...]
     file: str
     overrides: tuple[str, ...] = ()
+    max_params: Mapping[str, int] = field(default_factory=dict)
+    groups: tuple[TunedGroup, ...] = ()
+    choices: tuple[Choice, ...] = ()
+
+    @property
+    def trials(self) -> list[RunSpec]:
+        """The runs that choose between the candidates; none of a sweep that tunes nothing."""
+        return [spec for group in self.groups for spec in group.trials]
 
 
 @dataclass(frozen=True)
 class StoredSweep:
-    """A sweep as stored in the results folder; `runs` are `{"id", "config"}`, the rest is as in `Sweep`."""
+    """A sweep as stored in the results folder.
+
+    `runs` are `{"id", "config"}`, with `max_params` where the hidden size follows from it; `tune` are the lists of
+    values that were tried, and the seeds of the trials; the rest is as in `Sweep`.
+    """
 
     name: str
     title: str
@@ -65,6 +84,13 @@ class StoredSweep:
     file: str
     overrides: tuple[str, ...]
     runs: tuple[dict[str, Any], ...]
+    tune: Mapping[str, Any] = field(default_factory=dict)
+    choices: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def tuned(self) -> tuple[str, ...]:
+        """The fields whose value was chosen."""
+        return tuple(name for name in self.tune if name != "seed")
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -72,13 +98,16 @@ class StoredSweep:
         return tuple(run["id"] for run in self.runs)
 
 
-def load_sweep(path: Path | str, overrides: Sequence[str] = (), name: str | None = None) -> Sweep:
+def load_sweep(
+    path: Path | str, overrides: Sequence[str] = (), name: str | None = None, *, also: Sequence[str] = ()
+) -> Sweep:
     """Read a sweep's file and resolve it to specs.
 
     Args:
         path: of the TOML file.
         overrides: `field=value` or `field=value,value`, which replace the file's values of a field.
         name: of the sweep; the stem of the file if None.
+        also: further keys that the file may have, which somebody else reads.
 
     Raises:
         GradlabError: the file cannot be read, something in it is unknown, wrong, twice there or missing.
@@ -87,8 +116,8 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = (), name: str | None
     if "scenario" in table:
         raise GradlabError(f"{path} is a suite of gradient curves, not a sweep: gradlab check {Path(path).stem}")
     for key in table:
-        if key not in _KEYS:
-            raise unknown(f"key in {path}", key, _KEYS)
+        if key not in (*KEYS, *also):
+            raise unknown(f"key in {path}", key, (*KEYS, *also))
     title, question = title_of(path, table)
     source = _text_of(path, "source", table["source"]) if "source" in table else None
     budget = table_of(path, "budget", table)
@@ -97,9 +126,26 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = (), name: str | None
         if key != "steps":
             raise unknown(f"key in [budget] of {path}", key, ("steps", "minutes"))
     axes = override(read_axes(path, table, budget), overrides)
-    specs = tuple(specs_of(path, axes))
+    groups = tuple(tuned_groups(path, axes))
+    specs = () if groups else tuple(specs_of(path, axes))
+    sizes = {} if groups else _sizes(zip(specs, (point for point, _ in points_of(path, axes)), strict=True))
     name = checked_name(name or Path(path).stem)
-    return Sweep(name, title, question, source, minutes, specs, str(path), tuple(overrides))
+    return Sweep(name, title, question, source, minutes, specs, str(path), tuple(overrides), sizes, groups)
+
+
+def _sizes(pairs: Iterable[tuple[RunSpec, Mapping[str, Any]]]) -> dict[str, int]:
+    """`max_params` of the runs that were asked for by it, from each run and its fields as written."""
+    return {spec.id: point["max_params"] for spec, point in pairs if "max_params" in point}
+
+
+def with_choices(sweep: Sweep, choices: Sequence[Choice]) -> Sweep:
+    """A sweep with `[tune]` and the runs that count, from what was chosen for each of its groups."""
+    pairs = [
+        (spec, group.point)
+        for group, choice in zip(sweep.groups, choices, strict=True)
+        for spec in group.specs(choice.values)
+    ]
+    return replace(sweep, specs=tuple(spec for spec, _ in pairs), max_params=_sizes(pairs), choices=tuple(choices))
 
 
 def shard(specs: Sequence[RunSpec], number: int, count: int) -> list[RunSpec]:
@@ -110,9 +156,14 @@ def shard(specs: Sequence[RunSpec], number: int, count: int) -> list[RunSpec]:
 def store_sweep(root: Path, sweep: Sweep) -> Path:
     """Write a resolved sweep to `sweeps/<name>.json` below the results folder."""
     path = _folder(root) / f"{sweep.name}.json"
-    stated = {name: value for name, value in vars(sweep).items() if name != "specs"}
+    others = ("specs", "max_params", "groups", "choices")
+    stated = {name: value for name, value in vars(sweep).items() if name not in others}
+    if sweep.groups:
+        stated |= {"tune": _tried(sweep.groups[0]), "choices": [_as_json(one) for one in sweep.choices]}
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    runs = [{"id": spec.id, "config": spec.config()} for spec in sweep.specs]
+    runs: list[dict[str, Any]] = [{"id": spec.id, "config": spec.config()} for spec in sweep.specs]
+    for run in runs:
+        run |= {"max_params": sweep.max_params[run["id"]]} if run["id"] in sweep.max_params else {}
     text = dumps({"sweep": VERSION, **stated, "made": made, "runs": runs}, indent=1) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,6 +171,19 @@ def store_sweep(root: Path, sweep: Sweep) -> Path:
         raise GradlabError(f"results folder `{root}` cannot be written: {error.strerror}") from error
     write_whole(path, lambda file: file.write(text.encode()))
     return path
+
+
+def _tried(group: TunedGroup) -> dict[str, list[Any]]:
+    """The values of each tuned field, and the seeds of the trials."""
+    tried = {
+        name: list(dict.fromkeys(one.values[name] for one in group.candidates))
+        for name in group.candidates[0].values
+    }
+    return tried | {"seed": [spec.seed for spec in group.candidates[0].trials]}
+
+
+def _as_json(choice: Choice) -> dict[str, Any]:
+    return choice._asdict() | {"candidates": [one._asdict() for one in choice.candidates]}
 
 
 def stored_sweep(root: Path, name: str) -> StoredSweep:
@@ -140,8 +204,8 @@ def stored_sweep(root: Path, name: str) -> StoredSweep:
         value = read_object(_folder(root) / f"{name}.json", check)
     except DamagedFile as error:
         raise GradlabError(f"sweep {name}: {error.wrong}: run `gradlab sweep` with its file again") from None
-    stated = {each.name: value[each.name] for each in fields(StoredSweep)}
-    return StoredSweep(**stated | {name: tuple(value[name]) for name in ("runs", "overrides")})
+    stated = {each.name: value[each.name] for each in fields(StoredSweep) if each.name in value}
+    return StoredSweep(**stated | {name: tuple(stated.get(name, ())) for name in ("runs", "overrides", "choices")})
 
 
 def sweep_names(root: Path) -> list[str]:

@@ -4,6 +4,7 @@ spectrum      what the chain of Jacobians does to every direction of the state
 credit        which lags the gradient of the weights comes from
 paths         through which gates the gradient goes back
 remembrance   what the last output still holds of an input
+precision     what 16 and 32 bits make of the curve
 """
 
 from collections.abc import Callable, Mapping
@@ -112,6 +113,23 @@ def _remembrance(cell: Any, params: Params, inputs: Array, loss: Any) -> Analysi
     return Analysis({"lags": found.lags, "change": change}, summary)
 
 
+def _precision(cell: Any, params: Params, inputs: Array, loss: Any) -> Analysis:
+    from gradlab.gradient.precision import precision_curves
+
+    arrays, summary = {}, {}
+    for found in precision_curves(cell, params, inputs, loss):
+        arrays[f"carried/{found.dtype}"] = _typical(found.carried)
+        arrays[f"plain/{found.dtype}"] = _typical(found.plain)
+        arrays["exact"] = _typical(found.exact)
+        summary[found.dtype] = {
+            "carried_leaves_at": found.leaves_at("carried"),
+            "plain_leaves_at": found.leaves_at("plain"),
+            "plain_zero_from": found.zero_from(),
+            "loss_scale": found.loss_scale(),
+        }
+    return Analysis(arrays, summary)
+
+
 def _typical(values: Floats) -> Floats:
     """The mean over examples, by lag."""
     return np.asarray(values.mean(axis=-1))
@@ -122,4 +140,5 @@ _ANALYSES: Mapping[str, Callable[..., Analysis]] = {
     "credit": _credit,
     "paths": _paths,
     "remembrance": _remembrance,
+    "precision": _precision,
 }

@@ -246,7 +246,7 @@ def test_options_without_effect_are_refused(make, says):
 # ---------------------------------------------------------------- cells and tasks together
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+@pytest.mark.parametrize("task", [TASKS["adding"], TASKS["copy"]], ids=["last", "all"])  # what a loss reads
 @pytest.mark.parametrize("name", CELLS)
 def test_every_cell_runs_over_every_task(name, task):
     cell = CELLS[name](lstm()) if name in COMPOSITIONS else CELLS[name]()

@@ -202,6 +202,7 @@ def test_float32_horizon_is_where_a_float32_backward_pass_ends(name, scale):
 # ---------------------------------------------------------------- zeros
 
 
+@pytest.mark.as_users  # where tanh is exactly 1
 @pytest.mark.parametrize("pre_activation", [9.0, 10.0])
 def test_saturated_units_are_measured_again_in_float64(pre_activation):
     length, loud = 12, 5
@@ -231,6 +232,7 @@ def test_units_that_are_off_are_dead_not_saturated():
     assert curve.slope().zero_from == 4 and curve.horizon().lag == 3 and curve.span() == -np.inf
 
 
+@pytest.mark.as_users
 def test_a_cell_that_fixes_its_dtype_is_still_measured():
     class Fixed:
         def carry(self, params, batch_size):

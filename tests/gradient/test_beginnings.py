@@ -131,6 +131,7 @@ def test_a_leaf_without_entries_is_not_measured():
     assert curve.leaves == ["h", "state"] and curve.unmeasured == ("empty",)
 
 
+@pytest.mark.as_users
 @pytest.mark.parametrize("failing", ["pinned", "raises"])
 def test_a_zero_that_float64_cannot_confirm_is_marked(failing):
     def pinned(params, s, x_t):

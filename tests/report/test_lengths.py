@@ -58,7 +58,8 @@ def test_opposite_stores_give_opposite_answers(tmp_path):
     trained(tmp_path / "long", lambda cell, length, seed: True, lost=0.001)
     short, long = (wording(read(tmp_path / name, print)) for name in ("short", "long"))
     assert (
-        "**LSTM on adding** solved T = 20 in 3 of 3 seeds and T = 40 in 0 of 3: it solves up to T = 20." in short
+        "**LSTM on adding** solved T = 20 in 3 of 3 seeds and T = 40 in 0 of 3: it solves up to T = 20, at one "
+        "setting." in short
     )
     assert "is held over T = 20 in 3 of 3 seeds and T = 40 in 0 of 3: it holds up to T = 20" in short
     assert "(2.0 [2.0, 2.0] decades lost over T = 20, 4.0 [4.0, 4.0] decades lost over T = 40)" in short
@@ -73,8 +74,10 @@ def test_what_holds_at_no_length_is_named_by_what_it_does(tmp_path):
     trained(tmp_path, lambda cell, length, seed: False, lost=0.5)
     text = wording(read(tmp_path, print))
     assert "vanishes at every tested length (held in 0 of 3 seeds at T = 20)" in text
-    assert "**LSTM on adding** solves no tested length (0 of 3 seeds at T = 20)." in text
-    assert "At T = 80 the gradient at initialisation reaches 6 of 80 timesteps; no cell solved any length." in text
+    assert "**LSTM on adding** solves no tested length (0 of 3 seeds at T = 20), at one setting." in text
+    assert (
+        "At T = 80 the gradient at initialisation reaches 6 of 80 timesteps; no cell solved any length, at" in text
+    )
 
 
 def test_figure_of_solving(tmp_path):
@@ -97,7 +100,7 @@ def test_figure_of_solving(tmp_path):
     horizons = next(line for line in horizon.get_lines() if line.get_label() == "RNN")
     assert horizons.get_ydata().tolist() == [20, 40, 60]  # 4 decades over 79 lags: three of them by lag 60
     assert horizons.get_xdata().tolist() == [20, 40, 80]
-    assert drawing.heading == "adding: solved in every seed by RNN up to T = 20, GRU up to T = 20"
+    assert drawing.heading == "adding: solved in every seed by RNN up to T = 20, GRU up to T = 20, at one setting"
     step = "(median training step 100)"
     assert f"GRU: solved T = 20 in 3 of 3 {step}, T = 40 in 1 of 3 {step}, T = 80 in 0 of 3." in drawing.caption
     (legend,) = drawing.figure.legends
@@ -169,7 +172,9 @@ def test_report_of_a_sweep_is_about_its_runs_alone(tmp_path):
     text = paths[0].read_text()
     assert text.startswith(
         "# Which cell remembers?\n\nAt T = 80 the gradient at initialisation reaches 60 of 80 timesteps; "
-        "solved in every seed by LSTM up to T = 40.\n\nTo which T?\n\n9 of 9 runs complete: 6 solved, 3 trained.\n"
+        "solved in every seed by LSTM up to T = 40, at one setting.\n\nTo which T?\n\n9 of 9 runs complete: "
+        "6 solved, 3 trained.\n\nAt one setting: nothing was tuned for any cell (learning rate 0.01). "
+        "At equal hidden size: 8. Initialisation: orthogonal. Clipping: norm:1.\n"
     )
     assert "GRU" not in text and "gradlab sweep experiments/adding_length.toml" in text
     shown = set(re.findall(r"\((figures/[^)]+)\)", text))
@@ -188,7 +193,7 @@ def test_what_is_kept_of_a_sweep_is_small_and_the_same_again(tmp_path):
     assert [path.name for path in kept] == names
     assert all(0 < path.stat().st_size < 200_000 for path in kept)
     readme = kept[0].read_text()
-    assert "it solves up to T = 40" in readme and "(solving-adding.svg)" in readme
+    assert "it solves up to T = 40, at one setting" in readme and "(solving-adding.svg)" in readme
     assert "gradlab sweep experiments/adding_length.toml\ngradlab report --sweep adding_length" in readme
     table = pd.read_csv(kept[1])
     assert table["length"].tolist() == list(LENGTHS) and table["solved"].tolist() == [3, 3, 0]

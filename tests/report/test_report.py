@@ -254,7 +254,7 @@ def test_loss_shows_chance_and_solved(tmp_path):
     (ax,) = drawing.figure.axes
     assert ax.get_yscale() == "log"
     assert {"chance\n0.167", "solved\n0.01"} == {text.get_text() for text in ax.texts}
-    assert drawing.heading == "adding, T = 40: solved at training step 100"
+    assert drawing.heading == "adding, T = 40: solved at training step 100, at one setting"
 
 
 def test_gates_say_what_moves(tmp_path):

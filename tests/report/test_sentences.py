@@ -306,12 +306,12 @@ def sweep(root, solved, cells=("a", "b", "c", "d", "e"), span=1.0):
 def test_settings_that_solved_some_length_are_all_counted(tmp_path):
     lines = sweep(tmp_path, {("a", 10), ("b", 20)})
     heading = lengths.solving_figure("x", lines).heading
-    assert heading == "adding: 2 of 5 settings solved some length in every seed"
+    assert heading == "adding: 2 of 5 settings solved some length in every seed, at one setting"
     few = lengths.solving_figure("y", lines[:3]).heading
     assert few.startswith(
         "adding: solved in every seed by a up to T = 10, b at T = 20, not at every shorter one, c"
     )
-    assert few.endswith(", c at no tested length")
+    assert few.endswith(", c at no tested length, at one setting")
 
 
 def test_reaches_beyond_a_gap_are_named():
@@ -408,7 +408,7 @@ def test_what_the_training_pass_saw_at_lag_t_may_be_zero(probed, capsys, monkeyp
 def test_the_heading_of_losses_counts_runs_that_ended(trained):
     groups = [groups_of(trained)[name] for name in ("agree", "one_failed")]
     heading = training.loss_figure("x", groups, ["A", "B"]).heading
-    assert heading == "adding, T = 12: solved in 0 of 5 runs of 2 settings, 1 failed"
+    assert heading == "adding, T = 12: solved in 0 of 5 runs of 2 settings, 1 failed, at one setting"
 
 
 @pytest.mark.parametrize(

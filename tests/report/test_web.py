@@ -180,12 +180,13 @@ def test_opposite_stores_give_opposite_answers(tmp_path):
     )
     assert learned.question == "Up to what length does each cell learn?"
     assert (
-        learned.short == "Solved in every seed by RNN, RNN gain=0.5, LSTM and GRU up to T = 20."
+        learned.short == "Solved in every seed by RNN, RNN gain=0.5, LSTM and GRU up to T = 20, at one setting."
         and "12 of 36 runs solved the task" in learned.long
     )
     assert (
         unlearned.short
-        == "Solved in every seed by RNN, RNN gain=0.5, LSTM and GRU at T = 80, not at every shorter one."
+        == "Solved in every seed by RNN, RNN gain=0.5, LSTM and GRU at T = 80, not at every shorter one, "
+        "at one setting."
     )
     rho = stats.spearmanr([-2, -4, -8] * 4, [1, 0, 0] * 4).statistic
     assert known.short.startswith(f"Yes, by rank: rank correlation {rho:.2f} [")
@@ -347,7 +348,7 @@ def test_comparison_overlays_both_and_says_what_differs(tmp_path):
     assert "A: The gradient reaches 24 of 40 timesteps at initialisation, 14 at worst (training step 10)" in text
     assert "B: The gradient reaches all 40 timesteps at initialisation and as far at the end of training" in text
     assert "A: LSTM on adding, T = 40 : the gradient vanishes (5.0 decades lost) at initialisation" in text
-    assert "at the end it holds (0.5 decades lost). Solved at training step 100 (seed 0)." in text
+    assert "at the end it holds (0.5 decades lost). Solved at training step 100, at one setting (seed 0)." in text
     assert "cell lstm gru" in text and "learning rate 0.01 0.001" in text and "hidden 8 8" not in text
     assert "at initialisation: A: LSTM 5.0 decades lost; B: GRU 1.0 decades lost" in text
     with pytest.raises(GradlabError, match="two different"):
@@ -398,7 +399,10 @@ def test_answers_name_few_and_count_the_rest(tmp_path):
             solved = "solved" if length <= 10 * best else "trained"
             put(tmp_path, [falling(1.0, length)] * 3, cell=f"cell{best}", length=length, status=solved)
     text = learned_by(labelled(read(tmp_path, print), without=["length"]))
-    assert text == "7 of 8 settings solved some length in every seed, cell7 up to T = 70, the longest."
+    assert (
+        text
+        == "7 of 8 settings solved some length in every seed, cell7 up to T = 70, the longest, at one setting."
+    )
 
 
 @pytest.mark.parametrize("draw", [leaves.leaves_figure, leaves.kinds_figure])

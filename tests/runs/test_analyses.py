@@ -77,7 +77,21 @@ def test_sentences_follow_the_numbers():
     assert "(50% from the last 10)" in said and "-0.25 at lag 20" in said
 
 
-@pytest.mark.parametrize("command, asked", [("spectrum", "spectrum"), ("credit", "credit+paths+remembrance")])
+def test_the_sentence_of_a_precision():
+    def said(**more):
+        numbers = {"carried_leaves_at": None, "plain_leaves_at": 30, "plain_zero_from": 40, "loss_scale": 9} | more
+        return sentence("precision", {"float16": numbers}, 50)
+
+    off = "in float16 plain differentiation is off from lag 30, 0 from lag 40"
+    assert said() == f"{off}, unless the loss is scaled by 2^9"
+    assert said(loss_scale=None) == f"{off}, whatever the loss is scaled by"
+    assert said(plain_leaves_at=None) == "in float16 plain differentiation is right up to lag 50"
+
+
+@pytest.mark.parametrize(
+    "command, asked",
+    [("spectrum", "spectrum"), ("credit", "credit+paths+remembrance"), ("precision", "precision")],
+)
 def test_commands_of_their_own(tmp_path, typed, command, asked):
     code, out, error = typed(
         command, "adding", "--cell", "gru", "--len", 6, "--hidden", 3, "--measure-batch", 4, "--results", tmp_path

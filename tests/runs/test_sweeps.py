@@ -266,16 +266,20 @@ def test_a_suite_is_not_a_sweep():
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_sweeps_load(path):
     sweep = load_sweep(path)
-    assert sweep.specs and sweep.question.endswith("?")
+    assert (sweep.specs or sweep.trials) and sweep.question.endswith("?")
 
 
 def test_shipped_sweeps_ask_what_they_should():
-    for name, task in (("adding", "adding"), ("copy", "copy:symbols=3")):
-        specs = load_sweep(EXPERIMENTS / f"{name}_length.toml").specs
-        asked = {(spec.cell, spec.length, spec.seed) for spec in specs}
-        assert asked == set(itertools.product(("rnn", "lstm", "gru"), (25, 50, 100, 200, 400, 800), (0, 1, 2)))
+    for name, task, longest in (("adding", "adding", 800), ("copy", "copy:symbols=3", 400)):
+        groups = load_sweep(EXPERIMENTS / f"{name}_length.toml").groups
+        asked = {(group.setting["cell"], group.setting["length"]) for group in groups}
+        lengths = [length for length in (25, 50, 100, 200, 400, 800) if length <= longest]
+        assert asked == set(itertools.product(("rnn", "lstm", "gru"), lengths)) and len(groups) == len(asked)
+        assert {group.seeds for group in groups} == {(0, 1, 2, 3, 4)}
+        specs = [spec for group in groups for spec in group.trials]
         assert {spec.task for spec in specs} == {task} and {spec.stop for spec in specs} == {"solved"}
         assert all(0 < spec.steps <= 5000 for spec in specs)
+        assert {len(group.trials) for group in groups} == {10} and len({spec.hidden for spec in specs}) == 1
     probes = load_sweep(EXPERIMENTS / "init_length.toml").specs
     assert {spec.steps for spec in probes} == {0} and max(spec.length for spec in probes) == 10_000
     cells = {spec.cell for spec in probes}

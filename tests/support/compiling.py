@@ -4,8 +4,11 @@ Most of what tests compute is compiled once and run for milliseconds. Without LL
 emitters XLA compiles in a third of the time, from the same program (`python tests/support/compiling.py`).
 """
 
+import functools
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 
 CACHE_OF_TESTS = (
@@ -14,6 +17,20 @@ CACHE_OF_TESTS = (
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES",
 )
 QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+
+
+def is_quick():
+    """Whether this process compiles as tests do."""
+    return os.environ.get("XLA_FLAGS") == QUICK
+
+
+@functools.cache
+def as_users_compile(path):
+    """What pytest says of the tests of a file marked `as_users`, in a process that compiles as users do."""
+    command = [sys.executable, "-m", "pytest", "-rA", "-q", "-m", "as_users", "-p", "no:cacheprovider", path]
+    quiet = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    done = subprocess.run(command, env=quiet | {"XLA_FLAGS": ""}, capture_output=True, text=True)
+    return done.stdout + done.stderr
 
 
 def share():
@@ -30,9 +47,6 @@ def share():
 
 def measure():
     """Processor seconds of two small runs, as users compile and as tests do, in turns."""
-    import subprocess
-    import sys
-
     code = """
 import time
 from gradlab.runs.execute import run

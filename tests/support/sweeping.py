@@ -45,12 +45,14 @@ class RecordingListener:
         return 0
 
 
-def write_toml(path, *, title="A trial", question="Does it work?", base=(), budget=(), grid=(), vary=()):
-    """A sweep's file; `base`, `budget`, `grid` and `vary` are mappings, or pairs."""
+def write_toml(path, *, title="A trial", question="Does it work?", base=(), budget=(), grid=(), vary=(), tune=()):
+    """A sweep's file; `base`, `budget`, `grid`, `vary` and `tune` are mappings, or pairs."""
     limit = {} if "steps" in (*dict(base), *dict(grid), *dict(vary)) else {"steps": 3}
     lines = [f'title = "{title}"', f'question = "{question}"']
-    fixed = {field: value for field, value in (BASE | dict(base)).items() if field not in dict(grid)}
+    own = {field: value for field, value in BASE.items() if field not in dict(tune)} | dict(base)
+    fixed = {field: value for field, value in own.items() if field not in dict(grid)}
     tables = [("[base]", fixed), ("[grid]", dict(grid)), ("[budget]", limit | dict(budget))]
+    tables += [("[tune]", dict(tune))] if tune else []
     for head, table in [*tables, *(("[[vary]]", {field: values}) for field, values in dict(vary).items())]:
         lines += [head, *(f"{field} = {value!r}" for field, value in table.items())]
     path.write_text("\n".join(lines) + "\n")

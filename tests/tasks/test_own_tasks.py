@@ -200,7 +200,8 @@ def test_the_built_in_tasks_keep_the_contract(name, more):
     check_batch(task, length)
     model = Model(Mean(), task, 3)
     model.check(length, 4)
-    model._check_loss(length, 4)  # raises; it is not asked of built-in tasks, so it is asked here
+    if more == 1:  # it takes a second, and reads no other outputs at another length
+        model._check_loss(length, 4)  # raises; it is not asked of built-in tasks, so it is asked here
 
 
 class Mean:

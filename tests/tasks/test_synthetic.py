@@ -66,7 +66,7 @@ def drawn(family):
             if name.split()[0] == family
             for length in LENGTHS[name]
         },
-        compiler_options={} if slow else OPTIONS,
+        compiler_options={"xla_backend_optimization_level": 3} if slow else OPTIONS,
     )(KEY)
     return jax.tree.map(np.asarray, found)
 

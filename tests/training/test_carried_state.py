@@ -15,6 +15,8 @@ from gradlab.gradient.program import Program
 from gradlab.runs.execute import run
 from gradlab.runs.result import RunResult
 from gradlab.runs.spec import RunSpec
+from gradlab.runs.store import Store
+from gradlab.runs.tuning import _held_out_loss
 from gradlab.tasks import Batch, language
 from gradlab.tasks.base import carries_state
 from gradlab.training.keys import stream
@@ -174,6 +176,11 @@ def test_validation_decides_and_the_test_part_judges(done):
     assert best.as_dict()["losses"]["test"] == pytest.approx(losses["test"], rel=1e-6)
     assert losses["test"] == pytest.approx(in_numpy(best.outcome.params, RUN.build_task(), 20), rel=1e-4)
     assert done.as_dict()["score"] == f"{losses['test'] / math.log(2):.4g} bits per character"
+
+
+def test_tuning_sees_the_validation_part_alone(done, results):
+    losses = done.as_dict()["losses"]
+    assert _held_out_loss(Store(results).find(done.spec.id)) == losses["validation"] != losses["test"]
 
 
 def in_numpy(params, task, length):

@@ -7,8 +7,9 @@ from gradlab.judge.over_seeds import median
 from gradlab.report.data.counts import by_length, seeds_of, solved
 from gradlab.report.data.records import ROLES, Record, labelled
 from gradlab.report.data.tables import numbers
+from gradlab.report.text.terms import tuned_words
 from gradlab.runs.jsonable import number
-from gradlab.runs.labels import varying
+from gradlab.runs.labels import init_of, varying
 from gradlab.runs.spec import VERSIONS
 
 
@@ -19,9 +20,10 @@ def rows(records: Iterable[Record]) -> list[dict[str, Any]]:
         records: measured runs that came to an end.
 
     Returns:
-        For each setting and length the fields that tell settings apart, `runs`, `solved` with its rate and the
-        interval of that, the median training step at which it was solved, and for the initial, the worst and the
-        final checkpoint span, slope, half-life, horizon and verdict; nan where there is no such number.
+        For each setting and length the fields that tell settings apart or were chosen, `runs`, `solved` with
+        its rate and the interval of that, the median training step at which it was solved, `init`, `clip`,
+        `terms` (what was tuned, or "at one setting"), and for the initial, the worst and the final checkpoint
+        span, slope, half-life, horizon and verdict; nan where there is no such number.
     """
     series = labelled(records, without=["length"])
     apart = varying([group[0].setting for _, group in series], without=("task", "cell", "length"))
@@ -31,7 +33,9 @@ def rows(records: Iterable[Record]) -> list[dict[str, Any]]:
         about = {"task": first.config["task"], "setting": label, "cell": first.config["cell"]}
         about |= {name: first.setting.get(name) for name in apart}
         for length, runs in by_length(group).items():
-            row = about | {"length": length, "runs": len(runs)} | _solving(runs)
+            row = about | {"length": length} | runs[0].resolved | {"runs": len(runs)} | _solving(runs)
+            row |= {"init": init_of(runs[0].config["cell"])}
+            row |= {"clip": runs[0].config["clip"], "terms": tuned_words(first.tuned)} if first.trained else {}
             for role in ROLES if first.trained else ROLES[:1]:
                 row |= _numbers(runs, role)
             found.append(row)

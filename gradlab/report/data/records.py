@@ -17,6 +17,7 @@ from gradlab.runs.labels import BUILT_IN, varying
 from gradlab.runs.labels import labels as setting_labels
 from gradlab.runs.spec import VERSIONS, ordered_fields
 from gradlab.runs.store import Store, StoredRun
+from gradlab.runs.tuning import untuned
 
 Floats = NDArray[np.float64]
 
@@ -37,6 +38,10 @@ class Record:
     marks: dict[str, int]
     kept: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     """What `curves.npz` holds, if it is kept in memory."""
+    tuned: tuple[str, ...] = ()
+    """Fields whose value its sweep chose for its cell, task and length."""
+    max_params: int | None = None
+    """What its hidden size follows from, if its sweep asked for that."""
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -46,9 +51,21 @@ class Record:
 
     @cached_property
     def setting(self) -> dict[str, Any]:
-        """What was asked but for the seed, and by which code; runs that share it are averaged over seeds."""
-        asked = {name: value for name, value in self.config.items() if name != "seed"}
+        """What was asked but for the seed, and by which code; runs that share it are averaged over seeds.
+
+        What the sweep tuned is not in it, and `max_params` stands for the hidden size that follows from it.
+        """
+        asked = untuned(self.config, self.tuned)
+        if self.max_params is not None:
+            asked = {name: value for name, value in asked.items() if name != "hidden"}
+            asked["max_params"] = self.max_params
         return asked | {name: self.run.config.get(name) for name in VERSIONS}
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The values of what `setting` leaves open, which are those of one cell, task and length."""
+        names = (*self.tuned, *(["hidden"] if self.max_params is not None else []))
+        return {name: self.config[name] for name in names}
 
     @property
     def seed(self) -> int:

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -48,4 +48,8 @@ def study_of(sweep: StoredSweep, records: Sequence[Record]) -> Study:
         for run_id in asked
         if run_id not in mine or not mine[run_id].run.finished
     }
-    return Study(sweep, [mine[run_id] for run_id in asked if run_id in mine], absent)
+    sizes = {run["id"]: run.get("max_params") for run in sweep.runs}
+    found = [
+        replace(mine[run_id], tuned=sweep.tuned, max_params=sizes[run_id]) for run_id in asked if run_id in mine
+    ]
+    return Study(sweep, found, absent)

@@ -191,7 +191,9 @@ def seeds(records: Iterable[Record]) -> pd.DataFrame:
 def _seed_rows(group: Sequence[Record]) -> Iterator[dict[str, Any]]:
     measured = [record for record in group if record.marks]
     solved = [number(record.run.done["solved_at"]) for record in group if record.run.status == "solved"]
-    about = group[0].setting | {"seeds": len(measured), "runs": len(group), "solved": len(solved)}
+    about = (
+        group[0].setting | group[0].resolved | {"seeds": len(measured), "runs": len(group), "solved": len(solved)}
+    )
     about |= _interval("solved_at", over_seeds(solved))
     first = measured[0].log[0]["curves"] if measured else {}
     for role in ROLES if group[0].trained else ROLES[:1]:

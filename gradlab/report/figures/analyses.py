@@ -30,6 +30,8 @@ _ABOUT = {
     "credit": "The running sum over lags of what each timestep gives of the gradient of the weights: its share of "
     "the whole along the direction of that, its cosine with it, and what truncation there is off by",
     "paths": "The part of the gradient at each lag that came through one path alone; the rest changed its path",
+    "precision": "The gradient by plain automatic differentiation in each arithmetic, beside float64; a line ends "
+    "where an example's underflows to 0",
     "remembrance": "How far the last output moves when the input at a lag is exchanged for another example's, "
     "beside the gradient",
 }
@@ -123,9 +125,20 @@ def _remembrance(ax: Axes, arrays: Arrays, gradient: Floats) -> None:
     ax.set_ylabel("relative to lag 1 (decades)")
 
 
+def _precision(ax: Axes, arrays: Arrays, gradient: Floats) -> None:
+    del gradient
+    exact = arrays["exact"]
+    plain = {key.removeprefix("plain/"): line for key, line in arrays.items() if key.startswith("plain/")}
+    lines = {"float64": exact, **{f"{dtype}, plain": line for dtype, line in plain.items()}}
+    for index, (words, line) in enumerate(lines.items()):
+        draw_line(ax, np.arange(1, len(line) + 1), line - exact[0], line_style(index), label=words)
+    ax.set_ylabel(RELATIVE)
+
+
 _DRAWN: Mapping[str, Callable[[Axes, Arrays, Floats], None]] = {
     "spectrum": _spectrum,
     "credit": _credit,
     "paths": _paths,
     "remembrance": _remembrance,
+    "precision": _precision,
 }

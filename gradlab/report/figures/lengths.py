@@ -17,6 +17,7 @@ from gradlab.report.figures.length_axes import (
     draw_solved,
 )
 from gradlab.report.text.length_limit import briefly
+from gradlab.report.text.terms import on_terms
 
 NAMED = 4
 """Settings that a title names; with more it counts them."""
@@ -35,7 +36,8 @@ def lines_of(records: Sequence[Record], most: int) -> list[LengthLine]:
 def solving_figure(name: str, lines: Sequence[LengthLine], most: int | None = None) -> Drawing:
     """To which length settings solve the task, beside how far their gradient reaches; at most `most` are drawn."""
     task = lines[0].group[0].config["task"]
-    heading, lines = f"{task}: {_solvers(lines)}", lines[:most]
+    heading = f"{task}: {_solvers(lines)}{on_terms(line.group for line in lines)}"
+    lines = lines[:most]
     figure, (rate, horizon) = panels(1, 2, (5.2, 3.0 + 0.2 * len(lines)), heading)
     draw_solved(rate, lines)
     draw_numbers([horizon], HORIZON, lines, ["initial"], filled=True)

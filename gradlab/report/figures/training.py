@@ -26,6 +26,7 @@ from gradlab.report.figures.drawing import (
 from gradlab.report.figures.ticks import PlainLogFormatter
 from gradlab.report.text.findings import uncapitalised
 from gradlab.report.text.outcomes import at_steps, has_no_mark, outcome, unfinished
+from gradlab.report.text.terms import on_terms
 
 HEADROOM = 10.0
 """The axis of losses goes on for this factor above chance and above what runs that do not diverge reach."""
@@ -37,11 +38,12 @@ POINTS = 80
 def loss_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[str]) -> Drawing:
     """Loss against training step with the levels of chance and of a solved task."""
     config, losses = groups[0][0].config, groups[0][0].run.done["losses"]
-    heading = f"{config['task']}, T = {config['length']}: {_solved(groups)}"
+    terms = on_terms(groups)
+    heading = f"{config['task']}, T = {config['length']}: {_solved(groups)}{terms}"
     figure, (ax,) = panels(1, 1, (7.2, 4.2 + 0.2 * len(groups)), heading)
     notes = draw_losses(ax, groups, names)
     add_legend(ax)
-    said = [f"{label}: {uncapitalised(outcome(group))}" for group, label in zip(groups, names, strict=True)]
+    said = [f"{label}: {uncapitalised(outcome(group))}{terms}" for group, label in zip(groups, names, strict=True)]
     lines = "Each point is the mean of a stretch of training steps"
     lines += "; lines are medians over seeds, bands their range" if any(len(g) > 1 for g in groups) else ""
     tests = f"Dashed grey: chance {losses['chance']:.4g}"

@@ -10,11 +10,12 @@ from gradlab.report.data.study import Study
 from gradlab.report.figures.embed import EmbeddedFigure
 from gradlab.report.page.context import FigureSection, Findings, ReportContext
 from gradlab.report.page.grid import grid
-from gradlab.report.page.tables import costs_table, lengths_table, numbers_table
+from gradlab.report.page.tables import choices_table, costs_table, lengths_table, numbers_table
 from gradlab.report.text.answers import answers, headline, presence, sentences, single, summary
 from gradlab.report.text.environments import environments
 from gradlab.report.text.outcomes import ending
 from gradlab.report.text.plain import Sentence
+from gradlab.report.text.terms import terms
 from gradlab.runs.labels import describe
 from gradlab.runs.spec import command
 
@@ -62,6 +63,8 @@ def report_context(selection: Selection, figures: Sequence[EmbeddedFigure], *, c
         presence(study) if study else summary(selection.records, measured),
         [_findings(task, some, figures, selection.single) for task, some in by_task(series)],
         study,
+        terms(study.sweep, [record.config for record in measured]) if study and measured else "",
+        choices_table(study.sweep) if study and study.sweep.choices else None,
         ", ".join(describe(name, value) for name, value in same.items()),
         list(figure_sections(figures)),
         numbers_table(groups),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gradlab.errors import GradlabError
 from gradlab.report.data.records import Labelled, Record, labelled, read
+from gradlab.report.data.study import study_of
 from gradlab.report.figures.curves import checkpoint_figure
 from gradlab.report.figures.drawing import Drawing, line_style
 from gradlab.report.figures.embed import embedded
@@ -44,9 +45,12 @@ def side(store: Store, name: str, warn: Callable[[str], None]) -> Side:
         GradlabError: there is neither, or nothing of it was measured.
     """
     sweep = name in sweep_names(store.root)
-    ids: Sequence[str] = stored_sweep(store.root, name).ids if sweep else [store.find(name).id]
+    stored = stored_sweep(store.root, name) if sweep else None
+    ids: Sequence[str] = stored.ids if stored else [store.find(name).id]
     name, kind = (name, "sweep") if sweep else (ids[0], "run")
-    records = [record for record in read(store.root, warn, ids) if record.marks and record.run.finished]
+    found = read(store.root, warn, ids)
+    found = study_of(stored, found).records if stored else found
+    records = [record for record in found if record.marks and record.run.finished]
     if not records:
         raise GradlabError(f"{kind} {name} has no finished run that was measured, so there is nothing to compare")
     return Side(name, kind, records)

@@ -53,7 +53,10 @@ class GridRow(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Settings of one task by length; `more_rows` and `more_lengths` count what it leaves out."""
+    """Settings of one task by length; `more_rows` and `more_lengths` count what it leaves out.
+
+    `terms` follow what was solved: `, at one setting`.
+    """
 
     task: str
     trained: bool
@@ -61,6 +64,7 @@ class Grid(NamedTuple):
     rows: Sequence[GridRow]
     more_rows: int
     more_lengths: int
+    terms: str
 
 
 class Findings(NamedTuple):
@@ -87,6 +91,7 @@ class ReportContext(NamedTuple):
 
     Attributes:
         summary: how many runs there are, and what became of them. findings: for each task.
+        terms: on which the cells of a sweep are compared. choices: what its trials chose, None without trials.
         constant: fields that all runs of a sweep share. sections: all figures but the first of each task.
         commands: one for each setting. csv: whether the CSV tables stand beside the page.
     """
@@ -97,6 +102,8 @@ class ReportContext(NamedTuple):
     summary: Sentence
     findings: Sequence[Findings]
     study: Study | None
+    terms: str
+    choices: Table | None
     constant: str
     sections: Sequence[FigureSection]
     numbers: Table

@@ -11,6 +11,7 @@ from gradlab.judge.statistics import Share
 from gradlab.report.data.counts import by_length, longest_passing, seeds_of, solved
 from gradlab.report.data.records import Labelled, Record
 from gradlab.report.page.context import Grid, GridRow, Tile
+from gradlab.report.text.terms import on_terms
 
 ROWS = 40
 """Settings of a grid at most."""
@@ -34,6 +35,7 @@ def grid(series: Labelled) -> Grid:
         [_row(label, group, shown) for label, group in series[:ROWS]],
         max(0, len(series) - ROWS),
         len(lengths) - len(shown),
+        on_terms(group for _, group in series),
     )
 
 

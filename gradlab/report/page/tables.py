@@ -9,7 +9,10 @@ from gradlab.report.data.counts import seeds_of, solved
 from gradlab.report.data.records import ROLES, Labelled, Record
 from gradlab.report.page.context import Column, Table
 from gradlab.report.text.outcomes import at_steps, solved_of
+from gradlab.report.text.terms import CHOICE_COLUMNS, choice_rows, on_terms
 from gradlab.runs.jsonable import number
+from gradlab.runs.labels import describe
+from gradlab.runs.sweeps import StoredSweep
 
 ROWS = 400
 """Rows of a table at most; the CSV tables hold all."""
@@ -35,7 +38,7 @@ COST_NAMES = ("runs", "parameters", "ms per training step", "MB for training")
 
 def numbers_table(groups: Labelled) -> Table:
     """The numbers of the state's task curve for each setting at its initial, worst and final checkpoint."""
-    return table(NUMBERS, number_rows(groups), "rows")
+    return table(NUMBERS, number_rows(groups), f"rows{on_terms(group for _, group in groups)}")
 
 
 def number_rows(groups: Labelled) -> list[list[str]]:
@@ -93,12 +96,24 @@ def lengths_table(groups: Labelled) -> Table:
     trained = any(group[0].trained for _, group in groups)
     solving = (Column("solved"), Column("95 % interval"), Column("median training step", detail=True))
     later = ("horizon at the end", "horizon at worst", "span at the end")
-    columns = [SETTING, TASK, LENGTH, Column("runs", number=True, detail=True), *(solving if trained else ())]
+    chosen = [Column("chosen", words=True)] if any(group[0].resolved for _, group in groups) else []
+    columns = [SETTING, TASK, LENGTH, Column("runs", number=True, detail=True)]
+    columns += [*chosen, *(solving if trained else ())]
     columns += [Column("horizon at initialisation"), Column("span at initialisation")]
     columns += [Column(name, detail=name != later[0]) for name in later if trained]
     columns += [Column("slope", detail=True), Column("half-life", detail=True)]
-    rows = [_length_row(label, [one for one in group if one.run.finished], trained) for label, group in groups]
-    return table(columns, list(filter(None, rows)), "settings and lengths")
+    rows = []
+    for label, group in groups:
+        if row := _length_row(label, [one for one in group if one.run.finished], trained):
+            values = ", ".join(describe(name, value) for name, value in group[0].resolved.items())
+            rows.append([*row[:4], *([values or "-"] if chosen else []), *row[4:]])
+    return table(columns, rows, f"settings and lengths{on_terms(group for _, group in groups)}")
+
+
+def choices_table(sweep: StoredSweep) -> Table:
+    """What the trials of a sweep chose, and how each candidate did."""
+    columns = [SETTING, TASK, LENGTH, *(Column(name, words=True) for name in CHOICE_COLUMNS[3:])]
+    return table(columns, choice_rows(sweep.choices), "choices")
 
 
 def _length_row(label: str, group: Sequence[Record], trained: bool) -> list[str]:

@@ -65,4 +65,25 @@ def _remembrance(found: Found, length: int) -> str:
     return f"an exchanged input moves the last output by more than a thousandth of what the last one does {reach}"
 
 
-_SENTENCES = {"spectrum": _spectrum, "credit": _credit, "paths": _paths, "remembrance": _remembrance}
+def _precision(found: Found, length: int) -> str:
+    return "; ".join(_in_dtype(dtype, each, length) for dtype, each in found.items())
+
+
+def _in_dtype(dtype: str, found: Found, length: int) -> str:
+    leaves, zero, scale = found["plain_leaves_at"], found["plain_zero_from"], found["loss_scale"]
+    if leaves is None:
+        return f"in {dtype} plain differentiation is right up to lag {length}"
+    text = f"in {dtype} plain differentiation is off from lag {leaves}"
+    text += f", 0 from lag {zero}" if zero else ""
+    if scale is None:
+        return f"{text}, whatever the loss is scaled by"
+    return f"{text}, unless the loss is scaled by 2^{scale}" if scale else text
+
+
+_SENTENCES = {
+    "spectrum": _spectrum,
+    "credit": _credit,
+    "paths": _paths,
+    "remembrance": _remembrance,
+    "precision": _precision,
+}

@@ -18,6 +18,7 @@ from gradlab.report.text.length_limit import relation, sentence
 from gradlab.report.text.outcomes import has_no_mark, outcome
 from gradlab.report.text.plain import Sentence
 from gradlab.report.text.prediction import briefly, explanation, rank_agreement
+from gradlab.report.text.terms import on_terms
 
 _ADJECTIVES: dict[Word, str] = {"both": "both vanishing and exploding"}
 NAMED = 4
@@ -48,7 +49,7 @@ def headline(series: Labelled) -> str:
         parts.append(f"{_after(start, end)} {when}")
     else:
         parts.append(f"as far {when}" if end == start and end.brief else f"{_after(start, end)} {when}")
-    return f"The gradient {_and(parts)}; the task was {uncapitalised(outcome(group))}."
+    return f"The gradient {_and(parts)}; the task was {uncapitalised(outcome(group))}{on_terms([group])}."
 
 
 def reached(series: Labelled) -> str:
@@ -150,9 +151,9 @@ def answers(series: Labelled) -> list[Answer]:
         long = f"A cell solves a length if every seed does{within}, there and at every shorter length. "
         long += f"{solving} of {len(runs)} runs solved the task."
         found.append(Answer("Up to what length does each cell learn?", learned(trained), long))
-        agreement = rank_agreement(trained)
+        agreement, terms = rank_agreement(trained), on_terms(group for _, group in trained)
         if len(agreement.points) > 1:
-            text = f"{relation(runs)} {explanation(agreement)}"
+            text = f"{relation(runs)} {explanation(agreement)} All of it{terms}."
             found.append(Answer("Does the initial gradient predict learning?", briefly(agreement), text))
     if probes:
         runs = [record for _, group in probes for record in group]
@@ -166,11 +167,13 @@ def answers(series: Labelled) -> list[Answer]:
 
 
 def learned(trained: Labelled) -> str:
-    """`Solved in every seed by LSTM and GRU up to T = 200, the longest, by RNN at no tested length.`"""
+    """`Solved in every seed by LSTM up to T = 200, the longest, by RNN at no tested length, at one setting.`"""
+    terms = on_terms(group for _, group in trained)
     if has_no_mark([record for _, group in trained for record in group]):
-        found = [f"{uncapitalised(outcome(group))} with {label}" for label, group in trained]
-        return f"The task was {', and '.join(found)}."
-    return _limits([(label, solved(group)) for label, group in trained], "solved", "by")
+        ends = [f"{uncapitalised(outcome(group))} with {label}" for label, group in trained]
+        return f"The task was {', and '.join(ends)}{terms}."
+    found = _limits([(label, solved(group)) for label, group in trained], "solved", "by")
+    return f"{found.removesuffix('.')}{terms}."
 
 
 def _limits(counts: Sequence[tuple[str, Mapping[int, Share]]], done: str, by: str) -> str:

@@ -10,6 +10,7 @@ from gradlab.report.data.counts import counted, seeds_of
 from gradlab.report.data.records import ROLES, Record
 from gradlab.report.text.outcomes import at_steps, diverged_at, has_no_mark, outcome, unfinished
 from gradlab.report.text.plain import Sentence
+from gradlab.report.text.terms import on_terms
 
 VERBS: dict[Word, str] = {
     "vanishing": "vanishes",
@@ -208,7 +209,7 @@ def statement(group: Sequence[Record], label: str) -> Sentence:
         return Sentence(name, f": {first}. Not trained{_seeds(group)}.")
     worst = f"{changes(group, 'worst')} {when(group, 'worst')}"
     last = f"at the end it {_clause(group, 'final')}"
-    return Sentence(name, f": {first}; {worst}; {last}. {outcome(group)}{_seeds(group)}.")
+    return Sentence(name, f": {first}; {worst}; {last}. {outcome(group)}{on_terms([group])}{_seeds(group)}.")
 
 
 def _clause(group: Sequence[Record], role: str) -> str:
