@@ -9,7 +9,7 @@ from gradlab.cli.console import Screen
 from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR
 from gradlab.gradient.summary import SENTENCES, Summary, Verdict, in_decades
 from gradlab.judge.over_seeds import Seeds, over_seeds
-from gradlab.report.data.records import lags_of, noise_lags, row_of, summarised
+from gradlab.report.data.records import CURVES, lags_of, noise_lags, row_of, summarised
 from gradlab.report.text.analyses import sentences
 from gradlab.report.text.findings import together
 from gradlab.runs.jsonable import jsonable, number
@@ -101,11 +101,11 @@ def _timesteps(marks: Mapping[str, Any]) -> int:
 def _summary_table(screen: Screen, marks: Mapping[str, Any]) -> None:
     rows = []
     measured = {name for mark in marks.values() for name in mark["curves"]}
-    for curve in [name for name in ("task", "total") if name in measured]:  # the report has `direct` too
+    for curve in [name for name in CURVES if name in measured and name != "direct"]:  # the report has that too
         for at, mark in _distinct(marks).items():
             leaves = mark["curves"][curve]
             for leaf in leaf_rows(leaves):
-                label = at if curve == "task" else f"{at}, {curve}"
+                label = at if curve == "task" else f"{at}, {curve.replace('_', ' ')}"
                 rows.append([label, leaf, *_cells(leaf, leaves[leaf])])
     screen.table(_COLUMNS, rows, right=_NUMERIC, fold=_FOLDED)
 

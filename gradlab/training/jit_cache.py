@@ -125,7 +125,7 @@ def metrics_of(model: Model, plan: Plan) -> CheckpointPrograms | NetworkPrograms
     """What measures a model; the examples of a network are not split over devices."""
     if is_network(model.cell):
         return NetworkPrograms.of(model, plan.length)
-    return CheckpointPrograms.of(model, plan.length, *spread(plan))
+    return CheckpointPrograms.of(model, plan.length, *spread(plan), measure_inputs=plan.measure_inputs == "yes")
 
 
 def _programs(model: Model, plan: Plan, init: Program) -> Programs:

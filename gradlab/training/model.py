@@ -11,6 +11,7 @@ from jax import Array, lax
 from gradlab.cells import Carry, Params
 from gradlab.cells.base import is_network
 from gradlab.cells.initializers import glorot
+from gradlab.cells.stacked import StackInTraining, dropout_of
 from gradlab.errors import GradlabError
 from gradlab.gradient.assumptions import losses_meet, refuse
 from gradlab.gradient.network import network_width
@@ -63,12 +64,23 @@ class Model:
             return batch
         return batch._replace(inputs=params["embedding"][batch.inputs[..., 0]])
 
-    def losses(self, params: Params, batch: Batch, sinks: Sinks | None = None) -> Array:
-        """The loss (B,) of each example; the gradient of `sinks` is that of `unroll`."""
-        return self.losses_from(None, params, batch, sinks)[0]
+    def losses(
+        self, params: Params, batch: Batch, sinks: Sinks | None = None, masks: Array | None = None
+    ) -> Array:
+        """The loss (B,) of each example; the gradient of `sinks` is that of `unroll`.
+
+        Args:
+            masks: the key of the dropout masks of a training step; None for none.
+        """
+        return self.losses_from(None, params, batch, sinks, masks)[0]
 
     def losses_from(
-        self, start: Carry | None, params: Params, batch: Batch, sinks: Sinks | None = None
+        self,
+        start: Carry | None,
+        params: Params,
+        batch: Batch,
+        sinks: Sinks | None = None,
+        masks: Array | None = None,
     ) -> tuple[Array, Carry | None]:
         """The loss (B,) of each example from a state, to which no gradient goes back, and the state at the end.
 
@@ -78,8 +90,13 @@ class Model:
         own, inputs = params["cell"], self.embedded(params, batch).inputs
         if is_network(self.cell):
             return self.read(params, self.cell.apply(own, inputs), batch), None
-        state = self.cell.carry(own, inputs.shape[1]) if start is None else lax.stop_gradient(start)
-        end, outputs = unroll_from(state, self.cell, own, inputs, last=self.task.readout == "last", sinks=sinks)
+        cell: Any = self.cell
+        state = cell.carry(own, inputs.shape[1]) if start is None else lax.stop_gradient(start)
+        if masks is not None and dropout_of(cell):
+            cell, state = StackInTraining(cell, masks), (jnp.int32(0), state)
+        end, outputs = unroll_from(state, cell, own, inputs, last=self.task.readout == "last", sinks=sinks)
+        if isinstance(cell, StackInTraining):
+            _, end = end
         return self.read(params, outputs, batch), None if start is None else end
 
     def inputs_shape(self, examples: int, length: int) -> jax.ShapeDtypeStruct:

@@ -106,5 +106,5 @@ def measure_population(model: Model, plan: Plan, count: int) -> list[GradientCur
         for seed in map(jnp.uint32, range(count)):
             params = programs.init(seed)
             batch = model.embedded(params, programs.draw(seed))
-            found.append(to_curve(metrics.adjoints(asked, params, batch)["task"], metrics.leaves))
+            found.append(to_curve(metrics.adjoints(asked, params, batch)["task"], metrics.leaves, metrics.beside))
         return found

@@ -15,6 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from gradlab.cells import Cell, Params
 from gradlab.cells.base import is_built_in, is_network
+from gradlab.cells.stacked import dropout_of
 from gradlab.gradient.segments import Split
 from gradlab.gradient.trial import UNOPTIMISED
 from gradlab.tasks import Batch, Task
@@ -44,7 +45,8 @@ def is_divisible(model: Model, plan: Plan, params: Callable[[], Params]) -> bool
         return False
     if not (custom_cell or custom_task):
         return True
-    if is_network(model.cell):
+    # The masks of a part of a batch would be others than those of that part of the whole.
+    if is_network(model.cell) or dropout_of(model.cell):
         return False
     at = params()
     inputs = np.random.RandomState(0).standard_normal((TIMESTEPS, plan.batch, model.task.input_size))

@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gradlab.cells import Carry, Params
 from gradlab.cells.base import is_network
+from gradlab.cells.stacked import dropout_of
 from gradlab.gradient.state import as_arrays as as_state
 from gradlab.gradient.state import leaf_names
 from gradlab.tasks import Batch, Task
@@ -48,6 +49,7 @@ class Plan:
         clip: what is done to the gradient before the optimiser sees it.
         measure: curves at all `checkpoints` or at the `ends` only; `every` adds the norms of each training step.
         measure_batch: examples on which curves are measured.
+        measure_inputs: `yes` measures the gradient at the inputs beside that at the states.
         learning_rate: positive.
         shards: devices that a batch is split over.
     """
@@ -61,6 +63,7 @@ class Plan:
     clip: Clip
     measure: Literal["checkpoints", "ends", "every"]
     measure_batch: int
+    measure_inputs: Literal["no", "yes"] = "no"
     learning_rate: float = 1.0
     shards: int = 1
 
@@ -210,8 +213,10 @@ def _loss_and_gradients(
     batch = _drawn(model.task, plan, state)
     part = batch if plan.shards == 1 else _own_part(model.task, plan, batch)
 
+    masks = jax.random.fold_in(stream(state.seed, "dropout"), state.step) if dropout_of(model.cell) else None
+
     def share_of_mean(trained: Params, sinks: Sinks | None) -> tuple[Array, Carry | None]:
-        losses, end = model.losses_from(state.carry, with_weights(state.params, trained), part, sinks)
+        losses, end = model.losses_from(state.carry, with_weights(state.params, trained), part, sinks, masks)
         return jnp.sum(losses) / plan.batch, end
 
     own, examples = state.params["cell"], part.inputs.shape[1]

@@ -31,7 +31,7 @@ from gradlab.report.figures.drawing import (
     wrapped,
 )
 from gradlab.report.figures.ticks import lag_axis
-from gradlab.report.text.findings import changes, notes_of, overall, title, trail
+from gradlab.report.text.findings import beginning, changes, notes_of, overall, title, trail
 from gradlab.report.text.outcomes import at_steps
 
 VIEW = 60.0
@@ -90,7 +90,7 @@ def checkpoint_figure(
     Probes have the initial checkpoint alone; `finding` stands in the heading instead of all verdicts.
     """
     shown = {
-        {"initial": "at initialisation", "final": "at the end of training"}.get(role, role): [
+        {"initial": beginning(chain(*groups)), "final": "at the end of training"}.get(role, role): [
             CurveLine(group, role, f"{label}: {changes(group, role)}", line_style(index))
             for index, (group, label) in enumerate(zip(groups, names, strict=True))
         ]

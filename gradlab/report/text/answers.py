@@ -11,7 +11,7 @@ from gradlab.judge.statistics import Share
 from gradlab.report.data.counts import by_length, held, longest_passing, passed, seeds_of, solved
 from gradlab.report.data.records import ROLES, Labelled, Record
 from gradlab.report.data.study import Study
-from gradlab.report.text.findings import VERBS, capitalised, overall, statement, uncapitalised
+from gradlab.report.text.findings import VERBS, beginning, capitalised, overall, statement, uncapitalised
 from gradlab.report.text.findings import when as when_of
 from gradlab.report.text.length_limit import briefly as limit_of
 from gradlab.report.text.length_limit import relation, sentence
@@ -55,8 +55,8 @@ def headline(series: Labelled) -> str:
 def reached(series: Labelled) -> str:
     """How far back the gradient reaches at the longest length, setting by setting, before training."""
     longest = max(int(record.config["length"]) for _, group in series for record in group)
-    fresh = all(group[0].config["params"] == "none" for _, group in series)
-    start = f"At T = {longest:,} the gradient{' at initialisation' if fresh else ''}"
+    first = beginning(group[0] for _, group in series)
+    start = f"At T = {longest:,} the gradient{f' {first}' if first != 'at first' else ''}"
     at_longest = ((label, by_length(group).get(longest)) for label, group in series)
     seeds = [(label, seeds_of(group, "initial")) for label, group in at_longest if group]
     if len(seeds) <= NAMED:
@@ -157,12 +157,11 @@ def answers(series: Labelled) -> list[Answer]:
             found.append(Answer("Does the initial gradient predict learning?", briefly(agreement), text))
     if probes:
         runs = [record for _, group in probes for record in group]
-        fresh = all(record.config["params"] == "none" for record in runs)
-        when = "at initialisation" if fresh else "with these weights"
+        first = beginning(runs)
         long = "Held means: in every seed the gradient stays within 3 decades of its lag 1, at that length and at "
         long += f"every shorter one. In all, {overall(runs)}."
         short = f"{_limits([(label, held(group)) for label, group in probes], 'held', 'in')} {reached(probes)}."
-        found.append(Answer(f"Over what length is the gradient held {when}?", short, long))
+        found.append(Answer(f"Over what length is the gradient held {first}?", short, long))
     return found
 
 
@@ -200,7 +199,7 @@ def _limits(counts: Sequence[tuple[str, Mapping[int, Share]]], done: str, by: st
 def single(record: Record) -> list[Answer]:
     """The answers of one run."""
     text = statement([record], "").rest.removeprefix(": ")
-    roles = {"initial": "at initialisation"} | ({"final": "at the end of training"} if record.trained else {})
+    roles = {"initial": beginning([record])} | ({"final": "at the end of training"} if record.trained else {})
     words = [
         f"{_ADJECTIVES.get(word := record.summary(role).verdict.word, word)} {when}"
         for role, when in roles.items()
