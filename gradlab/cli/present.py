@@ -40,14 +40,18 @@ def failure_of(spec: RunSpec, reason: str | None) -> dict[str, Any]:
     return {"id": spec.id, "spec": spec.config(), "status": "failed", "reason": reason, "summary": {}}
 
 
+_LEVELS = {"chance": "chance", "solved": "solved at", "autoregression": "autoregression"}
+
+
 def headline(record: Record) -> str:
     """One line: status, training steps, and loss against chance."""
     status, losses = record["status"], record["losses"]
     tested = losses["test"] is not None
     kind, loss = ("test loss", losses["test"]) if tested else ("held-out loss", losses["final"])
+    done = "not solved within" if losses["solved"] else "trained for"
     words = {
         "solved": f"solved at training step {record['solved_at']}",
-        "trained": f"not solved within {record['training_steps']} training steps",
+        "trained": f"{done} {record['training_steps']} training steps",
         "measured": "imported" if record["spec"].get("imported") else "measured without training",
         "failed": f"failed: {record['reason']}",
         "interrupted": f"interrupted at training step {record['training_steps']}",
@@ -57,7 +61,9 @@ def headline(record: Record) -> str:
         text = f"diverged: {bad['what']} not finite at training step {bad['step']}"
     if loss is None:
         return text
-    return f"{text}; {kind} {number(loss):.4g}, chance {losses['chance']:.4g}, solved at {losses['solved']:.4g}"
+    score = f" ({record['score']})" if record.get("score") else ""
+    levels = [f"{name} {losses[key]:.4g}" for key, name in _LEVELS.items() if losses.get(key)]
+    return f"{text}; {kind} {number(loss):.4g}{score}, {', '.join(levels)}"
 
 
 def show_run(screen: Screen, record: Record, arrays: Mapping[str, Any] | None) -> None:

@@ -212,6 +212,8 @@ _ENDED = record(
     {
         "id": name,
         "parameters": whole,
+        "score": null_or(text),
+        "window": _WHOLE,
         "every": null_or(record({}, other=_EVERY)),
         "analyses": null_or(record({}, other=_ANALYSED)),
         "training_bytes": _WHOLE,

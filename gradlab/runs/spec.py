@@ -82,7 +82,9 @@ class RunSpec:
     also: str = spec_field("none", _ALSO, commands=_MEASURED, in_suite=False, later=True)
     params: str | None = spec_field(None, _PARAMS, commands=("probe",), in_suite=False, later=True)
     cell_source: str | None = spec_field(None, "Digest of a custom cell's code", in_suite=False, derived=True)
-    task_source: str | None = spec_field(None, "Digest of a custom task's code", in_suite=False, derived=True)
+    task_source: str | None = spec_field(
+        None, "Digest of a custom task's code, or of the data of a task", in_suite=False, derived=True
+    )
 
     def __post_init__(self) -> None:
         from gradlab.runs.variants import cell_variant, clip_name, optimizer_variant, parse_clip, task_variant

@@ -83,10 +83,10 @@ def cell_variant(text: str) -> Variant:
 
 
 def task_variant(text: str) -> Variant:
-    """A task with its canonical name."""
+    """A task with its canonical name; the source of one on recorded data is the digest of its data."""
     variant = _resolve(text, "task", TASKS)
     check_task(variant.value)
-    return variant
+    return variant._replace(source=variant.source or getattr(variant.value, "digest", None))
 
 
 @lru_cache(maxsize=64)

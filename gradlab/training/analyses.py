@@ -42,7 +42,7 @@ def analyse(name: str, model: Model, params: Params, batch: Batch) -> Analysis:
     """
     if is_network(model.cell):
         raise GradlabError(f"{type(model.cell).__name__} has no state, and so no {name}: leave out also={name}")
-    last = model.task.readout == "last"
+    batch, last = model.embedded(params, batch), model.task.readout == "last"
 
     def loss(outputs: Array) -> Array:
         return model.read(params, outputs[-1:] if last else outputs, batch)

@@ -97,7 +97,7 @@ class CheckpointPrograms:
             measure_inputs: measure the gradient at the inputs too.
         """
         params = jax.eval_shape(model.init, 0)["cell"]
-        inputs = jax.eval_shape(lambda: model.task.sample(jax.random.key(0), _TRACED, length)).inputs
+        inputs = model.inputs_shape(_TRACED, length)
         carry = initial_shapes(model.cell, params, _TRACED)
 
         def passes(cell: Any, carry: Carry) -> tuple[Segments, Segments]:
@@ -132,6 +132,7 @@ class CheckpointPrograms:
 
     def measure_curves(self, params: Params, batch: Batch) -> dict[str, GradientCurve]:
         """Every curve by name."""
+        batch = self.model.embedded(params, batch)
         asked = task_curves(self.model, self.length)
         passes = Passes(partial(self.adjoints, asked), partial(self._reverse, asked), part_of_examples)
         curves = measured(passes, params, batch, leaves=self.leaves, beside=self.beside)
@@ -158,6 +159,7 @@ class CheckpointPrograms:
         """Mean and saturation of every gate; none of a cell whose `step` does more than its parts."""
         if self.gates is None:
             return {}
+        batch = self.model.embedded(params, batch)
         start = self._start(params["cell"], batch.inputs)
         sums = walk(self.gates, params["cell"], batch.inputs, start)
         total = jax.tree.map(lambda *each: np.sum(np.asarray(each, np.float64), axis=(0, 1)), *sums)
@@ -166,6 +168,7 @@ class CheckpointPrograms:
 
     def compilations(self, params: Params, batch: Batch) -> list[Callable[[], Any]]:
         """What compiles everything that `measure` is sure to call, one program each."""
+        batch = self.model.embedded(params, batch)
         own, start = params["cell"], self._start(params["cell"], batch.inputs)
         measured_start = self._measured_start(own, batch.inputs)
         calls = compilations(
@@ -245,6 +248,7 @@ def check_assumptions(model: Model, params: Params, batch: Batch) -> None:
     Raises:
         GradlabError: as `assumptions.check_cell`.
     """
+    batch = model.embedded(params, batch)
     if is_network(model.cell):
         check_network(model.cell, *on_one_device((params["cell"], batch.inputs)))
         return

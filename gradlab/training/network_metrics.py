@@ -57,6 +57,7 @@ class NetworkPrograms:
 
     def measure_curves(self, params: Params, batch: Batch) -> dict[str, GradientCurve]:
         """The `task` curve, the `total` one where it differs, and the future side of both where there is one."""
+        batch = self.model.embedded(params, batch)
         asked = dict(task_curves(self.model, self.length))
         if has_future(self.model.cell):
             asked |= {f"{name}{FUTURE}": each for name, each in asked.items()}
@@ -72,6 +73,7 @@ class NetworkPrograms:
 
     def compilations(self, params: Params, batch: Batch) -> list[Callable[[], Any]]:
         """What compiles everything that `measure` is sure to call, one program each."""
+        batch = self.model.embedded(params, batch)
         own, inputs = params["cell"], batch.inputs
         outputs = jax.eval_shape(self.passes.outputs.function, own, inputs)
         read = jax.ShapeDtypeStruct((1 if self.last else len(outputs), *outputs.shape[1:]), outputs.dtype)

@@ -15,7 +15,7 @@ from gradlab.report.text.findings import VERBS, beginning, capitalised, overall,
 from gradlab.report.text.findings import when as when_of
 from gradlab.report.text.length_limit import briefly as limit_of
 from gradlab.report.text.length_limit import relation, sentence
-from gradlab.report.text.outcomes import outcome
+from gradlab.report.text.outcomes import has_no_mark, outcome
 from gradlab.report.text.plain import Sentence
 from gradlab.report.text.prediction import briefly, explanation, rank_agreement
 from gradlab.report.text.terms import on_terms
@@ -140,7 +140,10 @@ def answers(series: Labelled) -> list[Answer]:
     """What the measured runs of one task say, question by question."""
     trained, probes = ([one for one in series if one[1][0].trained == kind] for kind in (True, False))
     found = []
-    if trained:
+    if trained and has_no_mark([record for _, group in trained for record in group]):
+        long = "At the weights whose loss on the validation part is the lowest; the test part decides nothing."
+        found.append(Answer("Which loss does each cell reach?", learned(trained), long))
+    elif trained:
         runs = [record for _, group in trained for record in group if record.run.finished]
         budgets = {int(record.config["steps"]) for record in runs}
         within = f" within {max(budgets):,} training steps" if len(budgets) == 1 else ""
@@ -164,8 +167,12 @@ def answers(series: Labelled) -> list[Answer]:
 
 def learned(trained: Labelled) -> str:
     """`Solved in every seed by LSTM up to T = 200, the longest, by RNN at no tested length, at one setting.`"""
+    terms = on_terms(group for _, group in trained)
+    if has_no_mark([record for _, group in trained for record in group]):
+        ends = [f"{uncapitalised(outcome(group))} with {label}" for label, group in trained]
+        return f"The task was {', and '.join(ends)}{terms}."
     found = _limits([(label, solved(group)) for label, group in trained], "solved", "by")
-    return f"{found.removesuffix('.')}{on_terms(group for _, group in trained)}."
+    return f"{found.removesuffix('.')}{terms}."
 
 
 def _limits(counts: Sequence[tuple[str, Mapping[int, Share]]], done: str, by: str) -> str:
@@ -200,9 +207,11 @@ def single(record: Record) -> list[Answer]:
     found = [Answer("Does the gradient reach back?", f"{capitalised(', '.join(words))}.", capitalised(text))]
     if record.trained:
         losses = record.run.done["losses"]
-        long = f"Chance is a loss of {losses['chance']:.4g}, solved is {losses['solved']:.4g} or less"
+        long = f"Chance is a loss of {losses['chance']:.4g}"
+        long += f", solved is {losses['solved']:.4g} or less" if losses["solved"] else ""
         last = losses.get("test") if losses.get("test") is not None else losses.get("final")
-        long += f"; it ended at {float(last):.4g}." if last is not None else "."
+        score = f" ({record.run.done['score']})" if record.run.done.get("score") else ""
+        long += f"; it ended at {float(last):.4g}{score}." if last is not None else "."
         found.append(Answer("Was the task learned?", f"{outcome([record])}.", long))
     return found
 
@@ -233,7 +242,7 @@ def summary(records: Sequence[Record], measured: Sequence[Record]) -> Sentence:
     trained = [record for record in measured if record.trained and record.run.finished]
     runs = f"{len(records)} run{'s' * (len(records) != 1)}, {finished} finished"
     text = f"{runs}. The gradient: {overall(measured)}."
-    if trained:
+    if trained and not has_no_mark(trained):
         solved = sum(record.run.status == "solved" for record in trained)
         text += f" The task was solved in {solved} of {len(trained)} trained run{'s' * (len(trained) != 1)}."
     return Sentence("", text)

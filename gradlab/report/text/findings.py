@@ -9,7 +9,7 @@ from gradlab.gradient.summary import CUT, Summary, Word, in_decades
 from gradlab.judge.over_seeds import NOTHING, Seeds, verdict_over_seeds
 from gradlab.report.data.counts import counted, seeds_of
 from gradlab.report.data.records import ROLES, Record
-from gradlab.report.text.outcomes import at_steps, diverged_at, outcome, unfinished
+from gradlab.report.text.outcomes import at_steps, diverged_at, has_no_mark, outcome, unfinished
 from gradlab.report.text.plain import Sentence
 from gradlab.report.text.terms import on_terms
 
@@ -193,7 +193,7 @@ def when(group: Sequence[Record], role: str) -> str:
     if statuses == {"solved"}:
         return "when solved"
     if statuses == {"trained"}:
-        return f"at the end (not solved, {steps})"
+        return f"at the end ({'' if has_no_mark(runs) else 'not solved, '}{steps})"
     if statuses == {"diverged"}:
         return f"before it diverged at {at_steps([diverged_at(record) for record in runs])}"
     return f"at the end ({verdict_over_seeds([record.run.status for record in runs])}, {steps})"
