@@ -90,7 +90,7 @@ class RunResult:
                 **self._data_losses(task),
             },
             "score": None if shown is None else score_of(task, shown) or None,
-            "window": getattr(task, "window", 0) or None,
+            "window": self.spec.window or getattr(task, "window", 0) or None,
             "parameters": self.parameters,
             "train_steps_per_second": self.training_steps / seconds if seconds and self.spec.steps else None,
             "compile_seconds": outcome.compile_seconds if outcome else None,

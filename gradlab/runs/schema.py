@@ -180,7 +180,7 @@ _ANALYSED = record(
             {"exponents": list_of(number), "singular_values": list_of(number), "entries": whole, "examples": whole}
         ),
         "credit": record(
-            {"window": whole, "agreement": list_of(number)}
+            {"window": whole, "truncated_at": whole, "agreement": list_of(number)}
             | dict.fromkeys(("share", "cosine", "missing"), _BY_NAME)
         ),
         "paths": record(dict.fromkeys(("share", "alone_share", "alone"), _BY_NAME)),

@@ -36,6 +36,7 @@ _MEASURE = (
 )
 _INPUTS = "yes: the gradient at the inputs beside that at the states, the leaf x"
 _SEEDS = "Seed of weights and data; a list, or a range 0-7"
+_WINDOW = "Timesteps that training goes back: truncated backpropagation; 0 goes back to the start"
 _ALSO = "Work out beside the curves: spectrum, credit, paths, remembrance, precision, or several joined by +"
 _PARAMS = "Measure the final weights of this run, or of a .safetensors file of PyTorch; settings follow it"
 
@@ -79,6 +80,7 @@ class RunSpec:
     measure: str = spec_field("checkpoints", _MEASURE, choices=("checkpoints", "ends", "every"), in_suite=False)
     measure_inputs: str = spec_field("no", _INPUTS, commands=_MEASURED, choices=("no", "yes"), later=True)
     seed: int = spec_field(0, _SEEDS, commands=_ALL, bits=32, of_weights=True, in_suite=False)
+    window: int = spec_field(0, _WINDOW, bits=31, in_suite=False, later=True)
     also: str = spec_field("none", _ALSO, commands=_MEASURED, in_suite=False, later=True)
     params: str | None = spec_field(None, _PARAMS, commands=("probe",), in_suite=False, later=True)
     cell_source: str | None = spec_field(None, "Digest of a custom cell's code", in_suite=False, derived=True)

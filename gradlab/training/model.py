@@ -81,11 +81,13 @@ class Model:
         batch: Batch,
         sinks: Sinks | None = None,
         masks: Array | None = None,
+        window: int = 0,
     ) -> tuple[Array, Carry | None]:
         """The loss (B,) of each example from a state, to which no gradient goes back, and the state at the end.
 
         Args:
             start: None for the initial state; the state at the end is None too then.
+            window: as of `unroll_from`.
         """
         own, inputs = params["cell"], self.embedded(params, batch).inputs
         if is_network(self.cell):
@@ -94,7 +96,8 @@ class Model:
         state = cell.carry(own, inputs.shape[1]) if start is None else lax.stop_gradient(start)
         if masks is not None and dropout_of(cell):
             cell, state = StackInTraining(cell, masks), (jnp.int32(0), state)
-        end, outputs = unroll_from(state, cell, own, inputs, last=self.task.readout == "last", sinks=sinks)
+        last = self.task.readout == "last"
+        end, outputs = unroll_from(state, cell, own, inputs, last=last, sinks=sinks, window=window)
         if isinstance(cell, StackInTraining):
             _, end = end
         return self.read(params, outputs, batch), None if start is None else end

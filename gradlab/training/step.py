@@ -50,6 +50,7 @@ class Plan:
         measure: curves at all `checkpoints` or at the `ends` only; `every` adds the norms of each training step.
         measure_batch: examples on which curves are measured.
         measure_inputs: `yes` measures the gradient at the inputs beside that at the states.
+        window: timesteps that training goes back, as `unroll.unroll_from`; 0 for all.
         learning_rate: positive.
         shards: devices that a batch is split over.
     """
@@ -64,6 +65,7 @@ class Plan:
     measure: Literal["checkpoints", "ends", "every"]
     measure_batch: int
     measure_inputs: Literal["no", "yes"] = "no"
+    window: int = 0
     learning_rate: float = 1.0
     shards: int = 1
 
@@ -216,7 +218,8 @@ def _loss_and_gradients(
     masks = jax.random.fold_in(stream(state.seed, "dropout"), state.step) if dropout_of(model.cell) else None
 
     def share_of_mean(trained: Params, sinks: Sinks | None) -> tuple[Array, Carry | None]:
-        losses, end = model.losses_from(state.carry, with_weights(state.params, trained), part, sinks, masks)
+        params = with_weights(state.params, trained)
+        losses, end = model.losses_from(state.carry, params, part, sinks, masks, plan.window)
         return jnp.sum(losses) / plan.batch, end
 
     own, examples = state.params["cell"], part.inputs.shape[1]
