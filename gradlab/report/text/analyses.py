@@ -46,7 +46,7 @@ def _credit(found: Found, length: int) -> str:
     if cut in found["share"]:
         share, cosine = number(found["share"][cut]), number(found["cosine"][cut])
         return (
-            f"training that goes back {cut} of {length} timesteps finds {share:.0%} of the gradient of the weights "
+            f"training that goes back {cut} of {length} timesteps finds {share:.0%} of the gradient of weights "
             f"(cosine {cosine:.2f}); the last {found['window']} give it but for 10 %"
         )
     shares = ", ".join(f"{number(share):.0%} from the last {lag}" for lag, share in found["share"].items())
