@@ -69,7 +69,7 @@ class Batched:
 
     def lane(self, runs: int, measure: str, precision: str | None) -> Lane:
         plans = [replace(plan_of(self.case, measure, shards=1), seed=seed) for seed in range(runs)]
-        states = [start_state(plan, self.start) for plan in plans]
+        states = [start_state(self.model, plan, self.start) for plan in plans]
         chunk = chunk_program(self.model, plans[0])
         program = Program(chunk if runs == 1 else jax.vmap(chunk))
         state = states[0] if runs == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)

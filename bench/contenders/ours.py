@@ -36,7 +36,7 @@ class Ours:
         self.model, self.plan = model_of(case), plan_of(case, measure, shards)
         self.case, self.call = case, steps_per_call(case)
         self.start = to_params(case, initial_weights(case))
-        self.state = start_state(self.plan, self.start)
+        self.state = start_state(self.model, self.plan, self.start)
         self.program = Program(chunk_program(self.model, self.plan))
         self.program.compiled(self.state, self.state.step)
 
@@ -76,7 +76,7 @@ def plan_of(case: Case, measure: Any, shards: int) -> Plan:
 def first_step(case: Case, model: Model, plan: Plan, start: Any) -> dict[str, Any]:
     """Loss, gradients and norms of the first training step, each by its name in the reference."""
     plan = replace(plan, optimizer=optax.sgd(PROBE_RATE), clip=Clip("none"))
-    state = start_state(plan, start)
+    state = start_state(model, plan, start)
     after, rows = wait_for(Program(chunk_program(model, plan))(state, jnp.int32(1)))
     moved = jax.tree.map(lambda old, new: (np.asarray(old) - np.asarray(new)) / PROBE_RATE, start, after.params)
     found = {name: moved["cell"][name] for name in ("w_x", "w_h", "b")}

@@ -107,6 +107,16 @@ def zero_state(leaves: Iterable[str], batch_size: int, hidden_size: int, dtype: 
     return {leaf: jnp.zeros((batch_size, hidden_size), dtype) for leaf in leaves}
 
 
+def output_size(cell: Cell, params: Params, input_size: int) -> int:
+    """The size of an output of a cell."""
+    dtype = jnp.result_type(float)
+
+    def output(params: Params) -> Array:
+        return cell.step(params, cell.carry(params, 1), jnp.zeros((1, input_size), dtype))[1]
+
+    return int(jax.eval_shape(output, params).shape[-1])
+
+
 def layer_norm(x: Array, gain: Array, bias: Array | float = 0.0) -> Array:
     """α ⊙ (x - μ) / √(σ² + 1e-5) + β, with mean and variance over the units of each example.
 

@@ -1,8 +1,11 @@
 """Layers of one cell, each reading the output of the layer below at the same timestep.
 
-    uₖ = yₖ₋₁, or LN(yₖ₋₁) with `norm`            k = 1, 2, ...;  u₀ = xₜ
+    uₖ = m ⊙ yₖ₋₁, or LN(m ⊙ yₖ₋₁) with `norm`    k = 1, 2, ...;  u₀ = xₜ
     yₖ = cell(uₖ), or cell(uₖ) + yₖ₋₁ in `residual`
     yₜ = y of the top layer
+
+m is 1; in training with `dropout` p it is 0 with probability p, else 1 / (1 - p), drawn for each timestep, example
+and unit. What is measured and tested is the network without masks.
 
 A stack is a cell: its state is {"layer0": ..., "layer1": ...}, so the leaves are `layer0.h`, `layer1.c`. The
 lowest layer changes the size, from I to that of the output; its input is neither normalised nor added, which would
@@ -11,17 +14,20 @@ take a projection. In `residual` with `norm` the sum passes by the normalisation
 Sources: Graves (2013), "Generating sequences with recurrent neural networks", section 2,
 https://arxiv.org/abs/1308.0850 (there every layer sees xₜ too, and the readout all layers); the sum: Wu et al.
 (2016), "Google's neural machine translation system", section 3.1, https://arxiv.org/abs/1609.08144; the place of
-the normalisation: Xiong et al. (2020), "On layer normalization in the Transformer architecture", section 3,
-https://arxiv.org/abs/2002.04745
+dropout: Zaremba, Sutskever & Vinyals (2014), "Recurrent neural network regularization",
+https://arxiv.org/abs/1409.2329; that of the normalisation: Xiong et al. (2020), "On layer normalization in the
+Transformer architecture", section 3, https://arxiv.org/abs/2002.04745
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gradlab.cells.base import Carry, Cell, Params, layer_norm
+from gradlab.cells.base import Carry, Cell, Params, layer_norm, output_size
 from gradlab.errors import GradlabError
 
 
@@ -33,6 +39,7 @@ class Stack:
     layers: int
     residual: bool
     norm: bool
+    dropout: float = 0.0
 
     @property
     def measured_leaves(self) -> tuple[str, ...] | None:
@@ -50,7 +57,7 @@ class Stack:
             if k and self.norm:
                 params[f"norm{k}"] = {"gain": jnp.ones(size), "bias": jnp.zeros(size)}
             layer = self.cell.init(own, size, hidden_size)
-            out = _output_size(self.cell, layer, size)
+            out = output_size(self.cell, layer, size)
             if k and self.residual and out != size:
                 raise GradlabError(
                     f"residual: layer {k} has outputs of size {out} from inputs of size {size}, which cannot be "
@@ -65,34 +72,62 @@ class Stack:
 
     def step(self, params: Params, carry: Carry, x_t: Array) -> tuple[Carry, Array]:
         """(sₜ₋₁, xₜ) -> (sₜ, yₜ), from the lowest layer up."""
+        return self.masked_step(params, carry, x_t, lambda k, y: y)
+
+    def masked_step(
+        self, params: Params, carry: Carry, x_t: Array, mask: Callable[[int, Array], Array]
+    ) -> tuple[Carry, Array]:
+        """The same, where `mask` takes k and yₖ₋₁ to m ⊙ yₖ₋₁."""
         states, below = {}, x_t
         for k, layer in enumerate(self._names()):
             norm = params[f"norm{k}"] if k and self.norm else None
-            u_t = below if norm is None else layer_norm(below, norm["gain"], norm["bias"])
+            u_t = mask(k, below) if k else below
+            u_t = u_t if norm is None else layer_norm(u_t, norm["gain"], norm["bias"])
             states[layer], y_t = self.cell.step(params[layer], carry[layer], u_t)
             below = y_t + below if k and self.residual else y_t
         return states, below
 
 
-def _output_size(cell: Cell, params: Params, input_size: int) -> int:
-    dtype = jnp.result_type(float)
+@dataclass(frozen=True)
+class StackInTraining:
+    """A stack with the masks of one training step; its state has the timestep beside that of the stack."""
 
-    def output(params: Params) -> Array:
-        return cell.step(params, cell.carry(params, 1), jnp.zeros((1, input_size), dtype))[1]
+    stack: Stack
+    key: Array
 
-    return int(jax.eval_shape(output, params).shape[-1])
+    def carry(self, params: Params, batch_size: int) -> Carry:
+        """Timestep 0, and the initial state of the stack."""
+        return jnp.int32(0), self.stack.carry(params, batch_size)
+
+    def step(self, params: Params, carry: Carry, x_t: Array) -> tuple[Carry, Array]:
+        """(sₜ₋₁, xₜ) -> (sₜ, yₜ)."""
+        t, state = carry
+        keep = 1 - self.stack.dropout
+
+        def mask(k: int, y: Array) -> Array:
+            key = jax.random.fold_in(jax.random.fold_in(self.key, k), t)
+            return jnp.where(jax.random.bernoulli(key, keep, y.shape), y / keep, 0)
+
+        state, y_t = self.stack.masked_step(params, state, x_t, mask)
+        return (t + 1, state), y_t
 
 
-def stacked(cell: Cell, layers: int = 2, norm: bool = False) -> Stack:
+def dropout_of(cell: Any) -> float:
+    """The probability with which training drops what a cell's layers read; 0 of all but stacks with `dropout`."""
+    return cell.dropout if isinstance(cell, Stack) else 0.0
+
+
+def stacked(cell: Cell, layers: int = 2, norm: bool = False, dropout: float = 0.0) -> Stack:
     """Layers of a cell, `stacked:lstm:layers=3`: yₖ = cell(yₖ₋₁).
 
     Args:
         cell: of every layer.
         layers: how many, at least 1.
         norm: normalise what each layer above the lowest reads, over the units of each example.
+        dropout: the probability with which training drops a unit of what such a layer reads.
 
     Raises:
-        GradlabError: fewer than one layer, or `norm` with a single one.
+        GradlabError: fewer than one layer, `norm` or `dropout` with a single one, or `dropout` out of range.
 
     Example:
         >>> from gradlab.cells.gru import gru
@@ -103,16 +138,16 @@ def stacked(cell: Cell, layers: int = 2, norm: bool = False) -> Stack:
 
     Source: Graves (2013), section 2, https://arxiv.org/abs/1308.0850
     """
-    return _stack(cell, layers, residual=False, norm=norm)
+    return _stack(cell, layers, residual=False, norm=norm, dropout=dropout)
 
 
-def residual(cell: Cell, layers: int = 2, norm: bool = False) -> Stack:
+def residual(cell: Cell, layers: int = 2, norm: bool = False, dropout: float = 0.0) -> Stack:
     """Layers of a cell, each added to what it reads, `residual:gru:layers=2`: yₖ = cell(yₖ₋₁) + yₖ₋₁.
 
     Args:
         cell: of every layer, with outputs that keep the size.
         layers: how many, at least 2; what the lowest reads is not added.
-        norm: normalise what each layer above the lowest reads, but not the sum.
+        norm: normalise what each layer above the lowest reads, but not the sum. dropout: likewise, in training.
 
     Raises:
         GradlabError: fewer than two layers; outputs of another size, from `init`.
@@ -124,14 +159,16 @@ def residual(cell: Cell, layers: int = 2, norm: bool = False) -> Stack:
 
     Source: Wu et al. (2016), section 3.1, https://arxiv.org/abs/1609.08144
     """
-    return _stack(cell, layers, residual=True, norm=norm)
+    return _stack(cell, layers, residual=True, norm=norm, dropout=dropout)
 
 
-def _stack(cell: Cell, layers: int, residual: bool, norm: bool) -> Stack:
+def _stack(cell: Cell, layers: int, *, residual: bool, norm: bool, dropout: float) -> Stack:
     name = "residual" if residual else "stacked"
     if layers < 1:
         raise GradlabError(f"{name}: layers is {layers}: give at least {1 + residual}")
-    if layers == 1 and (residual or norm):
-        what = "add" if residual else "normalise"
+    if not 0 <= dropout < 1:
+        raise GradlabError(f"{name}: dropout is {dropout}: give a probability below 1")
+    if layers == 1 and (residual or norm or dropout):
+        what = "add" if residual else "normalise" if norm else "drop"
         raise GradlabError(f"{name}: layers=1 has nothing to {what}: give at least 2")
-    return Stack(cell, layers, residual, norm)
+    return Stack(cell, layers, residual, norm, dropout)

@@ -4,7 +4,6 @@
 3 no baseline or inconclusive · 70 a bug in gradlab · 130 interrupted. A command returns its exit code or raises.
 """
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from gradlab.cli import check, check_cell, claims, import_curve, info, inspect, 
 from gradlab.cli.console import Screen, stdout_for_data
 from gradlab.cli.interrupts import INTERRUPTED, interrupts
 from gradlab.errors import GradlabError
+from gradlab.runs.cache import quieten
 from gradlab.runs.jsonable import printable
 
 BUG = 70
@@ -99,8 +99,7 @@ def _command(given: Sequence[str]) -> str:
 
 def _set_up() -> None:
     """Settings that jax reads on import, and streams that can print any character."""
-    # XLA logs spurious errors about CPU features for every program loaded from the cache. Real errors are raised.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    quieten()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

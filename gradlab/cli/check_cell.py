@@ -1,14 +1,23 @@
 """`gradlab check-cell`: what is wrong with a cell, and what it can remember."""
 
+import os
 import shlex
-from typing import Annotated
+import signal
+import subprocess
+import sys
+from typing import Annotated, Any
 
 import typer
 
 from gradlab.cli import options
 from gradlab.cli.console import Progress, Screen, counted
+from gradlab.errors import GradlabError
 from gradlab.runs.cache import tidy_cache, use_cache
+from gradlab.runs.jsonable import dumps
+from gradlab.runs.sources import is_own
 
+_ENDED = "GRADLAB_EXAMINED"
+"""In a process of its own, where it says that it came to an end: a file descriptor."""
 _COLUMNS = ("verdict", "examination", "number", "finding")
 _ORDER = ("fault", "note", "ok")
 
@@ -30,6 +39,44 @@ def check_cell(
 
     gradlab check-cell ./mine.py:MyCell
     """
+    apart = os.environ.pop(_ENDED, None)
+    if apart is None and any(is_own(part.partition("=")[0]) for part in f"{spec}:{like or ''}".split(":")):
+        sizes = {"--input-size": input_size, "--hidden": hidden, "--batch": batch, "--seed": seed}
+        words = ["check-cell", spec, *(str(word) for pair in sizes.items() for word in pair)]
+        return _in_a_process([*words, *(["--like", like] if like else []), *(["--json"] if json else [])])
+    try:
+        return _examined(spec, input_size, hidden, batch, seed, like, json)
+    finally:
+        if apart is not None:
+            os.write(int(apart), b".")
+
+
+def _in_a_process(words: list[str]) -> int:
+    """The command in a process of its own, because code of the user's may end it."""
+    read, ended = os.pipe()
+    code = "import json, sys; sys.path[:], words = json.loads(sys.argv[1]); "
+    code += "from gradlab.cli.app import main; sys.exit(main(words))"
+    streams: dict[str, Any] = {
+        name: None if stream.isatty() else subprocess.PIPE
+        for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr))
+    }
+    command = [sys.executable, "-c", code, dumps([sys.path, words])]
+    marked = os.environ | {_ENDED: str(ended)}
+    done = subprocess.run(command, pass_fds=[ended], env=marked, encoding="utf-8", **streams)
+    os.close(ended)
+    whole = os.read(read, 1)
+    os.close(read)
+    Screen().out.file.write(done.stdout or "")
+    sys.stderr.write(done.stderr or "")
+    if not whole:
+        number = done.returncode
+        how = signal.Signals(-number).name if number < 0 else f"exit code {number}"
+        raise GradlabError(f"{words[1]} ended the process in which it was examined ({how})", exit_code=1)
+    return done.returncode
+
+
+def _examined(spec: str, input_size: int, hidden: int, batch: int, seed: int, like: str | None, json: bool) -> int:
+    """Examine a cell in this process."""
     from gradlab.runs.variants import cell_variant  # imports jax, as the cell does
 
     screen, variant = Screen(), cell_variant(spec)

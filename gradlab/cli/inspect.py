@@ -1,5 +1,6 @@
 """`gradlab ls`, `gradlab show` and `gradlab rm`: the runs of the results folder. None of them loads jax."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -27,6 +28,8 @@ from gradlab.runs.removal import Removable, clear_trash, removable, remove, sele
 from gradlab.runs.spec import command
 from gradlab.runs.store import Store, StoredRun
 
+_LINE = 100
+"""Letters of a line of a command that is broken."""
 _COLUMNS = ("run", "status", "training steps", "span at start", "span at end")
 _SHOWN = ("id", "status", "training_steps", "initial.span", "span")
 """The fields of these columns."""
@@ -86,7 +89,7 @@ def show(
     if json:
         screen.json(as_json([record]))
         return
-    again = command(found.config)
+    again = command(found.config, file=found.env().get("file"))
     if not found.done:
         raise GradlabError(
             f"run {found.id} is {found.status}{found.process}, {len(found.log())} checkpoints so far; "
@@ -98,10 +101,23 @@ def show(
     computed = (where.get("cpu"), f"jaxlib {where.get('jaxlib')}", where.get("dtype"), env.get("started"))
     screen.line()
     screen.line(f"made by: {' '.join(env.get('command', ['unknown']))}")
-    screen.line(f"made again by: {again}")
+    for line in _continued(f"made again by: {again}"):
+        screen.line(line)
     screen.line(f"on: {', '.join(map(str, computed))}")
     screen.line(f"files: {found.path}/")
     screen.line(f"next: gradlab report{folder_option(store)}")
+
+
+def _continued(command: str) -> list[str]:
+    """A command in lines that a terminal holds, as a shell takes them; broken before options."""
+    lines = [""]
+    for part in re.split(r" (?=--)", command):
+        if len(lines[-1]) + len(part) > _LINE:
+            lines[-1] += " \\"
+            lines.append(f"    {part}")
+        else:
+            lines[-1] += f" {part}" if lines[-1] else part
+    return lines
 
 
 def rm(

@@ -20,7 +20,7 @@ def header(spec: RunSpec, execution: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{spec.id}",
         f"  task {spec.task}, length {spec.length} ({task.steps(spec.length)} timesteps), chance "
-        f"{task.chance(spec.length):.4g}, solved at {task.solved(spec.length):.4g}",
+        f"{_loss(spec, task.chance(spec.length))}, solved at {task.solved(spec.length):.4g}",
         f"  cell {spec.cell}, hidden {spec.hidden}, {spec.dtype}, seed {spec.seed}, "
         f"curves on {spec.measure_batch} held-out examples",
     ]
@@ -38,10 +38,11 @@ def header(spec: RunSpec, execution: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def checkpoint_line(progress: RunProgress) -> str:
+def checkpoint_line(spec: RunSpec, progress: RunProgress) -> str:
     """Training step, loss, span and verdict of a checkpoint."""
     span = in_decades(number(progress.span))
-    return f"training step {progress.step:>6}  loss {progress.loss:.4g}  span {span} decades  {progress.verdict}"
+    loss = _loss(spec, progress.loss)
+    return f"training step {progress.step:>6}  loss {loss}  span {span} decades  {progress.verdict}"
 
 
 def training_line(spec: RunSpec, progress: RunProgress, elapsed: float) -> str:
@@ -50,9 +51,16 @@ def training_line(spec: RunSpec, progress: RunProgress, elapsed: float) -> str:
     rate = progress.step / elapsed if elapsed > 0 else 0.0
     left = (spec.steps - progress.step) / rate if rate else 0.0
     return (
-        f"training step {progress.step} of at most {spec.steps}  loss {progress.loss:.4g} "
+        f"training step {progress.step} of at most {spec.steps}  loss {_loss(spec, progress.loss)} "
         f"(chance {chance:.4g})  {rate:.0f} training steps/s  at most {clock(left)} left"
     )
+
+
+def _loss(spec: RunSpec, loss: float) -> str:
+    from gradlab.tasks.base import score_of
+
+    score = score_of(spec.build_task(), loss)
+    return f"{loss:.4g} ({score})" if score else f"{loss:.4g}"
 
 
 def running_lines(running: Sequence[tuple[RunSpec, float, int]]) -> list[str]:

@@ -9,7 +9,7 @@ from gradlab.cli.console import Screen
 from gradlab.gradient.curve import FLOAT32_FLOOR, NAIVE_FLOOR
 from gradlab.gradient.summary import SENTENCES, Summary, Verdict, in_decades
 from gradlab.judge.over_seeds import Seeds, over_seeds
-from gradlab.report.data.records import lags_of, noise_lags, row_of, summarised
+from gradlab.report.data.records import CURVES, lags_of, noise_lags, row_of, summarised
 from gradlab.report.text.analyses import sentences
 from gradlab.report.text.findings import together
 from gradlab.runs.jsonable import jsonable, number
@@ -40,14 +40,18 @@ def failure_of(spec: RunSpec, reason: str | None) -> dict[str, Any]:
     return {"id": spec.id, "spec": spec.config(), "status": "failed", "reason": reason, "summary": {}}
 
 
+_LEVELS = {"chance": "chance", "solved": "solved at", "autoregression": "autoregression"}
+
+
 def headline(record: Record) -> str:
     """One line: status, training steps, and loss against chance."""
     status, losses = record["status"], record["losses"]
     tested = losses["test"] is not None
     kind, loss = ("test loss", losses["test"]) if tested else ("held-out loss", losses["final"])
+    done = "not solved within" if losses["solved"] else "trained for"
     words = {
         "solved": f"solved at training step {record['solved_at']}",
-        "trained": f"not solved within {record['training_steps']} training steps",
+        "trained": f"{done} {record['training_steps']} training steps",
         "measured": "imported" if record["spec"].get("imported") else "measured without training",
         "failed": f"failed: {record['reason']}",
         "interrupted": f"interrupted at training step {record['training_steps']}",
@@ -57,7 +61,9 @@ def headline(record: Record) -> str:
         text = f"diverged: {bad['what']} not finite at training step {bad['step']}"
     if loss is None:
         return text
-    return f"{text}; {kind} {number(loss):.4g}, chance {losses['chance']:.4g}, solved at {losses['solved']:.4g}"
+    score = f" ({record['score']})" if record.get("score") else ""
+    levels = [f"{name} {losses[key]:.4g}" for key, name in _LEVELS.items() if losses.get(key)]
+    return f"{text}; {kind} {number(loss):.4g}{score}, {', '.join(levels)}"
 
 
 def show_run(screen: Screen, record: Record, arrays: Mapping[str, Any] | None) -> None:
@@ -95,11 +101,11 @@ def _timesteps(marks: Mapping[str, Any]) -> int:
 def _summary_table(screen: Screen, marks: Mapping[str, Any]) -> None:
     rows = []
     measured = {name for mark in marks.values() for name in mark["curves"]}
-    for curve in [name for name in ("task", "total") if name in measured]:  # the report has `direct` too
+    for curve in [name for name in CURVES if name in measured and name != "direct"]:  # the report has that too
         for at, mark in _distinct(marks).items():
             leaves = mark["curves"][curve]
             for leaf in leaf_rows(leaves):
-                label = at if curve == "task" else f"{at}, {curve}"
+                label = at if curve == "task" else f"{at}, {curve.replace('_', ' ')}"
                 rows.append([label, leaf, *_cells(leaf, leaves[leaf])])
     screen.table(_COLUMNS, rows, right=_NUMERIC, fold=_FOLDED)
 

@@ -161,7 +161,7 @@ class Session:
     def _show_progress(self, spec: RunSpec, progress: RunProgress) -> None:
         """A plain line for a checkpoint, the live line for training steps."""
         if progress.verdict and spec.steps:
-            self.screen.note(checkpoint_line(progress))
+            self.screen.note(checkpoint_line(spec, progress))
         elif not progress.verdict:
             self._progress.show(training_line(spec, progress, time.monotonic() - self._running[spec.id][1]))
 

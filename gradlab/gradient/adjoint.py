@@ -111,7 +111,7 @@ def adjoints(
     return {
         name: Adjoint(
             *found[name],
-            _last_read(g, line.timesteps, at, last),
+            last_read(g, line.timesteps, at, last),
             losses,
             seen.finite_states,
             seen.finite_outputs,
@@ -283,7 +283,7 @@ def _joined(parts: list[Any]) -> Any:
     return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
 
 
-def _last_read(g: np.ndarray, timesteps: int, at: int | None, last: bool) -> np.ndarray:
+def last_read(g: np.ndarray, timesteps: int, at: int | None, last: bool) -> np.ndarray:
     """The last timestep t of each example with gₜ ≠ 0, (B,)."""
     if at is not None or last:
         return np.full(g.shape[1], timesteps if at is None else at)

@@ -12,11 +12,11 @@ from gradlab.gradient.summary import Kind, NonFinite
 _LOG10_2 = np.log10(2.0)
 
 
-def to_curve(result: Adjoint, leaves: Sequence[str] | None = None) -> GradientCurve:
-    """The curve of all leaves of an adjoint pass, or of those that count."""
+def to_curve(result: Adjoint, leaves: Sequence[str] | None = None, beside: Sequence[str] = ()) -> GradientCurve:
+    """The curve of all leaves of an adjoint pass, or of those that count, and of those `beside` the state."""
     found = {name: log10(norm) for name, norm in result.norms.items()}
     dtype = min((norm.dtype for norm, _ in result.norms.values()), key=lambda dtype: dtype.itemsize)
-    counted = {name: values for name, values in found.items() if leaves is None or name in leaves}
+    counted = {name: values for name, values in found.items() if leaves is None or name in (*leaves, *beside)}
     counted, lengths = _from_last_read(counted, np.asarray(result.last_read, np.int64))
     return GradientCurve.of(
         counted,
@@ -24,6 +24,7 @@ def to_curve(result: Adjoint, leaves: Sequence[str] | None = None) -> GradientCu
         lengths=lengths,
         non_finite=(*_forward_findings(result), *_backward_findings(found)),
         losses=np.asarray(result.loss, np.float64),
+        beside=tuple(beside),
     )
 
 

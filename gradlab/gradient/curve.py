@@ -1,7 +1,7 @@
 """A gradient curve: log10 norms by lag and example, and the numbers that say what it does. NumPy only."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ class GradientCurve:
         non_finite: where NaN or infinity begins, forward and backward.
         unmeasured: leaves of the state that are not float, have no entries, or do not count as memory.
         losses: (B,), the loss of each example, where it is known.
+        beside: leaves that are no part of `state`: the inputs, measured beside it.
 
     Example:
         >>> curve = GradientCurve.of({"h": [[0.0], [-1.0], [-2.0], [-4.5]]})
@@ -68,12 +69,23 @@ class GradientCurve:
     non_finite: tuple[NonFinite, ...] = ()
     unmeasured: tuple[str, ...] = ()
     losses: Floats = field(default_factory=lambda: np.empty(0))
+    beside: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        lags, examples = self.log10_norm[STATE].shape
+        return f"<GradientCurve of {', '.join(self.leaves)}: {lags} lags, {examples} examples, {self.verdict()}>"
 
     @classmethod
     def of(cls, leaves: Mapping[str, ArrayLike], **attributes: Any) -> "GradientCurve":
         """A curve from the log10 norms (T, B) of its leaves; `state` is computed from them."""
         arrays = {name: np.asarray(leaf, np.float64) for name, leaf in leaves.items()}
-        return cls(arrays | {STATE: log10_of_all(list(arrays.values()))}, **attributes)
+        own = [leaf for name, leaf in arrays.items() if name not in attributes.get("beside", ())]
+        return cls(arrays | {STATE: log10_of_all(own)}, **attributes)
+
+    def with_state(self) -> "GradientCurve":
+        """The curve with `state` computed anew from its leaves."""
+        own = [leaf for name, leaf in self.log10_norm.items() if name not in (STATE, *self.beside)]
+        return replace(self, log10_norm=self.log10_norm | {STATE: log10_of_all(own)})
 
     @property
     def lags(self) -> NDArray[np.int64]:

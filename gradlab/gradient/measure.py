@@ -1,6 +1,5 @@
 """`gradient_curve`: from a cell or a network, and a loss, to a curve."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, SupportsIndex
 
@@ -15,19 +14,22 @@ from gradlab.errors import GradlabError, described, unknown
 from gradlab.gradient.adjoint import Kind, Loss, Reverse, Source, adjoints, reverse
 from gradlab.gradient.assumptions import check_custom_cell, refuse
 from gradlab.gradient.curve import GradientCurve
+from gradlab.gradient.inputs import INPUT, InputsAsState, check_inputs, with_own_names
 from gradlab.gradient.network import (
-    INPUT,
-    InputsAsState,
-    NetworkPasses,
+    FUTURE,
+    Side,
     check_network,
+    has_future,
     network_adjoints,
+    network_leaves,
     network_reverse,
+    passes_of,
 )
 from gradlab.gradient.segments import segments_of
-from gradlab.gradient.state import as_arrays, drifting_leaves, leaf_names, step_of
+from gradlab.gradient.state import as_arrays, counted_leaves, drifting_leaves, leaf_names, step_of
 from gradlab.gradient.verified import Adjoints, Passes, measured
 
-Of = Literal["state", "inputs"]
+Of = Literal["state", "inputs", "both"]
 
 
 def gradient_curve(
@@ -40,6 +42,7 @@ def gradient_curve(
     kind: Kind = "total",
     at: int | None = None,
     of: Of = "state",
+    side: Side = "past",
 ) -> GradientCurve:
     """How much of a loss's gradient reaches each earlier state of a recurrent cell.
 
@@ -48,7 +51,8 @@ def gradient_curve(
     Args:
         cell: any object with `step(params, carry, x_t) -> (carry, y_t)`, and `carry(params, batch_size)`
             where no `carry` is given; or a cell of flax, equinox, haiku or Keras, or a function like `step`;
-            or a network without a state, `apply(params, inputs) -> outputs`, which is measured at its inputs, `x`.
+            or a network without a state, `apply(params, inputs) -> outputs`, which is measured at its inputs, `x`;
+            a `bidirectional` one at the states of each direction too, `forward.h` and `backward.h`.
         params: the parameters of the cell, any pytree; None for the own weights of an object of a library.
         inputs: (T, B, I).
         loss: maps the outputs (T, B, O) of the cell to a loss (B,) for each example, never divided by B.
@@ -56,7 +60,10 @@ def gradient_curve(
         kind: `total` for the adjoint, `direct` for its first term alone.
         at: a timestep t' in 1..T: the single-step gradient, from the output of t' alone; lags are 1..t'.
         of: `state`, or `inputs` for |dL_b/dx_{T-k+1}| at lag k, the leaf `x`: the input that enters the same
-            timestep as the state of that lag. A network without a state has this one alone.
+            timestep as the state of that lag; or `both`, where `x` is no part of `state`. A network without a
+            state has its inputs alone.
+        side: of a network, `past` for what comes before the outputs that are read, or `future` for what comes
+            after them: lag k is then at timestep t' + k - 1, t' being the first timestep that is read.
 
     Returns:
         The curve of every float leaf and of all together; where the cell has `measured_leaves`, a tuple of names,
@@ -91,21 +98,37 @@ def gradient_curve(
         )
     inputs = inputs if hasattr(inputs, "dtype") else jnp.asarray(inputs)
     _check(inputs, loss, kind, at, of)
+    if side not in ("past", "future"):
+        raise unknown("side", side, ("past", "future"))
     if is_own_network(cell):
-        return _at_the_inputs(cell, as_arrays(params), inputs, loss, kind, at)
+        return _of_network(cell, as_arrays(params), inputs, loss, kind, at, of, side)
+    if side == "future":
+        raise GradlabError("side=future is of networks: the outputs of a cell read nothing that comes after them")
     given, params, carry = adapted(cell, params, inputs, carry)
     params = as_arrays(params)
-    start = _started(given, params, inputs, carry)
-    cell = given
-    if of == "inputs":
-        cell, start = InputsAsState(given), {"state": start, INPUT: jnp.zeros_like(inputs[0])}
+    return _of_cell(given, params, inputs, loss, _started(given, params, inputs, carry), kind, at, of)
+
+
+def _of_cell(
+    given: Cell, params: Params, inputs: Array, loss: Loss, start: Carry, kind: Kind, at: int | None, of: Of
+) -> GradientCurve:
+    """The curve of a cell from an initial state."""
+    names, others = leaf_names(start)
+    counted = counted_leaves(given, names)
+    cell: Any = given
+    beside: tuple[str, ...] = ()
+    if of != "state":
+        cell = InputsAsState(given)
+        check_inputs(inputs.dtype, names if of == "both" else ())
+        start = cell.start(start, inputs[0])
+        counted, beside = ((INPUT,), ()) if of == "inputs" else (counted, (INPUT,))
     check_custom_cell(cell, params, inputs, start)
 
     segments = segments_of(cell, params, start, inputs)
     curves = {"curve": (kind, at)}
 
     def measure(params: Params, inputs: Array, start: Carry) -> Adjoints:
-        return adjoints(segments, params, inputs, start, with_gradient(loss), curves)
+        return own(adjoints(segments, params, inputs, start, with_gradient(loss), curves))
 
     def part(rows: np.ndarray, g: dict[str, np.ndarray], params: Params, inputs: Array, start: Carry) -> Any:
         size = inputs.shape[1]
@@ -113,12 +136,13 @@ def gradient_curve(
         return params, inputs[:, rows], few, g["curve"]
 
     def back(params: Params, inputs: Array, start: Carry, g: np.ndarray) -> dict[str, Reverse]:
-        return {"curve": reverse(segments, params, inputs, start, g, kind=kind, at=at)}
+        return own({"curve": reverse(segments, params, inputs, start, g, kind=kind, at=at)})
+
+    def own(found: dict[str, Any]) -> dict[str, Any]:
+        return found if of == "state" else {name: with_own_names(each) for name, each in found.items()}
 
     passes = Passes(measure, back, part)
-    names, others = leaf_names(start)
-    counted = counted_leaves(cell, names)
-    curve = measured(passes, params, inputs, start, leaves=counted)["curve"]
+    curve = measured(passes, params, inputs, start, leaves=counted, beside=beside)["curve"]
     return replace(curve, unmeasured=(*others, *(name for name in names if name not in counted)))
 
 
@@ -142,47 +166,43 @@ def _started(cell: Cell, params: Params, inputs: Array, carry: Carry | None) -> 
     return start
 
 
-def _at_the_inputs(network: Network, params: Params, inputs: Array, loss: Loss, kind: Kind, at: int | None) -> Any:
-    """The curve of a network without a state."""
+def _of_network(
+    network: Network,
+    params: Params,
+    inputs: Array,
+    loss: Loss,
+    kind: Kind,
+    at: int | None,
+    of: Of,
+    side: Side,
+) -> GradientCurve:
+    """A side of the curve of a network."""
     if kind != "total":
-        raise GradlabError(f"{type(network).__name__} has no state, and so no direct gradient: give kind=total")
+        what = "has no single state" if has_future(network) else "has no state"
+        raise GradlabError(f"{type(network).__name__} {what}, and so no direct gradient: give kind=total")
     check_network(network, params, inputs)
-    found, curves = NetworkPasses.of(network), {"curve": (kind, at)}
+    name = "curve" + (FUTURE if side == "future" else "")
+    found, curves = passes_of(network, params, inputs), {name: (kind, at)}
 
     def measure(params: Params, inputs: Array) -> Adjoints:
         return network_adjoints(found, params, inputs, with_gradient(loss), curves)
 
     def part(rows: np.ndarray, g: dict[str, np.ndarray], params: Params, inputs: Array) -> Any:
-        return params, inputs[:, rows], g["curve"]
+        return params, inputs[:, rows], g[name]
 
     def back(params: Params, inputs: Array, g: np.ndarray) -> dict[str, Reverse]:
-        return {"curve": network_reverse(found, params, inputs, g, at)}
+        return {name: network_reverse(found, params, inputs, g, name, at)}
 
-    return measured(Passes(measure, back, part), params, inputs, leaves=(INPUT,))["curve"]
-
-
-def counted_leaves(cell: Cell, names: Sequence[str]) -> tuple[str, ...]:
-    """The leaves of a state that count as memory.
-
-    Those that the cell names as `measured_leaves`, else all but those that it names as `unmeasured_leaves`.
-
-    Raises:
-        GradlabError: the cell names one that its state does not have.
-    """
-    wanted = getattr(cell, "measured_leaves", None)
-    if wanted is None:
-        return tuple(name for name in names if name not in getattr(cell, "unmeasured_leaves", ()))
-    for name in wanted:
-        if name not in names:
-            raise unknown(f"leaf in {type(cell).__name__}.measured_leaves", name, names)
-    return tuple(name for name in names if name in wanted)
+    leaves, beside = network_leaves(network, params)
+    leaves, beside = ((INPUT,), ()) if of == "inputs" else (leaves, beside if of == "both" else ())
+    return measured(Passes(measure, back, part), params, inputs, leaves=leaves, beside=beside)[name]
 
 
 def _check(inputs: Array, loss: Any, kind: str, at: int | None, of: str) -> None:
-    if of not in ("state", "inputs"):
-        raise unknown("of", of, ("state", "inputs"))
-    if of == "inputs" and not jnp.issubdtype(inputs.dtype, jnp.inexact):
-        raise GradlabError(f"inputs are of {inputs.dtype}: only floats have a gradient")
+    if of not in ("state", "inputs", "both"):
+        raise unknown("of", of, ("state", "inputs", "both"))
+    if of != "state":
+        check_inputs(inputs.dtype)
     if not callable(loss):
         raise GradlabError(f"loss is {loss!r}: give a function of the outputs (T, B, O) that returns losses (B,)")
     if kind not in ("total", "direct"):

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.gradient.curve import STATE, Floats, GradientCurve, log10_of_all
+from gradlab.gradient.curve import STATE, Floats, GradientCurve
 
 TOLERANCE = 1e-3
 """Share of the decades from lag 1, of at least one decade, by which two measurements may differ."""
@@ -55,12 +55,12 @@ def reconcile(native: GradientCurve, precise: GradientCurve, replica: GradientCu
             saturated[name] = int(np.argmax(better.any(axis=1))) + 1
         noise[name] = _median(np.where(unsure, np.maximum(_distance(values, right), moved), 0.0), native)
         leaves[name] = np.where(better, right, values)
-    if saturated:
-        saturated[STATE] = min(saturated.values())
-    # Put together again from its leaves, so that it is never below one of them.
-    leaves[STATE] = log10_of_all([values for name, values in leaves.items() if name != STATE])
+    if own := [lag for name, lag in saturated.items() if name not in native.beside]:
+        saturated[STATE] = min(own)
     noise = {name: values for name, values in noise.items() if values.any()}
-    return replace(native, log10_norm=leaves, saturated=saturated, noise=noise, chaotic=bool(noise) and chaotic)
+    found = replace(native, log10_norm=leaves, saturated=saturated, noise=noise, chaotic=bool(noise) and chaotic)
+    # `state` is put together again from its leaves, so that it is never below one of them.
+    return found.with_state()
 
 
 def mark_noise(native: GradientCurve, replica: GradientCurve, coarse: GradientCurve) -> GradientCurve:

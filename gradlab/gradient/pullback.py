@@ -141,10 +141,11 @@ def _many_step(pullback: Pullback, adjoint: list[Scaled] | None, source: Scaled,
         return [jnp.where(inside, ZERO_EXPONENT, e) for inside, e in zip(member, waiting, strict=True)], sums
 
     _, sums = lax.while_loop(more, body, ([term.exponent for term in terms], _many_zero(leaves)))
-    return Step(sums, [_norm_of(total) for total in sums], jnp.zeros(len(leaves[0]), bool))
+    return Step(sums, [norm_of(total) for total in sums], jnp.zeros(len(leaves[0]), bool))
 
 
-def _norm_of(total: Scaled) -> Scaled:
+def norm_of(total: Scaled) -> Scaled:
+    """The norm (B,) of an array (B, ...) with a power of two for each entry."""
     top = _largest(total.exponent)
     aligned = scaled.times_near_power(total.mantissa, total.exponent - scaled.beside(top, total.exponent))
     return Scaled(scaled.norm(aligned), top)

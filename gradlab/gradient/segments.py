@@ -20,7 +20,7 @@ from gradlab.cells.traced import TraceCache, traced, with_pullback
 from gradlab.gradient.program import Program
 from gradlab.gradient.pullback import Method
 from gradlab.gradient.scaled import Scaled
-from gradlab.gradient.state import check_state, has_batch_axis, leaf_names, split
+from gradlab.gradient.state import all_finite, check_state, has_batch_axis, leaf_names, split
 
 LONGEST = 256
 """Timesteps of a segment, at most."""
@@ -178,8 +178,8 @@ def forward(cell: Cell, params: Params, state: Carry, inputs: Array, count: Arra
 
     def timestep(s_tm1: Carry, x_t: Array) -> tuple[Carry, Rows]:
         s_t, y_t = cell.step(params, s_tm1, x_t)
-        finite = {name: _all_finite(leaf) for name, leaf in zip(names, split(s_t)[0], strict=True)}
-        return s_t, Rows(s_tm1, y_t, finite, _all_finite(y_t))
+        finite = {name: all_finite(leaf) for name, leaf in zip(names, split(s_t)[0], strict=True)}
+        return s_t, Rows(s_tm1, y_t, finite, all_finite(y_t))
 
     def body(t: Array, loop: tuple[Carry, Rows]) -> tuple[Carry, Rows]:
         s_t, row = timestep(loop[0], _at(inputs, t))
@@ -250,11 +250,6 @@ def _at(rows: Array, t: Array) -> Array:
 
 def _put(rows: Any, row: Any, t: Array) -> Any:
     return jax.tree.map(lambda rows, leaf: lax.dynamic_update_index_in_dim(rows, leaf, t, 0), rows, row)
-
-
-def _all_finite(value: Array) -> Array:
-    """(B,) from (B, ...)."""
-    return jnp.all(jnp.isfinite(value), axis=tuple(range(1, value.ndim)))
 
 
 # ---------------------------------------------------------------- where the examples are

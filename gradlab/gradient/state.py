@@ -1,6 +1,6 @@
 """The state of a cell: the names of its leaves, its float leaves apart, and checks of its shapes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from gradlab.cells import Carry, Cell, Params
-from gradlab.errors import GradlabError
+from gradlab.errors import GradlabError, unknown
 
 
 def is_float(leaf: Any) -> bool:
@@ -49,6 +49,28 @@ def split(carry: Carry) -> tuple[list[Array], Callable[[list[Array]], Carry]]:
         return jax.tree.unflatten(treedef, [next(remaining) if is_float(leaf) else leaf for leaf in leaves])
 
     return [leaf for leaf in leaves if is_float(leaf)], rebuild
+
+
+def counted_leaves(cell: Cell, names: Sequence[str]) -> tuple[str, ...]:
+    """The leaves of a state that count as memory.
+
+    Those that the cell names as `measured_leaves`, else all but those that it names as `unmeasured_leaves`.
+
+    Raises:
+        GradlabError: the cell names one that its state does not have.
+    """
+    wanted = getattr(cell, "measured_leaves", None)
+    if wanted is None:
+        return tuple(name for name in names if name not in getattr(cell, "unmeasured_leaves", ()))
+    for name in wanted:
+        if name not in names:
+            raise unknown(f"leaf in {type(cell).__name__}.measured_leaves", name, names)
+    return tuple(name for name in names if name in wanted)
+
+
+def all_finite(value: Array) -> Array:
+    """Whether the entries of each example are finite, (B,) from (B, ...)."""
+    return jnp.all(jnp.isfinite(value), axis=tuple(range(1, value.ndim)))
 
 
 def as_arrays(tree: Any) -> Any:

@@ -40,17 +40,19 @@ class Passes(NamedTuple):
     part: Callable[..., tuple[Any, ...]]
 
 
-def measured(passes: Passes, *arguments: Any, leaves: Sequence[str]) -> dict[str, GradientCurve]:
+def measured(
+    passes: Passes, *arguments: Any, leaves: Sequence[str], beside: Sequence[str] = ()
+) -> dict[str, GradientCurve]:
     """The curves of a measurement, checked against float64 and corrected where that is right.
 
     Args:
         passes: functions of `arguments` that may be called in float64 too.
         arguments: pytrees of arrays.
-        leaves: the leaves of the state that count.
+        leaves: the leaves of the state that count. beside: further ones, that are no part of `state`.
     """
 
     def curves(results: Adjoints) -> dict[str, GradientCurve]:
-        return {name: to_curve(result, leaves) for name, result in results.items()}
+        return {name: to_curve(result, leaves, beside) for name, result in results.items()}
 
     def in_float64(arguments: tuple[Any, ...]) -> dict[str, GradientCurve]:
         with jax.enable_x64(True):

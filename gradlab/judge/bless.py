@@ -9,7 +9,7 @@ import numpy as np
 from gradlab.errors import GradlabError
 from gradlab.gradient.summary import CUT
 from gradlab.judge.baseline import Baseline, read_baseline, stored_name, write_baseline
-from gradlab.judge.check import OnProgress, ScenarioResult, environment_now, judge
+from gradlab.judge.check import OnProgress, ScenarioResult, environment_of, judge
 from gradlab.judge.compare import CHAOTIC, Finding, curve_title, not_finite, split_key, tolerance
 from gradlab.judge.measure import (
     POPULATION_LAGS,
@@ -74,7 +74,7 @@ def _blessing(scenario: Scenario, now: Measurement, folder: Path, reason: str) -
     if bad := int(not_finite(population).any(axis=1).sum()):
         where = f"in {bad} of the {len(population)} seeds of its population"
         raise GradlabError(f"{scenario.name} is not finite {where}: there is nothing to bless", exit_code=1)
-    environment = environment_now(scenario.dtype)
+    environment = environment_of(scenario)
     baseline = Baseline(scenario.config, reason, environment, noise_source, noise, now, lags, population)
     notes = [f"{scenario.name}: {text}" for text in _notes(now, noise)]
     return Blessing(_change(scenario, folder, now, environment), baseline, notes, [])

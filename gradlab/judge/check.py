@@ -54,7 +54,7 @@ class ScenarioResult:
         before, now = self.baseline, self.now
         if before is None or now is None or before.measurement.lags != now.lags:
             return {}
-        known = before.measurement.parts
+        known, given = before.measurement.parts, "curve" in before.config
         found: dict[str, Overlay] = {}
         for part, new in ((part, new) for part, new in now.parts.items() if part in known):
             curves = {
@@ -65,12 +65,12 @@ class ScenarioResult:
             for key, (old, curve) in curves.items():
                 if (key == TASK_STATE or key in worst) and old.lags == curve.lags:
                     noise = before.noise[part if key == TASK_STATE else f"{part}/{key}"]
-                    title = overlay_title(part, key)
+                    title = overlay_title("given" if given else part, key)
                     found[title] = (curve.lags, old.values, curve.values, tolerance(noise), worst.get(key))
         return found
 
     def _is_drawn(self, finding: Finding, part: str) -> bool:
-        return finding.status == "regressed" and finding.part == part
+        return finding.status == "regressed" and finding.part in (part, "given")
 
 
 def overlay_title(part: str, key: str) -> str:
@@ -100,6 +100,11 @@ class SuiteResult:
         """0 unchanged, 1 regressed, 3 undecided; findings of an `allowed` status do not count."""
         found = {one.status for each in self.scenarios for one in each.findings} - {"unchanged", *allowed}
         return REGRESSED if "regressed" in found else UNDECIDED if found else 0
+
+
+def environment_of(scenario: Scenario) -> dict[str, str]:
+    """`environment_now`; nothing for what was measured elsewhere."""
+    return {} if scenario.curves is not None else environment_now(scenario.dtype)
 
 
 def environment_now(dtype: str) -> dict[str, str]:
@@ -166,7 +171,7 @@ def _check_one(scenario: Scenario, folder: Path) -> tuple[ScenarioResult, list[S
     if other:
         text = f"the baseline is of other settings: {', '.join(other)}"
         return ScenarioResult(name, [Finding(name, "all", "incomparable", text)], baseline=baseline), []
-    result, samples = judge(scenario, baseline, measure(scenario), environment_now(scenario.dtype))
+    result, samples = judge(scenario, baseline, measure(scenario), environment_of(scenario))
     if not baseline.population_lags and all(one.status == "unchanged" for one in result.findings):
         # It is not needed today, and cannot be measured any more on the day that it is.
         text = f"{paths_of(folder, stored)[1]} is missing, which another jax or platform will need"
@@ -193,9 +198,17 @@ def judge(
         text = f"the baseline lacks the {new[0]}{f' and {len(new) - 1} more' if new[1:] else ''}: bless it again"
         result.findings.append(Finding(scenario.name, "all", "incomparable", text))
     weights, data = changed_arrays(before.weights, now.weights), changed_arrays(before.data, now.data)
-    same_jax = baseline.environment.get("jax") == environment["jax"]
-    same_platform = baseline.environment.get("platform") == environment["platform"]
+    same_jax = baseline.environment.get("jax") == environment.get("jax")
+    same_platform = baseline.environment.get("platform") == environment.get("platform")
     findings = [compare_part(scenario.name, part, baseline, now) for part in now.parts]
+    for name, part in now.parts.items():
+        # A curve may be finite beside it.
+        if nan := int((~np.isfinite(part.losses) & np.isfinite(before.parts[name].losses)).sum()):
+            text = f"the loss is not finite in {nan} of {len(part.losses)} seeds"
+            result.findings.append(Finding(scenario.name, name, "regressed", text, tier="A"))
+    if scenario.curves is not None:
+        result.findings = [replace(finding, part="given") for finding in (*result.findings, *findings)]
+        return result, []
     if (weights or data) and same_jax and same_platform:
         what = f"initial weights changed ({weights})" if weights else f"the data changed ({data})"
         for finding in findings:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.judge.baseline import Baseline
-from gradlab.judge.measure import Floats, Measurement, Sketch
+from gradlab.judge.measure import PER_NOISE, Floats, Measurement, Sketch
 from gradlab.judge.statistics import difference
 
 Status = Literal["regressed", "unreadable", "missing", "incomparable", "inconclusive", "unchanged"]
@@ -26,9 +26,9 @@ STATUS_NAMES = {status: status for status in STATUSES} | {
     "missing": "no baseline",
     "incomparable": "cannot be compared",
 }
-PART_NAMES = {"initial": "at initialisation", "trained": "after training"}
+PART_NAMES = {"initial": "at initialisation", "trained": "after training", "given": "as given"}
 
-SMALLEST, PER_NOISE, OF_LARGEST = 1e-4, 10.0, 3.0
+SMALLEST, OF_LARGEST = 1e-4, 3.0
 CHAOTIC = 0.1
 """Tolerance in decades above which a lag says nothing about a single seed."""
 WEIGHTS_APART = 1e-4
@@ -42,7 +42,7 @@ class Finding:
     """The comparison of one scenario before or after training.
 
     Attributes:
-        part: `initial`, `trained` or, where nothing was compared, `all`.
+        part: `initial`, `trained`, `given` of what was measured elsewhere or, where nothing was compared, `all`.
         status: see `STATUSES`. message: one sentence without the name of the scenario.
         lag, decades, tolerance: where the curves are furthest apart relative to the tolerance, how far, and what
             was allowed; None if nothing was compared.

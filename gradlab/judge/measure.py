@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.errors import GradlabError
 from gradlab.judge.statistics import difference
 from gradlab.judge.suite import Scenario, log_spaced
 
@@ -25,6 +26,8 @@ Sketch = dict[str, list[float]]
 LAGS, POPULATION_LAGS, MORE_LAGS = 32, 12, 8
 """Of the task curve of `state`, of the population, and of every other curve."""
 TASK_STATE = "task/state"
+PER_NOISE = 10.0
+"""A tolerance is this many times the noise."""
 MOVED = 1e-3
 """Relative change of the median loss below which nothing was trained."""
 _PROJECTIONS = 2
@@ -92,7 +95,9 @@ def _built(scenario: Scenario) -> Iterator[tuple["Model", "Plan"]]:
 
 
 def measure(scenario: Scenario) -> Measurement:
-    """Measure every paired seed of a scenario."""
+    """Measure every paired seed of a scenario, or read what was measured elsewhere."""
+    if scenario.curves is not None:
+        return _given(scenario.curves())
     from gradlab.training.seeds import measure_seeds
 
     with _built(scenario) as (model, plan):
@@ -117,6 +122,11 @@ def measure_noise(scenario: Scenario, found: Measurement) -> tuple[str, dict[str
     from gradlab.training.seeds import measure_seeds
 
     curves = named_curves(found)
+    if scenario.curves is not None:
+        shares = {
+            name: np.full(values.shape[1], scenario.tolerance / PER_NOISE) for name, values in curves.items()
+        }
+        return "none: measured elsewhere, with the tolerance that was given", shares
     noise = {name: np.zeros(values.shape[1]) for name, values in curves.items()}
     with _built(scenario) as (model, plan):
         replicas, axes = perturbations(model, plan.length), _batch_axes(model, plan)
@@ -136,11 +146,14 @@ def named_curves(found: Measurement) -> dict[str, Floats]:
 
 
 def measure_population(scenario: Scenario, lags: Sequence[int]) -> Floats:
-    """The initial curves of the scenario's population at some lags, (N, K)."""
+    """The initial curves of the scenario's population at some lags, (N, K); of what was given, all of it."""
     from gradlab.training.seeds import measure_population as curves_of_population
 
-    with _built(scenario) as (model, plan):
-        curves = curves_of_population(model, plan, scenario.population)
+    if scenario.curves is not None:
+        curves = list(scenario.curves())
+    else:
+        with _built(scenario) as (model, plan):
+            curves = curves_of_population(model, plan, scenario.population)
     return np.array([curve.summarised() for curve in curves])[:, np.asarray(lags) - 1]
 
 
@@ -190,6 +203,18 @@ def _collect(seen: Sequence["SeedMeasurement"], axes: Mapping[str, int]) -> Meas
     return Measurement(lags, parts, weights, [sketch_examples(one, axes) for one in data], digest.hexdigest())
 
 
+def _given(curves: Sequence["GradientCurve"]) -> Measurement:
+    """Curves that were measured elsewhere, of weights and data that are not known."""
+    if len({len(curve.lags) for curve in curves}) > 1:
+        raise GradlabError("the curves of the training steps have different lags: give each in a file of its own")
+    lags, digest = log_spaced(len(curves[0].lags), LAGS), hashlib.blake2b(digest_size=8)
+    for curve in curves:
+        digest.update(np.ascontiguousarray(curve.summarised()).tobytes())
+    unknown: list[Sketch] = [{} for _ in curves]
+    part = _part([{"task": curve} for curve in curves], lags)
+    return Measurement(lags, {"initial": part}, unknown, unknown, digest.hexdigest())
+
+
 def _part(
     looks: Sequence[Mapping[str, "GradientCurve"]],
     lags: Sequence[int],
@@ -198,7 +223,7 @@ def _part(
     main = [look["task"] for look in looks]
     curves = np.array([curve.summarised() for curve in main])[:, np.asarray(lags) - 1]
     horizons = np.array([curve.float32_horizon().lag for curve in main])
-    losses = np.array([float(np.mean(curve.losses)) for curve in main])
+    losses = np.array([float(np.mean(curve.losses)) if len(curve.losses) else 0.0 for curve in main])
     names = [(name, leaf) for name, curve in looks[0].items() for leaf in curve.leaves]
     more = {
         f"{name}/{leaf}": _guarded([look[name].summarised(leaf) for look in looks])

@@ -3,7 +3,8 @@
     title, question     as in a sweep
     [base]              fields of RunSpec of all scenarios; `steps`: training steps before the second measurement
     [seeds]             `paired`: seeds of every scenario (8); `population`: where curves cannot be paired (128)
-    [[scenario]]        fields of RunSpec; of lists, every combination is a scenario; `name`: of its baseline
+    [[scenario]]        fields of RunSpec; of lists, every combination is a scenario; `name`: of its baseline;
+                        or `curve`: a table of `gradlab import-curve`, and `tolerance` in decades (0.001)
 
 A scenario is named by what the suite states, so that no default of the code can rename it.
 Importing it loads no jax.
@@ -11,7 +12,7 @@ Importing it loads no jax.
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from gradlab.runs.spec import RunSpec, part_of_name
 from gradlab.runs.sweeps import checked_name, read_toml, title_of
 
 if TYPE_CHECKING:
+    from gradlab.gradient.curve import GradientCurve
     from gradlab.training.model import Model
     from gradlab.training.step import Plan
 
@@ -34,6 +36,8 @@ _VARIANTS = tuple(name for name, each in SPEC_FIELDS.items() if each.variant)
 _NAMED = {"task": "adding", "cell": "lstm", "length": 200, "hidden": 64, "dtype": "float32"}
 """The fields in a name, with their value in it if the suite leaves them to the code."""
 FEWEST = {"paired": 3, "population": 8}
+TOLERANCE = 1e-3
+"""Decades by which a curve that was measured elsewhere may move, unless told."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class Scenario:
         canonical: the variants of `config` as the code spells them now, without options at their default.
         spec: of the run of its seed 0; None of a cell that no run can name.
         former: the name of its baseline when names were made of these; empty if another scenario has it.
+        curves: reads what was measured elsewhere, in place of all this; None of what gradlab measures.
+        tolerance: of such curves, in decades.
     """
 
     name: str
@@ -62,6 +68,8 @@ class Scenario:
     canonical: Mapping[str, str] = field(default_factory=dict)
     former: str = ""
     spec: RunSpec | None = None
+    curves: Callable[[], Sequence["GradientCurve"]] | None = None
+    tolerance: float = TOLERANCE
 
     def respelled(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The config of a baseline, with its variants spelt as in this scenario if they mean the same."""
@@ -156,6 +164,19 @@ def scenario_of(
     )
 
 
+def curve_scenario(
+    name: str, config: Mapping[str, Any], curves: Callable[[], Sequence["GradientCurve"]], tolerance: float
+) -> Scenario:
+    """The scenario of curves that were measured elsewhere, one for each seed."""
+    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not tolerance > 0:
+        raise GradlabError(f"tolerance of {name} is {tolerance!r}: give decades, a positive number")
+
+    def build() -> tuple["Model", "Plan"]:
+        raise AssertionError("what was measured elsewhere has no model")
+
+    return Scenario(name, config, 0, 0, 0, "float64", build, curves=curves, tolerance=float(tolerance))
+
+
 def log_spaced(longest: int, count: int) -> list[int]:
     """At most `count` distinct lags from 1 to `longest`, evenly spaced by their logarithm as far as possible.
 
@@ -184,6 +205,9 @@ def _scenarios(path: Path, table: Mapping[str, Any], seeds: Mapping[str, int]) -
         name = entry.get("name", "")
         if not isinstance(name, str) or (name and not checked_name(name, "scenario")):
             raise GradlabError(f"name of a scenario in {path} is {name!r}: give a text")
+        if "curve" in entry:
+            found.append(_of_file(path, entry))
+            continue
         axes = _axes(path, base, {key: value for key, value in entry.items() if key != "name"})
         stated = [point for point, _ in points_of(path, axes)]
         if name and len(stated) > 1:
@@ -191,6 +215,26 @@ def _scenarios(path: Path, table: Mapping[str, Any], seeds: Mapping[str, int]) -
         pairs = zip(specs_of(path, axes), stated, strict=True)
         found += [scenario_of(spec, **seeds, stated=point, name=name) for spec, point in pairs]
     return found
+
+
+def _of_file(path: Path, entry: Mapping[str, Any]) -> Scenario:
+    """The scenario of a table beside the suite, which each check reads anew."""
+    for key in entry:
+        if key not in ("curve", "tolerance", "name"):
+            raise unknown(f"field of a scenario with a curve in {path}", key, ("curve", "tolerance", "name"))
+    if not isinstance(entry["curve"], str):
+        raise GradlabError(f"curve of a scenario in {path} is {entry['curve']!r}: give the path of a .csv or .npz")
+    file = path.parent / entry["curve"]
+    if not file.is_file():
+        raise GradlabError(f"curve `{file}` of {path} does not exist: give its path from the folder of the suite")
+
+    def curves() -> Sequence["GradientCurve"]:
+        from gradlab.runs.imported_curves import read_curves
+
+        return list(read_curves(file).values())
+
+    name = entry.get("name") or checked_name(part_of_name(file.stem), "scenario")
+    return curve_scenario(name, dict(entry), curves, entry.get("tolerance", TOLERANCE))
 
 
 def _axes(path: Path, base: Mapping[str, Any], entry: Mapping[str, Any]) -> Axes:

@@ -155,7 +155,7 @@ def _probed(spec: RunSpec) -> tuple[Mapping[str, GradientCurve], Cell, Params, A
     assert result.outcome is not None
     params = result.outcome.params
     with numerics(spec.dtype):
-        batch = programs_for(model, spec.plan()).draw(jnp.uint32(spec.seed))
+        batch = model.embedded(params, programs_for(model, spec.plan()).draw(jnp.uint32(spec.seed)))
 
     def loss(outputs: Array) -> Array:
         return model.read(params, outputs, batch)
@@ -195,11 +195,11 @@ def _snippet(spec: RunSpec) -> str:
     fields = {name: getattr(spec, name) for name in ("hidden", "seed", "dtype", "measure_batch")}
     given = "".join(f", {name}={it!r}" for name, it in fields.items() if it != getattr(RunSpec, name))
     return f"""import gradlab
-from gradlab.training.keys import stream
+from gradlab.training.loop import held_out
 
 spec = gradlab.RunSpec(task={spec.task!r}, cell={spec.cell!r}, length={spec.length}, steps=0{given})
 model, params = spec.model(), gradlab.run(spec).outcome.params
-batch = model.task.sample(stream({spec.seed}, "measure"), {spec.measure_batch}, {spec.length})
+batch = model.embedded(params, held_out(model, spec.plan()))
 curve = gradlab.gradient_curve(model.cell, params["cell"], batch.inputs,
                                lambda y: model.read(params, y, batch), kind="direct")
 print(curve.typical().round(3))"""

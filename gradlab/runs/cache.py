@@ -24,11 +24,17 @@ def use_cache() -> None:
     folder = _folder()
     if folder is None:
         return
+    quieten()
     import jax
 
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def quieten() -> None:
+    """Before jax is imported: no spurious errors of XLA about CPU features for every program from the cache."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def tidy_cache() -> None:

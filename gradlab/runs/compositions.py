@@ -24,7 +24,7 @@ def options_of(name: str) -> list[str]:
 
     Example:
         >>> options_of("stacked")
-        ['layers', 'norm']
+        ['layers', 'norm', 'dropout']
     """
     return list(inspect.signature(COMPOSITIONS[name]).parameters)[1:]
 

@@ -157,7 +157,9 @@ class _ActiveRun:
         if spec.analyses:
             model, plan = spec.model(), spec.plan()
             batch = held_out(model, plan)
-            self.result.analyses[when] = {name: analyse(name, model, params, batch) for name in spec.analyses}
+            self.result.analyses[when] = {
+                name: analyse(name, model, params, batch, spec.window) for name in spec.analyses
+            }
 
     def store(self) -> None:
         """Write the files of the run and give it its name; if the disk is full, leave nothing."""

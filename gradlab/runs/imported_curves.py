@@ -1,7 +1,6 @@
 """Curves that no run of gradlab measured, as runs of the store: from a table (`import-curve`), or from Python."""
 
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ def import_curves(path: Path, store: Store, fields: dict[str, Any]) -> list[str]
     curves = read_curves(path)
     # As of other weights than initial ones, `params` says what they are.
     weights = {step: "imported" if len(curves) == 1 else f"imported-step{step}" for step in curves}
-    return [_stored(store, curve, fields | {"params": weights[step]}) for step, curve in curves.items()]
+    return [_stored(store, curve, fields | {"params": weights[step]}, path) for step, curve in curves.items()]
 
 
 def store_curve(
@@ -60,7 +59,7 @@ def store_curve(
     return _stored(Store(results), curve, {"cell": cell, "task": task, "seed": seed, "params": "imported"})
 
 
-def _stored(store: Store, curve: GradientCurve, fields: dict[str, Any]) -> str:
+def _stored(store: Store, curve: GradientCurve, fields: dict[str, Any], file: Path | None = None) -> str:
     if not isinstance(curve, GradientCurve):
         raise GradlabError(f"curve is a {type(curve).__name__}: give a GradientCurve")
     for name in ("task", "cell"):
@@ -78,7 +77,7 @@ def _stored(store: Store, curve: GradientCurve, fields: dict[str, Any]) -> str:
     store.reopen(name)
     attempt = store.begin(name, config)
     try:
-        attempt.write_json("env.json", environment(known["dtype"]))
+        attempt.write_json("env.json", environment(known["dtype"]) | ({"file": str(file)} if file else {}))
         result = RunResult(RunSpec(), checkpoints=[mark])
         attempt.log(result.log_line(mark))
         attempt.write_arrays("curves.npz", curve_arrays([mark]) | trace_arrays(result.trace, []))
@@ -104,14 +103,30 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".csv":
             return pd.read_csv(path, skipinitialspace=True)
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                return pd.DataFrame({name: file[name] for name in file.files})
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         raise GradlabError(f"`{path}` cannot be read: {described(error)}") from None
+    if path.suffix == ".npz":
+        return pd.DataFrame(_arrays(path))
     raise GradlabError(
         f"`{path}` is neither .csv nor .npz: give a table with the columns lag, leaf and log10_norm"
     )
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz, all of one length."""
+    again = "write it by numpy.savez(FILE, lag=..., leaf=..., log10_norm=...), rows of one length"
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (
+        Exception
+    ):  # numpy says the same of damage, of pickled objects and of files of another kind in many ways
+        raise GradlabError(f"`{path}` cannot be read: it is damaged, or holds objects; {again}") from None
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if len({*shapes.values()}) > 1 or any(len(shape) != 1 for shape in shapes.values()):
+        said = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise GradlabError(f"`{path}` holds arrays of the shapes {said}: {again}")
+    return arrays
 
 
 def _checked(path: Path, table: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,8 @@ import numpy as np
 from gradlab.cells import Params
 from gradlab.gradient.curve import GradientCurve
 from gradlab.runs.spec import RunSpec
+from gradlab.tasks import Task
+from gradlab.tasks.base import is_data_task, score_of
 from gradlab.training.analyses import Analysis
 from gradlab.training.loop import Checkpoint, Chunk, Event, Outcome
 from gradlab.training.step import Row
@@ -67,7 +69,9 @@ class RunResult:
         outcome, task = self.outcome, self.spec.build_task()
         seconds = outcome.train_seconds if outcome else 0.0
         marks = key_checkpoints(self.checkpoints)
-        losses = self.trace.loss
+        losses, ended = self.trace.loss, outcome.test_loss if outcome else None
+        final = marks["final"].metrics.loss if marks else None
+        shown = final if ended is None else ended
         diverged = outcome.diverged if outcome else None
         return {
             "id": self.spec.id,
@@ -78,12 +82,15 @@ class RunResult:
             "diverged": dict(zip(("step", "what"), diverged, strict=True)) if diverged else None,
             "losses": {
                 "initial": marks["initial"].metrics.loss if marks else None,
-                "final": marks["final"].metrics.loss if marks else None,
-                "test": outcome.test_loss if outcome else None,
+                "final": final,
+                "test": ended,
                 "train": float(losses[-50:].mean()) if len(losses) else None,
                 "chance": float(task.chance(self.spec.length)),
                 "solved": float(task.solved(self.spec.length)),
+                **self._data_losses(task),
             },
+            "score": None if shown is None else score_of(task, shown) or None,
+            "window": self.spec.window or getattr(task, "window", 0) or None,
             "parameters": self.parameters,
             "train_steps_per_second": self.training_steps / seconds if seconds and self.spec.steps else None,
             "compile_seconds": outcome.compile_seconds if outcome else None,
@@ -95,6 +102,13 @@ class RunResult:
             "analyses": self._analysed(),
             "summary": {when: self.summary(mark) for when, mark in marks.items()},
         }
+
+    def _data_losses(self, task: Task) -> dict[str, Any]:
+        """Of a task on recorded data the lowest validation loss, and the errors of other methods."""
+        if not is_data_task(task):
+            return {}
+        others = task.baselines(self.spec.length) if hasattr(task, "baselines") else {}
+        return {"validation": self.outcome.validation_loss if self.outcome else None, **others}
 
     def _analysed(self) -> dict[str, Any] | None:
         found = {

@@ -180,7 +180,7 @@ _ANALYSED = record(
             {"exponents": list_of(number), "singular_values": list_of(number), "entries": whole, "examples": whole}
         ),
         "credit": record(
-            {"window": whole, "agreement": list_of(number)}
+            {"window": whole, "truncated_at": whole, "agreement": list_of(number)}
             | dict.fromkeys(("share", "cosine", "missing"), _BY_NAME)
         ),
         "paths": record(dict.fromkeys(("share", "alone_share", "alone"), _BY_NAME)),
@@ -212,6 +212,8 @@ _ENDED = record(
     {
         "id": name,
         "parameters": whole,
+        "score": null_or(text),
+        "window": _WHOLE,
         "every": null_or(record({}, other=_EVERY)),
         "analyses": null_or(record({}, other=_ANALYSED)),
         "training_bytes": _WHOLE,

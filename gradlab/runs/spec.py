@@ -34,7 +34,9 @@ _LENGTHS = "Length of the sequences as the task counts it; a list 50,100 or a ra
 _MEASURE = (
     "checkpoints (0, 1, 2, 5, 10, 20, 50, ... and the end), ends, or every: the norms of each training step too"
 )
+_INPUTS = "yes: the gradient at the inputs beside that at the states, the leaf x"
 _SEEDS = "Seed of weights and data; a list, or a range 0-7"
+_WINDOW = "Timesteps that training goes back: truncated backpropagation; 0 goes back to the start"
 _ALSO = "Work out beside the curves: spectrum, credit, paths, remembrance, precision, or several joined by +"
 _PARAMS = "Measure the final weights of this run, or of a .safetensors file of PyTorch; settings follow it"
 
@@ -76,11 +78,15 @@ class RunSpec:
     stop: str = spec_field("solved", "solved or never", choices=("solved", "never"), in_suite=False)
     dtype: str = spec_field("float32", "float32 or float64", commands=_MEASURED, choices=_DTYPES, of_weights=True)
     measure: str = spec_field("checkpoints", _MEASURE, choices=("checkpoints", "ends", "every"), in_suite=False)
+    measure_inputs: str = spec_field("no", _INPUTS, commands=_MEASURED, choices=("no", "yes"), later=True)
     seed: int = spec_field(0, _SEEDS, commands=_ALL, bits=32, of_weights=True, in_suite=False)
+    window: int = spec_field(0, _WINDOW, bits=31, in_suite=False, later=True)
     also: str = spec_field("none", _ALSO, commands=_MEASURED, in_suite=False, later=True)
     params: str | None = spec_field(None, _PARAMS, commands=("probe",), in_suite=False, later=True)
     cell_source: str | None = spec_field(None, "Digest of a custom cell's code", in_suite=False, derived=True)
-    task_source: str | None = spec_field(None, "Digest of a custom task's code", in_suite=False, derived=True)
+    task_source: str | None = spec_field(
+        None, "Digest of a custom task's code, or of the data of a task", in_suite=False, derived=True
+    )
 
     def __post_init__(self) -> None:
         from gradlab.runs.variants import cell_variant, clip_name, optimizer_variant, parse_clip, task_variant
@@ -214,20 +220,25 @@ def run_id(config: Mapping[str, Any]) -> str:
     return f"{task}-{cell}-T{config['length']}-s{config['seed']}-{digest}"
 
 
-def command(config: Mapping[str, Any], seeds: Sequence[int] = (), *, defaults: bool = True) -> str:
+def command(
+    config: Mapping[str, Any], seeds: Sequence[int] = (), *, defaults: bool = True, file: str | None = None
+) -> str:
     """The command line that makes the runs of one setting.
 
     Args:
         config: of one of them. seeds: of all of them; that of the config if empty.
         defaults: include options that are at their default, so that the command does not depend on defaults.
+        file: that an imported curve was read from; None of one that was stored from Python.
 
     Example:
         >>> command({"task": "adding", "cell": "gru", "length": 50, "steps": 100, "seed": 0}, [0, 1])
         'gradlab run adding --cell gru --len 50 --steps 100 --seed 0-1'
     """
     if config.get("imported"):
-        own = ("--cell", config["cell"], "--task", config["task"], "--seed", seed_list(seeds or [config["seed"]]))
-        return shlex.join(["gradlab", "import-curve", "FILE", *own])
+        cell, task, seed = config["cell"], config["task"], seed_list(seeds or [config["seed"]])
+        if file is None:
+            return f"gradlab.store_curve(curve, {cell!r}, task={task!r}, seed={seed}) in Python"
+        return shlex.join(["gradlab", "import-curve", file, "--cell", cell, "--task", task, "--seed", seed])
     values = {name: config[name] for name in SETTABLE if config.get(name) is not None}
     weights = values.pop("params", "none")
     changed = {name for name, value in values.items() if value != FIELDS[name].default}

@@ -213,9 +213,12 @@ def _result(values: dict[str, Any], runs: Sequence[StoredRun]) -> CandidateResul
 
 
 def _held_out_loss(run: StoredRun) -> float:
-    """The last loss on held-out test examples, else on those that are measured; nan of a run that diverged."""
+    """The last loss on held-out examples; nan of a run that diverged.
+
+    Of recorded data that of the validation part, never of the test part; else on test examples, or those measured.
+    """
     if run.status == "diverged":
         return math.nan
     losses = run.done["losses"]
-    stored = losses["final"] if losses["test"] is None else losses["test"]
+    stored = next((losses[name] for name in ("validation", "test", "final") if losses.get(name) is not None), None)
     return math.nan if stored is None else float(number(stored))

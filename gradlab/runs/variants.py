@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from gradlab.adapters import WRAPPER, cell_factory, is_made, is_own_network, kind_of, missing_parts, to_cell
 from gradlab.cells import CELLS, Cell
+from gradlab.cells.stacked import dropout_of
 from gradlab.errors import GradlabError, described, unknown
 from gradlab.runs.compositions import composed_name, is_composition, options_of, split_composition
 from gradlab.runs.fields import is_number, parse_float, parse_int, spell
@@ -82,10 +83,10 @@ def cell_variant(text: str) -> Variant:
 
 
 def task_variant(text: str) -> Variant:
-    """A task with its canonical name."""
+    """A task with its canonical name; the source of one on recorded data is the digest of its data."""
     variant = _resolve(text, "task", TASKS)
     check_task(variant.value)
-    return variant
+    return variant._replace(source=variant.source or getattr(variant.value, "digest", None))
 
 
 @lru_cache(maxsize=64)
@@ -156,6 +157,8 @@ def _composed(name: str, rest: list[str]) -> Variant:
         raise GradlabError(f"{error} (options of {name} itself: {', '.join(options_of(name))})") from error
     if is_own_network(cell.value):
         raise GradlabError(f"cell `{inner}` has no state: {name} is made of a cell that has one")
+    if dropout_of(cell.value):
+        raise GradlabError(f"cell `{inner}` inside {name} cannot drop: give dropout to the outermost stack alone")
     made = _build("cell", name, CELLS[name], own, None, cell.value)
     return Variant(made.value, composed_name(name, made.name.split(":")[1:], cell.name), cell.source)
 

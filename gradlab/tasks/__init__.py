@@ -1,4 +1,4 @@
-"""Synthetic tasks with long dependencies, one per file or a few that are akin."""
+"""Tasks with long dependencies, one per file or a few that are akin; on recorded data in `data/`."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ from gradlab.tasks.adding import adding, multiplication
 from gradlab.tasks.associative_recall import associative_recall
 from gradlab.tasks.base import Batch, Task
 from gradlab.tasks.copy import copy, variable_copy
+from gradlab.tasks.data import DATA_TASKS, digits, forecast, language
 from gradlab.tasks.delayed_xor import delayed_xor
 from gradlab.tasks.latch import latch
 from gradlab.tasks.mackey_glass import mackey_glass
@@ -23,6 +24,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "selective_copy": selective_copy,
     "associative_recall": associative_recall,
     "mackey_glass": mackey_glass,
+    **DATA_TASKS,
 }
 
 __all__ = [
@@ -33,6 +35,9 @@ __all__ = [
     "associative_recall",
     "copy",
     "delayed_xor",
+    "digits",
+    "forecast",
+    "language",
     "latch",
     "mackey_glass",
     "multiplication",

@@ -7,6 +7,7 @@ from typing import Any, SupportsIndex
 import jax
 
 from gradlab.errors import GradlabError, described, unknown
+from gradlab.tasks.base import token_count
 
 _SIZES = ("input_size", "output_size", "min_length")
 _FUNCTIONS = ("steps", "sample", "loss", "chance", "solved", "task_curve")
@@ -93,7 +94,7 @@ def check_batch(task: Any, length: int) -> None:
     """
     name = name_of(task)
     one, more = (_sampled(task, size, length) for size in (_EXAMPLES, _EXAMPLES + 1))
-    wanted = (task.steps(length), _EXAMPLES, task.input_size)
+    wanted = (task.steps(length), _EXAMPLES, 1 if token_count(task) else task.input_size)
     if one.inputs.shape != wanted:
         raise GradlabError(
             f"{name}.sample of {_EXAMPLES} examples of length {length} gives inputs {one.inputs.shape}: give "

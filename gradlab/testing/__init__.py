@@ -24,7 +24,7 @@ def assert_curve(
     cell: Any,
     *,
     baseline: str | Path,
-    length: int,
+    length: int | None = None,
     task: str = "adding",
     hidden: int | None = None,
     batch: int = 16,
@@ -34,19 +34,21 @@ def assert_curve(
     seeds: int = 8,
     bless: bool = False,
     allow_zero: bool = False,
+    tolerance: float | None = None,
 ) -> None:
     """Fail unless the gradient curve of a cell equals its baseline, by the tolerances of `gradlab check`.
 
     Args:
         cell: an object that `gradlab.as_cell` takes, such as one with init, carry and step, or a variant such as
-            `lstm:forget_bias=3`.
+            `lstm:forget_bias=3`. Or a `GradientCurve`, such as one of `gradlab.torch.watch`, that is compared.
         baseline: a JSON file; if it is missing it is written, and the test fails so that somebody looks at it.
-        length: of the sequences, as the task counts it. task: a task variant.
+        length: of the sequences, as the task counts it; to be given for a cell. task: a task variant.
         hidden: H; where None that of an object of a library that has its weights, else 32.
         batch: measured examples, and examples of a training step.
         steps: training steps before a second measurement; 0 for none. learning_rate: of Adam.
         dtype: float32 or float64. seeds: compared one by one.
         bless: write the baseline and pass. allow_zero: accept a gradient that is exactly zero at every lag.
+        tolerance: decades by which a given curve may move (default 0.001); those of a cell are measured.
 
     Raises:
         AssertionError: the curve changed, cannot be compared, had no baseline, or is exactly zero at every lag.
@@ -60,21 +62,30 @@ def assert_curve(
     """
     __tracebackhide__ = True
     from gradlab.errors import GradlabError
+    from gradlab.gradient.curve import GradientCurve
     from gradlab.gradient.summary import CUT
     from gradlab.judge.baseline import paths_of
     from gradlab.judge.bless import bless as bless_scenarios
     from gradlab.judge.check import check
     from gradlab.judge.measure import zero_parts
+    from gradlab.judge.suite import TOLERANCE, curve_scenario
     from gradlab.runs.cache import use_cache
     from gradlab.runs.spec import RunSpec
 
     path = Path(baseline)
     if path.suffix != ".json":
         raise GradlabError(f"baseline is `{baseline}`: give the path of a JSON file")
-    hidden = _own_size(cell, task) or 32 if hidden is None else hidden
-    fields = {"task": task, "length": length, "hidden": hidden, "batch": batch, "measure_batch": batch}
-    fields |= {"steps": steps, "learning_rate": learning_rate, "dtype": dtype, "stop": "never"}
-    scenario = _scenario(cell, path.stem, RunSpec.from_dict(fields), fields, seeds)
+    if isinstance(cell, GradientCurve):
+        given = TOLERANCE if tolerance is None else tolerance
+        scenario = curve_scenario(path.stem, {"curve": path.stem, "tolerance": given}, lambda: [cell], given)
+    elif length is None or tolerance is not None:
+        lacks = "has no length: give length=100" if length is None else "measures its tolerance: leave it out"
+        raise GradlabError(f"assert_curve of a cell {lacks}")
+    else:
+        hidden = _own_size(cell, task) or 32 if hidden is None else hidden
+        fields = {"task": task, "length": length, "hidden": hidden, "batch": batch, "measure_batch": batch}
+        fields |= {"steps": steps, "learning_rate": learning_rate, "dtype": dtype, "stop": "never"}
+        scenario = _scenario(cell, path.stem, RunSpec.from_dict(fields), fields, seeds)
     use_cache()
     if bless or not paths_of(path.parent, path.stem)[0].exists():
         reason, option = "blessed by a test", "allow_zero=True"

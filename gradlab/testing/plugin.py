@@ -1,5 +1,6 @@
 """The pytest plugin: a fixture and an option; inert until a test uses the fixture."""
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +8,11 @@ from typing import Any
 import pytest
 
 FOLDER = "gradient_baselines"
+
+
+def pytest_configure() -> None:
+    """Quieten XLA before a test imports jax, or its remarks on cached programs would bury a failure."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,7 +31,7 @@ def gradient_curve(request: pytest.FixtureRequest) -> Callable[..., None]:
     """
     calls = 0
 
-    def check(cell: Any, *, length: int, **options: Any) -> None:
+    def check(cell: Any, **options: Any) -> None:
         __tracebackhide__ = True
         from gradlab.testing import assert_curve
 
@@ -35,6 +41,6 @@ def gradient_curve(request: pytest.FixtureRequest) -> Callable[..., None]:
         name = label if calls == 1 else f"{label}-{calls}"
         options.setdefault("baseline", request.path.parent / FOLDER / f"{name}.json")
         options.setdefault("bless", request.config.getoption("--gradlab-bless"))
-        assert_curve(cell, length=length, **options)
+        assert_curve(cell, **options)
 
     return check

@@ -20,6 +20,7 @@ from gradlab.errors import GradlabError
 from gradlab.gradient.curve import GradientCurve
 from gradlab.torch.curves import Cast, Measured, Parts, checked, last_read
 from gradlab.torch.reverse import ScaledArray, reverse
+from gradlab.torch.sides import flipped, part_name, side_parts, together
 
 Place = tuple[int, int]
 """A layer, and its direction: 0 forward, 1 in reverse."""
@@ -52,9 +53,9 @@ class LayersCall:
 
     def parts(self) -> list[str]:
         """The names of its curves, "" for the state of all layers in the forward direction."""
-        sides = ["", "reverse"][: self.directions]
-        single = [_part(layer, side) for side in sides for layer in range(self.layers)]
-        return sides + (single if self.layers > 1 else [])
+        sides = range(self.directions)
+        single = [part_name(layer, side) for side in sides for layer in range(self.layers)]
+        return [part_name(None, side) for side in sides] + (single if self.layers > 1 else [])
 
     def curves(self) -> dict[str, GradientCurve]:
         """The curve of each layer and direction, and of each direction as a whole."""
@@ -65,7 +66,9 @@ class LayersCall:
 
     def _measure(self, cast: Cast) -> Parts:
         weights = {name: cast(weight) for name, weight in self.weights.items()}
-        start, flip = [cast(each) for each in self.start], _flip(self.lengths, len(self.inputs))
+        start = [cast(each) for each in self.start]
+        rows, columns = flipped(self.lengths, len(self.inputs))
+        flip = torch.from_numpy(rows), torch.from_numpy(columns)
         runs: dict[Place, _LayerRun] = {}
         outputs = cast(self.inputs)
         for layer in range(self.layers):
@@ -103,7 +106,29 @@ class LayersCall:
                 found[layer, side], at_inputs = self._reverse_of((layer, side), runs[layer, side], source)
                 below.append(at_inputs if side == 0 else at_inputs.at(tuple(each.numpy() for each in flip)))
             above = below[0] if self.directions == 1 else below[0] + below[1]
-        return _named(found, self.layers, self.directions)
+        parts: Parts = {}
+        for side in range(self.directions):
+            own = {layer: found[layer, side] for layer in range(self.layers)}
+            if self.directions == 1:
+                parts |= {part_name(layer, side): part for layer, part in own.items() if self.layers > 1}
+                parts[part_name(None, side)] = own[0] if self.layers == 1 else together(own)
+            else:
+                read = self._read()
+                order = tuple(each.numpy() for each in flip) if side else ...
+                parts |= side_parts(side, own, read[order], self.lengths)
+        return parts
+
+    def _read(self) -> NDArray[np.bool_]:
+        """The timesteps that the loss reads, (T, B); the last one where it reads none."""
+        t = np.arange(1, len(self.inputs) + 1)[:, None]
+        read = np.zeros((len(t), len(self.lengths)), bool)
+        if "output" in self.arrived:
+            read |= np.any(self.arrived["output"].numpy() != 0, axis=2)
+        for name in ("h", "c"):
+            for row, gradient in enumerate(self.arrived.get(name, ())):
+                end = self.lengths if row % self.directions == 0 else np.ones_like(self.lengths)
+                read |= (t == end) & np.any(gradient.numpy() != 0, axis=1)
+        return read | (~read.any(axis=0) & (t == self.lengths))
 
     def _reverse_of(self, place: Place, run: "_LayerRun", source: ScaledArray) -> tuple[Measured, ScaledArray]:
         sources = [source + ScaledArray.of(self._final("h", place, source.mantissa.shape))]
@@ -169,37 +194,6 @@ def _step(kind: str, weights: list[Tensor | None], tensors: list[Tensor]) -> lis
         z = (z_x + z_h).sigmoid()
         return [(1 - z) * n + z * leaves[0]]
     return [(from_input + from_state).tanh() if kind == "RNN_TANH" else (from_input + from_state).relu()]
-
-
-def _flip(lengths: NDArray[np.int64], timesteps: int) -> tuple[Tensor, Tensor]:
-    """The index (T, B) that reverses each example within its length; its own inverse."""
-    t = np.arange(timesteps)[:, None]
-    rows = np.where(t < lengths, lengths - 1 - t, t)
-    return torch.from_numpy(rows), torch.arange(len(lengths))[None, :]
-
-
-def _named(found: dict[Place, Measured], layers: int, directions: int) -> Parts:
-    """`layer0`, `layer0.reverse`, … and, as a whole, `` and `reverse`."""
-    parts: Parts = {}
-    for side, word in enumerate(["", "reverse"][:directions]):
-        own = {f"layer{layer}": found[layer, side] for layer in range(layers)}
-        parts |= {_part(layer, word): found[layer, side] for layer in range(layers)}
-        parts[word] = own["layer0"] if layers == 1 else _together(own)
-    return parts
-
-
-def _part(layer: int, side: str) -> str:
-    return f"layer{layer}" + (f".{side}" if side else "")
-
-
-def _together(own: Parts) -> Measured:
-    members = list(own.values())
-    return Measured(
-        {f"{layer}.{name}": values for layer, part in own.items() for name, values in part.norms.items()},
-        np.max([part.last_read for part in members], axis=0),
-        {f"{layer}.{name}": values for layer, part in own.items() for name, values in part.finite.items()},
-        np.sqrt(sum(part.size**2 for part in members)),
-    )
 
 
 # ---------------------------------------------------------------- recording

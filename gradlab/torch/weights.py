@@ -98,7 +98,7 @@ def assert_curve(module: nn.Module, *, baseline: str | Path, length: int, **opti
 
     if getattr(module, "num_layers", 1) > 1 or getattr(module, "bidirectional", False):
         raise GradlabError(
-            f"{type(module).__name__} has several layers or directions: give one of one layer, or compare the "
-            "curves of gradlab.torch.watch"
+            f"{type(module).__name__} has several layers or directions: give one of one layer, or compare a "
+            "curve of gradlab.torch.watch, gradlab.testing.assert_curve(seen['lstm'], baseline=...)"
         )
     of_cell(TorchWeights(module), baseline=baseline, length=length, hidden=module.hidden_size, **options)

@@ -34,27 +34,39 @@ class Analysis(NamedTuple):
     summary: dict[str, Any]
 
 
-def analyse(name: str, model: Model, params: Params, batch: Batch) -> Analysis:
+def analyse(name: str, model: Model, params: Params, batch: Batch, window: int = 0) -> Analysis:
     """One analysis of these weights on these examples.
+
+    Args:
+        window: timesteps that training goes back; 0 for all.
 
     Raises:
         GradlabError: the cell has no state, or does not state its gates.
     """
     if is_network(model.cell):
         raise GradlabError(f"{type(model.cell).__name__} has no state, and so no {name}: leave out also={name}")
-    last = model.task.readout == "last"
+    batch, last = model.embedded(params, batch), model.task.readout == "last"
 
     def loss(outputs: Array) -> Array:
         return model.read(params, outputs[-1:] if last else outputs, batch)
 
-    return _ANALYSES[name](model.cell, params["cell"], batch.inputs, loss)
+    return _ANALYSES[name](_Given(model.cell, params["cell"], batch.inputs, loss, window))
 
 
-def _spectrum(cell: Any, params: Params, inputs: Array, loss: Any) -> Analysis:
+class _Given(NamedTuple):
+    """What an analysis is of; see `analyse`."""
+
+    cell: Any
+    params: Params
+    inputs: Array
+    loss: Callable[[Array], Array]
+    window: int
+
+
+def _spectrum(given: _Given) -> Analysis:
     from gradlab.gradient.spectrum import jacobian_spectrum
 
-    del loss
-    found = jacobian_spectrum(cell, params, inputs[:, :SPECTRUM_EXAMPLES])
+    found = jacobian_spectrum(given.cell, given.params, given.inputs[:, :SPECTRUM_EXAMPLES])
     exponents, values = found.exponents.mean(axis=-1), found.singular_values.mean(axis=-1)
     largest, smallest = found.timestep.mean(axis=-1)
     arrays = {"exponents": exponents, "lags": found.lags, "singular_values": values}
@@ -68,15 +80,16 @@ def _spectrum(cell: Any, params: Params, inputs: Array, loss: Any) -> Analysis:
     return Analysis(arrays | {"timestep_largest": largest, "timestep_smallest": smallest}, summary)
 
 
-def _credit(cell: Any, params: Params, inputs: Array, loss: Any) -> Analysis:
+def _credit(given: _Given) -> Analysis:
     from gradlab.gradient.credit import weight_credit
 
-    found = weight_credit(cell, params, inputs, loss)
+    found = weight_credit(given.cell, given.params, given.inputs, given.loss)
     norms = {f"norm/{name}": norm for name, norm in found.log10_norm.items()}
     by_lag = {name: getattr(found, name) for name in ("share", "cosine", "missing", "agreement")}
-    lags = [lag for lag in LAGS if lag < len(found.share)]
+    lags = sorted(lag for lag in {*LAGS, given.window} if 0 < lag < len(found.share))
     summary = {
         "window": found.window(),
+        "truncated_at": given.window,
         **{
             name: {str(lag): float(by_lag[name][lag - 1]) for lag in lags}
             for name in ("share", "cosine", "missing")
@@ -86,21 +99,20 @@ def _credit(cell: Any, params: Params, inputs: Array, loss: Any) -> Analysis:
     return Analysis(norms | by_lag, summary)
 
 
-def _paths(cell: Any, params: Params, inputs: Array, loss: Any) -> Analysis:
+def _paths(given: _Given) -> Analysis:
     from gradlab.gradient.paths import path_credit
 
-    found = path_credit(cell, params, inputs, loss)
+    found = path_credit(given.cell, given.params, given.inputs, given.loss)
     parts = {"share": found.share, "alone_share": found.alone_share, "alone": found.alone}
     arrays = {f"{part}/{path}": _typical(values) for part, each in parts.items() for path, values in each.items()}
     ends = {part: {path: float(arrays[f"{part}/{path}"][-1]) for path in parts[part]} for part in parts}
     return Analysis(arrays | {"whole": _typical(found.log10_norm)}, ends)
 
 
-def _remembrance(cell: Any, params: Params, inputs: Array, loss: Any) -> Analysis:
+def _remembrance(given: _Given) -> Analysis:
     from gradlab.gradient.remembrance import remembrance
 
-    del loss
-    found = remembrance(cell, params, inputs)
+    found = remembrance(given.cell, given.params, given.inputs)
     change = found.typical()
     # The largest of the sampled lags up to which no change has dropped by more than the threshold of a curve.
     kept = GradientCurve.of({"y": change[:, None]}).horizon()
@@ -113,11 +125,11 @@ def _remembrance(cell: Any, params: Params, inputs: Array, loss: Any) -> Analysi
     return Analysis({"lags": found.lags, "change": change}, summary)
 
 
-def _precision(cell: Any, params: Params, inputs: Array, loss: Any) -> Analysis:
+def _precision(given: _Given) -> Analysis:
     from gradlab.gradient.precision import precision_curves
 
     arrays, summary = {}, {}
-    for found in precision_curves(cell, params, inputs, loss):
+    for found in precision_curves(given.cell, given.params, given.inputs, given.loss):
         arrays[f"carried/{found.dtype}"] = _typical(found.carried)
         arrays[f"plain/{found.dtype}"] = _typical(found.plain)
         arrays["exact"] = _typical(found.exact)

@@ -28,11 +28,11 @@ from gradlab.gradient.adjoint import (
 from gradlab.gradient.assumptions import check_custom_cell
 from gradlab.gradient.convert import to_curve
 from gradlab.gradient.curve import GradientCurve
-from gradlab.gradient.measure import counted_leaves
+from gradlab.gradient.inputs import INPUT, InputsAsState, check_inputs, with_own_names
 from gradlab.gradient.network import check_network
 from gradlab.gradient.program import Program
 from gradlab.gradient.segments import Segments, Split, segments_of
-from gradlab.gradient.state import as_arrays, initial_shapes, leaf_names
+from gradlab.gradient.state import as_arrays, counted_leaves, initial_shapes, leaf_names
 from gradlab.gradient.verified import SAMPLE, Passes, in_dtype, measured
 from gradlab.tasks import Batch
 from gradlab.training.fast_path import takes_fast_path
@@ -68,7 +68,7 @@ class CheckpointPrograms:
         segments: the passes through the cell; `alone` on one device, of a few examples.
         source: `loss_gradient`.
         gates: sums over a segment, as `gate_sums`; None of a cell that does not state its gates.
-        leaves: of the state, those that count as memory.
+        leaves: of the state, those that count as memory. inputs: whether the inputs are measured beside them.
     """
 
     model: Model
@@ -78,21 +78,47 @@ class CheckpointPrograms:
     source: Program
     gates: Program | None
     leaves: tuple[str, ...]
+    inputs: bool = False
 
     @classmethod
-    def of(cls, model: Model, length: int, split: Split | None = None, where: Hashable = None) -> Self:
+    def of(
+        cls,
+        model: Model,
+        length: int,
+        split: Split | None = None,
+        where: Hashable = None,
+        *,
+        measure_inputs: bool = False,
+    ) -> Self:
         """The programs for sequences of the task's `length`.
 
         Args:
             split, where: what spreads the examples over devices, and its name; None for one device.
+            measure_inputs: measure the gradient at the inputs too.
         """
         params = jax.eval_shape(model.init, 0)["cell"]
-        inputs = jax.eval_shape(lambda: model.task.sample(jax.random.key(0), _TRACED, length)).inputs
+        inputs = model.inputs_shape(_TRACED, length)
         carry = initial_shapes(model.cell, params, _TRACED)
-        alone = segments_of(model.cell, params, carry, inputs)
-        segments = alone if split is None else segments_of(model.cell, params, carry, inputs, split, where)
+
+        def passes(cell: Any, carry: Carry) -> tuple[Segments, Segments]:
+            alone = segments_of(cell, params, carry, inputs)
+            return alone, alone if split is None else segments_of(cell, params, carry, inputs, split, where)
+
+        alone, segments = passes(model.cell, carry)
         gates = segments.more("gates", gate_sums) if states_gates(model.cell, params, inputs) else None
-        return cls(model, length, segments, alone, loss_gradient(model), gates, memory_leaves(model))
+        if measure_inputs:
+            check_inputs(inputs.dtype, leaf_names(carry)[0])
+            cell = InputsAsState(model.cell)
+            alone, segments = passes(
+                cell, jax.eval_shape(lambda carry, inputs: cell.start(carry, inputs[0]), carry, inputs)
+            )
+        leaves = memory_leaves(model)
+        return cls(model, length, segments, alone, loss_gradient(model), gates, leaves, measure_inputs)
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The leaves that are no part of `state`."""
+        return (INPUT,) if self.inputs else ()
 
     @property
     def last(self) -> bool:
@@ -106,31 +132,34 @@ class CheckpointPrograms:
 
     def measure_curves(self, params: Params, batch: Batch) -> dict[str, GradientCurve]:
         """Every curve by name."""
+        batch = self.model.embedded(params, batch)
         asked = task_curves(self.model, self.length)
         passes = Passes(partial(self.adjoints, asked), partial(self._reverse, asked), part_of_examples)
-        curves = measured(passes, params, batch, leaves=self.leaves)
+        curves = measured(passes, params, batch, leaves=self.leaves, beside=self.beside)
         if not self.last:
             # One step of the chain cannot underflow, so a zero is an output that the loss does not read.
             found = self.adjoints({"direct": ("direct", None)}, params, batch)
-            curves["direct"] = to_curve(found["direct"], self.leaves)
+            curves["direct"] = to_curve(found["direct"], self.leaves, self.beside)
         return curves
 
     def adjoints(self, asked: Curves, params: Params, batch: Batch) -> dict[str, Adjoint]:
         """The adjoints of these curves."""
-        return adjoints(
+        found = adjoints(
             self.segments,
             params["cell"],
             batch.inputs,
-            self._start(params["cell"], batch.inputs),
+            self._measured_start(params["cell"], batch.inputs),
             lambda outputs: self.source(params, outputs, batch),
             asked,
             last=self.last,
         )
+        return {name: self._named(each) for name, each in found.items()}
 
     def measure_gates(self, params: Params, batch: Batch) -> dict[str, Gate]:
         """Mean and saturation of every gate; none of a cell whose `step` does more than its parts."""
         if self.gates is None:
             return {}
+        batch = self.model.embedded(params, batch)
         start = self._start(params["cell"], batch.inputs)
         sums = walk(self.gates, params["cell"], batch.inputs, start)
         total = jax.tree.map(lambda *each: np.sum(np.asarray(each, np.float64), axis=(0, 1)), *sums)
@@ -139,8 +168,12 @@ class CheckpointPrograms:
 
     def compilations(self, params: Params, batch: Batch) -> list[Callable[[], Any]]:
         """What compiles everything that `measure` is sure to call, one program each."""
+        batch = self.model.embedded(params, batch)
         own, start = params["cell"], self._start(params["cell"], batch.inputs)
-        calls = compilations(self.segments, own, batch.inputs, start, kinds=["total"] if self.last else KINDS)
+        measured_start = self._measured_start(own, batch.inputs)
+        calls = compilations(
+            self.segments, own, batch.inputs, measured_start, kinds=["total"] if self.last else KINDS
+        )
         if self.gates is not None:
             calls.append(partial(self.gates.compiled, *segment_arguments(own, batch.inputs, start)))
 
@@ -153,14 +186,15 @@ class CheckpointPrograms:
             with jax.enable_x64(True), contextlib.suppress(Exception):
                 rows = np.arange(min(SAMPLE, batch.inputs.shape[1]))
                 own, inputs, _ = in_dtype(part_of_examples(rows, {}, params, batch), jnp.float64)
-                compilations(self.alone, own, inputs, self._start(own, inputs), kinds=["total"])[index]()
+                compilations(self.alone, own, inputs, self._measured_start(own, inputs), kinds=["total"])[index]()
 
         return [*calls, source, partial(in_float64, 0), partial(in_float64, 1)]
 
     @property
     def programs(self) -> list[Program]:
         """Everything that `measure` may call."""
-        found = [self.source, *self.segments.programs, *self.alone.programs]
+        gates = [] if self.gates is None else [self.gates]
+        found = [self.source, *gates, *self.segments.programs, *self.alone.programs]
         return list(dict.fromkeys(found))
 
     @property
@@ -172,11 +206,21 @@ class CheckpointPrograms:
         """The initial state, on no device in particular."""
         return jax.tree.map(_on_host, as_arrays(self.model.cell.carry(params, inputs.shape[1])))
 
+    def _measured_start(self, params: Params, inputs: Array) -> Carry:
+        start = self._start(params, inputs)
+        if not self.inputs:
+            return start
+        # On no device in particular either, and of the shape of an input that may be given as its shape alone.
+        return InputsAsState(self.model.cell).start(start, np.zeros(inputs.shape[1:], inputs.dtype))
+
+    def _named(self, found: Any) -> Any:
+        return with_own_names(found) if self.inputs else found
+
     def _reverse(self, asked: Curves, params: Params, inputs: Array, g: dict[str, Any]) -> dict[str, Reverse]:
-        timesteps, start = len(inputs), self._start(params, inputs)
+        timesteps, start = len(inputs), self._measured_start(params, inputs)
         given = self.alone, params, inputs, start
         return {
-            name: reverse(*given, g[name], kind=kind, at=timesteps if self.last else at)
+            name: self._named(reverse(*given, g[name], kind=kind, at=timesteps if self.last else at))
             for name, (kind, at) in asked.items()
         }
 
@@ -204,6 +248,7 @@ def check_assumptions(model: Model, params: Params, batch: Batch) -> None:
     Raises:
         GradlabError: as `assumptions.check_cell`.
     """
+    batch = model.embedded(params, batch)
     if is_network(model.cell):
         check_network(model.cell, *on_one_device((params["cell"], batch.inputs)))
         return

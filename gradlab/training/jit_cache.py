@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +18,14 @@ from gradlab.cells.base import is_network
 from gradlab.cells.traced import TraceCache, traced, traced_step, with_pullback
 from gradlab.errors import GradlabError
 from gradlab.gradient.program import Program, product_precision, x64
+from gradlab.tasks.base import Part, held_out, is_data_task
 from gradlab.tasks.contract import is_custom_task
 from gradlab.training.checkpoint_metrics import CheckpointPrograms, memory_leaves
 from gradlab.training.keys import stream
 from gradlab.training.model import Model
 from gradlab.training.network_metrics import NetworkPrograms
 from gradlab.training.sharding import spread
-from gradlab.training.step import Plan, chunk_program, test_program
+from gradlab.training.step import Plan, chunk_program, evaluation_program, test_program
 
 _CHECKED, _TRACED = 8, 2
 """Examples on which a custom task is checked, at most; and on which it is traced."""
@@ -41,6 +42,7 @@ class Programs(NamedTuple):
         init: seed -> initial parameters.
         draw: seed -> the held-out examples that are measured.
         chunk, test: of `step.py`; chunks: `chunk` of many runs at once, every argument with a leading axis.
+        final: loss on the test part of recorded data, where `test` is that on the validation part; else None.
         metrics: of `checkpoint_metrics.py`.
     """
 
@@ -49,6 +51,7 @@ class Programs(NamedTuple):
     chunk: Program
     chunks: Program
     test: Program
+    final: Program | None
     metrics: CheckpointPrograms | NetworkPrograms
 
 
@@ -58,7 +61,8 @@ def programs_for(model: Model, plan: Plan) -> Programs:
     plan = replace(plan, seed=0, learning_rate=1.0, steps=0, stop="never")
     try:
         batch = jax.eval_shape(lambda key: model.task.sample(key, _TRACED, plan.length), jax.random.key(0))
-        content = _traced_cell(model, batch), _traced_task(model, batch, plan.length)
+        inputs = model.inputs_shape(_TRACED, plan.length)
+        content = _traced_cell(model, inputs), _traced_task(model, batch, plan.length)
     except _ODD:  # a cell that fails at these shapes alone, or fails again, with a message, where it is used
         return _programs(model, plan, Program(model.init))
     settings = jax.config.jax_threefry_partitionable, jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
@@ -82,7 +86,7 @@ def _name(model: Model) -> Hashable:
     return model
 
 
-def _traced_cell(model: Model, batch: Any) -> str:
+def _traced_cell(model: Model, inputs: Any) -> str:
     """What a custom cell computes; those of gradlab are frozen, and equal where they compute the same."""
     cell, size = model.cell, model.task.input_size
     if type(cell).__module__.startswith("gradlab.cells."):
@@ -90,8 +94,8 @@ def _traced_cell(model: Model, batch: Any) -> str:
     start = traced(lambda key: cell.init(key, size, model.hidden), jax.random.key(0))
     if is_network(cell):
         params = jax.eval_shape(lambda key: cell.init(key, size, model.hidden), jax.random.key(0))
-        return f"{start} {traced(with_pullback(cell.apply), params, batch.inputs)}"
-    x_t = jax.ShapeDtypeStruct(batch.inputs.shape[1:], batch.inputs.dtype)
+        return f"{start} {traced(with_pullback(cell.apply), params, inputs)}"
+    x_t = jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)
     return f"{start} {traced_step(cell, model.hidden, x_t)} {memory_leaves(model)}"
 
 
@@ -106,7 +110,12 @@ def _traced_task(model: Model, batch: Any, length: int) -> str:
 
     timesteps = 1 if task.readout == "last" else batch.inputs.shape[0]
     outputs = jax.ShapeDtypeStruct((timesteps, _TRACED, task.output_size), jnp.result_type(float))
-    sampled = traced(lambda key: task.sample(key, _TRACED, length), jax.random.key(0))
+
+    def examples(key: Array) -> Any:
+        others = [task.evaluation(part, length) for part in get_args(Part)] if is_data_task(task) else []
+        return task.sample(key, _TRACED, length), *others
+
+    sampled = traced(examples, jax.random.key(0))
     sizes = task.input_size, task.output_size
     numbers = f"{sizes} {task.readout} {task.steps(length)} {task.task_curve(length)}"
     return f"{numbers} {sampled} {traced(loss, outputs, batch)}"
@@ -116,7 +125,7 @@ def metrics_of(model: Model, plan: Plan) -> CheckpointPrograms | NetworkPrograms
     """What measures a model; the examples of a network are not split over devices."""
     if is_network(model.cell):
         return NetworkPrograms.of(model, plan.length)
-    return CheckpointPrograms.of(model, plan.length, *spread(plan))
+    return CheckpointPrograms.of(model, plan.length, *spread(plan), measure_inputs=plan.measure_inputs == "yes")
 
 
 def _programs(model: Model, plan: Plan, init: Program) -> Programs:
@@ -128,15 +137,19 @@ def _programs(model: Model, plan: Plan, init: Program) -> Programs:
         )
 
     def draw(seed: Array) -> object:
-        return model.task.sample(stream(seed, "measure"), plan.measure_batch, plan.length)
+        return held_out(model.task, "validation", stream(seed, "measure"), plan.measure_batch, plan.length)
 
-    chunk = chunk_program(model, plan)
+    chunk, test, final = chunk_program(model, plan), test_program(model, plan), None
+    if is_data_task(task := model.task):
+        test = evaluation_program(model, task, "validation", plan.length)
+        final = Program(evaluation_program(model, task, "test", plan.length))
     return Programs(
         init,
         Program(draw),
         Program(chunk),
         Program(jax.vmap(chunk)),
-        Program(test_program(model, plan)),
+        Program(test),
+        final,
         metrics_of(model, plan),
     )
 

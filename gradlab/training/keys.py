@@ -9,8 +9,8 @@ from jax import Array
 def stream(seed: int | Array, name: str) -> Array:
     """The key of a named stream of a seed; streams of different names are disjoint.
 
-    Training draws from `train`, checkpoints from `measure`, tests of solving from `test`, initial weights
-    from `cell` and `readout`.
+    Training draws from `train` and `dropout`, checkpoints from `measure`, tests of solving from `test`, initial
+    weights from `cell` and `readout`.
 
     Example:
         >>> import jax

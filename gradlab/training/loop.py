@@ -53,7 +53,9 @@ class Outcome(NamedTuple):
         status: measured, solved, trained or diverged.
         step: the last training step whose update was applied.
         params: the last finite parameters.
-        test_loss: loss on the held-out test examples, where it was taken.
+        test_loss: loss on the held-out test examples, where it was taken; of a task on recorded data, on its test
+            part, at the weights whose validation loss is the lowest.
+        validation_loss: that lowest loss; None of other tasks.
         solved_at: the training step of the first test that found the task solved.
         diverged: which training step was not finite and in what (`loss`, `gradient`, `parameters` or
             `optimizer state`).
@@ -70,6 +72,7 @@ class Outcome(NamedTuple):
     measure_seconds: float
     train_seconds: float
     training_bytes: int | None
+    validation_loss: float | None = None
 
 
 class Advance(NamedTuple):
@@ -186,14 +189,14 @@ class _Trainer:
     def course(self, params: Params) -> Course:
         """Training from these parameters: yields events, and requests training steps by an `Advance`."""
         plan = self.plan
-        state = start_state(plan, params)
+        state = start_state(self.model, plan, params)
         marks = sorted({0, plan.steps}) if plan.measure == "ends" else checkpoints(plan.steps)
         check_assumptions(self.model, state.params, self.held_out)
         self.warm_up(state)
         yield self.measure(state)
         measured_at = 0
         started = time.perf_counter()
-        test_loss, solved_at = None, None
+        test_loss, solved_at, best = None, None, None
         while int(state.step) < plan.steps and not int(state.bad):
             before, until = int(state.step), self.until(state, marks)
             state, padded = yield Advance(state, jnp.int32(until))
@@ -201,6 +204,8 @@ class _Trainer:
             rows = jax.tree.map(lambda row, n=step - before + bool(state.bad): np.asarray(row)[:n], padded)
             tested = self.test(state, rows) if step % TEST_EVERY == 0 or step == plan.steps else None
             yield Chunk(step, rows, tested)
+            if tested is not None and self.programs.final and tested < (best[0] if best else np.inf):
+                best = tested, on_one_device(state.params)
             test_loss = test_loss if tested is None else tested
             if solved_at is None and tested is not None and tested <= self.model.task.solved(plan.length):
                 solved_at = step
@@ -212,7 +217,10 @@ class _Trainer:
         train_seconds = time.perf_counter() - started
         if int(state.step) > measured_at:
             yield self.measure(state)
-        yield self.outcome(state, test_loss, solved_at, train_seconds)
+        if best and self.programs.final:
+            test_loss = float(wait_for(self.programs.final(best[1], on_one_device(state.seed))))
+        outcome = self.outcome(state, test_loss, solved_at, train_seconds)
+        yield outcome._replace(validation_loss=best[0] if best else None)
 
     def warm_up(self, state: State) -> None:
         """Compile before the clocks start, and choose how many training steps a chunk has."""
@@ -221,7 +229,8 @@ class _Trainer:
         self.chunk_steps = max(1, min(TEST_EVERY, int(CHUNK_FLOPS / flops)))
         calls = self.programs.metrics.compilations(self.measured_params(state), self.held_out)
         if self.plan.steps:
-            calls.append(partial(self.programs.test.compiled, *on_one_device((state.params, state.seed))))
+            tests = filter(None, (self.programs.test, self.programs.final))
+            calls += [partial(test.compiled, *on_one_device((state.params, state.seed))) for test in tests]
         if self.plan.steps and self.alone:
             calls.append(partial(self.programs.chunk.compiled, state, state.step))
         self.compile_seconds = compile_in_parallel(*calls)
@@ -248,8 +257,8 @@ class _Trainer:
         return min(stop for stop in stops if stop > step)
 
     def test(self, state: State, rows: Row) -> float | None:
-        """The loss on held-out examples, if the training loss of the last chunk is near the mark."""
-        if not np.mean(rows.loss) <= NEAR * self.model.task.solved(self.plan.length):
+        """The loss on held-out examples; of recorded data always, else if the training loss is near the mark."""
+        if not self.programs.final and not np.mean(rows.loss) <= NEAR * self.model.task.solved(self.plan.length):
             return None
         return float(wait_for(self.programs.test(*on_one_device((state.params, state.seed)))))
 

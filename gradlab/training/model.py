@@ -6,20 +6,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
-from gradlab.cells import Params
+from gradlab.cells import Carry, Params
 from gradlab.cells.base import is_network
 from gradlab.cells.initializers import glorot
+from gradlab.cells.stacked import StackInTraining, dropout_of
 from gradlab.errors import GradlabError
 from gradlab.gradient.assumptions import losses_meet, refuse
 from gradlab.gradient.network import network_width
 from gradlab.gradient.state import drifting_leaves, initial_shapes, leaves_without_batch, output_shape, step_of
 from gradlab.tasks import Batch, Task
+from gradlab.tasks.base import token_count
 from gradlab.tasks.contract import check_batch, check_length, is_custom_task, name_of
 from gradlab.training.keys import stream
 from gradlab.training.state_grad_norms import Sinks
-from gradlab.training.unroll import unroll
+from gradlab.training.unroll import unroll_from
 from gradlab.training.weights import as_arrays
 
 _EXAMPLES = 5
@@ -41,23 +43,71 @@ class Model:
     hidden: int
 
     def init(self, seed: int | Array) -> Params:
-        """`{"cell": ..., "readout": {"w": (Y, O), "b": (O,)}}`: Glorot weights, zero bias."""
+        """`{"cell": ..., "readout": {"w": (Y, O), "b": (O,)}}`: Glorot weights, zero bias.
+
+        Of a task whose inputs are token ids also `embedding` (V, I), the vectors of the tokens, normal.
+        """
         cell = as_arrays(self.cell.init(stream(seed, "cell"), self.task.input_size, self.hidden))
         width = self._output_width(cell)
         readout = {
             "w": glorot(stream(seed, "readout"), width, self.task.output_size),
             "b": jnp.zeros(self.task.output_size),
         }
-        return {"cell": cell, "readout": readout}
+        params = {"cell": cell, "readout": readout}
+        if tokens := token_count(self.task):
+            params["embedding"] = jax.random.normal(stream(seed, "embedding"), (tokens, self.task.input_size))
+        return params
 
-    def losses(self, params: Params, batch: Batch, sinks: Sinks | None = None) -> Array:
-        """The loss (B,) of each example; the gradient of `sinks` is that of `unroll`."""
+    def embedded(self, params: Params, batch: Batch) -> Batch:
+        """The batch with the inputs (T, B, I) that the cell reads: of token ids, their vectors."""
+        if "embedding" not in params:
+            return batch
+        return batch._replace(inputs=params["embedding"][batch.inputs[..., 0]])
+
+    def losses(
+        self, params: Params, batch: Batch, sinks: Sinks | None = None, masks: Array | None = None
+    ) -> Array:
+        """The loss (B,) of each example; the gradient of `sinks` is that of `unroll`.
+
+        Args:
+            masks: the key of the dropout masks of a training step; None for none.
+        """
+        return self.losses_from(None, params, batch, sinks, masks)[0]
+
+    def losses_from(
+        self,
+        start: Carry | None,
+        params: Params,
+        batch: Batch,
+        sinks: Sinks | None = None,
+        masks: Array | None = None,
+        window: int = 0,
+    ) -> tuple[Array, Carry | None]:
+        """The loss (B,) of each example from a state, to which no gradient goes back, and the state at the end.
+
+        Args:
+            start: None for the initial state; the state at the end is None too then.
+            window: as of `unroll_from`.
+        """
+        own, inputs = params["cell"], self.embedded(params, batch).inputs
         if is_network(self.cell):
-            outputs = self.cell.apply(params["cell"], batch.inputs)
-        else:
-            last = self.task.readout == "last"
-            outputs = unroll(self.cell, params["cell"], batch.inputs, last=last, sinks=sinks)
-        return self.read(params, outputs, batch)
+            return self.read(params, self.cell.apply(own, inputs), batch), None
+        cell: Any = self.cell
+        state = cell.carry(own, inputs.shape[1]) if start is None else lax.stop_gradient(start)
+        if masks is not None and dropout_of(cell):
+            cell, state = StackInTraining(cell, masks), (jnp.int32(0), state)
+        last = self.task.readout == "last"
+        end, outputs = unroll_from(state, cell, own, inputs, last=last, sinks=sinks, window=window)
+        if isinstance(cell, StackInTraining):
+            _, end = end
+        return self.read(params, outputs, batch), None if start is None else end
+
+    def inputs_shape(self, examples: int, length: int) -> jax.ShapeDtypeStruct:
+        """The shape and dtype of the inputs (T, B, I) that the cell reads."""
+        inputs = self._batch_shape(examples, length).inputs
+        if token_count(self.task):
+            return jax.ShapeDtypeStruct((*inputs.shape[:2], self.task.input_size), jnp.result_type(float))
+        return jax.ShapeDtypeStruct(inputs.shape, inputs.dtype)
 
     def read(self, params: Params, outputs: Array, batch: Batch) -> Array:
         """The loss (B,) from the outputs (T, B, Y) of the cell, or from the last of them."""
@@ -100,7 +150,7 @@ class Model:
 
     def _input_shape(self, examples: int, length: int) -> Any:
         """The input of one timestep; of whole numbers where the task gives such."""
-        inputs = self._batch_shape(examples, length).inputs
+        inputs = self.inputs_shape(examples, length)
         return jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)
 
     def _batch_shape(self, examples: int, length: int) -> Any:
@@ -147,7 +197,7 @@ class Model:
     def _output_width(self, cell: Params) -> int:
         """Y, the size of one output of the cell."""
         if is_network(self.cell):
-            return network_width(self.cell, cell, self._batch_shape(1, self.task.min_length).inputs)
+            return network_width(self.cell, cell, self.inputs_shape(1, self.task.min_length))
         carry, x_t = initial_shapes(self.cell, cell, 1), self._input_shape(1, self.task.min_length)
         y_t = output_shape(self.cell, cell, carry, x_t)
         if jnp.issubdtype(y_t.dtype, jnp.complexfloating):

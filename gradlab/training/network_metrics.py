@@ -1,4 +1,4 @@
-"""What is measured of a network without a state: the gradient at its inputs."""
+"""What is measured of a network: the gradient at its inputs, and at the states of one that is bidirectional."""
 
 import contextlib
 from collections.abc import Callable
@@ -13,7 +13,14 @@ import numpy as np
 from gradlab.cells import Params
 from gradlab.gradient.adjoint import Adjoint, Curves, Reverse
 from gradlab.gradient.curve import GradientCurve
-from gradlab.gradient.network import INPUT, NetworkPasses, network_adjoints, network_reverse
+from gradlab.gradient.network import (
+    FUTURE,
+    NetworkPasses,
+    has_future,
+    network_adjoints,
+    network_leaves,
+    network_reverse,
+)
 from gradlab.gradient.program import Program
 from gradlab.gradient.verified import SAMPLE, Passes, in_dtype, measured
 from gradlab.tasks import Batch
@@ -29,12 +36,14 @@ class NetworkPrograms:
     length: int
     passes: NetworkPasses
     source: Program
-    leaves: tuple[str, ...] = (INPUT,)
+    leaves: tuple[str, ...]
+    beside: tuple[str, ...]
 
     @classmethod
     def of(cls, model: Model, length: int) -> "NetworkPrograms":
         """The programs for sequences of the task's `length`."""
-        return cls(model, length, NetworkPasses.of(model.cell), loss_gradient(model))
+        leaves = network_leaves(model.cell, jax.eval_shape(model.init, 0)["cell"])
+        return cls(model, length, NetworkPasses.of(model.cell), loss_gradient(model), *leaves)
 
     @property
     def last(self) -> bool:
@@ -47,10 +56,13 @@ class NetworkPrograms:
         return CheckpointMetrics(curves, float(np.mean(curves["task"].losses)), {})
 
     def measure_curves(self, params: Params, batch: Batch) -> dict[str, GradientCurve]:
-        """The `task` curve, and the `total` one where it differs."""
-        asked = task_curves(self.model, self.length)
+        """The `task` curve, the `total` one where it differs, and the future side of both where there is one."""
+        batch = self.model.embedded(params, batch)
+        asked = dict(task_curves(self.model, self.length))
+        if has_future(self.model.cell):
+            asked |= {f"{name}{FUTURE}": each for name, each in asked.items()}
         passes = Passes(partial(self.adjoints, asked), partial(self._reverse, asked), part_of_examples)
-        return measured(passes, params, batch, leaves=self.leaves)
+        return measured(passes, params, batch, leaves=self.leaves, beside=self.beside)
 
     def adjoints(self, asked: Curves, params: Params, batch: Batch) -> dict[str, Adjoint]:
         """The gradients of these curves."""
@@ -61,6 +73,7 @@ class NetworkPrograms:
 
     def compilations(self, params: Params, batch: Batch) -> list[Callable[[], Any]]:
         """What compiles everything that `measure` is sure to call, one program each."""
+        batch = self.model.embedded(params, batch)
         own, inputs = params["cell"], batch.inputs
         outputs = jax.eval_shape(self.passes.outputs.function, own, inputs)
         read = jax.ShapeDtypeStruct((1 if self.last else len(outputs), *outputs.shape[1:]), outputs.dtype)
@@ -91,6 +104,6 @@ class NetworkPrograms:
     def _reverse(self, asked: Curves, params: Params, inputs: Any, g: dict[str, Any]) -> dict[str, Reverse]:
         timesteps = len(inputs)
         return {
-            name: network_reverse(self.passes, params, inputs, g[name], timesteps if self.last else at)
+            name: network_reverse(self.passes, params, inputs, g[name], name, timesteps if self.last else at)
             for name, (_, at) in asked.items()
         }

@@ -19,6 +19,7 @@ from jax import Array
 from gradlab.cells import Params
 from gradlab.cells.base import is_gated
 from gradlab.tasks import Batch, Task
+from gradlab.tasks.base import Part, held_out
 from gradlab.training.keys import stream
 from gradlab.training.model import Model
 from gradlab.training.step import batch_axes
@@ -64,7 +65,17 @@ class MovedTask:
 
     def sample(self, key: Array, batch_size: int, length: int) -> Batch:
         """The batch of the task, moved."""
-        batch = self.task.sample(key, batch_size, length)
+        return self._moved(self.task.sample(key, batch_size, length), batch_size, length)
+
+    def held_out(self, part: Part, key: Array, batch_size: int, length: int) -> Batch:
+        """The held-out batch of the task, moved."""
+        return self._moved(held_out(self.task, part, key, batch_size, length), batch_size, length)
+
+    def stream(self, key: Array, step: Array, batch_size: int, length: int) -> Batch:
+        """The batch of the task that goes on from the one before, moved."""
+        return self._moved(self.task.stream(key, step, batch_size, length), batch_size, length)
+
+    def _moved(self, batch: Batch, batch_size: int, length: int) -> Batch:
         reversed_: Batch = jax.tree.map(jnp.flip, batch, batch_axes(self.task, batch_size, length))
         if not jnp.issubdtype(reversed_.inputs.dtype, jnp.floating):
             return reversed_
@@ -110,7 +121,7 @@ def _permuted(params: Params, hidden: int, order: int) -> Params:
 
     cell = {name: columns(leaf) for name, leaf in params["cell"].items()}
     readout = params["readout"] | {"w": params["readout"]["w"][units]}
-    return {"cell": cell | {"w_h": cell["w_h"][units]}, "readout": readout}
+    return params | {"cell": cell | {"w_h": cell["w_h"][units]}, "readout": readout}
 
 
 def _same_losses(model: Model, length: int) -> bool:

@@ -89,7 +89,7 @@ def measure_trained_plainly(model: Model, plan: Plan, seed: int) -> dict[str, Gr
 
 def _train(programs: Programs, plan: Plan, params: Params, seed: Array) -> tuple[Params, dict[str, np.ndarray]]:
     """The parameters after the training steps of a plan, and the norms of each step."""
-    state, norms = start_state(plan, params)._replace(seed=seed), []
+    state, norms = start_state(programs.metrics.model, plan, params)._replace(seed=seed), []
     while int(state.step) < plan.steps and not int(state.bad):
         first = int(state.step)
         state, rows = wait_for(programs.chunk(state, jnp.int32(min(plan.steps, first + TEST_EVERY))))
@@ -102,10 +102,9 @@ def measure_population(model: Model, plan: Plan, count: int) -> list[GradientCur
     asked = {"task": task_curves(model, plan.length)["task"]}
     with jax.threefry_partitionable(True):
         programs = programs_for(model, plan)
-        return [
-            to_curve(
-                programs.metrics.adjoints(asked, programs.init(seed), programs.draw(seed))["task"],
-                programs.metrics.leaves,
-            )
-            for seed in map(jnp.uint32, range(count))
-        ]
+        metrics, found = programs.metrics, []
+        for seed in map(jnp.uint32, range(count)):
+            params = programs.init(seed)
+            batch = model.embedded(params, programs.draw(seed))
+            found.append(to_curve(metrics.adjoints(asked, params, batch)["task"], metrics.leaves, metrics.beside))
+        return found

@@ -15,9 +15,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from gradlab.cells import Cell, Params
 from gradlab.cells.base import is_built_in, is_network
+from gradlab.cells.stacked import dropout_of
 from gradlab.gradient.segments import Split
 from gradlab.gradient.trial import UNOPTIMISED
 from gradlab.tasks import Batch, Task
+from gradlab.tasks.base import carries_state
 from gradlab.tasks.contract import is_custom_task
 from gradlab.training.keys import stream
 from gradlab.training.model import Model
@@ -37,9 +39,14 @@ def is_divisible(model: Model, plan: Plan, params: Callable[[], Params]) -> bool
     """
     size = plan.batch // plan.shards
     custom_cell, custom_task = not is_built_in(model.cell), is_custom_task(model.task)
-    if size == plan.batch or not (custom_cell or custom_task):
+    if size == plan.batch:
         return True
-    if is_network(model.cell):
+    if carries_state(model.task):  # the state of a part would have to stay on its device
+        return False
+    if not (custom_cell or custom_task):
+        return True
+    # The masks of a part of a batch would be others than those of that part of the whole.
+    if is_network(model.cell) or dropout_of(model.cell):
         return False
     at = params()
     inputs = np.random.RandomState(0).standard_normal((TIMESTEPS, plan.batch, model.task.input_size))

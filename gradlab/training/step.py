@@ -12,10 +12,13 @@ from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gradlab.cells import Params
+from gradlab.cells import Carry, Params
 from gradlab.cells.base import is_network
+from gradlab.cells.stacked import dropout_of
+from gradlab.gradient.state import as_arrays as as_state
 from gradlab.gradient.state import leaf_names
 from gradlab.tasks import Batch, Task
+from gradlab.tasks.base import DataTask, Part, carries_state, training_length
 from gradlab.training.keys import stream
 from gradlab.training.model import Model
 from gradlab.training.optimizers import Clip
@@ -46,6 +49,8 @@ class Plan:
         clip: what is done to the gradient before the optimiser sees it.
         measure: curves at all `checkpoints` or at the `ends` only; `every` adds the norms of each training step.
         measure_batch: examples on which curves are measured.
+        measure_inputs: `yes` measures the gradient at the inputs beside that at the states.
+        window: timesteps that training goes back, as `unroll.unroll_from`; 0 for all.
         learning_rate: positive.
         shards: devices that a batch is split over.
     """
@@ -59,6 +64,8 @@ class Plan:
     clip: Clip
     measure: Literal["checkpoints", "ends", "every"]
     measure_batch: int
+    measure_inputs: Literal["no", "yes"] = "no"
+    window: int = 0
     learning_rate: float = 1.0
     shards: int = 1
 
@@ -87,6 +94,7 @@ class State(NamedTuple):
         bad: 0, or 1 + the index in `BAD` of what is not finite.
         seed: uint32. Like the learning rate an argument and no constant, so that runs which differ in these
             alone share one compiled program.
+        carry: of the cell at the end of the batch, from which the next one goes on; None where it does not.
     """
 
     params: Params
@@ -95,14 +103,22 @@ class State(NamedTuple):
     bad: Array
     seed: Array
     learning_rate: Array
+    carry: Carry | None
 
 
-def start_state(plan: Plan, params: Params) -> State:
+def start_state(model: Model, plan: Plan, params: Params) -> State:
     """The state before the first training step, on every device of the plan."""
     params = as_arrays(params)
     numbers = (jnp.int32(0), jnp.int32(0), jnp.uint32(plan.seed), jnp.asarray(plan.learning_rate, float))
-    state = State(params, plan.optimizer.init(weights(params)), *numbers)
+    state = State(params, plan.optimizer.init(weights(params)), *numbers, start_carry(model, params, plan.batch))
     return state if plan.shards == 1 else jax.device_put(state, NamedSharding(mesh_of(plan), PartitionSpec()))
+
+
+def start_carry(model: Model, params: Params, examples: int) -> Carry | None:
+    """The initial state of the cell where the state is carried on from batch to batch; else None."""
+    if is_network(model.cell) or not carries_state(model.task):
+        return None
+    return as_state(model.cell.carry(params["cell"], examples))
 
 
 def chunk_program(model: Model, plan: Plan) -> Callable[[State, Array], tuple[State, Row]]:
@@ -142,13 +158,30 @@ def test_program(model: Model, plan: Plan) -> Callable[[Params, Array], Array]:
     return test
 
 
+def evaluation_program(model: Model, task: DataTask, part: Part, length: int) -> Callable[[Params, Array], Array]:
+    """(params, seed) -> the mean loss on another part of the data; the state goes on as in training."""
+
+    def evaluate(params: Params, seed: Array) -> Array:
+        del seed
+        windows = task.evaluation(part, length)
+
+        def one(carry: Carry | None, batch: Batch) -> tuple[Carry | None, Array]:
+            losses, end = model.losses_from(carry, params, batch)
+            return end, jnp.mean(losses)
+
+        start = start_carry(model, params, windows.inputs.shape[2])
+        return jnp.mean(lax.scan(one, start, windows)[1])
+
+    return evaluate
+
+
 def mesh_of(plan: Plan) -> Mesh:
     """The devices of a plan, in one row."""
     return Mesh(np.array(jax.devices()[: plan.shards]), (AXIS,))
 
 
 def _training_step(model: Model, plan: Plan, state: State) -> tuple[State, Row]:
-    loss, gradients, norms = _loss_and_gradients(model, plan, state)
+    loss, gradients, norms, carry = _loss_and_gradients(model, plan, state)
     clipped = plan.clip.apply(gradients)
     trained = weights(state.params)
     updates, optimizer = plan.optimizer.update(clipped.gradients, state.optimizer, trained)
@@ -158,31 +191,48 @@ def _training_step(model: Model, plan: Plan, state: State) -> tuple[State, Row]:
     good = jnp.stack([jnp.isfinite(loss), _all_finite(gradients), _all_finite(params), ~lost])
     bad = jnp.where(jnp.all(good), 0, jnp.argmin(good) + 1).astype(jnp.int32)
     params = with_weights(state.params, params)
-    new = state._replace(params=params, optimizer=optimizer, step=state.step + 1)
+    new = state._replace(params=params, optimizer=optimizer, step=state.step + 1, carry=carry)
     # A bad update is not applied: the last finite weights stay and the loop ends.
     kept = jax.tree.map(lambda after, before: jnp.where(bad == 0, after, before), new, state)
     return kept._replace(bad=bad), Row(loss, clipped.log10_norm, clipped.share, norms)
 
 
-def _loss_and_gradients(model: Model, plan: Plan, state: State) -> tuple[Array, Params, dict[str, Array]]:
-    """The mean loss of this training step's batch, its gradient, and the norms by lag, over all devices."""
-    key = jax.random.fold_in(stream(state.seed, "train"), state.step)
-    batch = model.task.sample(key, plan.batch, plan.length)
+def _drawn(task: Task, plan: Plan, state: State) -> Batch:
+    """The batch of this training step."""
+    key, length = stream(state.seed, "train"), training_length(task, plan.length)
+    if state.carry is not None and carries_state(task):
+        return task.stream(key, state.step, plan.batch, length)
+    return task.sample(jax.random.fold_in(key, state.step), plan.batch, length)
+
+
+def _loss_and_gradients(
+    model: Model, plan: Plan, state: State
+) -> tuple[Array, Params, dict[str, Array], Carry | None]:
+    """The mean loss of this training step's batch, its gradient, and the norms by lag, over all devices.
+
+    Last, the state at the end of the batch where it is carried on.
+    """
+    batch = _drawn(model.task, plan, state)
     part = batch if plan.shards == 1 else _own_part(model.task, plan, batch)
 
-    def share_of_mean(trained: Params, sinks: Sinks | None) -> Array:
-        return jnp.sum(model.losses(with_weights(state.params, trained), part, sinks)) / plan.batch
+    masks = jax.random.fold_in(stream(state.seed, "dropout"), state.step) if dropout_of(model.cell) else None
+
+    def share_of_mean(trained: Params, sinks: Sinks | None) -> tuple[Array, Carry | None]:
+        params = with_weights(state.params, trained)
+        losses, end = model.losses_from(state.carry, params, part, sinks, masks, plan.window)
+        return jnp.sum(losses) / plan.batch, end
 
     own, examples = state.params["cell"], part.inputs.shape[1]
     carry = {} if is_network(model.cell) else jax.eval_shape(lambda: model.cell.carry(own, examples))
     sinks = zero_sinks(carry, len(part.inputs)) if plan.measure == "every" else None
-    loss, (gradients, by_unit) = jax.value_and_grad(share_of_mean, argnums=(0, 1))(weights(state.params), sinks)
+    differentiated = jax.value_and_grad(share_of_mean, argnums=(0, 1), has_aux=True)
+    (loss, end), (gradients, by_unit) = differentiated(weights(state.params), sinks)
     # jax returns dL/dRe c - i dL/dIm c of a complex number; the direction of descent is minus its conjugate.
     gradients = jax.tree.map(jnp.conj, gradients)
     loss, gradients, by_leaf = _all_reduce(plan, (loss, gradients, [combined(leaf) for leaf in by_unit or []]))
     norms = [log10_rms(leaf, plan.batch) for leaf in by_leaf]
     # Without sinks there are no norms to name.
-    return loss, gradients, dict(zip(leaf_names(carry)[0], norms, strict=False))
+    return loss, gradients, dict(zip(leaf_names(carry)[0], norms, strict=False)), end
 
 
 def _all_reduce(plan: Plan, result: tuple[Array, Params, list[Array]]) -> tuple[Array, Params, list[Array]]:

@@ -53,21 +53,65 @@ def unroll(
         sinks: `state_grad_norms.zero_sinks`, whose gradient are the norms of the backward pass; None for no norms.
     """
     start = cell.carry(params, inputs.shape[1])
+    return unroll_from(start, cell, params, inputs, last=last, budget=budget, sinks=sinks)[1]
+
+
+def unroll_from(
+    start: Carry,
+    cell: Cell,
+    params: Params,
+    inputs: Array,
+    *,
+    last: bool = False,
+    budget: int = MEMORY_BUDGET,
+    sinks: Sinks | None = None,
+    window: int = 0,
+) -> tuple[Carry, Array]:
+    """The state at the end, and the outputs as of `unroll`, from the state `start`.
+
+    Args:
+        window: no gradient goes from one window of that many timesteps to the one before; the last one ends with
+            the sequence; 0 for none.
+    """
+    if 0 < window < len(inputs):
+        return _truncated(start, cell, params, inputs, last, budget, sinks, window)
     if not takes_fast_path(cell, params, inputs):
         return _scan(cell, params, inputs, start, last, sinks)
     step_bytes = SAVED_PER_STATE * start["h"].size * start["h"].dtype.itemsize
     path = _Options(cell, last, segment_length(len(inputs), step_bytes, budget), sinks is not None)
     final, outputs = _unroll(path, params, inputs, start, sinks)
-    return final["h"][None] if outputs is None else outputs
+    return final, final["h"][None] if outputs is None else outputs
 
 
-def _scan(cell: Cell, params: Params, inputs: Array, start: Carry, last: bool, sinks: Sinks | None) -> Array:
+def _truncated(
+    start: Carry,
+    cell: Cell,
+    params: Params,
+    inputs: Array,
+    last: bool,
+    budget: int,
+    sinks: Sinks | None,
+    window: int,
+) -> tuple[Carry, Array]:
+    def run(state: Carry, given: tuple[Array, Sinks | None]) -> tuple[Carry, Array]:
+        xs, own = given
+        return unroll_from(state, cell, params, xs, last=last, budget=budget, sinks=own)
+
+    head, windows = cut((inputs, sinks), window)
+    middle, first = run(start, head)
+    final, others = lax.scan(lambda state, given: run(lax.stop_gradient(state), given), middle, windows)
+    return final, others[-1] if last else join(first, others)
+
+
+def _scan(
+    cell: Cell, params: Params, inputs: Array, start: Carry, last: bool, sinks: Sinks | None
+) -> tuple[Carry, Array]:
     def timestep(s_tm1: Carry, given: tuple[Array, Sinks | None]) -> tuple[Carry, Array]:
         x_t, sinks_t = given
         return cell.step(params, s_tm1 if sinks_t is None else sink(s_tm1, sinks_t), x_t)
 
-    _, outputs = lax.scan(timestep, start, (inputs, sinks))
-    return outputs[-1:] if last else outputs
+    final, outputs = lax.scan(timestep, start, (inputs, sinks))
+    return final, outputs[-1:] if last else outputs
 
 
 class _Options(NamedTuple):

@@ -116,13 +116,30 @@ def test_options_out_of_range():
 SPEC = {"length": 8, "hidden": 8, "batch": 8, "measure_batch": 4, "steps": 40, "learning_rate": 0.01}
 
 
-@pytest.mark.parametrize("name", ["attention", "bidirectional:gru"])
-def test_a_network_learns_and_is_measured_at_its_inputs(name):
-    result = run(RunSpec(cell=name, **SPEC))
+def test_a_network_learns_and_is_measured_at_its_inputs():
+    result = run(RunSpec(cell="attention", **SPEC))
     assert result.trace.loss[-10:].mean() < result.trace.loss[:10].mean()
     curve = result.curve()
     assert curve.leaves == ["x", "state"] and np.isfinite(curve.log10_norm["x"]).all() and len(curve.lags) == 8
     np.testing.assert_array_equal(curve.log10_norm["x"], curve.log10_norm["state"])
+
+
+def test_two_directions_learn_and_are_measured_at_states_and_inputs():
+    result = run(RunSpec(cell="bidirectional:gru", **SPEC))
+    assert result.trace.loss[-10:].mean() < result.trace.loss[:10].mean()
+    past, future = result.curve(), result.curve(name="task_future")
+    assert past.leaves == ["forward.h", "x", "state"] and future.leaves == ["backward.h", "x", "state"]
+    assert (len(past.lags), len(future.lags)) == (8, 1) and np.isfinite(past.log10_norm["x"]).all()
+    # `state` is the states alone.
+    np.testing.assert_array_equal(past.log10_norm["forward.h"], past.log10_norm["state"])
+
+
+def test_the_loss_of_all_outputs_has_a_future():
+    result = run(RunSpec(task="copy:symbols=3", cell="bidirectional:rnn", **SPEC | {"steps": 0}))
+    curves = result.checkpoints[0].metrics.curves
+    assert set(curves) == {"task", "total", "task_future", "total_future"}
+    assert curves["total"].leaves == ["forward.h", "x", "state"]
+    assert curves["total_future"].leaves[0] == "backward.h" and len(curves["total_future"].lags) == 14
 
 
 def test_the_copy_task_has_a_curve_of_one_output_and_a_total_one():
@@ -157,3 +174,16 @@ def test_a_network_of_ones_own(tmp_path, monkeypatch, typed):
         given = ["--cell", "mean.py:Mean"] if command[0] == "lesson" else ["mean.py:Mean"]
         code, _, err = typed(*command, *given)
         assert code == 2 and "has no state" in err, err
+
+
+def test_a_run_measures_the_inputs_of_a_cell_where_asked():
+    size = {"length": 6, "hidden": 4, "measure_batch": 2, "steps": 0}
+    asked = RunSpec(cell="rnn", measure_inputs="yes", **size)
+    plain, both = run(RunSpec(cell="rnn", **size)).curve(), run(asked).curve()
+    assert both.leaves == ["h", "x", "state"]
+    for leaf in plain.leaves:
+        np.testing.assert_allclose(both.log10_norm[leaf], plain.log10_norm[leaf], atol=1e-5)
+    # The command of a run asks for it again, and no run without it has another name.
+    assert "--measure-inputs yes" in asked.command()
+    assert RunSpec(cell="lstm", **size).id == RunSpec(cell="lstm", measure_inputs="no", **size).id != asked.id
+    assert "measure_inputs" not in RunSpec(cell="lstm", **size).config()

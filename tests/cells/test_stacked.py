@@ -11,7 +11,9 @@ import pytest
 import transcriptions
 from jax import lax
 
+from gradlab import RunSpec, get_cell, run
 from gradlab.cells import CELLS, gru, lstm, residual, rnn, stacked
+from gradlab.cells.stacked import StackInTraining
 from gradlab.errors import GradlabError
 from gradlab.gradient import gradient_curve
 
@@ -169,3 +171,67 @@ def test_outputs_of_another_size():
 def test_layers_that_make_no_sense_are_refused(make, says):
     with pytest.raises(GradlabError, match=says):
         make()
+
+
+# ---------------------------------------------------------------- dropout
+
+
+def test_masks_drop_a_share_and_keep_the_mean():
+    """A layer that passes its input on: what the layer above reads is a mask over ones."""
+
+    class Pass:
+        def carry(self, params, batch_size):
+            return jnp.zeros((batch_size, 1))
+
+        def step(self, params, carry, x_t):
+            return carry, x_t
+
+    stack = stacked(Pass(), layers=2, dropout=0.3)
+    cell = StackInTraining(stack, jax.random.key(5))
+    params = {"layer0": None, "layer1": None}
+    state, rows = cell.carry(params, 40), []
+    for _ in range(20):
+        state, y_t = cell.step(params, state, jnp.ones((40, 50)))
+        rows.append(np.asarray(y_t))
+    masks = np.stack(rows)
+    assert set(np.unique(masks)) == {0.0, np.float32(1 / np.float32(0.7))}
+    assert abs((masks == 0).mean() - 0.3) < 4 * (0.3 * 0.7 / masks.size) ** 0.5
+    for one, other in ((masks[0], masks[1]), (masks[:, 0], masks[:, 1]), (masks[..., 0], masks[..., 1])):
+        assert 0.3 < (one != other).mean() < 0.54  # 2 p (1 - p): timesteps, examples and units are drawn apart
+    np.testing.assert_array_equal(stack.step(params, stack.carry(params, 40), jnp.ones((40, 50)))[1], 1.0)
+
+
+def test_dropout_changes_training_and_not_what_is_measured():
+    size = {
+        "length": 5,
+        "hidden": 4,
+        "batch": 4,
+        "measure_batch": 2,
+        "steps": 2,
+        "stop": "never",
+        "measure": "every",
+    }
+    plain, dropped, again = (
+        run(RunSpec(cell=f"stacked:rnn{option}", **size)) for option in ("", ":dropout=0.5", ":dropout=0.5")
+    )
+    np.testing.assert_array_equal(dropped.trace.loss, again.trace.loss)
+    assert (
+        dropped.trace.loss != plain.trace.loss
+    ).all() and dropped.trace.norms.keys() == plain.trace.norms.keys()
+    first, same = (result.curve("initial").log10_norm["state"] for result in (plain, dropped))
+    np.testing.assert_array_equal(first, same)
+    assert dropped.checkpoints[0].metrics.loss == plain.checkpoints[0].metrics.loss
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stacked:rnn:dropout=1", "dropout is 1.0: give a probability below 1"),
+        ("stacked:rnn:layers=1:dropout=0.5", "layers=1 has nothing to drop"),
+        ("residual:layers=2:stacked:rnn:dropout=0.5", "give dropout to the outermost stack alone"),
+        ("cnn:stacked:rnn:dropout=0.5", "give dropout to the outermost stack alone"),
+    ],
+)
+def test_dropout_where_it_cannot_be(text, message):
+    with pytest.raises(GradlabError, match=message):
+        get_cell(text)

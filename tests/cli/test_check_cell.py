@@ -38,6 +38,24 @@ def test_a_faulty_cell_exits_with_1_and_says_what_to_do(typed, own, monkeypatch)
     assert max(len(line) for line in lines[2:]) <= 80
 
 
+LEAVES = """
+import os
+import signal
+
+
+def made(how: str):
+    os.kill(os.getpid(), signal.SIGKILL) if how == "killed" else os._exit(7)
+"""
+
+
+@pytest.mark.parametrize(("how", "words"), [("killed", "SIGKILL"), ("left", "exit code 7")])
+def test_a_cell_that_ends_the_process_is_told_of(typed, tmp_path, how, words):
+    (tmp_path / "leaves.py").write_text(LEAVES)
+    code, out, err = typed("check-cell", f"{tmp_path}/leaves.py:made:how={how}")
+    assert (code, out) == (1, "") and len(err.splitlines()) == 1
+    assert f"leaves.py:made:how={how} ended the process in which it was examined ({words})" in err
+
+
 def test_json_has_the_fields_of_the_page(typed, own):
     code, out, err = typed("check-cell", f"{own}:BatchNormalised", "--seed", "3", "--hidden", "4", "--json")
     found = json.loads(out)

@@ -181,6 +181,7 @@ FIELDS = {
     "status": str,
     "reason": type(None),
     "every": type(None),
+    "analyses": type(None),
     "training_steps": int,
     "solved_at": type(None),
     "diverged": type(None),

@@ -160,6 +160,8 @@ def test_the_command_of_show_repeats_the_run(typed, tmp_path):
     )
     path = put(tmp_path, [falling(1.0)] * 3, **spec.config())
     out = typed(f"show {path.name}")[1]
+    assert " \\\n    --" in out
+    out = out.replace(" \\\n    ", " ")
     (line,) = [line for line in out.splitlines() if line.startswith("made again by: ")]
     words = shlex.split(line.removeprefix("made again by: "))
     assert words[:3] == ["gradlab", "run", "adding"]

@@ -476,3 +476,8 @@ def test_a_leaf_in_the_place_of_decades_is_named():
     for summary in (curve.verdict, curve.horizon):
         with pytest.raises(GradlabError, match="decades is `h`: give a number; a leaf is given as leaf='h'"):
             summary("h")
+
+
+def test_a_curve_is_told_in_a_line():
+    curve = GradientCurve.of({"h": -np.arange(5.0)[:, None] + np.zeros((1, 3))})
+    assert repr(curve) == "<GradientCurve of h, state: 5 lags, 3 examples, vanishing (-4.0 at lag 5)>"

@@ -275,3 +275,23 @@ def test_sizes_out_of_range_are_refused():
     for words, match in (({"batch_size": 1}, "batch_size is 1"), ({"hidden_size": 0}, "hidden_size is 0")):
         with pytest.raises(GradlabError, match=match):
             gradlab.check_cell(Plain(), **words)
+
+
+class LateNaN:
+    """The output is NaN from timestep 150 on, by a term that no gradient passes."""
+
+    def init(self, key, input_size, hidden_size):
+        return {"w": jax.random.normal(key, (input_size, hidden_size)), "a": jnp.full(hidden_size, 0.9)}
+
+    def carry(self, params, batch_size):
+        return {"h": jnp.zeros((batch_size, len(params["a"]))), "t": jnp.zeros(batch_size, jnp.int32)}
+
+    def step(self, params, carry, x_t):
+        h = jnp.tanh(params["a"] * carry["h"] + x_t @ params["w"])
+        late = jnp.where(carry["t"] > 150, jnp.nan, 0.0)[:, None]
+        return {"h": h, "t": carry["t"] + 1}, h + jax.lax.stop_gradient(late).astype(h.dtype)
+
+
+def test_a_loss_that_is_not_finite_is_a_fault_beside_a_finite_curve():
+    found = [one for one in examine(LateNaN(), SMALL) if one.verdict == "fault"]
+    assert any("not finite" in one.text for one in found), found

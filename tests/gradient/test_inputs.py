@@ -106,3 +106,33 @@ def test_wrong_arguments_are_refused():
         gradient_curve(network, params, inputs, loss, of="outputs")
     with pytest.raises(GradlabError, match="only floats have a gradient"):
         gradient_curve(Leak(), jnp.ones(()), jnp.ones((4, 3, 2), int), loss, of="inputs")
+
+
+class Marked(Leak):
+    """Its state has a leaf of the name of the inputs."""
+
+    def carry(self, a, batch_size):
+        return {"x": jnp.zeros((batch_size, 1))}
+
+    def step(self, a, carry, x_t):
+        return (carry := {"x": a * carry["x"] + x_t}), carry["x"]
+
+
+@pytest.mark.parametrize("name", ["lstm", "stacked:gru:layers=2"])
+def test_both_are_measured_at_once(name):
+    network, params, inputs = setting(name, 12)
+    both = gradient_curve(network, params, inputs, loss, of="both")
+    state = gradient_curve(network, params, inputs, loss)
+    assert both.leaves == [*state.leaves[:-1], "x", "state"] and both.beside == ("x",)
+    for leaf in state.leaves:
+        np.testing.assert_allclose(both.log10_norm[leaf], state.log10_norm[leaf], atol=1e-6)
+    alone = gradient_curve(network, params, inputs, loss, of="inputs")
+    np.testing.assert_allclose(both.log10_norm["x"], alone.log10_norm["x"], atol=1e-6)
+
+
+def test_a_leaf_of_the_same_name_is_refused():
+    given = Marked(), jnp.float32(0.5), jnp.ones((4, 2, 1)), loss
+    with pytest.raises(GradlabError, match="the state has a leaf called x, the name of the inputs"):
+        gradient_curve(*given, of="both")
+    alone, plain = (gradient_curve(cell, *given[1:], of="inputs") for cell in (Marked(), Leak()))
+    np.testing.assert_array_equal(alone.log10_norm["x"], plain.log10_norm["x"])

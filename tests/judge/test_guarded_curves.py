@@ -65,8 +65,8 @@ def in_every_curve(monkeypatch, change):
     for module in (verified, checkpoint_metrics):
         real = module.to_curve
 
-        def faulty(found, leaves=None, real=real):
-            curve = real(found, leaves)
+        def faulty(found, *leaves, real=real):
+            curve = real(found, *leaves)
             return replace(curve, log10_norm=change(curve.log10_norm))
 
         monkeypatch.setattr(module, "to_curve", faulty)
@@ -97,8 +97,8 @@ def test_one_leaf_scaled_by_a_thousandth(checked, monkeypatch, leaf):
 def test_a_halved_direct_curve(checked, monkeypatch):
     real = checkpoint_metrics.to_curve  # of the direct curve alone
 
-    def halved(found, leaves=None):
-        curve = real(found, leaves)
+    def halved(found, *leaves):
+        curve = real(found, *leaves)
         return replace(curve, log10_norm={leaf: each - np.log10(2) for leaf, each in curve.log10_norm.items()})
 
     monkeypatch.setattr(checkpoint_metrics, "to_curve", halved)

@@ -71,10 +71,21 @@ def test_sentences_follow_the_numbers():
         "at lag 7 90% of the gradient came through the carried state alone, -5% through f alone"
     )
     assert said.endswith("14% changed its path")
-    credit = {"window": 3, "share": {"10": 0.5}, "cosine": {}, "missing": {}, "agreement": [1.0, -0.25]}
+    shares = {"10": 0.5}
+    credit = {"window": 3, "truncated_at": 0, "share": shares, "cosine": shares, "agreement": [1.0, -0.25]}
     assert "the last 3 of 20 timesteps" in sentence("credit", credit, 20)
     said = sentence("credit", credit, 20)
     assert "(50% from the last 10)" in said and "-0.25 at lag 20" in said
+
+
+def test_truncated_training_is_said_and_its_share_told(tmp_path, typed):
+    spec = RunSpec(cell="rnn", steps=1, window=5, also="credit", **SMALL)
+    result = run(spec, tmp_path)
+    found = result.analyses["initial"]["credit"]
+    assert found.summary["share"] == {"5": found.arrays["share"][4], "10": found.arrays["share"][9]}
+    code, out, _ = typed("show", spec.id, "--results", tmp_path)
+    assert code == 0 and "training that goes back 5 of 12 timesteps finds" in " ".join(out.split())
+    assert json.loads((result.path / "done.json").read_text())["window"] == 5
 
 
 def test_the_sentence_of_a_precision():

@@ -73,15 +73,16 @@ def test_examples_of_different_length_and_nan(written):
 
 
 def test_a_run_that_every_reader_serves(written, store, typed):
-    (name,) = import_curves(written(rows(examples=4)), store, FIELDS)
+    path = written(rows(examples=4))
+    (name,) = import_curves(path, store, FIELDS)
     (record,) = read(store.root, pytest.fail)
     assert (record.run.status, record.config["length"], record.config["measure_batch"]) == ("measured", 20, 4)
     assert record.summary("initial").verdict.word == "vanishing"
     text = str(statement([record], "my-lstm"))
     assert "vanishes (3.8 decades lost) as imported (seed 0)" in text and "initialisation" not in text
     assert name in typed("ls")[1]
-    shown = typed("show", name)[1]
-    assert "\nimported\n" in shown and "import-curve FILE --cell my-lstm --task adding --seed 0" in shown
+    shown = typed("show", name)[1].replace(" \\\n    ", " ")
+    assert "\nimported\n" in shown and f"import-curve {path} --cell my-lstm --task adding --seed 0" in shown
 
 
 def test_training_steps_are_runs_and_a_new_table_replaces_them(written, store):
@@ -113,6 +114,27 @@ def test_training_steps_are_runs_and_a_new_table_replaces_them(written, store):
 def test_a_table_that_is_no_curve(written, change, message):
     with pytest.raises(GradlabError, match=message):
         read_curves(written(change(rows())))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"leaf": np.array(["h", None], object)}, "it is damaged, or holds objects; write it by numpy.savez"),
+        (
+            {"lag": np.arange(1, 4), "leaf": np.array(["h"] * 2)},
+            "arrays of the shapes lag (3,), leaf (2,): write it",
+        ),
+        ({"lag": np.ones((2, 2))}, "arrays of the shapes lag (2, 2): write it"),
+    ],
+)
+def test_an_npz_of_other_things_is_refused_in_one_line(tmp_path, typed, arrays, message):
+    path = tmp_path / "own.npz"
+    np.savez(path, **arrays)
+    code, _, err = typed("import-curve", path)
+    assert code == 2 and message in err and len(err.splitlines()) == 1
+    path.write_bytes(path.read_bytes()[:90])
+    code, _, err = typed("import-curve", path)
+    assert code == 2 and "own.npz` cannot be read: it is damaged" in err and len(err.splitlines()) == 1
 
 
 def test_a_file_that_cannot_be_read(tmp_path, typed):

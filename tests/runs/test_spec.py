@@ -142,6 +142,7 @@ def test_every_field_changes_the_id():
         "dtype": "float64",
         "measure": "ends",
         "measure_batch": 65,
+        "measure_inputs": "yes",
     }
     later = {"params", "cell_source", "task_source"}
     assert set(other) | later == {field.name for field in dataclasses.fields(RunSpec)}
@@ -156,11 +157,16 @@ def test_config_is_plain_sorted_and_complete():
     assert json.loads(json.dumps(config)) == config
     assert (config["store"], config["numerics"]) == (STORE, NUMERICS)
     named = {field.name for field in dataclasses.fields(RunSpec)}
-    assert set(config) - {"store", "numerics"} == named - {"params", "cell_source", "task_source"}
+    assert set(config) - {"store", "numerics"} == named - {
+        "params",
+        "measure_inputs",
+        "cell_source",
+        "task_source",
+    }
 
 
 def test_fields_that_came_later_are_left_out_at_their_default():
-    assert "params" not in RunSpec(steps=0).config()
+    assert {"params", "measure_inputs"}.isdisjoint(RunSpec(steps=0).config())
     assert RunSpec(steps=0, params="a-run").config()["params"] == "a-run"
 
 

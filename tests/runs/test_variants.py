@@ -136,7 +136,7 @@ def test_a_spelling_reads_back_as_the_same_value(value):
         (get_cell, "residual:layers=2", "does not say of which cell: write residual:lstm"),
         (get_cell, "stacked::layers=2", "does not say of which cell"),
         (get_cell, "stacked:lstn", "unknown cell `lstn`"),
-        (get_cell, "stacked:lstm:layer=3", "(options of stacked itself: layers, norm)"),
+        (get_cell, "stacked:lstm:layer=3", "(options of stacked itself: layers, norm, dropout)"),
         (get_cell, "stacked:lstm:layers", "`layers` of `stacked` has no value"),
         (get_cell, "stacked:lstm:layers=2:layers=3", "`layers` of `stacked` is given twice"),
         (get_cell, "stacked:layers=2:lstm:layers=3", "`layers` of `stacked` is given twice"),

@@ -28,7 +28,16 @@ def falling(decades, lags=40, examples=8, seed=0):
 
 
 def put(
-    root, curves, *, status="trained", step=STEPS, total=None, loss=None, reason="ValueError: broken", **config
+    root,
+    curves,
+    *,
+    status="trained",
+    step=STEPS,
+    total=None,
+    future=None,
+    loss=None,
+    reason="ValueError: broken",
+    **config,
 ):
     """Store one run with these task curves at the checkpoints, as the engine writes it."""
     config = CONFIG | config
@@ -39,7 +48,7 @@ def put(
     run_id += "" if config["steps"] else "-probe"
     attempt = Store(root).begin(run_id, config)
     attempt.write_json("env.json", {"execution": {"platform": "cpu"}, "command": ["gradlab"]})
-    kinds = {"task": curves} | ({"total": total} if total else {})
+    kinds = {"task": curves} | ({"total": total} if total else {}) | ({"task_future": future} if future else {})
     checkpoints = [
         Checkpoint(at, CheckpointMetrics({kind: c[index] for kind, c in kinds.items()}, 0.2, {}))
         for index, at in enumerate(step[: len(curves)])

@@ -75,9 +75,29 @@ def test_a_stacked_bidirectional_module_has_no_floor():
     expected = state_gradients(1e290 * outputs[-1].sum(), added)
     for key, place in (("lstm.layer0", (0, 0)), ("lstm.layer0.reverse", (0, 1)), ("lstm.layer1", (1, 0))):
         for leaf in "hc":
-            curve, other = seen[key].log10_norm[leaf][::-1], expected[*place, leaf]
+            # The reverse direction of the lower layer has its loss at its beginning: lags count from there.
+            order = 1 if key == "lstm.layer0.reverse" else -1
+            curve, other = seen[key].log10_norm[leaf][::order], expected[*place, leaf]
             assert curve.min() < -340
             np.testing.assert_allclose(curve, other - 290, atol=1e-6, rtol=0)
+
+
+def test_the_way_to_the_loss_is_no_explosion():
+    """A loss at the last output reaches the lower layer in reverse through the upper one forwards."""
+    module = nn.GRU(I, H, num_layers=2, bidirectional=True).double()
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.mul_(0.3)
+    x = torch.randn(60, B, I, dtype=torch.float64)
+    for read, lags in ((59, 60), (0, 60), (40, 41)):
+        with watch(module) as seen:
+            module(x)[0][read].sum().backward()
+        for key in ("gru.layer0", "gru.layer0.reverse"):
+            curve = seen[key]
+            assert len(curve.lags) == lags and curve.verdict().word == "vanishing" and curve.span() < -3
+        assert len(seen["gru.layer1"].lags) == read + 1 and len(seen["gru.layer1.reverse"].lags) == 60 - read
+        assert set(seen["gru.reverse"].leaves) == {"layer0.h", "layer1.h", "state"}
+        assert seen["gru.reverse"].verdict().word == "vanishing"
 
 
 def test_the_lags_of_a_packed_sequence_count_from_its_own_end():

@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from gradlab.cells import CELLS, lstm
-from gradlab.training.unroll import unroll
+from gradlab.training.unroll import unroll, unroll_from
 
 CELL_NAMES = ["rnn", "lstm", "gru", "cifg", "janet", "lstm-1997"]
 NO_BUDGET, ENOUGH = 1, 2**40
@@ -55,6 +55,41 @@ def test_values_and_gradients_equal_those_of_a_plain_scan(name, timesteps, input
             got = through(lambda p, x, budget=budget: unroll(cell, p, x, last=last, budget=budget))
             for one, other in zip(jax.tree.leaves(want), jax.tree.leaves(got), strict=True):
                 np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["lstm", "mgu"])  # on the fast path, and by a plain scan
+@pytest.mark.parametrize("last", [True, False])
+def test_a_window_cuts_what_goes_back_further(name, last, float64):
+    """Against copies of the state that is detached at the boundaries, counted from the end."""
+    timesteps, window = 11, 4
+    cell, params, inputs = problem(name, timesteps, 2)
+
+    def detached(params):
+        state, outputs = cell.carry(params, 3), []
+        for t in range(timesteps):
+            if t and (timesteps - t) % window == 0:
+                state = lax.stop_gradient(state)
+            state, y_t = cell.step(params, state, inputs[t])
+            outputs.append(y_t)
+        return loss_of(jnp.stack(outputs[-1:] if last else outputs))
+
+    def truncated(params, window=window):
+        return loss_of(unroll_from(cell.carry(params, 3), cell, params, inputs, last=last, window=window)[1])
+
+    want, got = (jax.jit(jax.value_and_grad(function))(params) for function in (detached, truncated))
+    for one, other in zip(jax.tree.leaves(want), jax.tree.leaves(got), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-12)
+    whole = jax.jit(jax.grad(lambda params: truncated(params, window=0)))(params)
+    assert not np.allclose(whole["w_h"], got[1]["w_h"])
+
+
+def test_a_window_of_all_timesteps_or_more_cuts_nothing():
+    cell, params, inputs = problem("lstm", 5, 2)
+    start = cell.carry(params, 3)
+    programs = [
+        jax.make_jaxpr(lambda p, n=n: unroll_from(start, cell, p, inputs, window=n)[1])(params) for n in (0, 5, 9)
+    ]
+    assert len(set(map(str, programs))) == 1
 
 
 def temporary_bytes(cell, params, inputs, budget):

@@ -5,7 +5,7 @@
     cₜ = fₜ ⊙ cₜ₋₁ + (1 - fₜ) ⊙ gₜ
     hₜ = oₜ ⊙ tanh(cₜ)
 
-Source: Greff et al. (2017), "LSTM: A search space odyssey", section 3 (variant CIFG),
+Source: Greff et al. (2017), "LSTM: A search space odyssey" (variant CIFG),
 https://arxiv.org/abs/1503.04069 (there with peepholes)
 """
 
@@ -68,7 +68,7 @@ def cifg(forget_bias: float = 1.0, init: str = "orthogonal", gain: float = 1.0) 
         >>> {name: leaf.shape for name, leaf in params.items()}, params["b"][:4].tolist()
         ({'w_x': (2, 12), 'w_h': (4, 12), 'b': (12,)}, [2.0, 2.0, 2.0, 2.0])
 
-    Source: Greff et al. (2017), section 3, https://arxiv.org/abs/1503.04069
+    Source: Greff et al. (2017), https://arxiv.org/abs/1503.04069
     """
     check_finite(forget_bias=forget_bias)
     return CIFG(forget_bias, checked_scheme(init, gain))

@@ -5,7 +5,7 @@
 
 h are the positions, y in the paper, and z the velocities.
 
-Source: Rusch & Mishra (2021), "Coupled oscillatory recurrent neural network (coRNN)", section 2, eq. 3,
+Source: Rusch & Mishra (2021), "Coupled oscillatory recurrent neural network (coRNN)", eq. 3,
 https://arxiv.org/abs/2010.00951 (explicit in the damping, as in its code)
 """
 
@@ -69,7 +69,7 @@ def cornn(dt: float = 0.06, gamma: float = 66.0, epsilon: float = 15.0) -> CoRNN
         >>> {name: leaf.shape for name, leaf in params.items()}
         {'w_x': (2, 4), 'b': (4,), 'w_h': (4, 4), 'w_z': (4, 4)}
 
-    Source: Rusch & Mishra (2021), section 2, https://arxiv.org/abs/2010.00951; https://github.com/tk-rusch/coRNN
+    Source: Rusch & Mishra (2021), eq. 3, https://arxiv.org/abs/2010.00951; https://github.com/tk-rusch/coRNN
     """
     check_finite(dt=dt, gamma=gamma, epsilon=epsilon)
     if dt <= 0:

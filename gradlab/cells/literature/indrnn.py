@@ -4,7 +4,7 @@
 
 Where a unit stays active, its gradient over k timesteps is u^k.
 
-Source: Li et al. (2018), "Independently recurrent neural network (IndRNN)", section 3,
+Source: Li et al. (2018), "Independently recurrent neural network (IndRNN)",
 https://arxiv.org/abs/1803.04831
 """
 
@@ -62,7 +62,7 @@ def indrnn(activation: str = "relu", t_max: int | None = None) -> IndRNN:
         >>> {name: leaf.shape for name, leaf in params.items()}
         {'w_x': (2, 4), 'u': (4,), 'b': (4,)}
 
-    Source: Li et al. (2018), section 3; the range of u: section 3.1, https://arxiv.org/abs/1803.04831
+    Source: Li et al. (2018), the range of u too, https://arxiv.org/abs/1803.04831
     """
     if activation not in _ACTIVATIONS:
         raise unknown("activation", activation, _ACTIVATIONS)

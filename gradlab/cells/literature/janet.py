@@ -4,7 +4,7 @@
     fₜ = σ(pre_f)   iₜ = 1 - σ(pre_f - β)   gₜ = tanh(pre_g)
     hₜ = fₜ ⊙ hₜ₋₁ + iₜ ⊙ gₜ
 
-Source: van der Westhuizen & Lasenby (2018), "The unreasonable effectiveness of the forget gate", section 3,
+Source: van der Westhuizen & Lasenby (2018), "The unreasonable effectiveness of the forget gate",
 https://arxiv.org/abs/1804.04849; its initialisation is `init=chrono`
 """
 
@@ -78,7 +78,7 @@ def janet(
         >>> {name: leaf.shape for name, leaf in params.items()}
         {'w_x': (2, 8), 'w_h': (4, 8), 'b': (8,)}
 
-    Source: van der Westhuizen & Lasenby (2018), section 3, https://arxiv.org/abs/1804.04849
+    Source: van der Westhuizen & Lasenby (2018), https://arxiv.org/abs/1804.04849
     """
     check_finite(forget_bias=forget_bias, beta=beta)
     if init == "chrono" and forget_bias != 1.0:

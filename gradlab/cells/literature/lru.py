@@ -7,8 +7,8 @@
 The gradient of unit j over k timesteps is |λ_j|^k, exactly. One LRU is linear in its inputs; the paper puts a
 nonlinearity between layers, here `residual:lru:norm=true` puts a normalisation there.
 
-Source: Orvieto et al. (2023), "Resurrecting recurrent neural networks for long sequences", section 3 and
-appendix A, https://arxiv.org/abs/2303.06349 (there D is diagonal, as inputs and outputs have one size)
+Source: Orvieto et al. (2023), "Resurrecting recurrent neural networks for long sequences",
+https://arxiv.org/abs/2303.06349 (there D is diagonal, as inputs and outputs have one size)
 """
 
 import math
@@ -83,7 +83,7 @@ def lru(r_min: float = 0.0, r_max: float = 1.0, max_phase: float = 6.28) -> LRU:
         >>> bool(jnp.all(jnp.exp(-jnp.exp(params["nu"])) >= 0.9))
         True
 
-    Source: Orvieto et al. (2023), section 3, https://arxiv.org/abs/2303.06349
+    Source: Orvieto et al. (2023), https://arxiv.org/abs/2303.06349
     """
     if not 0 <= r_min < r_max <= 1:
         raise GradlabError(f"r_min is {r_min:g} and r_max {r_max:g}: give 0 ≤ r_min < r_max ≤ 1")

@@ -8,7 +8,7 @@
 LN takes mean and variance over the units of one example, of a product over all 4H of them. At h₀ = 0 the variance
 is 0 and the derivative of LN is 1/√(1e-5) = 316: the gradient at the initial `h` is that much larger.
 
-Source: Ba, Kiros & Hinton (2016), "Layer normalization", supplementary material, eq. 20 to 22,
+Source: Ba, Kiros & Hinton (2016), "Layer normalization",
 https://arxiv.org/abs/1607.06450 (the two shifts of the products there are one bias b here)
 """
 
@@ -68,7 +68,7 @@ def lstm_layernorm(forget_bias: float = 1.0, init: str = "orthogonal", gain: flo
         >>> params["gain_h"].shape, params["gain_c"].shape, params["b_c"].shape
         ((16,), (4,), (4,))
 
-    Source: Ba, Kiros & Hinton (2016), eq. 20 to 22, https://arxiv.org/abs/1607.06450
+    Source: Ba, Kiros & Hinton (2016), https://arxiv.org/abs/1607.06450
     """
     check_finite(forget_bias=forget_bias)
     return LayerNormLSTM(forget_bias, checked_scheme(init, gain))

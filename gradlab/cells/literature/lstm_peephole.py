@@ -7,7 +7,7 @@
     hₜ = oₜ ⊙ tanh(cₜ)
 
 Source: Gers, Schraudolph & Schmidhuber (2002), "Learning precise timing with LSTM recurrent networks",
-section 2.2, https://www.jmlr.org/papers/v3/gers02a.html (there the gradient through the
+https://www.jmlr.org/papers/v3/gers02a.html (there the gradient through the
 peepholes is cut; here it is not)
 """
 
@@ -74,7 +74,7 @@ def lstm_peephole(
         >>> {name: leaf.shape for name, leaf in params.items()}
         {'w_x': (2, 16), 'w_h': (4, 16), 'b': (16,), 'p': (12,)}
 
-    Source: Gers, Schraudolph & Schmidhuber (2002), section 2.2, https://www.jmlr.org/papers/v3/gers02a.html
+    Source: Gers, Schraudolph & Schmidhuber (2002), https://www.jmlr.org/papers/v3/gers02a.html
     """
     check_finite(forget_bias=forget_bias, peephole=peephole)
     check_range("peephole", peephole, 0.0, math.inf)

@@ -4,7 +4,7 @@
     gₜ = tanh(xₜ W_g + (fₜ ⊙ hₜ₋₁) U_g + b_g)         block g
     hₜ = (1 - fₜ) ⊙ hₜ₋₁ + fₜ ⊙ gₜ
 
-Source: Zhou et al. (2016), "Minimal gated unit for recurrent neural networks", section 3.1, table 1,
+Source: Zhou et al. (2016), "Minimal gated unit for recurrent neural networks",
 https://arxiv.org/abs/1603.09420
 """
 
@@ -61,7 +61,7 @@ def mgu(forget_bias: float = 0.0, init: str = "orthogonal", gain: float = 1.0) -
         >>> {name: leaf.shape for name, leaf in params.items()}
         {'w_x': (2, 8), 'w_h': (4, 8), 'b': (8,)}
 
-    Source: Zhou et al. (2016), section 3.1, https://arxiv.org/abs/1603.09420
+    Source: Zhou et al. (2016), https://arxiv.org/abs/1603.09420
     """
     check_finite(forget_bias=forget_bias)
     return MGU(forget_bias, checked_scheme(init, gain))

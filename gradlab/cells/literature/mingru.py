@@ -5,7 +5,7 @@
 
 The gradient of hₜ with respect to hₜ₋ₖ is ∏ (1 - z), exactly.
 
-Source: Feng et al. (2024), "Were RNNs all we needed?", section 3.1, https://arxiv.org/abs/2410.01201
+Source: Feng et al. (2024), "Were RNNs all we needed?", section 3, https://arxiv.org/abs/2410.01201
 """
 
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ def mingru(z_bias: float = 0.0) -> MinGRU:
         >>> {name: leaf.shape for name, leaf in params.items()}
         {'w_x': (2, 8), 'b': (8,)}
 
-    Source: Feng et al. (2024), section 3.1, https://arxiv.org/abs/2410.01201
+    Source: Feng et al. (2024), section 3, https://arxiv.org/abs/2410.01201
     """
     check_finite(z_bias=z_bias)
     return MinGRU(z_bias)

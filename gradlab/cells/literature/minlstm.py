@@ -5,7 +5,7 @@
 
 The gradient of hₜ with respect to hₜ₋ₖ is ∏ f / (f + i), exactly.
 
-Source: Feng et al. (2024), "Were RNNs all we needed?", section 3.2, https://arxiv.org/abs/2410.01201
+Source: Feng et al. (2024), "Were RNNs all we needed?", section 3, https://arxiv.org/abs/2410.01201
 """
 
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def minlstm(forget_bias: float = 1.0) -> MinLSTM:
         >>> {name: leaf.shape for name, leaf in params.items()}
         {'w_x': (2, 12), 'b': (12,)}
 
-    Source: Feng et al. (2024), section 3.2, https://arxiv.org/abs/2410.01201
+    Source: Feng et al. (2024), section 3, https://arxiv.org/abs/2410.01201
     """
     check_finite(forget_bias=forget_bias)
     return MinLSTM(forget_bias)

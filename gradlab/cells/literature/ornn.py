@@ -8,8 +8,8 @@ D is diagonal with entries ±1 and not trained. With b = 0, as it starts, modReL
 keeps its norm exactly at any lag.
 
 Sources: Helfrich, Willmott & Ye (2018), "Orthogonal recurrent neural networks with scaled Cayley transform",
-sections 3 and 4, https://arxiv.org/abs/1707.09520; modReLU: Arjovsky, Shah & Bengio (2016), "Unitary evolution
-recurrent neural networks", section 4.3, https://arxiv.org/abs/1511.06464
+https://arxiv.org/abs/1707.09520; modReLU: Arjovsky, Shah & Bengio (2016), "Unitary evolution
+recurrent neural networks", https://arxiv.org/abs/1511.06464
 """
 
 import math
@@ -77,7 +77,7 @@ def ornn(negative: float = 0.5) -> OrthogonalRNN:
         >>> bool(jnp.allclose(w @ w.T, jnp.eye(4), atol=1e-5))
         True
 
-    Source: Helfrich, Willmott & Ye (2018), section 3, https://arxiv.org/abs/1707.09520
+    Source: Helfrich, Willmott & Ye (2018), https://arxiv.org/abs/1707.09520
     """
     check_range("negative", negative, 0.0, 1.0)
     return OrthogonalRNN(negative)

@@ -11,7 +11,7 @@ The stabiliser m moves no output: c and n are stored divided by exp(m), in the t
 the norms of `c` and `n` are of these. m itself is a scale, not counted as memory. The first timestep has
 m₁ = pre_i, as in the code of the authors.
 
-Source: Beck et al. (2024), "xLSTM: Extended long short-term memory", section 2.2, eq. 8 to 17,
+Source: Beck et al. (2024), "xLSTM: Extended long short-term memory",
 https://arxiv.org/abs/2405.04517 (one head: Wₕ is a full matrix)
 """
 
@@ -80,7 +80,7 @@ def slstm(forget: str = "sigmoid", forget_bias: float = 1.0, init: str = "orthog
         >>> {name: leaf.shape for name, leaf in params.items()}
         {'w_x': (2, 16), 'w_h': (4, 16), 'b': (16,)}
 
-    Source: Beck et al. (2024), section 2.2, https://arxiv.org/abs/2405.04517
+    Source: Beck et al. (2024), https://arxiv.org/abs/2405.04517
     """
     if forget not in _LOG_FORGET:
         raise unknown("forget", forget, _LOG_FORGET)

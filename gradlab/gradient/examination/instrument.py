@@ -146,6 +146,7 @@ def memory(of: Subject) -> list[CellFinding]:
     for leaf in curve.leaves:
         if leaf != "state" or len(curve.leaves) > 2:
             found.append(_growth(curve, leaf))
+    found += [CellFinding("growth", "fault", None, f"over {LONG} timesteps {each}") for each in curve.non_finite]
     if not of.random:  # in float64 other random numbers are drawn, which is no imprecision of float32
         found += [CellFinding("curve", "note", None, note) for note in curve.all_notes()]
     if curve.unverified:

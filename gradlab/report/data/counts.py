@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from gradlab.gradient.curve import STATE
 from gradlab.judge.over_seeds import Seeds
 from gradlab.judge.statistics import Share, share
 from gradlab.report.data.records import Record
@@ -13,9 +14,9 @@ def counted(group: Sequence[Record], role: str) -> list[Record]:
     return list(group) if role == "initial" or not ended else ended
 
 
-def seeds_of(group: Sequence[Record], role: str, curve: str = "task") -> Seeds:
-    """The numbers of the whole state in the runs that count at a checkpoint."""
-    return Seeds([record.summary(role, curve) for record in counted(group, role)])
+def seeds_of(group: Sequence[Record], role: str, curve: str = "task", leaf: str = STATE) -> Seeds:
+    """The numbers of the whole state, or of a leaf, in the runs that count at a checkpoint."""
+    return Seeds([record.summary(role, curve, leaf) for record in counted(group, role)])
 
 
 def by_length(group: Sequence[Record], role: str = "initial") -> dict[int, list[Record]]:

@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 ROLES = ("initial", "worst", "final")
 """The checkpoints that tables and figures show."""
-CURVES = ("task", "total", "direct")
+CURVES = ("task", "total", "direct", "task_future", "total_future")
 
 
 @dataclass(frozen=True)

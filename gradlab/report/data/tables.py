@@ -47,10 +47,11 @@ def load(results: Path | str = "results") -> pd.DataFrame:
         results: a results folder.
 
     Returns:
-        Columns: the fields of the run's spec, `run`, `status`, `training_step`, `curve` (task, total or direct),
-        `leaf`, `lag` (timesteps), `typical`, `q10`, `q50`, `q90`, `rms` (log10 norms; -inf is a zero) and
-        `dead` (share of examples whose gradient is zero). Texts are categories, whole numbers take 32 bits where
-        they fit. Runs without curves yet have no rows. A damaged run is skipped with one warning.
+        Columns: the fields of the run's spec, `run`, `status`, `training_step`, `curve` (task, total, direct,
+        task_future, total_future), `leaf`, `lag` (timesteps), `typical`, `q10`, `q50`, `q90`, `rms` (log10 norms;
+        -inf is a zero) and `dead` (share of examples whose gradient is zero). Texts are categories, whole numbers
+        take 32 bits where they fit. Runs without curves yet have no rows. A damaged run is skipped with one
+        warning.
 
     Raises:
         GradlabError: a run was written by a newer gradlab.

@@ -1,7 +1,7 @@
 """The figures of gradient norm against lag, and as a map of training step by lag."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from gradlab.report.data.counts import counted
 from gradlab.report.data.gaps import view
 from gradlab.report.data.records import ROLES, Record, lags_of, noise_lags, row_of, summarised
 from gradlab.report.figures.drawing import (
+    INK,
     NOISE_LABEL,
     RELATIVE,
     Drawing,
@@ -30,7 +31,7 @@ from gradlab.report.figures.drawing import (
     wrapped,
 )
 from gradlab.report.figures.ticks import lag_axis
-from gradlab.report.text.findings import changes, notes_of, overall, title, trail
+from gradlab.report.text.findings import beginning, changes, notes_of, overall, title, trail
 from gradlab.report.text.outcomes import at_steps
 
 VIEW = 60.0
@@ -89,7 +90,7 @@ def checkpoint_figure(
     Probes have the initial checkpoint alone; `finding` stands in the heading instead of all verdicts.
     """
     shown = {
-        {"initial": "at initialisation", "final": "at the end of training"}.get(role, role): [
+        {"initial": beginning(chain(*groups)), "final": "at the end of training"}.get(role, role): [
             CurveLine(group, role, f"{label}: {changes(group, role)}", line_style(index))
             for index, (group, label) in enumerate(zip(groups, names, strict=True))
         ]
@@ -135,7 +136,19 @@ def draw_panels(
         add_legend(ax)
     for spare in axes[len(shown) :]:
         spare.remove()
-    return figure, notes + _views(axes[: len(shown)], levels)
+    notes += _views(axes[: len(shown)], levels)
+    return figure, notes + _mark_windows(axes, shown.values())
+
+
+def _mark_windows(axes: Sequence[Axes], shown: Iterable[Sequence[CurveLine]]) -> list[str]:
+    """Mark the lag up to which truncated training goes back, where it is shorter than the curves."""
+    notes: dict[str, None] = {}
+    for ax, lines in zip(axes, shown, strict=False):
+        for window in {record.run.done.get("window") or 0 for line in lines for record in line.group}:
+            if 0 < window < ax.dataLim.x1:
+                ax.axvline(window, color=INK, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
+                notes[f"Dotted grey: training goes back {window} timesteps, and cuts the gradient there"] = None
+    return list(notes)
 
 
 def _heading(groups: Sequence[Sequence[Record]], finding: str | None = None) -> str:

@@ -12,6 +12,7 @@ from gradlab.report.figures.heat import heat_figure
 from gradlab.report.figures.leaves import kinds_figure, leaves_figure
 from gradlab.report.figures.lengths import lengths_figure, lines_of, solving_figure
 from gradlab.report.figures.per_step import per_step_figure
+from gradlab.report.figures.sides import inputs_figure, sides_figure
 from gradlab.report.figures.training import gates_figure, loss_figure
 from gradlab.report.text.findings import overall
 from gradlab.report.text.plain import public
@@ -48,6 +49,13 @@ def drawings(records: Sequence[Record]) -> Iterator[Drawing]:
     for name, some in by_task_and_length(probes):
         if some not in first:
             yield checkpoint_figure(f"probe-{name}", *_settings(some, SETTINGS), finding=f": {overall(some)}")
+    for prefix, runs in (("inputs", trained), ("probe-inputs", probes)):
+        for name, some in by_task_and_length(runs):
+            if drawing := inputs_figure(f"{prefix}-{name}", *_settings(some, SETTINGS)):
+                yield drawing
+            for group, label in list(zip(*_settings(some, RUNS), strict=True)):
+                if drawing := sides_figure(f"sides-{safe_name(group[0].run.id)}", group, label):
+                    yield drawing
     for name, some in by_task_and_length(trained):
         yield loss_figure(f"loss-{name}", *_settings(some, SETTINGS))
     yield from _runs(trained)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from gradlab.report.data.records import Record, lags_of, leaves_of, noise_lags, row_of, summarised
 from gradlab.report.figures.curves import CurveLine, draw_panels
 from gradlab.report.figures.drawing import Drawing, line_style, run_choices, themed
-from gradlab.report.text.findings import change, changes, when
+from gradlab.report.text.findings import beginning, change, changes, when
 
 KINDS = {
     "task": "single timestep that needs the memory",
@@ -28,7 +28,7 @@ def leaves_figure(name: str, record: Record, label: str) -> Drawing | None:
     if len(leaves) < 2:
         return None
     start = f"{label}, T = {record.config['length']}, seed {record.seed}"
-    heading = f"{start}: {_largest_leaf(record, leaves)} at initialisation"
+    heading = f"{start}: {_largest_leaf(record, leaves)} {beginning([record])}"
     lines = {leaf: ("task", leaf) for leaf in leaves}
     figure = _draw(record, lines, "task", heading, "gradient norm relative to\nthe state's at lag 1 (decades)")
     parts = [
@@ -50,7 +50,7 @@ def kinds_figure(name: str, record: Record, label: str) -> Drawing | None:
         return None
     said = [f"{words.partition(' (')[0]} {changes([record], 'initial', kind)}" for kind, words in kinds.items()]
     start = f"{label}, T = {record.config['length']}, seed {record.seed}"
-    heading = f"{start}, at initialisation: {'; '.join(said)}"
+    heading = f"{start}, {beginning([record])}: {'; '.join(said)}"
     lines = {words: (kind, "state") for kind, words in kinds.items()}
     figure = _draw(record, lines, "total", heading, "gradient norm relative to\nthe total's at lag 1 (decades)")
     about = (

@@ -25,7 +25,7 @@ from gradlab.report.figures.drawing import (
 )
 from gradlab.report.figures.ticks import PlainLogFormatter
 from gradlab.report.text.findings import uncapitalised
-from gradlab.report.text.outcomes import at_steps, outcome, unfinished
+from gradlab.report.text.outcomes import at_steps, has_no_mark, outcome, unfinished
 from gradlab.report.text.terms import on_terms
 
 HEADROOM = 10.0
@@ -46,7 +46,8 @@ def loss_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[s
     said = [f"{label}: {uncapitalised(outcome(group))}{terms}" for group, label in zip(groups, names, strict=True)]
     lines = "Each point is the mean of a stretch of training steps"
     lines += "; lines are medians over seeds, bands their range" if any(len(g) > 1 for g in groups) else ""
-    tests = f"Dashed grey: chance {losses['chance']:.4g} and the mark of a solved task {losses['solved']:.4g}"
+    tests = f"Dashed grey: chance {losses['chance']:.4g}"
+    tests += f" and the mark of a solved task {losses['solved']:.4g}" if losses["solved"] else ""
     caption = " ".join(f"{text}." for text in (*said, lines, tests, *notes))
     choices = {"Task": str(config["task"]), "Length T": str(config["length"])}
     return Drawing(name, figure, heading, caption, "training", choices)
@@ -58,7 +59,8 @@ def draw_losses(ax: Axes, groups: Sequence[Sequence[Record]], names: Sequence[st
     stops: list[dict[int, tuple[int, float]]] = []
     for index, (group, label) in enumerate(zip(groups, names, strict=True)):
         stops.append(_loss(ax, group, line_style(index), label))
-    for word in ("chance", "solved"):
+    levels = [word for word in ("chance", "solved") if losses[word]]  # no error of a forecast counts as solved
+    for word in levels:
         ax.axhline(losses[word], color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         label_level(ax, losses[word], f"{word}\n{losses[word]:.3g}")
     ax.set_yscale("log")
@@ -66,7 +68,7 @@ def draw_losses(ax: Axes, groups: Sequence[Sequence[Record]], names: Sequence[st
         axis(PlainLogFormatter())
     ax.set_xlabel("training step")
     ax.set_ylabel("training loss (log scale)")
-    notes = _cut(ax, groups, float(losses["chance"]), float(losses["solved"]))
+    notes = _cut(ax, groups, [float(losses[word]) for word in levels])
     edge = ax.get_ylim()[1] / 1.5
     for index, (stop, group, label) in enumerate(zip(stops, groups, names, strict=True)):
         for step, loss in stop.values():
@@ -112,14 +114,14 @@ def _finite(loss: Floats) -> Floats:
     return loss if finite.all() else loss[: int(np.argmin(finite))]
 
 
-def _cut(ax: Axes, groups: Sequence[Sequence[Record]], chance: float, solved: float) -> list[str]:
+def _cut(ax: Axes, groups: Sequence[Sequence[Record]], levels: Sequence[float]) -> list[str]:
     """End the axis where runs that did not diverge end, if others go far beyond and would flatten them."""
     runs = (record for group in groups for record in group if record.run.status != "diverged")
     calm = [loss for record in runs if len(loss := _finite(record.arrays()["trace/loss"]))]
-    top = HEADROOM * max([chance, *(float(loss.max()) for loss in calm)])
+    top = HEADROOM * max([*levels, *(float(loss.max()) for loss in calm)])
     if ax.get_ylim()[1] < HEADROOM * top:
         return []
-    ax.set_ylim(min([solved, *(float(loss.min()) for loss in calm)]) / 1.5, top)
+    ax.set_ylim(min([*levels, *(float(loss.min()) for loss in calm)]) / 1.5, top)
     return [f"The axis ends at a loss of {top:.3g}; a curve that leaves it goes on"]
 
 
@@ -147,6 +149,8 @@ def _solved(groups: Sequence[Sequence[Record]]) -> str:
         return uncapitalised(outcome(groups[0]))
     records = [record for group in groups for record in group]
     ended = [record for record in records if record.run.finished]
+    if has_no_mark(records):
+        return f"{len(ended)} runs of {len(groups)} settings"
     solved, diverged = (sum(one.run.status == status for one in ended) for status in ("solved", "diverged"))
     text = f"solved in {solved} of {len(ended)} runs of {len(groups)} settings"
     return ", ".join(filter(None, [text, f"{diverged} diverged" if diverged else "", unfinished(records)]))

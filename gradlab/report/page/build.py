@@ -134,7 +134,10 @@ def _failures(selection: Selection) -> Iterator[Sentence]:
 
 def commands(groups: Labelled) -> list[str]:
     """The commands that make these runs, one for each setting; with what else differs where two look alike."""
-    lines = [command(group[0].config, [record.seed for record in group]) for _, group in groups]
+    lines = [
+        command(group[0].config, [record.seed for record in group], file=group[0].run.env().get("file"))
+        for _, group in groups
+    ]
     alike = Counter(lines)
     return [
         f"{line}  # {label}" if alike[line] > 1 else line for line, (label, _) in zip(lines, groups, strict=True)

@@ -21,7 +21,7 @@ from gradlab.report.page.tables import NUMBERS, number_rows, table
 from gradlab.report.page.write import SCRIPTS, STYLES
 from gradlab.report.text.answers import headline, sentences
 from gradlab.report.text.environments import environments
-from gradlab.report.text.findings import changes
+from gradlab.report.text.findings import beginning, changes
 from gradlab.runs.store import Store
 from gradlab.runs.sweeps import stored_sweep, sweep_names
 
@@ -160,6 +160,7 @@ def _finding(both: Labelled, roles: Sequence[str]) -> str:
     for role in roles:
         found = [f"{label} {changes(group, role)}" for label, group in both]
         more = [f"and {len(found) - NAMED} more"] if len(found) > NAMED else []
-        when = "at initialisation" if role == "initial" else "at the end of training"
+        first = beginning(record for _, group in both for record in group)
+        when = first if role == "initial" else "at the end of training"
         parts.append(f", {when}: {'; '.join([*found[:NAMED], *more])}")
     return "".join(parts)

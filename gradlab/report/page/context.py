@@ -53,13 +53,14 @@ class GridRow(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Settings of one task by length; `more_rows` and `more_lengths` count what it leaves out.
+    """Settings of one task by length; `more_rows` and `more_lengths` count what it leaves out, `when` it is of.
 
     `terms` follow what was solved: `, at one setting`.
     """
 
     task: str
     trained: bool
+    when: str
     lengths: Sequence[int]
     rows: Sequence[GridRow]
     more_rows: int

@@ -11,6 +11,7 @@ from gradlab.judge.statistics import Share
 from gradlab.report.data.counts import by_length, longest_passing, seeds_of, solved
 from gradlab.report.data.records import Labelled, Record
 from gradlab.report.page.context import Grid, GridRow, Tile
+from gradlab.report.text.findings import beginning
 from gradlab.report.text.terms import on_terms
 
 ROWS = 40
@@ -31,6 +32,7 @@ def grid(series: Labelled) -> Grid:
     return Grid(
         str(first.config["task"]),
         first.trained,
+        beginning(record for _, group in series for record in group),
         shown,
         [_row(label, group, shown) for label, group in series[:ROWS]],
         max(0, len(series) - ROWS),

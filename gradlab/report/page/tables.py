@@ -8,6 +8,7 @@ from gradlab.judge.over_seeds import Seeds, median
 from gradlab.report.data.counts import seeds_of, solved
 from gradlab.report.data.records import ROLES, Labelled, Record
 from gradlab.report.page.context import Column, Table
+from gradlab.report.text.findings import beginning
 from gradlab.report.text.outcomes import at_steps, solved_of
 from gradlab.report.text.terms import CHOICE_COLUMNS, choice_rows, on_terms
 from gradlab.runs.jsonable import number
@@ -99,7 +100,8 @@ def lengths_table(groups: Labelled) -> Table:
     chosen = [Column("chosen", words=True)] if any(group[0].resolved for _, group in groups) else []
     columns = [SETTING, TASK, LENGTH, Column("runs", number=True, detail=True)]
     columns += [*chosen, *(solving if trained else ())]
-    columns += [Column("horizon at initialisation"), Column("span at initialisation")]
+    first = beginning(record for _, group in groups for record in group)
+    columns += [Column(f"horizon {first}"), Column(f"span {first}")]
     columns += [Column(name, detail=name != later[0]) for name in later if trained]
     columns += [Column("slope", detail=True), Column("half-life", detail=True)]
     rows = []

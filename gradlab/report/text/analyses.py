@@ -42,6 +42,13 @@ def _spectrum(found: Found, length: int) -> str:
 
 
 def _credit(found: Found, length: int) -> str:
+    cut = str(found["truncated_at"])
+    if cut in found["share"]:
+        share, cosine = number(found["share"][cut]), number(found["cosine"][cut])
+        return (
+            f"training that goes back {cut} of {length} timesteps finds {share:.0%} of the gradient of weights "
+            f"(cosine {cosine:.2f}); the last {found['window']} give it but for 10 %"
+        )
     shares = ", ".join(f"{number(share):.0%} from the last {lag}" for lag, share in found["share"].items())
     start, end = map(number, found["agreement"])
     text = f"the last {found['window']} of {length} timesteps give the gradient of the weights but for 10 %"

@@ -11,11 +11,11 @@ from gradlab.judge.statistics import Share
 from gradlab.report.data.counts import by_length, held, longest_passing, passed, seeds_of, solved
 from gradlab.report.data.records import ROLES, Labelled, Record
 from gradlab.report.data.study import Study
-from gradlab.report.text.findings import VERBS, capitalised, overall, statement, uncapitalised
+from gradlab.report.text.findings import VERBS, beginning, capitalised, overall, statement, uncapitalised
 from gradlab.report.text.findings import when as when_of
 from gradlab.report.text.length_limit import briefly as limit_of
 from gradlab.report.text.length_limit import relation, sentence
-from gradlab.report.text.outcomes import outcome
+from gradlab.report.text.outcomes import has_no_mark, outcome
 from gradlab.report.text.plain import Sentence
 from gradlab.report.text.prediction import briefly, explanation, rank_agreement
 from gradlab.report.text.terms import on_terms
@@ -55,8 +55,8 @@ def headline(series: Labelled) -> str:
 def reached(series: Labelled) -> str:
     """How far back the gradient reaches at the longest length, setting by setting, before training."""
     longest = max(int(record.config["length"]) for _, group in series for record in group)
-    fresh = all(group[0].config["params"] == "none" for _, group in series)
-    start = f"At T = {longest:,} the gradient{' at initialisation' if fresh else ''}"
+    first = beginning(group[0] for _, group in series)
+    start = f"At T = {longest:,} the gradient{f' {first}' if first != 'at first' else ''}"
     at_longest = ((label, by_length(group).get(longest)) for label, group in series)
     seeds = [(label, seeds_of(group, "initial")) for label, group in at_longest if group]
     if len(seeds) <= NAMED:
@@ -140,7 +140,10 @@ def answers(series: Labelled) -> list[Answer]:
     """What the measured runs of one task say, question by question."""
     trained, probes = ([one for one in series if one[1][0].trained == kind] for kind in (True, False))
     found = []
-    if trained:
+    if trained and has_no_mark([record for _, group in trained for record in group]):
+        long = "At the weights whose loss on the validation part is the lowest; the test part decides nothing."
+        found.append(Answer("Which loss does each cell reach?", learned(trained), long))
+    elif trained:
         runs = [record for _, group in trained for record in group if record.run.finished]
         budgets = {int(record.config["steps"]) for record in runs}
         within = f" within {max(budgets):,} training steps" if len(budgets) == 1 else ""
@@ -154,19 +157,22 @@ def answers(series: Labelled) -> list[Answer]:
             found.append(Answer("Does the initial gradient predict learning?", briefly(agreement), text))
     if probes:
         runs = [record for _, group in probes for record in group]
-        fresh = all(record.config["params"] == "none" for record in runs)
-        when = "at initialisation" if fresh else "with these weights"
+        first = beginning(runs)
         long = "Held means: in every seed the gradient stays within 3 decades of its lag 1, at that length and at "
         long += f"every shorter one. In all, {overall(runs)}."
         short = f"{_limits([(label, held(group)) for label, group in probes], 'held', 'in')} {reached(probes)}."
-        found.append(Answer(f"Over what length is the gradient held {when}?", short, long))
+        found.append(Answer(f"Over what length is the gradient held {first}?", short, long))
     return found
 
 
 def learned(trained: Labelled) -> str:
     """`Solved in every seed by LSTM up to T = 200, the longest, by RNN at no tested length, at one setting.`"""
+    terms = on_terms(group for _, group in trained)
+    if has_no_mark([record for _, group in trained for record in group]):
+        ends = [f"{uncapitalised(outcome(group))} with {label}" for label, group in trained]
+        return f"The task was {', and '.join(ends)}{terms}."
     found = _limits([(label, solved(group)) for label, group in trained], "solved", "by")
-    return f"{found.removesuffix('.')}{on_terms(group for _, group in trained)}."
+    return f"{found.removesuffix('.')}{terms}."
 
 
 def _limits(counts: Sequence[tuple[str, Mapping[int, Share]]], done: str, by: str) -> str:
@@ -193,7 +199,7 @@ def _limits(counts: Sequence[tuple[str, Mapping[int, Share]]], done: str, by: st
 def single(record: Record) -> list[Answer]:
     """The answers of one run."""
     text = statement([record], "").rest.removeprefix(": ")
-    roles = {"initial": "at initialisation"} | ({"final": "at the end of training"} if record.trained else {})
+    roles = {"initial": beginning([record])} | ({"final": "at the end of training"} if record.trained else {})
     words = [
         f"{_ADJECTIVES.get(word := record.summary(role).verdict.word, word)} {when}"
         for role, when in roles.items()
@@ -201,9 +207,11 @@ def single(record: Record) -> list[Answer]:
     found = [Answer("Does the gradient reach back?", f"{capitalised(', '.join(words))}.", capitalised(text))]
     if record.trained:
         losses = record.run.done["losses"]
-        long = f"Chance is a loss of {losses['chance']:.4g}, solved is {losses['solved']:.4g} or less"
+        long = f"Chance is a loss of {losses['chance']:.4g}"
+        long += f", solved is {losses['solved']:.4g} or less" if losses["solved"] else ""
         last = losses.get("test") if losses.get("test") is not None else losses.get("final")
-        long += f"; it ended at {float(last):.4g}." if last is not None else "."
+        score = f" ({record.run.done['score']})" if record.run.done.get("score") else ""
+        long += f"; it ended at {float(last):.4g}{score}." if last is not None else "."
         found.append(Answer("Was the task learned?", f"{outcome([record])}.", long))
     return found
 
@@ -234,7 +242,7 @@ def summary(records: Sequence[Record], measured: Sequence[Record]) -> Sentence:
     trained = [record for record in measured if record.trained and record.run.finished]
     runs = f"{len(records)} run{'s' * (len(records) != 1)}, {finished} finished"
     text = f"{runs}. The gradient: {overall(measured)}."
-    if trained:
+    if trained and not has_no_mark(trained):
         solved = sum(record.run.status == "solved" for record in trained)
         text += f" The task was solved in {solved} of {len(trained)} trained run{'s' * (len(trained) != 1)}."
     return Sentence("", text)

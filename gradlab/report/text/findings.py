@@ -2,13 +2,14 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from gradlab.gradient.curve import STATE
 from gradlab.gradient.summary import CUT, Summary, Word, in_decades
 from gradlab.judge.over_seeds import NOTHING, Seeds, verdict_over_seeds
 from gradlab.report.data.counts import counted, seeds_of
 from gradlab.report.data.records import ROLES, Record
-from gradlab.report.text.outcomes import at_steps, diverged_at, outcome, unfinished
+from gradlab.report.text.outcomes import at_steps, diverged_at, has_no_mark, outcome, unfinished
 from gradlab.report.text.plain import Sentence
 from gradlab.report.text.terms import on_terms
 
@@ -82,13 +83,13 @@ def _direction(decades: float) -> str:
     return "lost" if decades < 0 else "gained"
 
 
-def changes(group: Sequence[Record], role: str, curve: str = "task") -> str:
+def changes(group: Sequence[Record], role: str, curve: str = "task", leaf: str = STATE) -> str:
     """`change` of one run, or the mean over seeds with its interval from 3 finite seeds on.
 
     Where one seed falls and another rises a mean alone would hide both, so their range goes first. Seeds that the
     mean leaves out are counted beside it.
     """
-    runs, found = counted(group, role), seeds_of(group, role, curve)
+    runs, found = counted(group, role), seeds_of(group, role, curve, leaf)
     if len(runs) == 1:
         return change(found.summaries[0], runs[0].findings(role, curve), runs[0].notes(role, curve))
     beside = ", ".join(_beside(runs, found, role, curve))
@@ -154,7 +155,7 @@ def trail(group: Sequence[Record], curve: str = "task") -> str:
     """`4.4 decades lost at initialisation, 13.1 at worst (training step 10), 0.8 when solved`."""
     initial = changes(group, "initial", curve)
     if not group[0].trained:
-        return f"{initial} {'at initialisation' if group[0].config['params'] == 'none' else 'at these weights'}"
+        return f"{initial} {beginning(group)}"
     steps = {role: [record.step(role) for record in counted(group, "final")] for role in ROLES}
     parts = [f"{initial} at initialisation{', the worst' * (steps['worst'] == steps['initial'])}"]
     last = when(group, "final")
@@ -171,19 +172,28 @@ def trail(group: Sequence[Record], curve: str = "task") -> str:
     return ", ".join(kept)
 
 
+def beginning(records: Iterable[Record]) -> str:
+    """Of the first checkpoint: `at initialisation`, `as imported`, `at these weights`; of several, `at first`."""
+    origins = {
+        "imported" if record.config.get("imported") else record.config["params"] == "none" for record in records
+    }
+    words = {"imported": "as imported", True: "at initialisation", False: "at these weights"}
+    return words[origins.pop()] if len(origins) == 1 else "at first"
+
+
 def when(group: Sequence[Record], role: str) -> str:
     """`at initialisation`, `at worst (training step 10)`, `when solved`."""
     runs = counted(group, role)
     steps = at_steps([record.step(role) for record in runs])
     if role == "initial":
-        return "at initialisation"
+        return beginning(group)
     if role == "worst":
         return f"at worst ({steps})"
     statuses = {record.run.status for record in runs}
     if statuses == {"solved"}:
         return "when solved"
     if statuses == {"trained"}:
-        return f"at the end (not solved, {steps})"
+        return f"at the end ({'' if has_no_mark(runs) else 'not solved, '}{steps})"
     if statuses == {"diverged"}:
         return f"before it diverged at {at_steps([diverged_at(record) for record in runs])}"
     return f"at the end ({verdict_over_seeds([record.run.status for record in runs])}, {steps})"
@@ -236,14 +246,16 @@ def _seeds(group: Sequence[Record]) -> str:
 def overall(records: Sequence[Record]) -> str:
     """`vanishing in 4 of 5 runs before training; held in 5 of 5 runs at the end of training`."""
     fresh = [record for record in records if record.config["params"] == "none"]
+    imported = [record for record in records if record.config.get("imported")]
     parts = (
         ("initial", fresh, "before training"),
         ("final", [one for one in records if one.trained and one.run.finished], "at the end of training"),
         (
             "initial",
-            [one for one in records if one.config["params"] != "none"],
+            [one for one in records if one.config["params"] != "none" and not one.config.get("imported")],
             "with the final weights of another run",
         ),
+        ("initial", imported, "as imported"),
     )
     said = [
         f"{Seeds([one.summary(role) for one in some]).verdict}{' runs' if len(some) > 1 else ''} {when_}"
