@@ -63,6 +63,8 @@ def headline(record: Record) -> str:
         return text
     score = f" ({record['score']})" if record.get("score") else ""
     levels = [f"{name} {losses[key]:.4g}" for key, name in _LEVELS.items() if losses.get(key)]
+    if status == "trained" and number(loss) <= losses["solved"]:
+        levels.append("which is tested every 50 training steps on other examples")
     return f"{text}; {kind} {number(loss):.4g}{score}, {', '.join(levels)}"
 
 
@@ -74,6 +76,7 @@ def show_run(screen: Screen, record: Record, arrays: Mapping[str, Any] | None) -
     if marks:
         screen.line()
         _summary_table(screen, marks)
+        screen.prose(_reach(marks))
         _notes(screen, marks)
     for leaf, seen in (record.get("every") or {}).items():
         span = number(seen["span"])
@@ -91,6 +94,15 @@ def show_run(screen: Screen, record: Record, arrays: Mapping[str, Any] | None) -
         series, noise = _series(arrays, marks)
         for line in chart(series, width=min(screen.out.width, 100), floors=_FLOORS, noise=noise):
             screen.line(line)
+
+
+def _reach(marks: Mapping[str, Any]) -> str:
+    """How far back the gradient of the state reaches, which is the memory that a cell offers to training."""
+    found = []
+    for mark in {mark["step"]: mark for mark in marks.values()}.values():
+        read = Summary.from_dict("state", mark["curves"]["task"]["state"]).horizon
+        found.append(f"{'all ' if read.reached else ''}{read.lag} timesteps at training step {mark['step']}")
+    return f"the gradient reaches {', '.join(found)} (until 3 decades below lag 1)"
 
 
 def _timesteps(marks: Mapping[str, Any]) -> int:
