@@ -172,7 +172,8 @@ def segment_arguments(params: Params, inputs: Any, start: Carry) -> tuple[Params
 
 def outputs_of(cell: Cell, params: Params, start: Carry, inputs: Any, count: int) -> Any:
     """The shape of `count` outputs."""
-    y_t = jax.eval_shape(cell.step, params, start, inputs[0])[1]
+    x_t = jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)
+    y_t = jax.eval_shape(cell.step, params, start, x_t)[1]
     return jax.ShapeDtypeStruct((count, *y_t.shape), y_t.dtype)
 
 

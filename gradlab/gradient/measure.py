@@ -26,7 +26,7 @@ from gradlab.gradient.network import (
     passes_of,
 )
 from gradlab.gradient.segments import segments_of
-from gradlab.gradient.state import as_arrays, counted_leaves, drifting_leaves, leaf_names, step_of
+from gradlab.gradient.state import as_arrays, counted_leaves, drifting_leaves, leaf_names, on_host, step_of
 from gradlab.gradient.verified import Adjoints, Passes, measured
 
 Of = Literal["state", "inputs", "both"]
@@ -132,8 +132,8 @@ def _of_cell(
 
     def part(rows: np.ndarray, g: dict[str, np.ndarray], params: Params, inputs: Array, start: Carry) -> Any:
         size = inputs.shape[1]
-        few = jax.tree.map(lambda leaf: leaf[rows] if leaf.shape[:1] == (size,) else leaf, start)
-        return params, inputs[:, rows], few, g["curve"]
+        few = jax.tree.map(lambda leaf: on_host(leaf)[rows] if leaf.shape[:1] == (size,) else leaf, start)
+        return params, on_host(inputs)[:, rows], few, g["curve"]
 
     def back(params: Params, inputs: Array, start: Carry, g: np.ndarray) -> dict[str, Reverse]:
         return own({"curve": reverse(segments, params, inputs, start, g, kind=kind, at=at)})
@@ -155,7 +155,8 @@ def _started(cell: Cell, params: Params, inputs: Array, carry: Carry | None) -> 
     try:
         start = as_arrays(cell.carry(params, inputs.shape[1]) if carry is None else carry)
         if leaf_names(start)[0]:
-            refuse(*drifting_leaves(cell, params, start, inputs[0]).values())
+            x_t = jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)
+            refuse(*drifting_leaves(cell, params, start, x_t).values())
     except GradlabError:
         raise
     except Exception as error:  # whatever arrays of other shapes, or None, lead to

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from gradlab.gradient import scaled
@@ -78,7 +79,9 @@ def _one_source(g: Array) -> _Source:
 
 
 def _one_zero(leaves: list[Array]) -> _Group:
-    return _Group([jnp.zeros_like(leaf) for leaf in leaves], jnp.full(len(leaves[0]), ZERO_EXPONENT, jnp.int32))
+    zeros: list[Any] = [np.zeros(leaf.shape, leaf.dtype) for leaf in leaves]
+    exponent: Any = np.full(leaves[0].shape[0], ZERO_EXPONENT, np.int32)
+    return _Group(zeros, exponent)
 
 
 def _one_step(pullback: Pullback, adjoint: _Group | None, source: _Source, leaves: list[Array]) -> Step:

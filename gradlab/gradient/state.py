@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from gradlab.cells import Carry, Cell, Params
@@ -71,6 +72,11 @@ def counted_leaves(cell: Cell, names: Sequence[str]) -> tuple[str, ...]:
 def all_finite(value: Array) -> Array:
     """Whether the entries of each example are finite, (B,) from (B, ...)."""
     return jnp.all(jnp.isfinite(value), axis=tuple(range(1, value.ndim)))
+
+
+def on_host(leaf: Any) -> Any:
+    """An array of NumPy, which is cut and cast without compiling; random keys as they are."""
+    return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.extended) else np.asarray(leaf)
 
 
 def as_arrays(tree: Any) -> Any:

@@ -135,6 +135,9 @@ def in_dtype(tree: Any, dtype: Any) -> Any:
     def cast(leaf: Any) -> Any:
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             return leaf
-        return leaf.astype(jnp.result_type(dtype, jnp.complex64) if jnp.iscomplexobj(leaf) else dtype)
+        if not (isinstance(leaf, Array) and leaf.committed):
+            leaf = np.asarray(leaf)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return leaf.astype(jnp.result_type(dtype, jnp.complex64) if jnp.iscomplexobj(leaf) else dtype)
 
     return jax.tree.map(cast, tree)

@@ -32,7 +32,7 @@ from gradlab.gradient.inputs import INPUT, InputsAsState, check_inputs, with_own
 from gradlab.gradient.network import check_network
 from gradlab.gradient.program import Program
 from gradlab.gradient.segments import Segments, Split, segments_of
-from gradlab.gradient.state import as_arrays, counted_leaves, initial_shapes, leaf_names
+from gradlab.gradient.state import as_arrays, counted_leaves, initial_shapes, leaf_names, on_host
 from gradlab.gradient.verified import SAMPLE, Passes, in_dtype, measured
 from gradlab.tasks import Batch
 from gradlab.training.fast_path import takes_fast_path
@@ -204,7 +204,8 @@ class CheckpointPrograms:
 
     def _start(self, params: Params, inputs: Array) -> Carry:
         """The initial state, on no device in particular."""
-        return jax.tree.map(_on_host, as_arrays(self.model.cell.carry(params, inputs.shape[1])))
+        params = jax.tree.map(jnp.asarray, params)  # a cell may use what arrays of NumPy do not have
+        return jax.tree.map(on_host, as_arrays(self.model.cell.carry(params, inputs.shape[1])))
 
     def _measured_start(self, params: Params, inputs: Array) -> Carry:
         start = self._start(params, inputs)
@@ -252,7 +253,7 @@ def check_assumptions(model: Model, params: Params, batch: Batch) -> None:
     if is_network(model.cell):
         check_network(model.cell, *on_one_device((params["cell"], batch.inputs)))
         return
-    own, inputs = on_one_device((params["cell"], batch.inputs[:, : SAMPLE + 1]))
+    own, inputs = on_one_device(params["cell"]), on_host(batch.inputs)[:, : SAMPLE + 1]
     check_custom_cell(model.cell, own, inputs, model.cell.carry(own, inputs.shape[1]))
 
 
@@ -301,12 +302,7 @@ def _stats(value: Array, low: float, high: float) -> Array:
 
 def part_of_examples(rows: np.ndarray, g: dict[str, np.ndarray], params: Params, batch: Batch) -> tuple[Any, ...]:
     """Some examples, on one device: the parameters of the cell, inputs, and gradients of the outputs."""
-    return *on_one_device((params["cell"], batch.inputs[:, rows])), g
-
-
-def _on_host(leaf: Any) -> Any:
-    """An array of NumPy; random keys, which that cannot hold, as they are."""
-    return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.extended) else np.asarray(leaf)
+    return on_one_device(params["cell"]), on_host(batch.inputs)[:, rows], g
 
 
 def on_one_device(tree: Any) -> Any:
