@@ -1,4 +1,4 @@
-"""What TAB offers. Loads no jax: names of cells and tasks are listed here (tests hold them against the registries)."""
+"""What TAB offers. Loads no jax: the names of cells and tasks stand here, and a test compares the registries."""
 
 from collections.abc import Iterable
 from contextlib import suppress

@@ -41,7 +41,19 @@ from gradlab.training.loop import Checkpoint
 pytestmark = pytest.mark.slow
 
 COMMANDS = (
-    *("run", "probe", "sweep", "report", "lesson", "check", "bless", "claims", "check-cell", "import-curve"),
+    *(
+        "run",
+        "probe",
+        "sweep",
+        "report",
+        "plot",
+        "lesson",
+        "check",
+        "bless",
+        "claims",
+        "check-cell",
+        "import-curve",
+    ),
     *("ls", "show", "rm", "cells", "tasks", "doctor", "new"),
 )
 OWN = """

@@ -1,5 +1,6 @@
 """One picture of several runs, for a notebook, a slide or a paper: gradient norm of the state against lag."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,13 +73,16 @@ def write_figure(records: Sequence[Record], path: Path, *, by: str | None, at: s
         raise unknown("--output format", kind or path.name, FORMATS)
     lines, form = lines_of(records, by, at), STYLES[style]
     with _styled(form):
-        height = form.height + form.text / 45 * len(lines)
+        columns = 2 if len(lines) > 2 and max(len(line.words) for line in lines) <= 24 else 1
+        height = form.height + form.text / 45 * math.ceil(len(lines) / columns)
         figure = Figure(figsize=(form.width, height), layout="constrained")
         ax = figure.subplots()
         notes = _draw(ax, lines, form.width * 9 / form.text)
         for text in ax.texts:
             text.set_fontsize(0.8 * form.text)
-        add_legend(figure)
+        for drawn in ax.get_lines():
+            drawn.set_markersize(2.4 * form.line)
+        add_legend(figure, columns=columns)
         freeze(figure)
         try:
             figure.savefig(path, metadata={"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind))
@@ -152,5 +156,7 @@ def _styled(form: FigureStyle) -> Iterator[None]:
     """The theme with texts and lines of a style, and texts of a PDF as text."""
     sizes = ("axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize", "legend.title_fontsize")
     own: dict[str, Any] = dict.fromkeys(sizes, form.text) | {"lines.linewidth": form.line, "pdf.fonttype": 42}
+    own |= {"axes.linewidth": form.line / 2, "grid.linewidth": form.line / 2}
+    own |= dict.fromkeys(("xtick.major.pad", "ytick.major.pad"), form.text / 2)
     with themed(), matplotlib.rc_context(own | {"savefig.dpi": 300}):
         yield
