@@ -44,19 +44,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    *(
-        run.run,
-        run.probe,
-        run.spectrum,
-        run.credit,
-        run.precision,
-        sweep.sweep,
-        reports.report,
-        plot.plot,
-        lesson.lesson,
-    ),
+    *(run.run, run.probe, run.spectrum, run.credit, run.precision, sweep.sweep, reports.report, lesson.lesson),
     *(check.check, check.bless, check_cell.check_cell, claims.claims, import_curve.import_curve),
-    *(inspect.ls, inspect.show, inspect.rm, info.cells, info.tasks, info.doctor, new.new),
+    *(plot.plot, inspect.ls, inspect.show, inspect.rm, info.cells, info.tasks, info.doctor, new.new),
 ):
     app.command()(stdout_for_data()(command))
 

@@ -158,5 +158,6 @@ def _styled(form: FigureStyle) -> Iterator[None]:
     own: dict[str, Any] = dict.fromkeys(sizes, form.text) | {"lines.linewidth": form.line, "pdf.fonttype": 42}
     own |= {"axes.linewidth": form.line / 2, "grid.linewidth": form.line / 2}
     own |= dict.fromkeys(("xtick.major.pad", "ytick.major.pad"), form.text / 2)
-    with themed(), matplotlib.rc_context(own | {"savefig.dpi": 300}):
+    settings: Any = own | {"savefig.dpi": 300}
+    with themed(), matplotlib.rc_context(settings):
         yield
