@@ -44,9 +44,9 @@ def plot(
     from gradlab.report.figures.single import write_figure
 
     asked = [condition(text) for text in where or []]
-    records = stored_records(
-        store, runs or [run.id for run in chosen(store.each(screen.warn), asked)], screen.warn
-    )
+    measured = (run for run in store.each(screen.warn) if run.finished and run.done.get("summary"))
+    names = runs or [run.id for run in chosen(measured, asked)]
+    records = stored_records(store, names, screen.warn)
     fitting = {run.id for run in chosen((record.run for record in records), asked)}
     records = [record for record in records if record.run.id in fitting]
     if not records:

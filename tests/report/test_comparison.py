@@ -152,6 +152,7 @@ def test_the_same_runs_give_the_same_file(stored, tmp_path):
 
 def test_what_plot_refuses(stored, tmp_path, capsys):
     words = ["plot", "adding-gru-T40-s0", "-o"]
+    put(stored, [falling(1)], cell="rnn", status="failed", seed=7)
     for wrong, why in (
         ([*words, "a.gif"], "known are pdf, png, svg"),
         ([*words, str(tmp_path / "none" / "a.pdf")], "cannot be written"),
