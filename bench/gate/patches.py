@@ -58,8 +58,8 @@ HARMLESS = (
         "wrong level of chance",
         "a number that is only printed",
         "tasks/adding.py",
-        "return 1.0 / 6.0",
-        "return 1.0 / 12.0",
+        "else 1.0 / 6.0",
+        "else 1.0 / 12.0",
     ),
     one(
         "margin of saturation",
@@ -118,9 +118,9 @@ REWRITES = (
     one(
         "log-softmax by logsumexp",
         "",
-        "tasks/copy.py",
-        "jax.nn.log_softmax(outputs)",
-        "outputs - jax.nn.logsumexp(outputs, axis=-1, keepdims=True)",
+        "tasks/losses.py",
+        "jax.nn.log_softmax(logits)",
+        "logits - jax.nn.logsumexp(logits, axis=-1, keepdims=True)",
     ),
     one(
         "clipping in another order",
@@ -141,8 +141,8 @@ REWRITES = (
         "batch of adding turned round",
         "",
         "tasks/adding.py",
-        "return Batch(jnp.stack([values, marker], axis=-1), jnp.sum(values * marker, axis=0))",
-        "return Batch(jnp.stack([values, marker], axis=-1)[:, ::-1], jnp.sum(values * marker, axis=0)[::-1])",
+        "return Batch(inputs, jnp.sum(values * marker, axis=0))",
+        "return Batch(inputs[:, ::-1], jnp.sum(values * marker, axis=0)[::-1])",
     ),
     one(
         "batch of copy turned round",

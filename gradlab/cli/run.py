@@ -90,7 +90,7 @@ def spectrum(
     quiet: options.Quiet = False,
     **fields: Many,
 ) -> int:
-    """Lyapunov exponents and singular values of the chain of Jacobians, beside the curve.
+    """Lyapunov exponents and singular values of the Jacobians.
 
     gradlab spectrum adding --cell lstm --len 200
 
@@ -107,7 +107,7 @@ def credit(
     quiet: options.Quiet = False,
     **fields: Many,
 ) -> int:
-    """Which lags the gradient of the weights comes from, through which gates, and what the output still holds.
+    """Which lags and gates the gradient of the weights comes from.
 
     gradlab credit adding --cell lstm --len 200
 
@@ -124,7 +124,7 @@ def precision(
     quiet: options.Quiet = False,
     **fields: Many,
 ) -> int:
-    """What bfloat16, float16 and float32 make of the curve, and how the loss must be scaled.
+    """What 16 and 32 bits make of the curve, and the loss scale.
 
     gradlab precision adding --cell rnn,lstm,gru --len 200
     """

@@ -194,6 +194,8 @@ FIELDS = {
     "reason": type(None),
     "every": type(None),
     "analyses": type(None),
+    "score": type(None),
+    "window": type(None),
     "training_steps": int,
     "solved_at": type(None),
     "diverged": type(None),

@@ -71,7 +71,7 @@ def root(tmp_path_factory):
         **names,
     )
     sweep = sweep_of(folder, title=LONG, question=HOSTILE, source=HOSTILE, file="/home/ada/s.toml")
-    stated = {name: value for name, value in vars(sweep).items() if name != "runs"}
+    stated = {name: value for name, value in vars(sweep).items() if name not in ("runs", "tune")}
     path = store_sweep(folder, Sweep(**stated, minutes=None, specs=()))
     path.write_text(dumps(json.loads(path.read_text()) | {"runs": sweep.runs}))
     return folder

@@ -143,6 +143,8 @@ def test_every_field_changes_the_id():
         "measure": "ends",
         "measure_batch": 65,
         "measure_inputs": "yes",
+        "window": 50,
+        "also": "credit",
     }
     later = {"params", "cell_source", "task_source"}
     assert set(other) | later == {field.name for field in dataclasses.fields(RunSpec)}
@@ -160,13 +162,15 @@ def test_config_is_plain_sorted_and_complete():
     assert set(config) - {"store", "numerics"} == named - {
         "params",
         "measure_inputs",
+        "window",
+        "also",
         "cell_source",
         "task_source",
     }
 
 
 def test_fields_that_came_later_are_left_out_at_their_default():
-    assert {"params", "measure_inputs"}.isdisjoint(RunSpec(steps=0).config())
+    assert {"params", "measure_inputs", "window", "also"}.isdisjoint(RunSpec(steps=0).config())
     assert RunSpec(steps=0, params="a-run").config()["params"] == "a-run"
 
 
