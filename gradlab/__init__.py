@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from gradlab.gradient.precision import precision_curves as precision_curves
     from gradlab.gradient.remembrance import remembrance as remembrance
     from gradlab.gradient.spectrum import jacobian_spectrum as jacobian_spectrum
+    from gradlab.report.comparison import compare as compare
+    from gradlab.report.comparison import plot as plot
     from gradlab.report.data.tables import load as load
-    from gradlab.report.figures.drawing import plot as plot
     from gradlab.runs.execute import run as run
     from gradlab.runs.imported_curves import store_curve as store_curve
     from gradlab.runs.result import RunResult as RunResult
@@ -42,13 +43,14 @@ _HOME = {
     "Task": "gradlab.tasks",
     "as_cell": "gradlab.adapters",
     "check_cell": "gradlab.gradient.examination.examine",
+    "compare": "gradlab.report.comparison",
     "get_cell": "gradlab.runs.variants",
     "get_task": "gradlab.runs.variants",
     "gradient_curve": "gradlab.gradient",
     "jacobian_spectrum": "gradlab.gradient.spectrum",
     "load": "gradlab.report.data.tables",
     "path_credit": "gradlab.gradient.paths",
-    "plot": "gradlab.report.figures.drawing",
+    "plot": "gradlab.report.comparison",
     "precision_curves": "gradlab.gradient.precision",
     "remembrance": "gradlab.gradient.remembrance",
     "run": "gradlab.runs.execute",
@@ -66,6 +68,7 @@ __all__ = [
     "Task",
     "as_cell",
     "check_cell",
+    "compare",
     "get_cell",
     "get_task",
     "gradient_curve",

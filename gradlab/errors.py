@@ -21,6 +21,9 @@ class GradlabError(Exception):
         gradlab.errors.GradlabError: length is 0: give a whole number of at least 1
     """
 
+    known: tuple[str, ...] = ()
+    """The names that there are, of an error about an unknown one."""
+
     def __init__(self, message: str, exit_code: int = 2) -> None:
         super().__init__(shortened(message))
         self.exit_code = exit_code
@@ -64,4 +67,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> GradlabError:
         'unknown cell `lstn`: known are gru, lstm, rnn; did you mean `lstm`?'
     """
     names = sorted(known)
-    return GradlabError(f"unknown {kind} `{name}`: known are {', '.join(names)}{nearest(name, names)}")
+    error = GradlabError(f"unknown {kind} `{name}`: known are {', '.join(names)}{nearest(name, names)}")
+    error.known = tuple(names)
+    return error

@@ -12,7 +12,20 @@ from typing import Annotated
 import typer
 
 from gradlab import __version__
-from gradlab.cli import check, check_cell, claims, import_curve, info, inspect, lesson, new, reports, run, sweep
+from gradlab.cli import (
+    check,
+    check_cell,
+    claims,
+    import_curve,
+    info,
+    inspect,
+    lesson,
+    new,
+    plot,
+    reports,
+    run,
+    sweep,
+)
 from gradlab.cli.console import Screen, stdout_for_data
 from gradlab.cli.interrupts import INTERRUPTED, interrupts
 from gradlab.errors import GradlabError
@@ -33,7 +46,7 @@ app = typer.Typer(
 for command in (
     *(run.run, run.probe, run.spectrum, run.credit, run.precision, sweep.sweep, reports.report, lesson.lesson),
     *(check.check, check.bless, check_cell.check_cell, claims.claims, import_curve.import_curve),
-    *(inspect.ls, inspect.show, inspect.rm, info.cells, info.tasks, info.doctor, new.new),
+    *(plot.plot, inspect.ls, inspect.show, inspect.rm, info.cells, info.tasks, info.doctor, new.new),
 ):
     app.command()(stdout_for_data()(command))
 

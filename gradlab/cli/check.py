@@ -89,6 +89,8 @@ def bless(
 
     gradlab bless ci --reason "the forget bias is 1 now"
     """
+    if not (reason.strip() or dry_run):
+        raise GradlabError("--reason is missing: say why these curves are right, or see them by --dry-run")
     screen, asked = Screen(), [load_suite(name) for name in suites]
     tidy_cache()
     use_cache()

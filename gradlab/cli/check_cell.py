@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gradlab.cli import options
+from gradlab.cli.completion import complete_cells
 from gradlab.cli.console import Progress, Screen, counted
 from gradlab.errors import GradlabError
 from gradlab.runs.cache import tidy_cache, use_cache
@@ -23,7 +24,12 @@ _ORDER = ("fault", "note", "ok")
 
 
 def check_cell(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A cell, as in --cell: lstm, ./mine.py:MyCell.")],
+    spec: Annotated[
+        str,
+        typer.Argument(
+            metavar="SPEC", help="A cell, as in --cell: lstm, ./mine.py:MyCell.", autocompletion=complete_cells
+        ),
+    ],
     input_size: Annotated[int, typer.Option("--input-size", min=1, help="Size of the inputs.")] = 3,
     hidden: Annotated[int, typer.Option("--hidden", min=1, help="Units.")] = 8,
     batch: Annotated[int, typer.Option("--batch", min=2, help="Examples.")] = 4,

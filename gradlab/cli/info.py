@@ -6,6 +6,7 @@ from typing import Any
 
 from gradlab.cli import options
 from gradlab.cli.console import Screen
+from gradlab.errors import GradlabError
 from gradlab.runs.fields import spell
 from gradlab.runs.plugins import plugins
 
@@ -44,8 +45,29 @@ def _list(kind: str, registry: Mapping[str, Callable[..., Any]], json: bool, exa
     for name, entry in entries.items():
         screen.line(f"{name}: {entry['summary']}")
         for option in entry["options"]:
-            screen.line(f"  :{option['name']}={option['default']}  ({option['type']})")
+            values = ", ".join(option["values"])
+            screen.line(f"  :{option['name']}={option['default']}  ({values or option['type']})")
     screen.line(f"next: {example}")
+
+
+def _values(factory: Callable[..., Any], option: str) -> list[str]:
+    """The values that an option may have, if it has a list of them: the factory names it when given another."""
+    try:
+        factory(**{option: "?"})
+    except GradlabError as error:
+        return [value for value in error.known if _accepts(factory, option, value)]
+    except Exception:  # it takes numbers, or needs more than this option
+        pass
+    return []
+
+
+def _accepts(factory: Callable[..., Any], option: str, value: str) -> bool:
+    """Whether a value is refused in no case: one may need a second option, or a package."""
+    try:
+        factory(**{option: value})
+    except GradlabError as error:
+        return "give t_max" in str(error) or "install" in str(error)
+    return True
 
 
 def _describe(factory: Callable[..., Any]) -> dict[str, Any]:
@@ -54,6 +76,7 @@ def _describe(factory: Callable[..., Any]) -> dict[str, Any]:
         {
             "name": parameter.name,
             "default": "none" if parameter.default is None else spell(parameter.default),
+            "values": _values(factory, parameter.name) if isinstance(parameter.default, str) else [],
             "type": getattr(parameter.annotation, "__name__", str(parameter.annotation)),
         }
         for parameter in inspect.signature(factory).parameters.values()

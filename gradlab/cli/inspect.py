@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from gradlab.cli import options
+from gradlab.cli.completion import complete_runs
 from gradlab.cli.console import Screen, counted
 from gradlab.cli.present import as_json, record_of, show_run
 from gradlab.cli.session import folder_option
@@ -75,7 +76,12 @@ def ls(
 
 
 def show(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or enough of its beginning or end.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="Id of a run, or enough of its beginning or end.", autocompletion=complete_runs
+        ),
+    ],
     results: options.Results = None,
     json: options.Json = False,
 ) -> None:
@@ -123,7 +129,11 @@ def _continued(command: str) -> list[str]:
 def rm(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="Ids of runs, or enough of their beginning or end."),
+        typer.Argument(
+            metavar="[RUN]...",
+            help="Ids of runs, or enough of their beginning or end.",
+            autocompletion=complete_runs,
+        ),
     ] = None,
     where: options.Where = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove them.")] = False,

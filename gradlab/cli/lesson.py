@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gradlab.cli import options
+from gradlab.cli.completion import complete_runs, complete_tasks
 from gradlab.cli.console import Progress, Screen
 from gradlab.cli.session import folder_option
 from gradlab.errors import GradlabError
@@ -27,10 +28,16 @@ _OF_RUN = [name for name, each in FIELDS.items() if "probe" in each.commands and
 
 @options.with_fields("lesson")
 def lesson(
-    task: Annotated[str | None, typer.Argument(metavar="[TASK]", help="As of probe (default: adding).")] = None,
+    task: Annotated[
+        str | None,
+        typer.Argument(metavar="[TASK]", help="As of probe (default: adding).", autocompletion=complete_tasks),
+    ] = None,
     length: Annotated[options.Many, typer.Option("--len", help="Lengths (default: 25,50,100,200,400).")] = None,
     vary: Annotated[str | None, typer.Option("--vary", help="A hyperparameter axis: gain=0.5,1,2.")] = None,
-    run: Annotated[str | None, typer.Option("--run", help="A trained run for the section on training.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", help="A trained run for the section on training.", autocompletion=complete_runs),
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help=f"File (default: {PAGE}).")] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     results: options.Results = None,

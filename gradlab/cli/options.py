@@ -7,12 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
+from gradlab.cli.completion import complete_cells, complete_runs, complete_tasks
 from gradlab.runs.fields import SpecField, spell
 from gradlab.runs.grids import ASKED
 from gradlab.runs.store import Store
 
 Many = list[str] | None
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
+_COMPLETED: dict[str, Callable[..., list[str]]] = {
+    "task": complete_tasks,
+    "cell": complete_cells,
+    "params": complete_runs,
+}
 
 Where = Annotated[Many, typer.Option("--where", help="Only runs such as cell=lstm or length>=200; may repeat.")]
 Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Processes (default: one per GPU or core).")]
@@ -52,10 +58,11 @@ def with_fields(command: str, without: Collection[str] = ()) -> Callable[[Callab
 def _parameter(each: SpecField, *, listed: bool) -> inspect.Parameter:
     """The parameter of a command from which typer makes the option of a field."""
     if each.option == "TASK":
-        argument = typer.Argument(metavar=each.option, help=f"{each.help}.")
+        argument = typer.Argument(metavar=each.option, help=f"{each.help}.", autocompletion=complete_tasks)
         return inspect.Parameter(each.name, _KEYWORD, annotation=Annotated[str, argument])
     default = "" if each.default is None else f" (default: {spell(each.default)})"
     text = each.help if listed else each.help.partition(";")[0]
     kind: Any = Many if listed else str | None
-    annotation = Annotated[kind, typer.Option(each.option, help=f"{text}{default}.")]
+    option = typer.Option(each.option, help=f"{text}{default}.", autocompletion=_COMPLETED.get(each.name))
+    annotation = Annotated[kind, option]
     return inspect.Parameter(each.name, _KEYWORD, default=None, annotation=annotation)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gradlab.cli import options
+from gradlab.cli.completion import complete_runs, complete_sweeps
 from gradlab.cli.console import Progress, Screen
 from gradlab.cli.session import folder_option
 from gradlab.errors import GradlabError, unknown
@@ -16,10 +17,19 @@ from gradlab.runs.sweeps import stored_sweep
 
 
 def report(
-    sweep: Annotated[str | None, typer.Option("--sweep", help="Only the runs of this sweep, by name.")] = None,
-    run: Annotated[str | None, typer.Option("--run", help="Only this run, by its id or enough of it.")] = None,
+    sweep: Annotated[
+        str | None,
+        typer.Option("--sweep", help="Only the runs of this sweep, by name.", autocompletion=complete_sweeps),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", help="Only this run, by its id or enough of it.", autocompletion=complete_runs),
+    ] = None,
     compare: Annotated[
-        tuple[str, str] | None, typer.Option("--compare", metavar="A B", help="Two runs or two sweeps overlaid.")
+        tuple[str, str] | None,
+        typer.Option(
+            "--compare", metavar="A B", help="Two runs or two sweeps overlaid.", autocompletion=complete_runs
+        ),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the HTML page alone here.")] = None,
     formats: Annotated[

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from gradlab.cli import options
+from gradlab.cli.completion import complete_files
 from gradlab.cli.console import Screen, counted
 from gradlab.cli.options import Many
 from gradlab.cli.planned import Share, choices_of, list_runs, share_of
@@ -29,7 +30,10 @@ RERUNS = ("failed", "all")
 
 
 def sweep(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A TOML file, as in experiments/.")],
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="A TOML file, as in experiments/.", autocompletion=complete_files),
+    ],
     set_: Annotated[
         Many, typer.Option("--set", metavar="FIELD=VALUES", help="Replace a field: length=100,200; may repeat.")
     ] = None,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradlab.errors import GradlabError, unknown
+from gradlab.gradient.notebook import LEAF_COLUMNS, NotebookTable, leaf_cells, markdown_table, rows_of_leaves
 from gradlab.gradient.reductions import (
     Floats,
     explained,
@@ -32,7 +33,7 @@ from lag 1."""
 
 
 @dataclass(frozen=True)
-class GradientCurve:
+class GradientCurve(NotebookTable):
     """The gradient of a loss with respect to the states of a recurrent network, by lag.
 
     Lag k is the state s_{T-k} that enters timestep T-k+1, for k = 1..T. Where the loss of an example reads no
@@ -74,6 +75,12 @@ class GradientCurve:
     def __repr__(self) -> str:
         lags, examples = self.log10_norm[STATE].shape
         return f"<GradientCurve of {', '.join(self.leaves)}: {lags} lags, {examples} examples, {self.verdict()}>"
+
+    def _repr_markdown_(self) -> str:
+        lags, examples = self.log10_norm[STATE].shape
+        heading = f"Gradient curve, {lags} lags, {examples} examples: {self.verdict()}"
+        rows = [leaf_cells(leaf, self.summary(leaf)) for leaf in rows_of_leaves(self.leaves)]
+        return markdown_table(heading, LEAF_COLUMNS, rows, [*map(str, self.non_finite), *self.all_notes()])
 
     @classmethod
     def of(cls, leaves: Mapping[str, ArrayLike], **attributes: Any) -> "GradientCurve":

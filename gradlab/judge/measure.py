@@ -184,7 +184,7 @@ def _by_path(batch: "Batch") -> dict[str, Any]:
 
 
 def _collect(seen: Sequence["SeedMeasurement"], axes: Mapping[str, int]) -> Measurement:
-    from gradlab.runs.result import flatten_params
+    from gradlab.runs.parameters import flatten_params
 
     lags = log_spaced(len(seen[0].initial["task"].lags), LAGS)
     parts = {"initial": _part([one.initial for one in seen], lags)}

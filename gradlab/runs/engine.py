@@ -7,7 +7,7 @@ there are processes.
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -53,6 +53,11 @@ def run_all(specs: Sequence[RunSpec], store: Store, settings: Settings, listener
         with _pool(tracker, min(settings.jobs, len(waiting))) as pool:
             Dispatcher(tracker, pool, waiting).run()
     return tracker.outcomes
+
+
+def ids(batch: SpecBatch) -> set[str]:
+    """The ids of the runs of a batch."""
+    return {spec.id for spec in batch}
 
 
 def cost(spec: RunSpec) -> float:
@@ -113,15 +118,16 @@ class Dispatcher:
         self.submitted: dict[str, JobBatch] = {}
         self.started: dict[str, float] = {}
         self.deaths: Counter[str] = Counter()
-        self.interrupted = False
+        self.interrupted = self.announced = False
+        self.tried: set[str] = set()
 
     def run(self) -> None:
         """Until every run ended, or with `fail_fast` those that had begun when one failed."""
         listener = self.tracker.listener
         try:
             while not listener.presses():
-                while self.waiting and len(self.submitted) < self.pool.size():
-                    job = self.tracker.job(self.waiting.popleft())
+                while len(self.submitted) < self.pool.size() and (batch := self._next()):
+                    job = self.tracker.job(batch)
                     self.submitted[job.key] = job
                     self.pool.submit(job)
                 if not self.submitted and not self.waiting:
@@ -132,6 +138,31 @@ class Dispatcher:
             pass
         self._interrupt()
         raise KeyboardInterrupt
+
+    def _next(self) -> SpecBatch | None:
+        """The next batch that no other command computes; None if there is none, or not until those have ended."""
+        if not self.waiting:
+            return None
+        # A process of this command may still hold a run that it died of.
+        elsewhere = self.tracker.store.running_elsewhere()
+        busy = [each for each in self.waiting if not self.tried & ids(each) and elsewhere.keys() & ids(each)]
+        self._announce({spec.id: elsewhere[spec.id] for batch in busy for spec in batch if spec.id in elsewhere})
+        free = next((batch for batch in self.waiting if batch not in busy), None)
+        if free is not None:
+            self.waiting.remove(free)
+            self.tried |= ids(free)
+        return free
+
+    def _announce(self, elsewhere: Mapping[str, str]) -> None:
+        """Say once that another process does some of these runs."""
+        if elsewhere and not self.announced:
+            self.announced = True
+            name, where = next(iter(elsewhere.items()))
+            more = f" and {len(elsewhere) - 1} more" if len(elsewhere) > 1 else ""
+            self.tracker.listener.warn(
+                f"{name}{more}: computed by another command already{where}; "
+                "this one does the others and waits for these"
+            )
 
     def _interrupt(self) -> None:
         """Stop what is running, and kill what does not stop; both are stored as interrupted."""

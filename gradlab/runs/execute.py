@@ -19,7 +19,8 @@ from gradlab.errors import GradlabError, described
 from gradlab.runs.attempt import Attempt
 from gradlab.runs.environment import environment
 from gradlab.runs.foreign_weights import find_weights
-from gradlab.runs.result import RunResult, curve_arrays, flatten_params, trace_arrays, unflatten_params
+from gradlab.runs.parameters import flatten_params, unflatten_params
+from gradlab.runs.result import RunResult, curve_arrays, trace_arrays
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store, StoredRun
 from gradlab.training.analyses import analyse

@@ -59,6 +59,21 @@ def store_curve(
     return _stored(Store(results), curve, {"cell": cell, "task": task, "seed": seed, "params": "imported"})
 
 
+def imported_config(curve: GradientCurve, fields: dict[str, Any]) -> dict[str, Any]:
+    """The config of a curve that no run measured; `fields` are its task, cell, seed and params."""
+    known = {name: each.default for name, each in FIELDS.items() if not (each.later or each.derived)}
+    if curve.dtype in FIELDS["dtype"].choices:
+        known["dtype"] = curve.dtype
+    known |= {"length": len(curve.lags), "measure_batch": int(curve.examples.max()), "steps": 0}
+    return dict(sorted((known | fields | {"imported": True, "numerics": NUMERICS, "store": STORE}).items()))
+
+
+def imported_result(curve: GradientCurve) -> RunResult:
+    """The result that has this curve as its only checkpoint."""
+    mark = Checkpoint(0, CheckpointMetrics({"task": curve}, float("nan"), {}))
+    return RunResult(RunSpec(), "measured", checkpoints=[mark])
+
+
 def _stored(store: Store, curve: GradientCurve, fields: dict[str, Any], file: Path | None = None) -> str:
     if not isinstance(curve, GradientCurve):
         raise GradlabError(f"curve is a {type(curve).__name__}: give a GradientCurve")
@@ -67,18 +82,13 @@ def _stored(store: Store, curve: GradientCurve, fields: dict[str, Any], file: Pa
             raise GradlabError(f"{name} is `{fields[name]}`: give one that begins with a letter, without slashes")
     if fields["seed"] < 0:
         raise GradlabError(f"seed is {fields['seed']}: give 0 or more")
-    mark = Checkpoint(0, CheckpointMetrics({"task": curve}, float("nan"), {}))
-    known = {name: each.default for name, each in FIELDS.items() if not (each.later or each.derived)}
-    if curve.dtype in FIELDS["dtype"].choices:
-        known["dtype"] = curve.dtype
-    known |= {"length": len(curve.lags), "measure_batch": int(curve.examples.max()), "steps": 0}
-    config = dict(sorted((known | fields | {"imported": True, "numerics": NUMERICS, "store": STORE}).items()))
+    config, result = imported_config(curve, fields), imported_result(curve)
+    (mark,) = result.checkpoints
     name = run_id(config)
     store.reopen(name)
     attempt = store.begin(name, config)
     try:
-        attempt.write_json("env.json", environment(known["dtype"]) | ({"file": str(file)} if file else {}))
-        result = RunResult(RunSpec(), checkpoints=[mark])
+        attempt.write_json("env.json", environment(config["dtype"]) | ({"file": str(file)} if file else {}))
         attempt.log(result.log_line(mark))
         attempt.write_arrays("curves.npz", curve_arrays([mark]) | trace_arrays(result.trace, []))
         nothing = dict.fromkeys(("reason", "solved_at", "diverged"))

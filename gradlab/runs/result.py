@@ -1,16 +1,15 @@
-"""The result of a run: the object of `done.json`, and the arrays of its npz files."""
+"""The result of a run: the object of `done.json`, and the arrays of its npz files but for the parameters."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from gradlab.cells import Params
 from gradlab.gradient.curve import GradientCurve
+from gradlab.gradient.notebook import LEAF_COLUMNS, NotebookTable, leaf_cells, markdown_table, rows_of_leaves
 from gradlab.runs.spec import RunSpec
 from gradlab.tasks import Task
 from gradlab.tasks.base import is_data_task, score_of
@@ -20,7 +19,7 @@ from gradlab.training.step import Row
 
 
 @dataclass
-class RunResult:
+class RunResult(NotebookTable):
     """The result of a run.
 
     Attributes:
@@ -47,6 +46,27 @@ class RunResult:
     path: Path | None = None
     wall_seconds: float = 0.0
     _summaries: dict[int, dict[str, Any]] = field(default_factory=dict, init=False, repr=False)
+
+    def __repr__(self) -> str:
+        marks = key_checkpoints(self.checkpoints)
+        said = [f"{when} {mark.metrics.curves['task'].verdict()}" for when, mark in _distinct(marks).items()]
+        return f"<RunResult {self.spec.id}: {', '.join([self._outcome(), *said])}>"
+
+    def _repr_markdown_(self) -> str:
+        rows, notes = [], [f"failed: {self.reason}"] if self.reason else []
+        for when, mark in _distinct(key_checkpoints(self.checkpoints)).items():
+            curve = mark.metrics.curves["task"]
+            at = [when, str(mark.step), f"{mark.metrics.loss:.3g}"]
+            rows += [[*at, *leaf_cells(leaf, curve.summary(leaf))] for leaf in rows_of_leaves(curve.leaves)]
+            notes += [f"{when}: {note}" for note in (*map(str, curve.non_finite), *curve.all_notes())]
+        columns = ("checkpoint", "training step", "loss", *LEAF_COLUMNS)
+        return markdown_table(f"{self.spec.id}: {self._outcome()}", columns, rows, notes)
+
+    def _outcome(self) -> str:
+        """`solved at training step 640`, `trained, 200 training steps`, `measured`."""
+        if self.outcome is not None and self.outcome.solved_at is not None:
+            return f"{self.status} at training step {self.outcome.solved_at}"
+        return f"{self.status}, {self.training_steps} training steps" if self.training_steps else self.status
 
     @property
     def trace(self) -> Row:
@@ -176,6 +196,15 @@ def key_checkpoints(checkpoints: list[Checkpoint]) -> dict[str, Checkpoint]:
     return {"initial": checkpoints[0], "worst": worst, "final": checkpoints[-1]}
 
 
+def _distinct(marks: Mapping[str, Checkpoint]) -> dict[str, Checkpoint]:
+    """Each of the key checkpoints once, under all of its names: `initial`, `worst and final`."""
+    names: dict[int, list[str]] = {}
+    for when, mark in marks.items():
+        names.setdefault(mark.step, []).append(when)
+    by_step = {mark.step: mark for mark in marks.values()}
+    return {" and ".join(found): by_step[step] for step, found in names.items()}
+
+
 def curve_arrays(marks: Sequence[Checkpoint]) -> dict[str, np.ndarray]:
     """`<curve>/<leaf>/<statistic>` [checkpoint, lag], and `gate/<name>` [checkpoint, (mean, saturation)]."""
     arrays = {"step": np.array([mark.step for mark in marks])}
@@ -235,47 +264,3 @@ def norms_summary(norms: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
             zero = int(np.isneginf(rows[:, -1]).sum())
             found[leaf] = {"training_step": at + 1, "span": float(spans[at]), "zero": zero}
     return found or None
-
-
-def flatten_params(params: Params) -> dict[str, Any]:
-    """Parameters by key path, such as `cell/w_h`, in dtypes of numpy: keys as data, bfloat16 as float32."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): _plain(leaf) for path, leaf in leaves}
-
-
-def unflatten_params(stored: Mapping[str, np.ndarray], init: Callable[[], Params]) -> Params | None:
-    """The inverse of `flatten_params`, in the structure and dtypes of `init`; None if they do not fit."""
-    keys: dict[str, Any] = {}
-
-    def arrays() -> tuple[Params, list[Any]]:
-        params = init()
-        flat = flatten_params(params)
-        for name, leaf in zip(flat, jax.tree.leaves(params), strict=True):
-            keys[name] = jax.random.key_impl(leaf) if _is_key(leaf) else None
-        return params, list(flat.values())
-
-    params, plain = jax.eval_shape(arrays)
-    if _layout(stored) != _layout(dict(zip(keys, plain, strict=True))):
-        return None
-    leaves, structure = jax.tree.flatten(params)
-    found = [
-        jnp.asarray(stored[name], like.dtype)
-        if key is None
-        else jax.random.wrap_key_data(jnp.asarray(stored[name]), impl=key)
-        for (name, key), like in zip(keys.items(), leaves, strict=True)
-    ]
-    return jax.tree.unflatten(structure, found)
-
-
-def _layout(arrays: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
-    return {name: (array.shape, np.dtype(array.dtype).kind) for name, array in arrays.items()}
-
-
-def _plain(leaf: Any) -> Any:
-    if _is_key(leaf):
-        return jax.random.key_data(leaf)
-    return leaf.astype(np.float32) if np.dtype(leaf.dtype).kind == "V" else leaf
-
-
-def _is_key(leaf: Any) -> bool:
-    return bool(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))

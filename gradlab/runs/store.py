@@ -242,6 +242,17 @@ class Store:
         """Directories of attempts at a run."""
         return [path for path in self.runs.glob(f".{run_id}.*") if _attempted(path.name) == run_id]
 
+    def running_elsewhere(self) -> dict[str, str]:
+        """Where other processes compute runs: by the id of each, ` in process 123 on host` or `` if not known."""
+        settled, attempts = self.names()
+        del settled
+        found = [(run_id, path) for run_id, paths in attempts.items() for path in paths]
+        # A directory without a config is one that its process has just made, or left behind.
+        alive = [(run_id, path) for run_id, path in found if (path / "config.json").exists() and not is_dead(path)]
+        return {
+            run_id: StoredRun(run_id, path, "running", {}).process for run_id, path in alive if own(path) is None
+        }
+
     def _stored(self, run_id: str, attempts: list[Path]) -> StoredRun | None:
         """The run of this id, else an attempt at it, a running one before a dead one; None if it is gone."""
         path = self.runs / run_id

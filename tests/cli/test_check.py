@@ -151,10 +151,14 @@ def test_bless_of_a_cut_cell_names_its_option_and_exits_2(typed, project, tmp_pa
     before = baseline_file(tmp_path).read_text()
     write_cell(project, "detached")
     code, out, err = typed("bless")
+    assert (
+        (code, out) == (2, "") and err.startswith("gradlab: --reason is missing") and not err.rstrip().count("\n")
+    )
+    code, out, err = typed("bless", "--reason", "as meant")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.endswith("(initial); --allow-zero accepts it\n") and "allow_zero" not in err
     assert baseline_file(tmp_path).read_text() == before
-    assert typed("bless", "--allow-zero")[0] == 0 and typed("check")[0] == 0
+    assert typed("bless", "--allow-zero", "--reason", "as meant")[0] == 0 and typed("check")[0] == 0
 
 
 # ---------------------------------------------------------------- JSON, JUnit, GitHub

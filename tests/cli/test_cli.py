@@ -41,7 +41,19 @@ from gradlab.training.loop import Checkpoint
 pytestmark = pytest.mark.slow
 
 COMMANDS = (
-    *("run", "probe", "sweep", "report", "lesson", "check", "bless", "claims", "check-cell", "import-curve"),
+    *(
+        "run",
+        "probe",
+        "sweep",
+        "report",
+        "plot",
+        "lesson",
+        "check",
+        "bless",
+        "claims",
+        "check-cell",
+        "import-curve",
+    ),
     *("ls", "show", "rm", "cells", "tasks", "doctor", "new"),
 )
 OWN = """
@@ -401,11 +413,15 @@ def test_report(typed, results):
 def test_cells_and_tasks(typed):
     code, out, err = typed("cells")
     assert (code, err) == (0, "") and "lstm: " in out and ":forget_bias=1  (float)" in out and "next: " in out
+    assert ":forget=sigmoid  (exp, sigmoid)" in out
     code, out, err = typed("tasks")
     assert (code, err) == (0, "") and "copy: " in out and ":markers=halves" in out
     found = json.loads(typed("cells", "--json")[1])["cells"]
     assert set(found) == set(CELLS) and {"rnn", "lstm", "gru", "stacked", "lru"} <= set(found)
-    assert {"name": "forget_gate", "default": "true", "type": "bool"} in found["lstm"]["options"]
+    assert {"name": "forget_gate", "default": "true", "values": [], "type": "bool"} in found["lstm"]["options"]
+    values = {name: {one["name"]: one["values"] for one in entry["options"]} for name, entry in found.items()}
+    assert values["rnn"]["activation"] == ["linear", "relu", "sigmoid", "tanh"]
+    assert "chrono" in values["gru"]["init"] and not {"chrono", "equinox"} & set(values["rnn"]["init"])
     listed = json.loads(typed("tasks", "--json")[1])["tasks"]
     assert list(listed) == list(TASKS) and {"adding", "copy", "temporal_order"} <= set(listed)
     for entry in (*found.values(), *listed.values()):

@@ -1,18 +1,23 @@
 """The workflows of docs/ci.md: their `gradlab` commands are executed as they stand there."""
 
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from gating import write_cell, write_suite
 
 from gradlab.cli.app import main
 
 pytestmark = pytest.mark.slow
 
-PAGE = (Path(__file__).parents[2] / "docs" / "ci.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "ci.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", PAGE, re.DOTALL)
 WORKFLOWS = [text for kind, text in BLOCKS if kind == "yaml"]
 LINE = re.compile(r"^\s*- (?:run: )?((?:gradlab|python) .*)$", re.MULTILINE)
@@ -74,6 +79,22 @@ def test_the_gate_pins_the_versions_of_the_baselines_and_the_other_job_does_not(
     assert [f"jax=={version}" in installs[0] for version in versions] == [True]
     assert not any("==" in line for line in installs[1:]) and "--upgrade jax" in installs[-1]
     assert re.search(r"continue-on-error: true|allow_failure: true", text)
+
+
+def test_the_action_and_the_hook_check(inside):
+    steps = yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"]
+    step = next(one for one in steps if one.get("name") == "Check gradients")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    given = {"PATH": path, "PYTHONPATH": str(ROOT), "SUITES": "ci", "OPTIONS": "--allow-inconclusive"}
+    done = subprocess.run(
+        ["bash", "-e", "-c", step["run"]], env=os.environ | given, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stdout.startswith("unchanged"), done.stderr
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    assert hook["entry"].split()[:2] == ["gradlab", "check"] and not hook["pass_filenames"]
+    for kind, text in BLOCKS:
+        if kind == "yml":
+            assert yaml.safe_load(text)
 
 
 def test_a_failure_keeps_its_picture_where_the_workflow_collects_it(inside):

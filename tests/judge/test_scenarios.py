@@ -52,7 +52,8 @@ def files():
 
 
 def gate(typed, command, *more):
-    return typed(command, "./small.toml", "--baseline", "baselines", *more)
+    why = ["--reason", "as meant"] if command == "bless" else []
+    return typed(command, "./small.toml", "--baseline", "baselines", *why, *more)
 
 
 def test_a_default_that_moves_renames_no_scenario(project, typed):

@@ -34,6 +34,7 @@ from torture import LONGEST_AFTERLIFE, interrupt, torture
 
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
+from gradlab.runs.sweeps import load_sweep
 
 pytestmark = pytest.mark.slow
 
@@ -275,6 +276,22 @@ def test_two_sweeps_over_one_folder(tmp_path, cache, done):
     assert arrays_of(tmp_path / "results") == arrays_of(done[1])
     names = {path.name for path in (tmp_path / "results" / "runs").iterdir()}
     assert names == set(arrays_of(done[1])), "nothing else is left"
+
+
+def test_a_second_command_does_other_runs_and_waits(tmp_path, cache):
+    """This process holds one of two runs until the other one is done."""
+    file, results = write_toml(tmp_path / "trial.toml", grid={"steps": [3, 4]}), tmp_path / "results"
+    held, free = load_sweep(file).specs
+    attempt = Store(results).begin(held.id, held.config())
+    process = start(["sweep", file], results, cache)
+    wait_for((results / "runs" / free.id / "done.json").exists, process)
+    time.sleep(0.5)
+    assert process.poll() is None and len(Store(results).attempts(held.id)) == 1, "it does not begin the same run"
+    attempt.discard()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and out.startswith("2 runs: 2 trained"), err
+    said = f"{held.id}: computed by another command already in process {os.getpid()} on {socket.gethostname()}"
+    assert [said in line for line in err.splitlines()].count(True) == 1
 
 
 # ---------------------------------------------------------------- clusters

@@ -10,7 +10,7 @@ import pytest
 
 from gradlab.errors import GradlabError
 from gradlab.runs.execute import run, run_together
-from gradlab.runs.result import flatten_params, unflatten_params
+from gradlab.runs.parameters import flatten_params, unflatten_params
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.variants import get_task
 from gradlab.training.loop import Chunk, train

@@ -70,7 +70,8 @@ def lag_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[st
         for curve in curves:
             panel = label if curve == "task" else f"{label}, total gradient (all outputs)"
             shown[panel] = [
-                CurveLine(group, roles[0], words, _STYLES[roles[0]], curve) for roles, words in _roles(group)
+                CurveLine(group, roles[0], words, _STYLES[roles[0]], curve)
+                for roles, words in distinct_roles(group)
             ]
         said += [f"{label}, total curve: {trail(group, 'total')}"] if len(curves) == 2 else []
     columns = 2 if len(curves) == 2 or len(shown) <= 4 else 3
@@ -112,7 +113,7 @@ def _figure(
     figure, notes = draw_panels(heading, shown, columns)
     config = groups[0][0].config
     choices = {"Task": str(config["task"]), "Length T": str(config["length"]), "Show": choice}
-    return Drawing(name, figure, heading, _caption(groups, said, notes), choices=choices)
+    return Drawing(name, figure, heading, caption(groups, said, notes), choices=choices)
 
 
 def draw_panels(
@@ -127,7 +128,7 @@ def draw_panels(
     for ax, (label, lines) in zip(axes, shown.items(), strict=False):
         levels.append([])
         for line in lines:
-            found, odd = _draw(ax, line, width)
+            found, odd = draw_curve(ax, line, width)
             levels[-1] += found
             notes += [f"{label}, {line.words}: {text}" for text in odd]
         lag_axis(ax)
@@ -136,11 +137,11 @@ def draw_panels(
         add_legend(ax)
     for spare in axes[len(shown) :]:
         spare.remove()
-    notes += _views(axes[: len(shown)], levels)
-    return figure, notes + _mark_windows(axes, shown.values())
+    notes += fit_views(axes[: len(shown)], levels)
+    return figure, notes + mark_windows(axes, shown.values())
 
 
-def _mark_windows(axes: Sequence[Axes], shown: Iterable[Sequence[CurveLine]]) -> list[str]:
+def mark_windows(axes: Sequence[Axes], shown: Iterable[Sequence[CurveLine]]) -> list[str]:
     """Mark the lag up to which truncated training goes back, where it is shorter than the curves."""
     notes: dict[str, None] = {}
     for ax, lines in zip(axes, shown, strict=False):
@@ -157,7 +158,7 @@ def _heading(groups: Sequence[Sequence[Record]], finding: str | None = None) -> 
     return f"{config['task']}, T = {config['length']}{more}{finding or f': {overall(list(chain(*groups)))}'}"
 
 
-def _draw(ax: Axes, line: CurveLine, width: float) -> tuple[list[float], list[str]]:
+def draw_curve(ax: Axes, line: CurveLine, width: float) -> tuple[list[float], list[str]]:
     """Draw one line; returns the level of each seed at lag 1, and notes."""
     place, group = (line.curve, line.leaf), counted(line.group, line.role)
     arrays = [record.arrays() for record in group]
@@ -199,7 +200,7 @@ def _averaged(relative: Floats, bad: NDArray[np.bool_]) -> tuple[NDArray[np.bool
     return kept, f"the mean leaves out {', '.join(odd)}" if odd else ""
 
 
-def _roles(group: Sequence[Record]) -> list[tuple[list[str], str]]:
+def distinct_roles(group: Sequence[Record]) -> list[tuple[list[str], str]]:
     """The roles to draw and their words, those together that are the same checkpoint in every seed."""
     at: dict[tuple[int, ...], list[str]] = {}
     for role in ROLES:
@@ -207,7 +208,7 @@ def _roles(group: Sequence[Record]) -> list[tuple[list[str], str]]:
     return [(roles, f"{' and '.join(roles)} ({at_steps(steps)})") for steps, roles in at.items()]
 
 
-def _views(axes: Sequence[Axes], levels: Sequence[list[float]]) -> list[str]:
+def fit_views(axes: Sequence[Axes], levels: Sequence[list[float]]) -> list[str]:
     """One range for all panels, cut where a few would flatten the rest; floors where they are in view."""
     lines = [(line, line.get_label() == NOISE_LABEL) for ax in axes for line in ax.get_lines()]
     sure, unsure = (
@@ -239,7 +240,8 @@ def _views(axes: Sequence[Axes], levels: Sequence[list[float]]) -> list[str]:
     return notes
 
 
-def _caption(groups: Sequence[Sequence[Record]], said: Sequence[str], notes: Sequence[str]) -> str:
+def caption(groups: Sequence[Sequence[Record]], said: Sequence[str], notes: Sequence[str]) -> str:
+    """The sentences of a caption: findings, what lines and bands are, notes."""
     counts = {len(group) for group in groups}
     bands = f"One seed: {_BANDS}. Several: {_SEED_BANDS}"
     bands = _BANDS if counts == {1} else _SEED_BANDS if 1 not in counts else bands
