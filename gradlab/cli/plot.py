@@ -55,5 +55,5 @@ def plot(
     if json:
         screen.json({"figure": str(output), "caption": caption, "runs": [record.run.id for record in records]})
         return
-    screen.prose(caption)
+    screen.line(caption)
     screen.note(f"written: {output}")
