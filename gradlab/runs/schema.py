@@ -203,7 +203,8 @@ _ANALYSES: dict[str, Check] = {
         {"change": list_of(number), "horizon": whole, "horizon_reached": flag}, {"lags": list_of(whole)}
     ),
 }
-_ANALYSED = record({}, {name: either(check, record({"failed": text})) for name, check in _ANALYSES.items()})
+ANALYSED = {name: either(check, record({"failed": text})) for name, check in _ANALYSES.items()}
+_ANALYSED = record({}, ANALYSED)
 """What `also` asked for, of the weights at one checkpoint."""
 _ENDED = record(
     {

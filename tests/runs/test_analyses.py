@@ -10,6 +10,7 @@ from gradlab.report.data.records import read
 from gradlab.report.figures.analyses import analysis_figures
 from gradlab.report.text.analyses import sentence
 from gradlab.runs.execute import run
+from gradlab.runs.schema import ANALYSED
 from gradlab.runs.spec import ANALYSES, RunSpec, also_name
 from gradlab.runs.store import Store
 
@@ -134,19 +135,10 @@ def test_what_cannot_be_worked_out_is_said_before_training(tmp_path, cell, also,
     assert not list(Store(tmp_path).each())
 
 
-def test_what_fails_after_training_costs_no_run(tmp_path, typed):
-    spec = RunSpec(
-        cell="rnn:activation=relu", steps=3, optimizer="sgd", learning_rate=1e30, clip="none", also="credit", **SMALL
-    )
-    assert run(spec, tmp_path).status == "diverged"
-    (stored,) = Store(tmp_path).each()
-    assert "share" in stored.done["analyses"]["initial"]["credit"]
-    assert "not finite" in stored.done["analyses"]["final"]["credit"]["failed"]
-    code, out, _ = typed("show", stored.id, "--results", tmp_path)
-    assert code == 0 and "credit, final: not worked out: the gradient of the loss is not finite" in out
-    (record,) = read(tmp_path, warn=lambda text: pytest.fail(text))
-    (figure,) = analysis_figures("run", record, "RNN")
-    assert len(figure.figure.axes) == 1 and "after training, not worked out" in figure.caption
+def test_an_analysis_that_failed_is_stored_and_said():
+    check = ANALYSED["credit"]
+    assert check({"failed": "why"}) == "" and check({"failed": 3}) and check({"window": 3})
+    assert sentence("credit", {"failed": "why"}, 9) == "not worked out: why"
 
 
 def test_remembrance_where_inputs_are_alike(tmp_path, typed):
