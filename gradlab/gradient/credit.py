@@ -25,7 +25,7 @@ from gradlab.gradient.adjoint import Loss
 from gradlab.gradient.plain import prepared, states_and_outputs
 from gradlab.gradient.reductions import Floats
 from gradlab.gradient.scaled import ZERO_EXPONENT, exponents, magnitude, norm, times_power_of_two
-from gradlab.gradient.state import split
+from gradlab.gradient.state import as_arrays, is_float, split
 
 ALL = "all"
 NEAR = 0.1
@@ -72,10 +72,12 @@ def weight_credit(cell: Any, params: Params, inputs: Any, loss: Loss, carry: Car
     G_k = Σ_b (∂sₜ/∂W)ᵀ λₜ + (∂yₜ/∂W)ᵀ gₜ at timestep t = T-k+1, and its running sum beside dL/dW.
 
     Args:
-        cell, params, inputs, loss, carry: as in `gradient_curve`; the cell needs a state and real parameters.
+        cell, params, inputs, loss: as in `gradient_curve`; the cell needs a state.
+        carry: the initial state; where it is the cell's own, what its weights get through it belongs to lag T.
 
     Raises:
-        GradlabError: the inputs have another shape, the cell has no state, or its gradient is not finite.
+        GradlabError: the inputs have another shape, the cell has no state or no weights, or its gradient is not
+            finite.
 
     Example:
         >>> import jax
@@ -85,17 +87,21 @@ def weight_credit(cell: Any, params: Params, inputs: Any, loss: Loss, carry: Car
         >>> weight_credit(cell, params, inputs, lambda outputs: outputs[-1].sum(axis=-1)).window()
         3
     """
-    cell, *given = prepared(cell, params, inputs, carry)
+    cell, params, inputs, start = prepared(cell, params, inputs, carry)
+    if not split(params)[0]:
+        raise GradlabError("the cell has no weights of floats: there is no gradient to give credit for")
     with jax.enable_x64(True):
-        states, outputs = states_and_outputs(cell, *given)
+        states, outputs = states_and_outputs(cell, params, inputs, start)
         losses, pullback = jax.vjp(loss, outputs)
         g = pullback(jnp.ones_like(losses))[0]
         if not bool(jnp.isfinite(g).all()):
             raise GradlabError("the gradient of the loss is not finite: it has no parts")
-        passes = jax.jit(_Pass(cell).back)
-        whole, rows = passes(given[0], states, given[1], g, None)
-        _, sums = passes(given[0], states, given[1], g, whole)
-    return _credit(given[0], whole, rows, sums)
+        passes = jax.jit(_Pass(cell, own_start=carry is None).back)
+        whole, rows = passes(params, states, inputs, g, None)
+        if not all(bool(jnp.isfinite(leaf).all()) for leaf in whole.tree):
+            raise GradlabError("the gradient of the weights is not finite: it has no parts")
+        _, sums = passes(params, states, inputs, g, whole)
+    return _credit(params, rows, sums)
 
 
 class _Sum(NamedTuple):
@@ -134,39 +140,47 @@ def _aligned(first: _Sum, second: _Sum) -> tuple[Any, Any, Array]:
 
 
 class _Pass:
-    """The way back over all timesteps."""
+    """The way back over all timesteps; `own_start` where the cell's weights make the initial state."""
 
-    def __init__(self, cell: Cell) -> None:
-        self.cell = cell
+    def __init__(self, cell: Cell, *, own_start: bool) -> None:
+        self.cell, self.own_start = cell, own_start
 
     def back(
         self, params: Params, states: Carry, inputs: Array, g: Array, whole: _Sum | None
     ) -> tuple[_Sum, _CreditRow]:
         """The sum of all G_k, and rows by timestep; with `whole`, inner products with it."""
+        weights, with_weights = split(params)
 
-        def timestep(loop: tuple[_Sum, _Sum], given: tuple[Carry, Array, Array]) -> Any:
+        def timestep(loop: tuple[_Sum, _Sum], given: tuple[Carry, Array, Array], first: bool = False) -> Any:
             adjoint, total = loop
             s_tm1, x_t, g_t = given
             floats, rebuild = split(s_tm1)
 
-            def step(params: Params, floats: list[Array]) -> tuple[list[Array], Array]:
-                s_t, y_t = self.cell.step(params, rebuild(floats), x_t)
+            def step(weights: list[Array], floats: list[Array]) -> tuple[list[Array], Array]:
+                s_t, y_t = self.cell.step(with_weights(weights), rebuild(floats), x_t)
                 return split(s_t)[0], y_t
 
-            _, pullback = jax.vjp(step, params, floats)
+            def start(weights: list[Array]) -> list[Array]:
+                own = as_arrays(self.cell.carry(with_weights(weights), x_t.shape[0]))
+                return [leaf.astype(like.dtype) for leaf, like in zip(split(own)[0], floats, strict=True)]
+
+            _, pullback = jax.vjp(step, weights, floats)
             carried, source, top = _aligned(adjoint, _normalised(g_t, jnp.int32(0)))
-            of_params, of_state = pullback((carried, source))
-            part = _normalised(of_params, top)
+            of_weights, of_state = pullback((carried, source))
+            if first and self.own_start:
+                of_weights = jax.tree.map(jnp.add, of_weights, jax.vjp(start, weights)[1](of_state)[0])
+            part = _normalised(of_weights, top)
             summed, new, top_of_sum = _aligned(total, part)
             total = _normalised(jax.tree.map(jnp.add, summed, new), top_of_sum)
             inner = jnp.nan if whole is None else _inner(total, whole)
             row = _CreditRow(_log10_norms(part), _agreement(of_state), jnp.asarray(inner), _log10_norms(total)[-1])
             return (_normalised(of_state, top), total), row
 
-        start = jax.tree.map(lambda rows: rows[0], states)
-        loop = _zero(split(start)[0]), _zero(params)
-        (_, total), rows = lax.scan(timestep, loop, (states, inputs, g), reverse=True)
-        return total, rows
+        given = states, inputs, g
+        first, later = (jax.tree.map(lambda rows, part=part: rows[part], given) for part in (0, slice(1, None)))
+        loop, rows = lax.scan(timestep, (_zero(split(first[0])[0]), _zero(weights)), later, reverse=True)
+        (_, total), row = timestep(loop, first, first=True)
+        return total, jax.tree.map(lambda one, others: jnp.concatenate([one[None], others]), row, rows)
 
 
 def _inner(part: _Sum, whole: _Sum) -> Array:
@@ -199,11 +213,12 @@ def _agreement(of_state: list[Array]) -> Array:
     return (jnp.sum(jnp.abs(jnp.sum(unit, axis=0)) ** 2) - count) / (count * (count - 1))
 
 
-def _credit(params: Params, whole: _Sum, rows: _CreditRow, sums: _CreditRow) -> WeightCredit:
+def _credit(params: Params, rows: _CreditRow, sums: _CreditRow) -> WeightCredit:
     """From rows by timestep to numbers by lag."""
     names = [
         jax.tree_util.keystr(path, simple=True, separator=".") or "params"
-        for path, _ in jax.tree_util.tree_leaves_with_path(params)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+        if is_float(leaf)
     ]
     norms, agreement, inner, own = (np.asarray(part, np.float64)[::-1] for part in (*rows[:2], *sums[2:]))
     total = float(own[-1])

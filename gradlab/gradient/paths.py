@@ -62,7 +62,8 @@ def path_credit(cell: Any, params: Params, inputs: Any, loss: Loss, carry: Carry
         params, inputs, loss, carry: as in `gradient_curve`.
 
     Raises:
-        GradlabError: the cell does not state its gates, or its `step` does more than they.
+        GradlabError: the cell does not state its gates, its `step` does more than they, or the gradient is not
+            finite.
 
     Example:
         >>> import jax
@@ -82,6 +83,8 @@ def path_credit(cell: Any, params: Params, inputs: Any, loss: Loss, carry: Carry
         g = pullback(jnp.ones_like(losses))[0]
         rows = jax.jit(partial(_back, cell, len(names) - 1))(params, states, inputs, g)
     rows = jax.tree.map(lambda leaf: np.asarray(leaf)[::-1], rows)
+    if not np.isfinite(rows.whole.mantissa).all():
+        raise GradlabError("the gradient is not finite: it has no paths")
     alone = {name: log10(Scaled(*(part[:, path] for part in rows.alone))) for path, name in enumerate(names)}
     share, alone_share = (
         dict(zip(names, np.moveaxis(part, 1, 0), strict=True)) for part in (rows.share, rows.alone_share)

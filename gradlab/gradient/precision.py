@@ -64,12 +64,14 @@ class DtypeCurves:
         return int(zero[0]) + 1 if len(zero) else None
 
     def loss_scale(self) -> int | None:
-        """The power of two on the loss that makes every norm a normal number; 0 if it is one, None if none does.
+        """The power of two nearest to 2^0 on the loss that makes every norm a normal number, None if none does.
 
         Example:
             >>> fits, wide = (np.array([[0.0], [low]]) for low in (-8.0, -20.0))
             >>> DtypeCurves("float16", fits, fits, fits).loss_scale()
             13
+            >>> DtypeCurves("float16", fits, fits, fits + 10).loss_scale()
+            -18
             >>> DtypeCurves("float16", wide, wide, wide).loss_scale() is None
             True
         """
@@ -78,8 +80,8 @@ class DtypeCurves:
         if not len(finite):
             return 0
         low, high = (float(value) / math.log10(2) for value in (finite.min(), finite.max()))
-        needed = max(0, math.ceil(int(info.minexp) - low))
-        return needed if high + needed < int(info.maxexp) else None
+        least, most = math.ceil(int(info.minexp) - low), math.ceil(int(info.maxexp) - high) - 1
+        return min(max(0, least), most) if least <= most else None
 
 
 def precision_curves(

@@ -78,7 +78,7 @@ def jacobian_spectrum(
         lags: at how many lags, evenly spread over the logarithm, singular values are worked out.
 
     Raises:
-        GradlabError: the inputs have another shape, or the cell has no state.
+        GradlabError: the inputs have another shape, the cell has no state, or a Jacobian is not finite.
 
     Sources:
         Engelken, Wolf & Abbott (2023), "Lyapunov spectra of chaotic recurrent neural networks", section II;
@@ -141,7 +141,11 @@ def _by_example(cell: Cell, params: Params, inputs: Array, start: Carry) -> Iter
         for end in range(len(inputs), 0, -_SEGMENT):
             part = slice(max(0, end - _SEGMENT), end)
             found = jacobian(jax.tree.map(lambda leaf, part=part: leaf[part], rows), inputs[part, own])
-            yield from np.asarray(found)[::-1]
+            found = np.asarray(found)
+            if not np.isfinite(found).all():
+                timestep = part.start + 1 + int(np.argmin(np.isfinite(found).all(axis=(1, 2))))
+                raise GradlabError(f"the Jacobian of timestep {timestep} is not finite: the chain has no spectrum")
+            yield from found[::-1]
 
     return (backwards(example) for example in range(batch))
 

@@ -23,7 +23,7 @@ from gradlab.runs.parameters import flatten_params, unflatten_params
 from gradlab.runs.result import RunResult, curve_arrays, trace_arrays
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store, StoredRun
-from gradlab.training.analyses import analyse
+from gradlab.training.analyses import Analysis, analyse
 from gradlab.training.loop import Checkpoint, Event, Outcome, held_out, initial_params, train, train_together
 from gradlab.training.numerics import numerics
 from gradlab.training.sharding import is_divisible
@@ -153,14 +153,20 @@ class _ActiveRun:
         self.on_event(event)
 
     def analyse(self, when: str, params: Params) -> None:
-        """Work out what the spec asks for beside the curves."""
+        """Work out what the spec asks for beside the curves; what fails after training costs no run."""
         spec = self.result.spec
-        if spec.analyses:
-            model, plan = spec.model(), spec.plan()
-            batch = held_out(model, plan)
-            self.result.analyses[when] = {
-                name: analyse(name, model, params, batch, spec.window) for name in spec.analyses
-            }
+        if not spec.analyses:
+            return
+        model, plan = spec.model(), spec.plan()
+        batch, found = held_out(model, plan), self.result.analyses.setdefault(when, {})
+        for name in spec.analyses:
+            try:
+                found[name] = analyse(name, model, params, batch, spec.window)
+            except Exception as error:
+                if when == "initial":
+                    raise
+                text = str(error) if isinstance(error, GradlabError) else _reason(error)
+                found[name] = Analysis({}, {"failed": text})
 
     def store(self) -> None:
         """Write the files of the run and give it its name; if the disk is full, leave nothing."""

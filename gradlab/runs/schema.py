@@ -49,6 +49,11 @@ def whole(value: Any) -> str:
     return "" if type(value) is int and 0 <= value < _LARGEST else f" is {shown(value)}, no whole number"
 
 
+def integer(value: Any) -> str:
+    """A whole number of either sign."""
+    return "" if type(value) is int and abs(value) < _LARGEST else f" is {shown(value)}, no whole number"
+
+
 def text(value: Any) -> str:
     """A text."""
     return "" if type(value) is str else f" is {shown(value)}, no text"
@@ -76,6 +81,11 @@ def anything(value: Any) -> str:
 
 _SURE: dict[Check, frozenset[type]] = {number: frozenset({float}), flag: frozenset({bool})}
 """Types of which no value is wrong for a check, which then need not be called."""
+
+
+def either(one: Check, other: Check) -> Check:
+    """What one of two checks accepts."""
+    return lambda value: (wrong := one(value)) and other(value) and wrong
 
 
 def null_or(check: Check) -> Check:
@@ -173,28 +183,28 @@ LINE = record(_MARK, {"log10_grad_norm": _NUMBER, "clipped": _NUMBER, "gates": _
 _LOSSES = record(dict.fromkeys(("final", "test", "chance", "solved"), _NUMBER), {}, _NUMBER)
 _EVERY = record({"training_step": whole, "span": number, "zero": whole})
 _BY_NAME = record({}, other=number)
-_ANALYSED = record(
-    {},
-    {
-        "spectrum": record(
-            {"exponents": list_of(number), "singular_values": list_of(number), "entries": whole, "examples": whole}
+_ANALYSES: dict[str, Check] = {
+    "spectrum": record(
+        {"exponents": list_of(number), "singular_values": list_of(number), "entries": whole, "examples": whole}
+    ),
+    "credit": record(
+        {"window": whole, "truncated_at": whole, "agreement": list_of(number)}
+        | dict.fromkeys(("share", "cosine", "missing"), _BY_NAME)
+    ),
+    "paths": record(dict.fromkeys(("share", "alone_share", "alone"), _BY_NAME)),
+    "precision": record(
+        {},
+        other=record(
+            {"loss_scale": null_or(integer)}
+            | dict.fromkeys(("carried_leaves_at", "plain_leaves_at", "plain_zero_from"), null_or(whole))
         ),
-        "credit": record(
-            {"window": whole, "truncated_at": whole, "agreement": list_of(number)}
-            | dict.fromkeys(("share", "cosine", "missing"), _BY_NAME)
-        ),
-        "paths": record(dict.fromkeys(("share", "alone_share", "alone"), _BY_NAME)),
-        "precision": record(
-            {},
-            other=record(
-                dict.fromkeys(
-                    ("carried_leaves_at", "plain_leaves_at", "plain_zero_from", "loss_scale"), null_or(whole)
-                )
-            ),
-        ),
-        "remembrance": record({"change": list_of(number), "horizon": whole, "horizon_reached": flag}),
-    },
-)
+    ),
+    "remembrance": record(
+        {"change": list_of(number), "horizon": whole, "horizon_reached": flag}, {"lags": list_of(whole)}
+    ),
+}
+ANALYSED = {name: either(check, record({"failed": text})) for name, check in _ANALYSES.items()}
+_ANALYSED = record({}, ANALYSED)
 """What `also` asked for, of the weights at one checkpoint."""
 _ENDED = record(
     {

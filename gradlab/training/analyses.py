@@ -18,6 +18,7 @@ from gradlab.cells.base import is_network
 from gradlab.errors import GradlabError
 from gradlab.gradient.curve import GradientCurve
 from gradlab.gradient.reductions import Floats
+from gradlab.gradient.summary import Horizon
 from gradlab.tasks import Batch
 from gradlab.training.model import Model
 
@@ -113,16 +114,15 @@ def _remembrance(given: _Given) -> Analysis:
     from gradlab.gradient.remembrance import remembrance
 
     found = remembrance(given.cell, given.params, given.inputs)
-    change = found.typical()
+    typical = found.typical()
+    exchanged = ~np.isnan(typical)
+    lags, change = found.lags[exchanged], typical[exchanged]
+    summary = {"lags": lags[[0, -1]].tolist(), "change": change[[0, -1]].tolist()} if len(lags) else {"change": []}
     # The largest of the sampled lags up to which no change has dropped by more than the threshold of a curve.
-    kept = GradientCurve.of({"y": change[:, None]}).horizon()
-    horizon = int(found.lags[kept.lag - 1]) if kept.lag else 0
-    summary = {
-        "change": [float(change[0]), float(change[-1])],
-        "horizon": horizon,
-        "horizon_reached": kept.reached,
-    }
-    return Analysis({"lags": found.lags, "change": change}, summary)
+    kept = GradientCurve.of({"y": change[:, None]}).horizon() if len(lags) else Horizon(0, reached=False)
+    horizon = int(lags[kept.lag - 1]) if kept.lag else 0
+    summary |= {"horizon": horizon, "horizon_reached": kept.reached}
+    return Analysis({"lags": lags, "change": change}, summary)
 
 
 def _precision(given: _Given) -> Analysis:

@@ -104,3 +104,39 @@ def test_a_loss_that_is_not_finite_has_no_parts():
     params = cell.init(jax.random.key(0), 1, 2)
     with pytest.raises(GradlabError, match="not finite"):
         weight_credit(cell, params, np.zeros((3, 2, 1)), lambda outputs: outputs[-1].sum(axis=-1) * np.nan)
+
+
+class LearnedStart:
+    """A linear cell whose initial state is a parameter, beside an index and a key that are none."""
+
+    def carry(self, params, batch_size):
+        return jnp.broadcast_to(params["start"], (batch_size, 2))
+
+    def step(self, params, s, x_t):
+        s = params["w"] * s + x_t
+        return s, s
+
+
+def test_credit_through_a_learned_start_belongs_to_lag_t():
+    params = {"w": jnp.array([0.5, 0.5]), "start": jnp.ones(2)}
+    others = {"index": jnp.arange(3), "key": jax.random.key(0)}
+    inputs = np.ones((3, 2, 1))
+    found = weight_credit(LearnedStart(), params | others, inputs, lambda outputs: outputs[-1].sum(axis=-1))
+    assert set(found.log10_norm) == {"w", "start", "all"}
+    # s3 = w³ + w² + w + 1 of each unit and example: ∂/∂start is w³, ∂/∂w is s2 + w s1 + w² s0.
+    of_start, of_w = 2 * 0.125, 2 * (1.75 + 0.5 * 1.5 + 0.25)
+    np.testing.assert_allclose(10 ** found.log10_norm["start"], [0, 0, np.sqrt(2) * of_start], atol=1e-12)
+    assert 10**found.log10_total == pytest.approx(np.sqrt(2 * (of_start**2 + of_w**2)))
+    given = weight_credit(
+        LearnedStart(), params, inputs, lambda outputs: outputs[-1].sum(axis=-1), jnp.ones((2, 2))
+    )
+    assert np.isneginf(given.log10_norm["start"]).all()
+
+
+def test_weights_that_are_not_finite_and_none_at_all():
+    cell, last = LearnedStart(), lambda outputs: outputs[-1].sum(axis=-1)
+    params = {"w": jnp.array([0.5, jnp.nan]), "start": jnp.ones(2)}
+    with pytest.raises(GradlabError, match="gradient of the weights is not finite"):
+        weight_credit(cell, params, np.ones((3, 2, 1)), last)
+    with pytest.raises(GradlabError, match="no weights"):
+        weight_credit(rnn(), {}, np.ones((3, 2, 1)), last, jnp.ones((2, 2)))

@@ -118,3 +118,32 @@ def test_what_is_below_rounding_is_forgotten():
     assert np.isfinite(found.typical()[:3]).all() and np.isneginf(found.typical()[5:]).all()
     with pytest.raises(GradlabError, match="one example"):
         remembrance(cell, params, np.zeros((9, 1, 1)))
+
+
+def test_inputs_are_exchanged_only_where_they_differ(float64):
+    """One-hot symbols: neighbours often have the same, and at the last timestep all have."""
+    cell, params, _ = setting(lstm())
+    kinds = np.array([[0, 0, 1], [1, 0, 0], [0, 0, 0]])
+    found = remembrance(cell, params, np.eye(2)[kinds])
+    assert np.isnan(found.log10_change[0]).all() and np.isnan(found.typical()[0])
+    assert np.isfinite(found.log10_change[1:]).all()
+
+    def last(inputs):
+        state = cell.carry(params, 3)
+        for x_t in np.eye(2)[inputs]:
+            state, y_t = cell.step(params, state, x_t)
+        return np.asarray(y_t)
+
+    exchanged = kinds.copy()
+    exchanged[0] = [1, 1, 0]
+    expected = np.linalg.norm(last(exchanged) - last(kinds), axis=-1)
+    np.testing.assert_allclose(10 ** found.log10_change[-1], expected, rtol=1e-9)
+
+
+def test_what_is_not_finite_has_no_paths_and_is_not_forgotten():
+    cell, params, inputs = setting(lstm())
+    inputs = inputs.at[3, 0].set(jnp.nan)
+    with pytest.raises(GradlabError, match="gradient is not finite"):
+        path_credit(cell, params, inputs, loss)
+    with pytest.raises(GradlabError, match="last output is not finite"):
+        remembrance(cell, params, inputs)

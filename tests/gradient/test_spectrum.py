@@ -148,3 +148,10 @@ def test_one_timestep_and_wrong_shapes():
     assert found.lags.tolist() == [1] and found.singular_values.tolist() == [[[0.0, 0.0]] * 3]
     with pytest.raises(GradlabError, match=r"inputs have shape \(4, 2\)"):
         jacobian_spectrum(cell, params, np.zeros((4, 2)))
+
+
+def test_a_jacobian_that_is_not_finite_is_named():
+    matrices = np.array([np.eye(N)] * 5)
+    matrices[2, 0, 0] = np.nan
+    with pytest.raises(GradlabError, match="Jacobian of timestep 3 is not finite"):
+        spectrum_of(matrices)

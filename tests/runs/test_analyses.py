@@ -10,6 +10,7 @@ from gradlab.report.data.records import read
 from gradlab.report.figures.analyses import analysis_figures
 from gradlab.report.text.analyses import sentence
 from gradlab.runs.execute import run
+from gradlab.runs.schema import ANALYSED
 from gradlab.runs.spec import ANALYSES, RunSpec, also_name
 from gradlab.runs.store import Store
 
@@ -97,6 +98,10 @@ def test_the_sentence_of_a_precision():
     assert said() == f"{off}, unless the loss is scaled by 2^9"
     assert said(loss_scale=None) == f"{off}, whatever the loss is scaled by"
     assert said(plain_leaves_at=None) == "in float16 plain differentiation is right up to lag 50"
+    assert said(carried_leaves_at=31) == said()
+    off = "in float16 plain differentiation is off from lag 30 by rounding"
+    assert said(carried_leaves_at=30) == f"{off}, 0 from lag 40, the latter unless the loss is scaled by 2^9"
+    assert said(carried_leaves_at=30, plain_zero_from=None) == off
 
 
 @pytest.mark.parametrize(
@@ -128,3 +133,20 @@ def test_what_cannot_be_worked_out_is_said_before_training(tmp_path, cell, also,
     with pytest.raises(GradlabError, match=reason):
         run(RunSpec(cell=cell, steps=2, also=also, **SMALL), tmp_path)
     assert not list(Store(tmp_path).each())
+
+
+def test_an_analysis_that_failed_is_stored_and_said():
+    check = ANALYSED["credit"]
+    assert check({"failed": "why"}) == "" and check({"failed": 3}) and check({"window": 3})
+    assert sentence("credit", {"failed": "why"}, 9) == "not worked out: why"
+
+
+def test_remembrance_where_inputs_are_alike(tmp_path, typed):
+    """Nearly all inputs of the copy task are the same blank."""
+    spec = RunSpec(task="copy:symbols=2", cell="gru", steps=0, also="remembrance", **SMALL)
+    found = run(spec, tmp_path).analyses["initial"]["remembrance"]
+    assert found.summary["lags"] == [15, 16] == found.arrays["lags"].tolist()
+    assert np.isfinite(found.arrays["change"]).all() and found.summary["horizon_reached"]
+    code, out, _ = typed("show", spec.id, "--results", tmp_path)
+    assert code == 0 and "of what that at lag 15 does at every lag up to 16" in " ".join(out.split())
+    assert sentence("remembrance", {"change": [], "horizon": 0, "horizon_reached": False}, 9).startswith("all ex")

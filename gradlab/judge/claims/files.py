@@ -11,7 +11,8 @@ measure = "FILE.py:function"   optional, instead of runs: called with each point
 """
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -55,8 +56,11 @@ class Expectation(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> "Expectation":
-        if isinstance(self.value, tuple) != (self.comparison == "within"):
+        ends = self.value if isinstance(self.value, tuple) else (self.value,)
+        if (len(ends) == 2) != (self.comparison == "within"):
             raise ValueError("give value = [low, high] with comparison = 'within', else one number")
+        if not all(map(math.isfinite, ends)) or ends[0] > ends[-1]:
+            raise ValueError("value must be finite, and of [low, high] low the smaller")
         if self.correlate and (self.against or self.quorum):
             raise ValueError("correlate goes with neither against nor quorum")
         if self.quotient and not self.against:
@@ -164,10 +168,33 @@ def load_claim(path: Path) -> Claim:
         raise GradlabError(f"{path}: {where}: {wrong['msg'].removeprefix('Value error, ')}") from None
     claim = Claim(path.stem, path, checked, sweep, tuple(_points(path, sweep, checked.measure)))
     for each in checked.expect:
-        for field in (*each.where, *each.against):
-            if not any(field in point for point in claim.points):
-                raise GradlabError(f"{path}: expect names {field}, which no table of the file sets")
+        _check_expectation(claim, each)
     return claim
+
+
+def _check_expectation(claim: Claim, expectation: Expectation) -> None:
+    """Refuse an expectation of runs that the file does not ask for."""
+    for field in (*expectation.where, *expectation.against):
+        if not any(field in point for point in claim.points):
+            raise GradlabError(f"{claim.path}: expect names {field}, which no table of the file sets")
+    named = [point for point in claim.points if matches(point, expectation.where)]
+    known = {key_of(point) for point in claim.points}
+    others = [point for point in named if key_of(point | expectation.against) not in known]
+    if not named or others:
+        name = "against" if named else "where"
+        stated = ", ".join(f"{field}={value}" for field, value in getattr(expectation, name).items())
+        raise GradlabError(f"{claim.path}: {name} is {stated}: no table of the file asks for such a run")
+    seeds = len({spell(point.get("seed", 0)) for point in claim.points})
+    if (expectation.quorum or 0) > seeds:
+        raise GradlabError(f"{claim.path}: quorum is {expectation.quorum}: there are only {seeds} seeds")
+
+
+def matches(point: Fields, where: Fields) -> bool:
+    """Whether a run has these values, each of which may be a list of them."""
+    return all(
+        spell(point.get(field)) in [spell(one) for one in (wanted if isinstance(wanted, list) else [wanted])]
+        for field, wanted in where.items()
+    )
 
 
 def axes_of(path: Path, sweep: Fields) -> Axes:
@@ -186,3 +213,8 @@ def _points(path: Path, sweep: Fields, measure: str | None) -> list[Fields]:
     if wrong:
         raise GradlabError(f"{path}: {wrong[0]}: with `measure` give [base] and lists in [grid]")
     return [base | dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def key_of(fields: Mapping[str, object]) -> frozenset[tuple[str, str]]:
+    """The fields of a run as one key."""
+    return frozenset((name, spell(value)) for name, value in fields.items())

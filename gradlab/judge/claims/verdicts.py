@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from gradlab.judge.claims.files import Claim, Expectation, Fields
+from gradlab.judge.claims.files import Claim, Expectation, Fields, key_of, matches
 from gradlab.judge.over_seeds import Interval, over_seeds
 from gradlab.judge.statistics import rank_correlation
 from gradlab.runs.fields import spell
@@ -85,8 +85,8 @@ def judge_claim(claim: Claim, rows: Sequence[ClaimRow]) -> JudgedClaim:
     Every setting that an expectation names must be as expected; a claim fails where one does not hold, is not run
     where runs are missing, and is undecided where an interval covers both.
     """
-    found = {_key(row.fields): row for row in rows}
-    known = {_key(point) for point in claim.points}
+    found = {key_of(row.fields): row for row in rows}
+    known = {key_of(point) for point in claim.points}
     results = tuple(result for each in claim.stated.expect for result in _results(claim, each, found))
     verdict = next(word for word in ORDER if any(result.verdict == word for result in results))
     return JudgedClaim(claim, verdict, results, sum(row.seconds for key, row in found.items() if key in known))
@@ -97,12 +97,11 @@ def _results(
 ) -> list[ExpectationResult]:
     settings: dict[frozenset[tuple[str, str]], list[Fields]] = {}
     for point in claim.points:
-        if _matches(point, expectation.where):
-            settings.setdefault(_key({**point, "seed": ""}), []).append(point)
+        if matches(point, expectation.where):
+            settings.setdefault(key_of({**point, "seed": ""}), []).append(point)
     if expectation.correlate is not None:
-        return [
-            _correlation(expectation, [rows.get(_key(point)) for points in settings.values() for point in points])
-        ]
+        every = [point for points in settings.values() for point in points]
+        return [_correlation(expectation, [rows.get(key_of(point)) for point in every])]
     return [_result(claim, expectation, points, rows) for points in settings.values()]
 
 
@@ -115,8 +114,8 @@ def _result(
     """The expectation at one setting, whose points differ in their seed alone."""
     values: list[Number] = []
     for point in points:
-        one = rows.get(_key(point))
-        other = rows.get(_key(point | expectation.against)) if expectation.against else one
+        one = rows.get(key_of(point))
+        other = rows.get(key_of(point | expectation.against)) if expectation.against else one
         if one is None or other is None or any(expectation.metric not in row.metrics for row in (one, other)):
             continue
         value = one.metrics[expectation.metric]
@@ -187,14 +186,3 @@ def _compared(value: Number, other: Number, *, quotient: bool) -> Number:
     if quotient:
         return value / other if other else math.nan
     return value - other  # of two gradients that are zero it is NaN, as it should be
-
-
-def _matches(point: Fields, where: Fields) -> bool:
-    return all(
-        spell(point.get(field)) in [spell(one) for one in (wanted if isinstance(wanted, list) else [wanted])]
-        for field, wanted in where.items()
-    )
-
-
-def _key(fields: Mapping[str, object]) -> frozenset[tuple[str, str]]:
-    return frozenset((name, spell(value)) for name, value in fields.items())

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from gradlab.gradient.curve import STATE
+from gradlab.gradient.reductions import relative_to_first
 from gradlab.report.data.records import Record, lags_of, row_of, summarised
 from gradlab.report.figures.drawing import (
     RELATIVE,
@@ -53,8 +54,9 @@ def _figure(name: str, analysis: str, record: Record, label: str, arrays: Arrays
     said = {when: sentence(analysis, each[analysis], _lags(record, when)) for when, each in found.items()}
     start = f"{label}, T = {record.config['length']}, seed {record.seed}"
     heading = f"{start}, {_at(next(iter(said)))}: {next(iter(said.values()))}"
-    figure, axes = panels(1, len(found), (6.0 if len(found) > 1 else 7.2, 4.4), heading, sharey=True)
-    for ax, when in zip(axes, found, strict=True):
+    drawn = [when for when, each in found.items() if "failed" not in each[analysis]]
+    figure, axes = panels(1, len(drawn), (6.0 if len(drawn) > 1 else 7.2, 4.4), heading, sharey=True)
+    for ax, when in zip(axes, drawn, strict=True):
         prefix = f"{when}/{analysis}/"
         own = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
         _DRAWN[analysis](ax, own, _gradient(record, when))
@@ -79,7 +81,7 @@ def _gradient(record: Record, when: str) -> Floats:
     arrays = record.arrays()
     row = row_of(arrays, record.step(when))
     curve = summarised(arrays, row, "task", STATE)[: lags_of(arrays, row)]
-    return curve - curve[0]
+    return relative_to_first(curve)
 
 
 def _spectrum(ax: Axes, arrays: Arrays, gradient: Floats) -> None:
@@ -119,8 +121,9 @@ def _paths(ax: Axes, arrays: Arrays, gradient: Floats) -> None:
 
 
 def _remembrance(ax: Axes, arrays: Arrays, gradient: Floats) -> None:
-    change = arrays["change"]
-    draw_line(ax, arrays["lags"], change - change[0], line_style(0), label="change of the last output (forward)")
+    if len(change := arrays["change"]):
+        lags, relative = arrays["lags"], relative_to_first(change)
+        draw_line(ax, lags, relative, line_style(0), label="change of the last output (forward)")
     draw_line(ax, np.arange(1, len(gradient) + 1), gradient, line_style(1), label="gradient (backward)")
     ax.set_ylabel("relative to lag 1 (decades)")
 

@@ -27,7 +27,7 @@ def sentence(name: str, found: Found, length: int) -> str:
         >>> sentence("remembrance", {"change": [-1.0, -9.0], "horizon": 40, "horizon_reached": False}, 100)
         'an exchanged input moves the last output by more than a thousandth of what the last one does up to lag 40'
     """
-    return _SENTENCES[name](found, length)
+    return f"not worked out: {found['failed']}" if "failed" in found else _SENTENCES[name](found, length)
 
 
 def _spectrum(found: Found, length: int) -> str:
@@ -68,8 +68,13 @@ def _paths(found: Found, length: int) -> str:
 
 
 def _remembrance(found: Found, length: int) -> str:
-    reach = f"at every lag up to {length}" if found["horizon_reached"] else f"up to lag {found['horizon']}"
-    return f"an exchanged input moves the last output by more than a thousandth of what the last one does {reach}"
+    if not found["change"]:
+        return "all examples have the same inputs, so that none can be exchanged"
+    first, last = found.get("lags") or (1, length)  # at some lags all examples may have the same input
+    of = "the last one" if first == 1 else f"that at lag {first}"
+    reach = f"at every lag up to {last}" if found["horizon_reached"] else f"up to lag {found['horizon']}"
+    reach = reach if found["horizon"] else "at no lag"
+    return f"an exchanged input moves the last output by more than a thousandth of what {of} does {reach}"
 
 
 def _precision(found: Found, length: int) -> str:
@@ -80,11 +85,15 @@ def _in_dtype(dtype: str, found: Found, length: int) -> str:
     leaves, zero, scale = found["plain_leaves_at"], found["plain_zero_from"], found["loss_scale"]
     if leaves is None:
         return f"in {dtype} plain differentiation is right up to lag {length}"
-    text = f"in {dtype} plain differentiation is off from lag {leaves}"
+    # Where exponents beside the numbers do not help, what they are off by is no underflow, and no scale helps.
+    rounded = found["carried_leaves_at"] is not None and found["carried_leaves_at"] <= leaves
+    text = f"in {dtype} plain differentiation is off from lag {leaves}{' by rounding' * rounded}"
     text += f", 0 from lag {zero}" if zero else ""
     if scale is None:
         return f"{text}, whatever the loss is scaled by"
-    return f"{text}, unless the loss is scaled by 2^{scale}" if scale else text
+    if not scale or (rounded and not zero):
+        return text
+    return f"{text}, {'the latter ' * rounded}unless the loss is scaled by 2^{scale}"
 
 
 _SENTENCES = {
