@@ -108,7 +108,10 @@ def _paths(cell: Any, params: Params) -> tuple[str, ...]:
             "gates and gate_bounds, such as lstm or gru"
         )
     gates = tuple(cell.gate_bounds())
-    hidden, blocks = params["w_h"].shape
+    shape: tuple[int, ...] = getattr(params.get("w_h") if isinstance(params, dict) else None, "shape", ())
+    if len(shape) != 2:
+        raise GradlabError(f"{type(cell).__name__} has no recurrent matrix `w_h`, so its paths are not known")
+    hidden, blocks = shape
     if blocks != hidden * len(gates):
         raise GradlabError(
             f"{type(cell).__name__} names {len(gates)} gates, and its recurrent weights have {blocks / hidden:g} "

@@ -153,7 +153,10 @@ class _ActiveRun:
         self.on_event(event)
 
     def analyse(self, when: str, params: Params) -> None:
-        """Work out what the spec asks for beside the curves; what fails after training costs no run."""
+        """Work out what the spec asks for beside the curves.
+
+        One that fails is stored with its reason, unless it is all that is asked for and nothing is trained yet.
+        """
         spec = self.result.spec
         if not spec.analyses:
             return
@@ -163,7 +166,7 @@ class _ActiveRun:
             try:
                 found[name] = analyse(name, model, params, batch, spec.window)
             except Exception as error:
-                if when == "initial":
+                if when == "initial" and len(spec.analyses) == 1:
                     raise
                 text = str(error) if isinstance(error, GradlabError) else _reason(error)
                 found[name] = Analysis({}, {"failed": text})

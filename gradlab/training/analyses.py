@@ -143,8 +143,10 @@ def _precision(given: _Given) -> Analysis:
 
 
 def _typical(values: Floats) -> Floats:
-    """The mean over examples, by lag."""
-    return np.asarray(values.mean(axis=-1))
+    """The mean over the examples that have a lag, by lag."""
+    has = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.sum(values, axis=-1, where=has) / has.sum(axis=-1))
 
 
 _ANALYSES: Mapping[str, Callable[..., Analysis]] = {

@@ -61,3 +61,16 @@ def test_sixteen_bits_beside_exponents_keep_the_curve(cell):
 def test_an_unknown_dtype():
     with pytest.raises(GradlabError, match="unknown dtype `float8`"):
         precision_curves(rnn(), None, np.zeros((2, 1, 1)), last, dtypes=["float8"])
+
+
+def test_a_loss_that_ends_before_the_sequence_begins_both_curves_there():
+    """Examples whose losses read timesteps 30 and 20 of 40 alone: lag 1 is the state that enters these."""
+    cell = rnn(gain=0.7)
+    params = cell.init(jax.random.key(0), 2, 8)
+    inputs = jax.random.normal(jax.random.key(1), (40, 2, 2))
+    ends = np.array([30, 20])
+    found = precision_curves(cell, params, inputs, lambda y: y[ends - 1, np.arange(2)].sum(axis=-1))
+    for one in found:
+        assert np.isfinite(one.exact[:20]).all() and np.isnan(one.exact[20:, 1]).all()
+        np.testing.assert_array_equal(np.isnan(one.plain), np.isnan(one.exact))
+    assert found[-1].dtype == "float32" and found[-1].leaves_at("plain") is None

@@ -150,3 +150,15 @@ def test_remembrance_where_inputs_are_alike(tmp_path, typed):
     code, out, _ = typed("show", spec.id, "--results", tmp_path)
     assert code == 0 and "of what that at lag 15 does at every lag up to 16" in " ".join(out.split())
     assert sentence("remembrance", {"change": [], "horizon": 0, "horizon_reached": False}, 9).startswith("all ex")
+
+
+def test_what_does_not_apply_is_said_beside_the_rest(tmp_path, typed):
+    words = ["--cell", "indrnn", "--len", 6, "--hidden", 3, "--measure-batch", 4, "--results", tmp_path]
+    code, out, error = typed("credit", "adding", *words)
+    assert code == 0, error
+    assert "paths, initial: not worked out: " in out and "credit, initial: the last" in out
+    (record,) = read(tmp_path, warn=lambda text: pytest.fail(text))
+    assert [figure.name for figure in analysis_figures("run", record, "IndRNN")] == [
+        "credit-run",
+        "remembrance-run",
+    ]

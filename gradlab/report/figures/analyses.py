@@ -45,6 +45,8 @@ def analysis_figures(name: str, record: Record, label: str) -> Iterator[Drawing]
         return
     arrays = record.run.arrays("analyses.npz")
     for analysis in next(iter(found.values())):
+        if all("failed" in each[analysis] for each in found.values()):
+            continue
         yield _figure(f"{analysis}-{name}", analysis, record, label, arrays)
 
 
