@@ -1,6 +1,6 @@
 """`gradlab run` and `gradlab probe`: train and measure, or measure alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -82,53 +82,51 @@ def probe(
     return carry_out(store, specs, jobs, together=1, rerun=rerun, json=json, quiet=quiet)
 
 
-@options.with_fields("probe", without=["also"])
-def spectrum(
-    rerun: options.Rerun = False,
-    results: options.Results = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    **fields: Many,
-) -> int:
+def _probe_with(also: str) -> Callable[[Callable[[], None]], Callable[..., int]]:
+    """Makes a command of the name and text of a function: a probe with these analyses."""
+
+    def decorate(described: Callable[[], None]) -> Callable[..., int]:
+        def command(
+            rerun: options.Rerun = False,
+            results: options.Results = None,
+            json: options.Json = False,
+            quiet: options.Quiet = False,
+            **fields: Many,
+        ) -> int:
+            return probe(rerun=rerun, results=results, json=json, quiet=quiet, also=[also], **fields)
+
+        command.__name__, command.__doc__ = described.__name__, described.__doc__
+        return options.with_fields("probe", without=["also"])(command)
+
+    return decorate
+
+
+@_probe_with("spectrum")
+def spectrum() -> None:
     """Lyapunov exponents and singular values of the Jacobians.
 
     gradlab spectrum adding --cell lstm --len 200
 
     gradlab spectrum adding --params adding-lstm-T200-s0
     """
-    return probe(rerun=rerun, results=results, json=json, quiet=quiet, also=["spectrum"], **fields)
 
 
-@options.with_fields("probe", without=["also"])
-def credit(
-    rerun: options.Rerun = False,
-    results: options.Results = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    **fields: Many,
-) -> int:
+@_probe_with("credit+paths+remembrance")
+def credit() -> None:
     """Which lags and gates the gradient of the weights comes from.
 
     gradlab credit adding --cell lstm --len 200
 
     gradlab credit adding --params adding-lstm-T200-s0
     """
-    return probe(rerun=rerun, results=results, json=json, quiet=quiet, also=["credit+paths+remembrance"], **fields)
 
 
-@options.with_fields("probe", without=["also"])
-def precision(
-    rerun: options.Rerun = False,
-    results: options.Results = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    **fields: Many,
-) -> int:
+@_probe_with("precision")
+def precision() -> None:
     """What 16 and 32 bits make of the curve, and the loss scale.
 
     gradlab precision adding --cell rnn,lstm,gru --len 200
     """
-    return probe(rerun=rerun, results=results, json=json, quiet=quiet, also=["precision"], **fields)
 
 
 def carry_out(

@@ -13,6 +13,9 @@ from gradlab.errors import GradlabError
 from gradlab.gradient.state import as_arrays, check_state
 from gradlab.gradient.verified import in_dtype
 
+LAGS = 40
+"""Lags that stand for all, at most."""
+
 
 def prepared(cell: Any, params: Params, inputs: Any, carry: Carry | None) -> tuple[Cell, Params, Array, Carry]:
     """A cell or an object of a library as a cell, and its parameters, inputs and initial state in float64.

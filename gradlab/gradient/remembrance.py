@@ -20,11 +20,9 @@ from jax import Array, lax
 
 from gradlab.cells import Carry, Params
 from gradlab.errors import GradlabError
-from gradlab.gradient.plain import prepared, sampled_lags, states_and_outputs
+from gradlab.gradient.plain import LAGS, prepared, sampled_lags, states_and_outputs
 from gradlab.gradient.reductions import Floats, log10_of_all
 
-LAGS = 40
-"""Lags at which an input is exchanged, at most."""
 ROUNDING = 1e-14
 """A relative change of the output below it is rounding of float64."""
 

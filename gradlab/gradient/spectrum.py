@@ -22,12 +22,10 @@ from scipy.linalg import lapack, qr
 
 from gradlab.cells import Carry, Cell, Params
 from gradlab.errors import GradlabError
-from gradlab.gradient.plain import prepared, sampled_lags, states_and_outputs
+from gradlab.gradient.plain import LAGS, prepared, sampled_lags, states_and_outputs
 from gradlab.gradient.reductions import Floats
 from gradlab.gradient.state import split
 
-LAGS = 40
-"""Lags at which the singular values of a product are worked out, at most."""
 _SEGMENT = 64
 """Timesteps whose Jacobians are in memory at a time."""
 _APART = 120

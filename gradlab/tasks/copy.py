@@ -31,6 +31,14 @@ from gradlab.tasks.base import Batch
 from gradlab.tasks.losses import cross_entropy
 
 
+def check_symbols(symbols: int, alphabet: int) -> None:
+    """Refuse a sequence without a symbol, and symbols that cannot be told apart."""
+    if symbols < 1:
+        raise GradlabError(f"symbols is {symbols}: give a whole number of at least 1")
+    if alphabet < 2:
+        raise GradlabError(f"alphabet is {alphabet}: give a whole number of at least 2")
+
+
 @dataclass(frozen=True)
 class Copy:
     """Inputs one-hot (T + 2K, B, A + 2) of blank, A symbols, delimiter; targets (T + 2K, B) in 0..A.
@@ -63,10 +71,7 @@ class Copy:
     variable: bool = False
 
     def __post_init__(self) -> None:
-        if self.symbols < 1:
-            raise GradlabError(f"symbols is {self.symbols}: give a whole number of at least 1")
-        if self.alphabet < 2:
-            raise GradlabError(f"alphabet is {self.alphabet}: give a whole number of at least 2")
+        check_symbols(self.symbols, self.alphabet)
 
     @property
     def input_size(self) -> int:

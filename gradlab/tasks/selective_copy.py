@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gradlab.errors import GradlabError
 from gradlab.tasks.base import Batch
+from gradlab.tasks.copy import check_symbols
 from gradlab.tasks.losses import CLASSIFIED, cross_entropy
 
 
@@ -52,10 +52,7 @@ class SelectiveCopy:
     alphabet: int = 4
 
     def __post_init__(self) -> None:
-        if self.symbols < 1:
-            raise GradlabError(f"symbols is {self.symbols}: give a whole number of at least 1")
-        if self.alphabet < 2:
-            raise GradlabError(f"alphabet is {self.alphabet}: give a whole number of at least 2")
+        check_symbols(self.symbols, self.alphabet)
 
     @property
     def input_size(self) -> int:
