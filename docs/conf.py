@@ -21,17 +21,15 @@ suppress_warnings = ["myst.header"]  # a claim's heading stands two levels below
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 myst_heading_anchors = 3
-default_role = "code"
+default_role, highlight_language, smartquotes = "code", "none", False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
-napoleon_use_rtype = False
+napoleon_use_ivar, napoleon_use_rtype, napoleon_attr_annotations = True, False, False
 
 html_theme = "furo"
 html_copy_source = html_show_sourcelink = False
 html_additional_pages = {"index": "start.html"}  # hosts look for it
 templates_path = ["_templates"]
-html_static_path = ["_static"]
-html_css_files = ["pages.css"]
 
 
 def command_reference() -> str:
@@ -39,14 +37,27 @@ def command_reference() -> str:
     words = [sys.executable, "-m", "typer", "gradlab.cli.app", "utils", "docs", "--name", "gradlab"]
     text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     text = re.sub(r"^# .*\n", "", text)
-    text = re.sub(r"^gradlab .*$", r"```console\n$ \g<0>\n```", text, flags=re.MULTILINE)
+    text = re.sub(r"^(Start with: )?(gradlab .*)$", r"\1\n```\n\2\n```", text, flags=re.MULTILINE)
+    text = text.replace("```console\n$ ", "```\n")
     said = dict(re.findall(r"^## `gradlab (.+)`\n\n(.+)$", text, re.MULTILINE))
     listed = "\n".join(f"* [`{name}`](#gradlab-{name}): {summary}" for name, summary in said.items())
     return re.sub(r"(\*\*Commands\*\*:\n\n).*?(?=\n\n##)", lambda found: found[1] + listed, text, flags=re.DOTALL)
 
 
+def contents(index: str) -> str:
+    """The links of each section of docs/index.md as tables of contents, which stand beside every page."""
+    text = ""
+    for caption, section in re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", index, re.DOTALL | re.MULTILINE):
+        links = re.findall(r"^- \[(.+?)\]\((.+?)\.md\)", section, re.MULTILINE)
+        entries = "\n".join(f"{title} <{page}>" for title, page in links)
+        text += f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{entries}\n```"
+    return text
+
+
 def _read(app: Sphinx, name: str, source: list[str]) -> None:
-    """Add the commands to their page; a link to a folder of the checkout is text in the pages."""
+    """Add what is made for a page; a link to a folder of the checkout is text in the pages."""
+    if name == root_doc:
+        source[0] += contents(source[0])
     if name == "docs/reference/commands":
         source[0] += command_reference()
     here = (app.srcdir / name).parent
@@ -62,7 +73,13 @@ def _escape(app: Sphinx, kind: str, name: str, thing: Any, options: Any, lines: 
     lines[:] = [re.sub(r"(?<!`)\|(?!`)", r"\\|", line) if ">>>" not in line else line for line in lines]
 
 
+def _skip(app: Sphinx, kind: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
+    """Fields of a named tuple, of which Python says their number alone."""
+    return True if str(thing.__doc__).startswith("Alias for field number") else None
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("source-read", _read)
     app.connect("autodoc-process-docstring", _escape)
+    app.connect("autodoc-skip-member", _skip)
