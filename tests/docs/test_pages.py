@@ -1,4 +1,4 @@
-"""The pages that `make docs` makes: none is left out, every command is described, and nothing comes from elsewhere."""
+"""What `make docs` makes: no page is left out, every command is described, and nothing comes from elsewhere."""
 
 import re
 import runpy
@@ -84,8 +84,8 @@ def test_the_pages_are_whole_and_need_no_network(tmp_path):
             assert parts.scheme == "data" or target.exists(), f"{path}: {link}"
             if parts.fragment and target in pages:
                 assert unquote(parts.fragment) in pages[target].anchors, f"{path}: {link}"
-    for style in tmp_path.rglob("*.css"):
-        assert not re.search(r"@import|url\([\"']?(https?:)?//", style.read_text()), style
+    for file in (*tmp_path.rglob("*.css"), *tmp_path.rglob("*.svg")):
+        assert not re.search(r"@import|url\([\"']?(https?:)?//", file.read_text()), file
     names = {f"gradlab.{name}" for name in gradlab.__all__} | {"gradlab.testing.assert_curve"}
     assert names <= pages[tmp_path / "docs/reference/python.html"].anchors
     assert "README.html" in (tmp_path / "docs/own-cell.html").read_text()

@@ -37,7 +37,9 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys, typed):
 def test_the_question_runs(tmp_path, monkeypatch, capsys, typed):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GRADLAB_RESULTS", "results")
-    (code,) = [text for kind, text in BLOCK.findall((DOCS / "how-to/torch-model.md").read_text()) if kind == "python"]
+    (code,) = [
+        text for kind, text in BLOCK.findall((DOCS / "how-to/torch-model.md").read_text()) if kind == "python"
+    ]
     exec(compile(code, "torch-model.md", "exec"), {})
     assert re.match(r"vanishing \(-\d+\.\d at lag 200\) \d", capsys.readouterr().out)
     code, out, _ = typed("ls", "--where", "cell=my-lstm")
