@@ -6,6 +6,7 @@ Its source folder is the checkout, so that a relative link means the same in the
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -15,7 +16,9 @@ import gradlab
 project, author, version = "gradlab", "The gradlab authors", gradlab.__version__
 html_title = f"gradlab {version}"
 root_doc = "docs/index"
-include_patterns = ["*.md", "docs/**.md", "results/*.md", "results/summaries/**.md"]
+INDEX = Path(__file__).with_name("index.md")
+"""Names every page, of results those that are committed."""
+include_patterns = ["docs/**.md", *re.findall(r"\]\(\.\./(.+?\.md)\)", INDEX.read_text(encoding="utf-8"))]
 exclude_patterns = ["**/.*", "docs/_build", "results/runs", "results/sweeps", "results/report", "results/check"]
 suppress_warnings = ["myst.header"]  # a claim's heading stands two levels below the page's
 

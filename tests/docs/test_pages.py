@@ -27,7 +27,7 @@ def parameters():
 
 def test_every_command_and_option_is_described():
     found = list(parameters())
-    assert len(found) > 150 and len({name for name, *_ in found}) == 22
+    assert len(found) > 150 and len({name for name, *_ in found}) > 20
     for name, command, parameter in found:
         assert command.help and re.search(r"[.?]$", command.help.split("\n\n")[0]), f"gradlab {name}"
         assert parameter.help, f"gradlab {name} {parameter.name}"
@@ -48,8 +48,8 @@ def test_every_page_is_in_the_table_of_contents():
     entries = re.findall(r"^.+ <(.+)>$", text, re.MULTILINE)
     listed = {(DOCS / f"{entry}.md").resolve() for entry in entries}
     assert len(listed) == len(entries) and all(page.exists() for page in listed)
-    pages = {*DOCS.rglob("*.md"), *(ROOT / "results").glob("*.md"), *(ROOT / "results/summaries").rglob("*.md")}
-    assert {page.relative_to(ROOT) for page in pages - listed} == {Path("docs/index.md")}
+    pages = {*DOCS.glob("*.md"), *DOCS.glob("[!_]*/*.md"), ROOT / "README.md", ROOT / "results" / "claims.md"}
+    assert pages - listed == {DOCS / "index.md"}
 
 
 class Page(HTMLParser):
