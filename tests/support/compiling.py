@@ -1,7 +1,8 @@
 """How tests compile: into one cache of a session, its workers and the commands they start, and not optimised.
 
-Most of what tests compute is compiled once and run for milliseconds. Without LLVM's optimisation, the fusion
-emitters and several parts of code a program, XLA compiles in a third of the time, from the same program (`python tests/support/compiling.py`).
+Most of what tests compute is compiled once and run for milliseconds. Without LLVM's optimisation and the fusion
+emitters, and in one part, XLA compiles in a third of the time, from the same program
+(`python tests/support/compiling.py`).
 """
 
 import functools
@@ -16,8 +17,12 @@ CACHE_OF_TESTS = (
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES",
 )
-QUICK = (
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+QUICK = " ".join(
+    (
+        "--xla_backend_optimization_level=0",
+        "--xla_cpu_use_fusion_emitters=false",
+        "--xla_cpu_parallel_codegen_split_count=1",
+    )
 )
 
 
