@@ -82,12 +82,17 @@ def _curve(name: str, curve: GradientCurve, values: Floats | None = None) -> Cur
     return Curve(name, curve.lags, curve.summarised() if values is None else values, curve.is_noise())
 
 
+def relative_curve(name: str, point: GridPoint) -> Curve:
+    """The curve of a probe in decades from lag 1."""
+    return _curve(name, point.curve, point.relative())
+
+
 def _direct_path(lesson: Lesson, ungated: GridPoint) -> list[Curve]:
     """The whole cell, the cell whose recurrent weights are zero, and theory."""
     full = lesson.chosen[lesson.middle]
     curves = [
-        _curve("measured: the whole cell", full.curve, full.relative()),
-        _curve("measured: recurrent weights set to 0", ungated.curve, ungated.relative()),
+        relative_curve("measured: the whole cell", full),
+        relative_curve("measured: recurrent weights set to 0", ungated),
     ]
     theory = theory_line(ungated.cell, len(full.curve.lags))
     return curves + ([Curve(f"theory: {theory.name}", full.curve.lags, theory.decades)] if theory else [])
@@ -145,7 +150,7 @@ def _factors(lesson: Lesson, caption: str) -> Drawing:
 
 def grid_ends(lesson: Lesson) -> tuple[float, float]:
     """The vertical axis that shows every point of the grid, down to `DEEPEST`."""
-    low, high = _ends([_curve("", point.curve, point.relative()) for point in lesson.points])
+    low, high = _ends([relative_curve("", point) for point in lesson.points])
     return max(DEEPEST, min(low, -1.0)), max(high, 1.0)
 
 

@@ -1,7 +1,6 @@
 """What a lesson measures: the probes of its grid, a worked example, a summed loss, and a float32 training pass."""
 
-import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -19,12 +18,12 @@ from gradlab.gradient.adjoint import Loss, leaf_names, split
 from gradlab.gradient.chain import chain
 from gradlab.gradient.curve import GradientCurve
 from gradlab.gradient.measure import gradient_curve
-from gradlab.lesson.axes import FAMILIES, UNSET, SweepAxis, default_axis, with_options
+from gradlab.lesson.axes import GATED, SweepAxis, family_of, with_options
+from gradlab.lesson.commands import lesson_commands
 from gradlab.lesson.records import GridPoint, Lesson, SummedLoss, TrainingPass, WorkedExample
 from gradlab.runs.execute import run
-from gradlab.runs.fields import spell
 from gradlab.runs.result import RunResult
-from gradlab.runs.spec import FIELDS, RunSpec
+from gradlab.runs.spec import RunSpec
 from gradlab.training.jit_cache import programs_for
 from gradlab.training.loop import Checkpoint, initial_params, train
 from gradlab.training.model import Model
@@ -32,11 +31,19 @@ from gradlab.training.numerics import numerics
 
 OnProgress = Callable[[str], None]
 
-LENGTHS = (25, 50, 100, 200, 400)
 SMALL_LENGTH, SMALL_HIDDEN = 6, 2
 SUMMED_TASK, SUMMED_LENGTH = "copy:symbols=4", 20
 """A task with a loss at every output."""
-GATED = ("lstm", "gru")
+
+
+def check_has_state(spec: RunSpec) -> None:
+    """Refuse a network.
+
+    Raises:
+        GradlabError: it has no state.
+    """
+    if is_network(spec.build_cell()):
+        raise GradlabError(f"{spec.cell} has no state: a lesson follows the gradient from state to state")
 
 
 def measure_lesson(
@@ -52,11 +59,9 @@ def measure_lesson(
     Raises:
         GradlabError: the cell fails.
     """
-    if is_network(base.build_cell()):
-        raise GradlabError(f"{base.cell} has no state: a lesson follows the gradient from state to state")
-    family = base.cell.split(":")[0]
-    family = family if family in FAMILIES else ""
-    prober = Prober(base, built_in=bool(family))
+    check_has_state(base)
+    family = family_of(base.cell)
+    prober = Prober(base)
     grid = prober.grid(axis, lengths, on_progress)
     missing: dict[str, str] = {}
 
@@ -92,46 +97,7 @@ def measure_lesson(
     if family in GATED:
         spec = replace(base, cell=with_options(base.cell, {"gain": "0"}), length=lengths[lesson.middle])
         lesson = replace(lesson, ungated=prober.probe(spec, "0"))
-    return replace(lesson, commands=_commands(base, lesson))
-
-
-def _commands(base: RunSpec, lesson: Lesson) -> dict[str, str]:
-    """The commands that repeat more than one probe, and those that train."""
-    middle, axis = lesson.lengths[lesson.middle], lesson.axis
-    values = ",".join(value for value in axis.values if value != UNSET)
-    vary = None if axis == default_axis(base.cell) else f"{axis.option}={values}"
-    lengths = None if lesson.lengths == LENGTHS else ",".join(map(str, lesson.lengths))
-    trained = replace(base, length=middle, steps=RunSpec.steps)
-
-    def grid(cells: Iterable[str], *lengths: int) -> str:
-        words = shlex.split(replace(base, length=lengths[0]).command())
-        words[words.index("--cell") + 1] = ",".join(cells)
-        words[words.index("--len") + 1] = ",".join(map(str, lengths))
-        return shlex.join(words)
-
-    return {
-        "grid": grid(lesson.axis.cells, *lesson.lengths),
-        "lengths": grid([base.cell], *lesson.lengths),
-        "ungated": grid([base.cell, lesson.ungated.cell], middle) if lesson.ungated else "",
-        "factors": grid((point.cell for point in lesson.contrast), middle),
-        "train": trained.command(),
-        "then": page_command(base, lengths, vary, trained.id),
-    }
-
-
-def page_command(base: RunSpec, lengths: str | None, vary: str | None, run: str | None) -> str:
-    """The command that writes a lesson, without options at their default and without what `--run` brings along."""
-    words = ["gradlab", "lesson", base.task, "--cell", base.cell]
-    given = {"--len": lengths, "--vary": vary, "--run": run}
-    if run is None:
-        given |= {
-            each.option: spell(getattr(base, name))
-            for name, each in FIELDS.items()
-            if "lesson" in each.commands and name != "cell" and getattr(base, name) != each.default
-        }
-    for option, value in given.items():
-        words += [option, value] if value else []
-    return shlex.join(words)
+    return replace(lesson, commands=lesson_commands(base, lesson))
 
 
 def _example(base: RunSpec) -> WorkedExample:
@@ -234,11 +200,11 @@ class Prober:
     """Probes of built-in cells, which share compiled programs where only their initialisation differs.
 
     Args:
-        base: task, hidden size and seed of all probes. built_in: whether the cells are built-in ones.
+        base: task, hidden size and seed of all probes.
     """
 
-    def __init__(self, base: RunSpec, built_in: bool) -> None:
-        self.base, self.built_in = base, built_in
+    def __init__(self, base: RunSpec) -> None:
+        self.base = base
         self.models: dict[str, Model] = {}
         self.params = lru_cache(maxsize=None)(self._params)
 
@@ -258,7 +224,7 @@ class Prober:
 
     def probe(self, spec: RunSpec, value: str) -> GridPoint:
         """What `gradlab probe` measures of this spec."""
-        if not self.built_in:
+        if not family_of(spec.cell):
             mark = measured(spec).checkpoints[0]
         else:
             # The first model with the same step has its programs compiled already.
