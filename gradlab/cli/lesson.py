@@ -198,8 +198,8 @@ def _check_is_compared(job: _Job, record: "Record") -> None:
         wanted = first["length"] if name == "length" else getattr(job.base, name)
         if name not in ("cell", "seed") and config.get(name, FIELDS[name].default) != wanted:
             raise GradlabError(
-                f"run {record.run.id} has {name}={config.get(name)}, the others {wanted}: compare runs that differ in "
-                "cell and seed alone"
+                f"run {record.run.id} has {name}={config.get(name)}, what it is compared with {wanted}: give runs "
+                "that differ in cell and seed alone"
             )
 
 

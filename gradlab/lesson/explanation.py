@@ -18,6 +18,8 @@ DIRECT = {"lstm": ("forget gate f", "memory c"), "gru": ("update gate z", "state
 """The gate of the direct path, and what it keeps."""
 ROUTE = {"lstm": "c → h → g → c", "gru": "h → n → h"}
 """The path through the recurrent weights of the candidate."""
+ORTHOGONAL = 1e-3
+"""How far the singular values of an orthogonal matrix may lie from 1, by rounding."""
 ALIKE = 0.5
 """Decades within which two cells lose as much."""
 
@@ -64,18 +66,20 @@ def contrast(cells: Sequence[ComparedCell]) -> list[str]:
         words = "as much as" if alike else "no more than"
         return [f"Here every gated cell loses {words} every plain RNN."]
     found = [
-        "Textbooks say that gates keep a gradient which a plain RNN loses. Before training, the measurement says the "
-        f"reverse of {one.label} and {two.label}: {lost(_span(one))} decades lost against {lost(_span(two))}. Both "
-        "follow from how the weights start."
+        "Textbooks say that gates keep a gradient which a plain RNN loses. Before training, the measurement says "
+        f"the reverse of {one.label} and {two.label}: {lost(_span(one))} decades lost against "
+        f"{lost(_span(two))}. Both follow from how the weights start."
     ]
     if one.factors and one.factors.scale is not None:
-        found.append(f"{one.label}: its recurrent weights {_weights(one.factors)}.")
+        found.append(
+            f"{one.label}: its recurrent weights {_weights(one.factors)}. {_slope_alone(one.factors)}".strip()
+        )
     if two.factors and two.factors.together < 1:
         (gate, kept), factors = DIRECT[two.family], two.factors
         found.append(
-            f"{two.label}: its {gate} starts at {factors.keep:.2f}, so the direct path keeps that share of the {kept} "
-            f"at each timestep. With the path through the recurrent weights added, a timestep multiplies by "
-            f"{rounded(factors.together, 3)}. Training can move the gate; section 3 is on what it does."
+            f"{two.label}: its {gate} starts at {factors.keep:.2f}, so the direct path keeps that share of the "
+            f"{kept} at each timestep. With the path through the recurrent weights added, a timestep multiplies "
+            f"by {rounded(factors.together, 3)}. Training can move the gate; section 3 is on what it does."
         )
     return found
 
@@ -105,7 +109,17 @@ def _rnn(factors: StepFactors) -> str:
     ((name, slope),) = factors.through.items()
     return (
         f"Each timestep multiplies by the recurrent weights and by the slope of the units, {name}: "
-        f"{rounded(slope, 3)} in the mean. The weights {_weights(factors)}."
+        f"{rounded(slope, 3)} in the mean. The weights {_weights(factors)}. {_slope_alone(factors)}"
+    ).strip()
+
+
+def _slope_alone(factors: StepFactors) -> str:
+    """What is left to shrink the gradient of an rnn whose weights keep its norm."""
+    keeps = factors.scale is not None and abs(factors.scale - 1) < ORTHOGONAL
+    return (
+        f"Only the slope of the units, {rounded(factors.write, 3)}, shrinks it."
+        if keeps and factors.write < 1
+        else ""
     )
 
 
@@ -114,13 +128,13 @@ def _weights(factors: StepFactors) -> str:
     low, high = factors.singular
     if factors.scale is None:
         return (
-            f"have singular values from {rounded(low, 2)} to {rounded(high, 3)}: they shrink or stretch the gradient, "
-            "depending on its direction, and a long product is governed by their largest eigenvalue"
+            f"have singular values from {rounded(low, 2)} to {rounded(high, 3)}: they shrink or stretch the "
+            "gradient, depending on its direction, and a long product is governed by their largest eigenvalue"
         )
-    if abs(factors.scale - 1) < 1e-3:
+    if abs(factors.scale - 1) < ORTHOGONAL:
         return (
-            "are orthogonal (every singular value is 1): however often they are multiplied, they turn the gradient "
-            "and keep its norm"
+            "are orthogonal (every singular value is 1): however often they are multiplied, they turn the "
+            "gradient and keep its norm"
         )
     return f"are {rounded(factors.scale, 3)} times an orthogonal matrix: they multiply every norm by that"
 
@@ -165,8 +179,8 @@ def _accounts(point: GridPoint, factors: StepFactors) -> str:
         return f"{_measured(point)} There is no measured factor to set beside it."
     estimate = estimated(point, factors)
     text = (
-        f"{rounded(factors.together, 3)} to the power of {lags - 1} is {power(estimate)}. Measured: {power(span)}, "
-        f"a factor of {rounded(point.mean_factor, 3)} per timestep"
+        f"{rounded(factors.together, 3)} to the power of {lags - 1} is {power(estimate)}. Measured: "
+        f"{power(span)}, a factor of {rounded(point.mean_factor, 3)} per timestep"
     )
     gap = abs(estimate - span)
     if gap <= max(1.0, 0.2 * abs(span)):
@@ -186,9 +200,7 @@ def estimated(point: GridPoint, factors: StepFactors) -> float:
 def gates_moved(label: str, record: Record) -> list[tuple[str, str, float, float]]:
     """Of each gate of a trained run: cell, gate, its mean at the beginning and at the end."""
     first, last = (record.log[record.marks[role]].get("gates", {}) for role in ("initial", "final"))
-    return [
-        (label, name, float(first[name]["mean"]), float(last[name]["mean"])) for name in first if name in last
-    ]
+    return [(label, name, float(first[name]["mean"]), float(last[name]["mean"])) for name in first if name in last]
 
 
 def _measured(point: GridPoint) -> str:

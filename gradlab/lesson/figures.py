@@ -107,10 +107,11 @@ def lines_figure(
     *,
     x_name: str = LAG,
     levels: Sequence[tuple[float, str]] = (),
+    size: tuple[float, float] = SIZE,
 ) -> Drawing:
     """Lines with a legend, and horizontal levels with their names where they are in view."""
     with themed():
-        figure, (ax,) = panels(1, 1, SIZE, heading)
+        figure, (ax,) = panels(1, 1, size, heading)
         for index, curve in enumerate(curves):
             style = GREY_DASHED if curve.name.startswith("theory") else line_style(index)
             draw_line(ax, curve.x, curve.values, style, label=wrapped(curve.name, 4.0), noise=curve.noise)

@@ -21,13 +21,15 @@ from gradlab.gradient.measure import gradient_curve
 from gradlab.lesson.axes import GATED, SweepAxis, family_of, with_options
 from gradlab.lesson.commands import lesson_commands
 from gradlab.lesson.records import GridPoint, Lesson, SummedLoss, TrainingPass, WorkedExample
-from gradlab.runs.execute import run
+from gradlab.runs.execute import run, usable_shards
 from gradlab.runs.result import RunResult
 from gradlab.runs.spec import RunSpec
-from gradlab.training.jit_cache import programs_for
-from gradlab.training.loop import Checkpoint, initial_params, train
+from gradlab.training.checkpoint_metrics import CheckpointMetrics
+from gradlab.training.jit_cache import compile_in_parallel, programs_for
+from gradlab.training.loop import held_out, initial_params
 from gradlab.training.model import Model
 from gradlab.training.numerics import numerics
+from gradlab.training.step import start_state
 
 OnProgress = Callable[[str], None]
 
@@ -117,16 +119,21 @@ def _example(base: RunSpec) -> WorkedExample:
 
 def _probed(spec: RunSpec) -> tuple[Mapping[str, GradientCurve], Cell, Params, Array, Loss]:
     """The curves of a probe, and the cell, parameters, inputs and loss that they are of."""
-    result, model = measured(spec), spec.model()
-    assert result.outcome is not None
-    params = result.outcome.params
+    model = spec.model()
+    if family_of(spec.cell):
+        params = drawn_params(spec)
+        metrics = _metrics(spec, model, params)
+    else:
+        result = measured(spec)
+        assert result.outcome is not None
+        params, metrics = result.outcome.params, result.checkpoints[0].metrics
     with numerics(spec.dtype):
-        batch = model.embedded(params, programs_for(model, spec.plan()).draw(jnp.uint32(spec.seed)))
+        batch = model.embedded(params, held_out(model, spec.plan()))
 
     def loss(outputs: Array) -> Array:
         return model.read(params, outputs, batch)
 
-    return result.checkpoints[0].metrics.curves, model.cell, params["cell"], batch.inputs, loss
+    return metrics.curves, model.cell, params["cell"], batch.inputs, loss
 
 
 def _refuse_complex(model: Model, seed: int) -> None:
@@ -192,8 +199,20 @@ def _underflow(base: RunSpec, grid: Sequence[Sequence[GridPoint]], shards: int) 
         return None
     point = min(below, key=lambda one: (one.length, one.curve.float32_horizon().lag))
     spec = replace(base, cell=point.cell, length=point.length, steps=1, measure="every")
-    rms = {leaf: np.asarray(rows, np.float64)[0] for leaf, rows in measured(spec, shards).trace.norms.items()}
+    rms = {leaf: np.asarray(rows, np.float64)[0] for leaf, rows in _norms_of_training(spec, shards).items()}
     return TrainingPass(point, rms, spec.batch, spec.command()) if all(map(len, rms.values())) else None
+
+
+def _norms_of_training(spec: RunSpec, shards: int) -> Mapping[str, Any]:
+    """The norms (1, T) at every state of the first training step, by leaf."""
+    if not family_of(spec.cell):
+        return measured(spec, shards).trace.norms
+    # One training step alone, without the tests and the curves that a run has before and after it.
+    model, plan = spec.model(), spec.plan(usable_shards(spec, shards))
+    with numerics(spec.dtype):
+        _, rows = programs_for(model, plan).chunk(start_state(model, plan, drawn_params(spec)), jnp.int32(1))
+    norms: Mapping[str, Any] = rows.norms
+    return norms
 
 
 class Prober:
@@ -206,7 +225,8 @@ class Prober:
     def __init__(self, base: RunSpec) -> None:
         self.base = base
         self.models: dict[str, Model] = {}
-        self.params = lru_cache(maxsize=None)(self._params)
+        self.params = lru_cache(maxsize=None)(lambda cell: drawn_params(replace(base, cell=cell)))
+        self._model = lru_cache(maxsize=None)(self._same_step)
 
     def grid(
         self, axis: SweepAxis, lengths: Sequence[int], on_progress: OnProgress
@@ -225,26 +245,36 @@ class Prober:
     def probe(self, spec: RunSpec, value: str) -> GridPoint:
         """What `gradlab probe` measures of this spec."""
         if not family_of(spec.cell):
-            mark = measured(spec).checkpoints[0]
+            metrics = measured(spec).checkpoints[0].metrics
         else:
-            # The first model with the same step has its programs compiled already.
-            model = spec.model()
-            x_t = jnp.zeros((spec.measure_batch, model.task.input_size))
-            model = self.models.setdefault(traced_step(model.cell, model.hidden, x_t), model)
-            with numerics(spec.dtype):
-                events = train(model, spec.plan(), self.params(spec.cell))
-                mark = next(event for event in events if isinstance(event, Checkpoint))
-        gates = {name: gate.mean for name, gate in mark.metrics.gates.items()}
-        return GridPoint(value, spec.length, spec.cell, spec.command(), mark.metrics.curves["task"], gates)
+            metrics = _metrics(spec, self._model(spec.cell), self.params(spec.cell))
+        gates = {name: gate.mean for name, gate in metrics.gates.items()}
+        return GridPoint(value, spec.length, spec.cell, spec.command(), metrics.curves["task"], gates)
 
-    def _params(self, cell: str) -> Params:
-        spec = replace(self.base, cell=cell)
-        with numerics(spec.dtype):
-            # Drawn without compiling, which would take longer than all probes of one length; of these schemes the
-            # bits are the same, because nothing is multiplied twice.
-            if "init=" in cell and "init=chrono" not in cell:
-                return initial_params(spec.model(), spec.plan())
-            return spec.model().init(jnp.uint32(spec.seed))
+    def _same_step(self, cell: str) -> Model:
+        """The first model with the same step, which has its programs compiled already."""
+        model = replace(self.base, cell=cell).model()
+        x_t = jnp.zeros((self.base.measure_batch, model.task.input_size))
+        return self.models.setdefault(traced_step(model.cell, model.hidden, x_t), model)
+
+
+def drawn_params(spec: RunSpec) -> Params:
+    """The parameters that a run of a built-in cell starts from."""
+    with numerics(spec.dtype):
+        # Drawn without compiling, which would take longer than all probes of one length; of these schemes the
+        # bits are the same, because nothing is multiplied twice.
+        if "init=" in spec.cell and "init=chrono" not in spec.cell:
+            return initial_params(spec.model(), spec.plan())
+        return spec.model().init(jnp.uint32(spec.seed))
+
+
+def _metrics(spec: RunSpec, model: Model, params: Params) -> CheckpointMetrics:
+    """What a probe measures of these parameters."""
+    with numerics(spec.dtype):
+        programs = programs_for(model, spec.plan()).metrics
+        batch = held_out(model, spec.plan())
+        compile_in_parallel(*programs.compilations(params, batch))
+        return programs.measure(params, batch)
 
 
 def measured(spec: RunSpec, shards: int = 1) -> RunResult:

@@ -1,5 +1,6 @@
 """`gradlab lesson`: one page that teaches backpropagation through time with numbers measured now."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from gradlab.lesson.comparison import CellComparison, ComparedCell
 from gradlab.lesson.context import lesson_context
 from gradlab.lesson.figures import lines_figure, position, relative_curve
 from gradlab.lesson.records import GridPoint, Lesson
-from gradlab.lesson.wording import half_life, horizon, numbers, rounded, sentence, signed, slope
+from gradlab.lesson.wording import half_life, horizon, numbers, power, rounded, sentence, signed, slope
 from gradlab.report.data.records import Record, labelled
 from gradlab.report.figures.curves import checkpoint_figure
 from gradlab.report.figures.embed import EmbeddedFigure, embedded
@@ -17,6 +18,8 @@ from gradlab.report.text.findings import statement
 
 _FUNCTIONS = (half_life, horizon, numbers, position, rounded, sentence, signed, slope)
 """What the template of one cell calls."""
+NARROW_SIZE = (4.4, 3.0)
+"""Inches of a figure whose letters can be read on a telephone."""
 
 
 def lesson_page(lesson: Lesson, record: Record | None = None) -> str:
@@ -49,6 +52,7 @@ def comparison_page(found: CellComparison, records: Sequence[Record] = ()) -> st
         "explained": [explanation.explained(each) for each in found.cells],
         "contrast": explanation.contrast(found.cells),
         "estimated": explanation.estimated,
+        "left": {factor: power((found.lengths[-1] - 1) * math.log10(factor)) for factor in (0.99, 0.9)},
         "training": training,
         "statements": [statement(group, label) for label, group in groups],
         "gates": [row for label, group in groups for row in explanation.gates_moved(label, group[0])],
@@ -61,8 +65,12 @@ def _curves(found: CellComparison, column: int) -> EmbeddedFigure:
     """The curve of every cell at one length."""
     length = found.lengths[column]
     curves = [relative_curve(each.label, each.points[column]) for each in found.cells]
-    caption = f"Geometric mean over {found.examples} examples; lag 1 of each curve is 0."
-    return embedded(lines_figure(f"cells-{length}", f"Gradient norm by lag, T = {length}", caption, curves))
+    caption = (
+        f"Typical over {found.examples} examples: the geometric mean, or the median where some are zero. Lag 1 of "
+        "each curve is 0."
+    )
+    heading = f"Gradient norm by lag, T = {length}"
+    return embedded(lines_figure(f"cells-{length}", heading, caption, curves, size=NARROW_SIZE))
 
 
 def _page(template: str, context: Mapping[str, Any], figures: Any) -> str:
