@@ -209,15 +209,21 @@ def _draw_point(ax: Axes, point: GridPoint, prefix: str) -> None:
         draw(ends, np.full(2, FLOAT32_FLOOR - level), floor, "floor", "plain float32 reads 0 below")
 
 
-def multiple_figure(lesson: Lesson, row: int, ends: tuple[float, float]) -> Markup:
-    """The curves of all lengths at one value of the axis; a dot ends each."""
+def multiple_figures(lesson: Lesson, ends: tuple[float, float]) -> list[Markup]:
+    """For each value of the axis the curves of all lengths; a dot ends each. They differ in their lines alone."""
     longest = max(2, *(len(point.curve.lags) for point in lesson.points))
+    found = []
     with themed():
         figure, (ax,) = panels(1, 1, (2.2, 1.5), "")
-        for point in lesson.grid[row]:
-            values = np.where(point.curve.is_noise(), np.nan, point.relative())
-            finite = np.where(np.isfinite(values), values, np.nan)
-            ax.plot(point.curve.lags, finite, color=drawing.COLOURS[0], marker="o", markersize=4, markevery=[-1])
         ax.set(xlim=(0, longest * 1.04), ylim=ends, xticks=sorted({1, longest // 2, longest}))
-    setting = lesson.axis.setting(lesson.axis.values[row])
-    return svg(figure, f"figure-multiple-{row}", f"{setting}: gradient by lag, for every length")
+        for row, (value, points) in enumerate(zip(lesson.axis.values, lesson.grid, strict=True)):
+            for line in [*ax.lines]:
+                line.remove()
+            for point in points:
+                values = np.where(point.curve.is_noise(), np.nan, point.relative())
+                finite = np.where(np.isfinite(values), values, np.nan)
+                style: Any = {"color": drawing.COLOURS[0], "marker": "o", "markersize": 4, "markevery": [-1]}
+                ax.plot(point.curve.lags, finite, scalex=False, scaley=False, **style)
+            label = f"{lesson.axis.setting(value)}: gradient by lag, for every length"
+            found.append(svg(figure, f"figure-multiple-{row}", label))
+    return found

@@ -17,19 +17,19 @@ from gradlab.errors import GradlabError, described
 from gradlab.gradient.adjoint import Loss, leaf_names, split
 from gradlab.gradient.chain import chain
 from gradlab.gradient.curve import GradientCurve
-from gradlab.gradient.measure import gradient_curve
 from gradlab.lesson.axes import GATED, SweepAxis, family_of, with_options
 from gradlab.lesson.commands import lesson_commands
 from gradlab.lesson.records import GridPoint, Lesson, SummedLoss, TrainingPass, WorkedExample
 from gradlab.runs.execute import run, usable_shards
 from gradlab.runs.result import RunResult
 from gradlab.runs.spec import RunSpec
-from gradlab.training.checkpoint_metrics import CheckpointMetrics
+from gradlab.tasks import Batch
+from gradlab.training.checkpoint_metrics import CheckpointPrograms
 from gradlab.training.jit_cache import compile_in_parallel, programs_for
 from gradlab.training.loop import held_out, initial_params
 from gradlab.training.model import Model
 from gradlab.training.numerics import numerics
-from gradlab.training.step import start_state
+from gradlab.training.step import Plan, start_state
 
 OnProgress = Callable[[str], None]
 
@@ -122,7 +122,9 @@ def _probed(spec: RunSpec) -> tuple[Mapping[str, GradientCurve], Cell, Params, A
     model = spec.model()
     if family_of(spec.cell):
         params = drawn_params(spec)
-        metrics = _metrics(spec, model, params)
+        with numerics(spec.dtype):
+            programs, batch = _compiled(model, spec.plan(), params)
+            metrics = programs.measure(params, batch)
     else:
         result = measured(spec)
         assert result.outcome is not None
@@ -157,10 +159,9 @@ def _why_no_jacobians(error: Exception) -> str:
 
 def _summed(base: RunSpec) -> SummedLoss:
     spec = replace(base, task=SUMMED_TASK, length=SUMMED_LENGTH)
-    curves, cell, params, inputs, loss = _probed(spec)
-    with numerics(spec.dtype):
-        direct = gradient_curve(cell, params, inputs, loss, kind="direct")
-    return SummedLoss(spec.task, curves["total"], curves["task"], direct, spec.command(), _snippet(spec))
+    curves = _probed(spec)[0]
+    total, last, direct = (curves[name] for name in ("total", "task", "direct"))
+    return SummedLoss(spec.task, total, last, direct, spec.command(), _snippet(spec))
 
 
 def _snippet(spec: RunSpec) -> str:
@@ -225,6 +226,7 @@ class Prober:
     def __init__(self, base: RunSpec) -> None:
         self.base = base
         self.models: dict[str, Model] = {}
+        self.programs: dict[tuple[int, int], tuple[CheckpointPrograms, Batch]] = {}
         self.params = lru_cache(maxsize=None)(lambda cell: drawn_params(replace(base, cell=cell)))
         self._model = lru_cache(maxsize=None)(self._same_step)
 
@@ -247,7 +249,13 @@ class Prober:
         if not family_of(spec.cell):
             metrics = measured(spec).checkpoints[0].metrics
         else:
-            metrics = _metrics(spec, self._model(spec.cell), self.params(spec.cell))
+            with numerics(spec.dtype):
+                model, params = self._model(spec.cell), self.params(spec.cell)
+                at = id(model), spec.length  # a custom task may have no hash
+                if at not in self.programs:
+                    self.programs[at] = _compiled(model, spec.plan(), params)
+                programs, batch = self.programs[at]
+                metrics = programs.measure(params, batch)
         gates = {name: gate.mean for name, gate in metrics.gates.items()}
         return GridPoint(value, spec.length, spec.cell, spec.command(), metrics.curves["task"], gates)
 
@@ -268,13 +276,12 @@ def drawn_params(spec: RunSpec) -> Params:
         return spec.model().init(jnp.uint32(spec.seed))
 
 
-def _metrics(spec: RunSpec, model: Model, params: Params) -> CheckpointMetrics:
-    """What a probe measures of these parameters."""
-    with numerics(spec.dtype):
-        programs = programs_for(model, spec.plan()).metrics
-        batch = held_out(model, spec.plan())
-        compile_in_parallel(*programs.compilations(params, batch))
-        return programs.measure(params, batch)
+def _compiled(model: Model, plan: Plan, params: Params) -> tuple[CheckpointPrograms, Batch]:
+    """What measures a built-in cell, compiled for parameters like these, and the examples that are measured."""
+    programs, batch = programs_for(model, plan).metrics, held_out(model, plan)
+    assert isinstance(programs, CheckpointPrograms)
+    compile_in_parallel(*programs.compilations(params, batch))
+    return programs, batch
 
 
 def measured(spec: RunSpec, shards: int = 1) -> RunResult:
