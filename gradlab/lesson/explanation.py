@@ -10,8 +10,8 @@ from gradlab.lesson.axes import GATED
 from gradlab.lesson.comparison import ComparedCell, StepFactors
 from gradlab.lesson.records import GridPoint
 from gradlab.lesson.wording import power, rounded, signed
-from gradlab.report.data.records import Record
-from gradlab.report.text.findings import change
+from gradlab.report.data.records import Labelled, Record
+from gradlab.report.text.findings import change, changes
 from gradlab.runs.variants import get_cell
 
 DIRECT = {"lstm": ("forget gate f", "memory c"), "gru": ("update gate z", "state h")}
@@ -195,6 +195,17 @@ def estimated(point: GridPoint, factors: StepFactors) -> float:
     """Decades at the last lag if every timestep multiplied by `together`."""
     with np.errstate(divide="ignore"):
         return float((len(point.curve.lags) - 1) * np.log10(factors.together))
+
+
+def after_training(groups: Labelled) -> str:
+    """`At the end of training: GRU 0.6 decades lost; RNN 5.5 decades lost.`, the nearest to lag 1 first."""
+
+    def furthest(group: Sequence[Record]) -> tuple[bool, float]:
+        return max(record.summary("final").verdict.severity for record in group)
+
+    ordered = sorted(groups, key=lambda each: furthest(each[1]))
+    said = "; ".join(f"{label} {changes(group, 'final')}" for label, group in ordered)
+    return f"At the end of training: {said}."
 
 
 def gates_moved(label: str, record: Record) -> list[tuple[str, str, float, float]]:

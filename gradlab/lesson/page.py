@@ -54,6 +54,7 @@ def comparison_page(found: CellComparison, records: Sequence[Record] = ()) -> st
         "estimated": explanation.estimated,
         "left": {factor: power((found.lengths[-1] - 1) * math.log10(factor)) for factor in (0.99, 0.9)},
         "training": training,
+        "after": explanation.after_training(groups),
         "statements": [statement(group, label) for label, group in groups],
         "gates": [row for label, group in groups for row in explanation.gates_moved(label, group[0])],
     }

@@ -198,6 +198,7 @@ def test_runs_show_what_training_did(tmp_path):
         put(tmp_path, [falling(each) for each in decades], status="solved", cell=cell)
     text = text_of(comparison_page(found, read(tmp_path, print)))
     assert "4.1 decades lost at initialisation" in text and "2.5 when solved" in text
+    assert "At the end of training: GRU 2.5 decades lost; RNN 11.0 decades lost." in text
     assert found.commands["then"] not in text and found.commands["train"] not in text
     assert found.commands["then"] in text_of(comparison_page(found))
 
