@@ -19,7 +19,7 @@ from gradlab.lesson.records import Floats, GridPoint
 from gradlab.runs.labels import cell_labels
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.variants import get_cell
-from gradlab.training.loop import held_out
+from gradlab.tasks import Batch
 from gradlab.training.numerics import numerics
 
 EXAMPLES = 16
@@ -114,7 +114,7 @@ def measure_comparison(
         on_progress(f"lesson: the factors of one timestep, {spec.cell}")
         alone, factors = _alone(spec), None
         if family_of(spec.cell):
-            factors = step_factors(spec, prober.params(spec.cell))
+            factors = step_factors(spec, prober.params(spec.cell), prober.examples(spec.length))
         measured = None if alone is None else prober.probe(replace(spec, cell=alone), "0")
         found.append(ComparedCell(spec.cell, names[spec.cell], points, factors, measured))
     paths = {each.cell: each.alone and each.alone.cell for each in found}
@@ -127,7 +127,7 @@ def _alone(spec: RunSpec) -> str | None:
     return with_options(spec.cell, {"gain": "0"}) if family_of(spec.cell) in GATED else None
 
 
-def step_factors(spec: RunSpec, params: Params) -> StepFactors | None:
+def step_factors(spec: RunSpec, params: Params, batch: Batch) -> StepFactors | None:
     """The factors of one timestep of an rnn, lstm or gru; None where a state is not finite.
 
     The path from state to state is d = keep + write W with W the recurrent weights of the candidate: an rnn has
@@ -135,11 +135,11 @@ def step_factors(spec: RunSpec, params: Params) -> StepFactors | None:
     keep = z and write = (1 - z) r (1 - n²). Paths through the weights of the gates are left out.
 
     Args:
-        params: of the whole model.
+        params: of the whole model. batch: held-out examples, of which the first count.
     """
     model = spec.model()
     with numerics(spec.dtype):
-        inputs = model.embedded(params, held_out(model, spec.plan())).inputs[:, :EXAMPLES]
+        inputs = model.embedded(params, batch).inputs[:, :EXAMPLES]
     cell, own, inputs, start = prepared(model.cell, params["cell"], inputs, None)
     gated: Any = cell
     with jax.enable_x64(True):

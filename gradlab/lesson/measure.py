@@ -39,11 +39,7 @@ SUMMED_TASK, SUMMED_LENGTH = "copy:symbols=4", 20
 
 
 def check_has_state(spec: RunSpec) -> None:
-    """Refuse a network.
-
-    Raises:
-        GradlabError: it has no state.
-    """
+    """Refuse a network, which has no state, by a GradlabError."""
     if is_network(spec.build_cell()):
         raise GradlabError(f"{spec.cell} has no state: a lesson follows the gradient from state to state")
 
@@ -121,16 +117,15 @@ def _probed(spec: RunSpec) -> tuple[Mapping[str, GradientCurve], Cell, Params, A
     """The curves of a probe, and the cell, parameters, inputs and loss that they are of."""
     model = spec.model()
     if family_of(spec.cell):
-        params = drawn_params(spec)
+        params, drawn = drawn_params(spec), held_out_of(spec)
         with numerics(spec.dtype):
-            programs, batch = _compiled(model, spec.plan(), params)
-            metrics = programs.measure(params, batch)
+            metrics = _compiled(model, spec.plan(), params, drawn).measure(params, drawn)
     else:
         result = measured(spec)
         assert result.outcome is not None
-        params, metrics = result.outcome.params, result.checkpoints[0].metrics
+        params, metrics, drawn = result.outcome.params, result.checkpoints[0].metrics, held_out_of(spec)
     with numerics(spec.dtype):
-        batch = model.embedded(params, held_out(model, spec.plan()))
+        batch = model.embedded(params, drawn)
 
     def loss(outputs: Array) -> Array:
         return model.read(params, outputs, batch)
@@ -226,8 +221,9 @@ class Prober:
     def __init__(self, base: RunSpec) -> None:
         self.base = base
         self.models: dict[str, Model] = {}
-        self.programs: dict[tuple[int, int], tuple[CheckpointPrograms, Batch]] = {}
+        self.programs: dict[tuple[int, int], CheckpointPrograms] = {}
         self.params = lru_cache(maxsize=None)(lambda cell: drawn_params(replace(base, cell=cell)))
+        self.examples = lru_cache(maxsize=None)(lambda length: held_out_of(replace(base, length=length)))
         self._model = lru_cache(maxsize=None)(self._same_step)
 
     def grid(
@@ -253,9 +249,8 @@ class Prober:
                 model, params = self._model(spec.cell), self.params(spec.cell)
                 at = id(model), spec.length  # a custom task may have no hash
                 if at not in self.programs:
-                    self.programs[at] = _compiled(model, spec.plan(), params)
-                programs, batch = self.programs[at]
-                metrics = programs.measure(params, batch)
+                    self.programs[at] = _compiled(model, spec.plan(), params, self.examples(spec.length))
+                metrics = self.programs[at].measure(params, self.examples(spec.length))
         gates = {name: gate.mean for name, gate in metrics.gates.items()}
         return GridPoint(value, spec.length, spec.cell, spec.command(), metrics.curves["task"], gates)
 
@@ -276,12 +271,18 @@ def drawn_params(spec: RunSpec) -> Params:
         return spec.model().init(jnp.uint32(spec.seed))
 
 
-def _compiled(model: Model, plan: Plan, params: Params) -> tuple[CheckpointPrograms, Batch]:
-    """What measures a built-in cell, compiled for parameters like these, and the examples that are measured."""
-    programs, batch = programs_for(model, plan).metrics, held_out(model, plan)
+def held_out_of(spec: RunSpec) -> Batch:
+    """The examples on which a probe is measured, whatever its cell."""
+    with numerics(spec.dtype):
+        return held_out(spec.model(), spec.plan())
+
+
+def _compiled(model: Model, plan: Plan, params: Params, batch: Batch) -> CheckpointPrograms:
+    """What measures a built-in cell, compiled for parameters and examples like these."""
+    programs = programs_for(model, plan).metrics
     assert isinstance(programs, CheckpointPrograms)
     compile_in_parallel(*programs.compilations(params, batch))
-    return programs, batch
+    return programs
 
 
 def measured(spec: RunSpec, shards: int = 1) -> RunResult:

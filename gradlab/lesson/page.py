@@ -41,7 +41,7 @@ def comparison_page(found: CellComparison, records: Sequence[Record] = ()) -> st
     """
     drawn = [_curves(found, column) for column in range(len(found.lengths))]
     groups = labelled(records)
-    training = None
+    lags, training = len(found.cells[0].longest.curve.lags), None
     if records:
         names, runs = zip(*groups, strict=True)
         training = embedded(checkpoint_figure("training", runs, names, ("initial", "final")))
@@ -52,7 +52,8 @@ def comparison_page(found: CellComparison, records: Sequence[Record] = ()) -> st
         "explained": [explanation.explained(each) for each in found.cells],
         "contrast": explanation.contrast(found.cells),
         "estimated": explanation.estimated,
-        "left": {factor: power((found.lengths[-1] - 1) * math.log10(factor)) for factor in (0.99, 0.9)},
+        "lags": lags,
+        "left": {factor: power((lags - 1) * math.log10(factor)) for factor in (0.99, 0.9)},
         "training": training,
         "after": explanation.after_training(groups),
         "statements": [statement(group, label) for label, group in groups],

@@ -13,11 +13,10 @@ from synthetic import falling, put
 from gradlab.gradient.curve import GradientCurve
 from gradlab.lesson import explanation
 from gradlab.lesson.comparison import measure_comparison, step_factors
-from gradlab.lesson.measure import drawn_params
+from gradlab.lesson.measure import drawn_params, held_out_of
 from gradlab.lesson.page import comparison_numbers, comparison_page
 from gradlab.report.data.records import read
 from gradlab.runs.spec import RunSpec
-from gradlab.training.loop import held_out
 
 TEXTBOOK = "Textbooks say"
 
@@ -31,9 +30,9 @@ def text_of(page):
 
 def unrolled(spec):
     """The gates and states of a spec's cell on its held-out examples, by its equations in NumPy."""
-    model, params = spec.model(), drawn_params(spec)
+    params = drawn_params(spec)
     own = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params["cell"])
-    inputs = np.asarray(held_out(model, spec.plan()).inputs, np.float64)[:, :16]
+    inputs = np.asarray(held_out_of(spec).inputs, np.float64)[:, :16]
     h = c = np.zeros((inputs.shape[1], spec.hidden))
     rows = []
     for x in inputs:
@@ -59,7 +58,7 @@ def unrolled(spec):
 @pytest.mark.parametrize("cell", ["rnn:init=gaussian:gain=1.3", "lstm:forget_bias=2", "gru"])
 def test_factors_are_those_of_the_equations(cell):
     spec = RunSpec(cell=cell, length=5, hidden=HIDDEN, steps=0)
-    found = step_factors(spec, drawn_params(spec))
+    found = step_factors(spec, drawn_params(spec), held_out_of(spec))
     weights, each = unrolled(spec)
     if cell.startswith("rnn"):
         keep, write, block = 0.0, np.mean(1 - each["h"] ** 2), weights
