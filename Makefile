@@ -12,7 +12,7 @@ GATE_BIN := .venv-gate/bin
 GATE_STAMP := .venv-gate/.gradlab-setup
 OTHER_JAXES := 0.10.0 0.9.2
 
-.PHONY: setup demo test test-quick test-torch torture claims-quick lint fix pictures bench bench-quick gate-study clean clean-results
+.PHONY: setup demo test test-quick test-torch torture claims-quick lint fix docs pictures bench bench-quick gate-study clean clean-results
 
 setup: $(STAMP)
 
@@ -52,7 +52,7 @@ torture: setup
 # The claims that need no training, measured afresh: are the verdicts those of results/claims/? Nearly all of it is
 # compilation, which takes XLA half as long without optimisation; no verdict depends on it.
 claims-quick: setup
-	XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false" $(BIN)/gradlab claims --check
+	XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1" $(BIN)/gradlab claims --check
 
 lint: setup
 	$(BIN)/ruff check .
@@ -62,6 +62,10 @@ lint: setup
 fix: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Pages of docs/, README, results and docstrings, without network: docs/_build/html/index.html.
+docs: setup
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --conf-dir docs . docs/_build/html
 
 pictures: setup
 	$(BIN)/python docs/pictures.py
@@ -98,7 +102,7 @@ $(GATE_STAMP): pyproject.toml
 
 # Results are spared: what takes hours to measure goes with clean-results alone.
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis docs/_build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What was measured, and what was made of it; what is committed of results/ stays.

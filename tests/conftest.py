@@ -12,6 +12,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")  # keras reads it when it is impor
 import compiling
 
 remove_cache = compiling.share()
+memory = compiling.Memory()
 
 import jax
 
@@ -25,6 +26,10 @@ def pytest_pyfunc_call(pyfuncitem):
     said = compiling.as_users_compile(str(pyfuncitem.path))
     assert f"PASSED {pyfuncitem.nodeid}\n" in said, said
     return True
+
+
+def pytest_runtest_logfinish():
+    memory.check()
 
 
 @pytest.fixture

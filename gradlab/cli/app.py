@@ -26,7 +26,7 @@ from gradlab.cli import (
     run,
     sweep,
 )
-from gradlab.cli.console import Screen, stdout_for_data
+from gradlab.cli.console import Screen, log_to, stdout_for_data
 from gradlab.cli.interrupts import INTERRUPTED, interrupts
 from gradlab.errors import GradlabError
 from gradlab.runs.cache import quieten
@@ -73,7 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after `gradlab`; by default those of the process.
     """
     with interrupts.handled():
-        return _run(sys.argv[1:] if arguments is None else arguments)
+        try:
+            return _run(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            log_to(None)
 
 
 def _run(given: Sequence[str]) -> int:

@@ -45,6 +45,7 @@ def claims(
     results: options.Results = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    log_file: options.LogFile = None,
 ) -> int:
     """Judge what papers and tutorials claim: does it hold?
 

@@ -3,14 +3,17 @@
 import os
 import sys
 import textwrap
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from gradlab.errors import GradlabError
 from gradlab.runs.jsonable import dumps, printable
 
 VERDICT_STYLE = {
@@ -64,6 +67,29 @@ def stdout_for_data() -> Iterator[None]:
         _data.pop()
 
 
+_log: list[Path] = []
+"""The file of `--log-file`, if the present command has one."""
+
+
+def log_to(path: Path | None) -> Path | None:
+    """From now on append every message to the file; None ends that."""
+    _log[:] = [] if path is None else [path]
+    try:
+        _append("")
+    except OSError as error:
+        _log.clear()
+        raise GradlabError(f"--log-file is `{path}`: it cannot be written ({error.strerror})") from None
+    return path
+
+
+def _append(text: str) -> None:
+    """Each line with the time; opened anew, so that the file may be moved away meanwhile."""
+    at = time.strftime("%Y-%m-%d %H:%M:%S%z")
+    for path in _log:
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(f"{at} {line.rstrip()}\n" for line in text.splitlines())
+
+
 def _console(*, stderr: bool) -> Console:
     # FORCE_COLOR alone must not make rich draw moving lines into a log file.
     stream = sys.stderr if stderr else _data[-1] if _data else sys.stdout
@@ -105,9 +131,20 @@ class Screen:
         """The object of `--json`."""
         self.raw(dumps(value, indent=1))
 
-    def note(self, text: str, style: str = "") -> None:
-        """One message on stderr, never wrapped."""
-        self.err.print(Text(printable(text), style=style), soft_wrap=True)
+    def note(self, text: str, style: str = "", *, quiet: bool = False) -> None:
+        """One message on stderr, never wrapped, and in the log file; there alone if quiet."""
+        if not quiet:
+            self.err.print(Text(printable(text), style=style), soft_wrap=True)
+        try:
+            _append(printable(text))
+        except OSError as error:  # no run ends because of its log
+            _log.clear()
+            self.warn(f"--log-file cannot be written any more: {error.strerror}")
+
+    @property
+    def logs(self) -> bool:
+        """Whether there is a log file."""
+        return bool(_log)
 
     def error(self, text: str) -> None:
         """One line that says what went wrong."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gradlab.cli.completion import complete_cells, complete_runs, complete_tasks
+from gradlab.cli.console import log_to
 from gradlab.runs.fields import SpecField, spell
 from gradlab.runs.grids import ASKED
 from gradlab.runs.store import Store
@@ -29,6 +30,10 @@ Together = Annotated[
 Rerun = Annotated[bool, typer.Option("--rerun", help="Do stored runs again; each stays until it is replaced.")]
 Results = Annotated[Path | None, typer.Option("--results", help="Folder (default: $GRADLAB_RESULTS or results).")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, as in docs/json.md.")]
+LogFile = Annotated[
+    Path | None,
+    typer.Option("--log-file", callback=log_to, help="Append progress and warnings, with times; also if --quiet."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; results only.")]
 
 

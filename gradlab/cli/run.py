@@ -27,6 +27,7 @@ def run(
     results: options.Results = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    log_file: options.LogFile = None,
     **fields: Many,
 ) -> int:
     """Train runs, measure their gradients, store and show them. Lists make a grid.
@@ -47,6 +48,7 @@ def probe(
     results: options.Results = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    log_file: options.LogFile = None,
     **fields: Many,
 ) -> int:
     """Measure gradients without training, in seconds. `--params RUN` measures a run's trained weights.
@@ -91,6 +93,7 @@ def _probe_with(also: str) -> Callable[[Callable[[], None]], Callable[..., int]]
             results: options.Results = None,
             json: options.Json = False,
             quiet: options.Quiet = False,
+            log_file: options.LogFile = None,
             **fields: Many,
         ) -> int:
             return probe(rerun=rerun, results=results, json=json, quiet=quiet, also=[also], **fields)

@@ -23,7 +23,7 @@ class Session:
     Args:
         specs: all runs of the command, each once.
         settings: of the engine; with `all_cores` there is one run, which is shown in detail.
-        quiet: show no progress.
+        quiet: show no progress; a log file gets it all the same.
         each: report each run that is already done; otherwise they are counted in one line.
     """
 
@@ -39,6 +39,7 @@ class Session:
     ) -> None:
         self.screen, self.store, self.specs, self.settings = screen, store, specs, settings
         self.quiet, self.each, self.detailed = quiet, each, settings.all_cores
+        self._unheard = quiet and not screen.logs
         self.outcomes: list[Finished] = []
         self._progress = Progress(screen)
         self._forecast = Forecast(specs)
@@ -90,11 +91,11 @@ class Session:
         """A run begins."""
         self._report_skipped()
         self._running[spec.id] = (spec, time.monotonic(), 0)
-        if self.detailed and not self.quiet:
+        if self.detailed and not self._unheard:
             for line in header(spec, execution):
-                self.screen.note(line)
+                self.tell(line)
             if execution["shards"] < devices:
-                self.screen.note(
+                self.tell(
                     f"not split over {devices} devices: a part of a batch does not give what the whole gives"
                 )
         self._draw(now=True)
@@ -104,7 +105,7 @@ class Session:
         _, started, _ = self._running[spec.id]
         # Compilation, which ends with the first message, is no part of the training rate.
         self._running[spec.id] = (spec, started if progress.step and started else time.monotonic(), progress.step)
-        if self.detailed and not self.quiet:
+        if self.detailed and not self._unheard:
             self._show_progress(spec, progress)
         self._draw()
 
@@ -114,13 +115,17 @@ class Session:
         self._running.pop(finished.spec.id, None)
         self._forecast.take(finished)
         self._skipped += not finished.fresh
-        if not self.quiet and (finished.fresh or self.each):
+        if not self._unheard and (finished.fresh or self.each):
             self._report(finished)
         self._draw(now=True)
 
     def tick(self) -> None:
         """Called regularly while workers compute."""
         self._draw()
+
+    def tell(self, text: str, style: str = "") -> None:
+        """A line of progress."""
+        self.screen.note(text, style, quiet=self.quiet)
 
     def warn(self, text: str) -> None:
         """A warning for the user."""
@@ -136,7 +141,7 @@ class Session:
         return interrupts.presses
 
     def _report(self, finished: Finished) -> None:
-        """The line of a run that ended; on a terminal with several runs only failures have one."""
+        """The line of a run that ended; of several runs a terminal shows those of failures alone."""
         run_id, path = finished.spec.id, self.store.runs / finished.spec.id
         place = run_id if self.detailed else f"[{len(self.outcomes)}/{len(self.specs)}] {run_id}"
         if finished.status == "failed":
@@ -144,25 +149,26 @@ class Session:
             stored = self.store.peek(run_id)
             stays = stored is not None and stored.finished
             where = "; the stored run stays" if stays else f" ({path}/)"
-            self.screen.note(f"{place} failed: {finished.reason}{where}", style)
+            self.tell(f"{place} failed: {finished.reason}{where}", style)
         elif not finished.fresh:
             again = "; --rerun does it again" if self.detailed else ""
-            self.screen.note(f"{place}: already {finished.status}, read from {path}{again}")
-        elif self.detailed or not self.screen.live:
+            self.tell(f"{place}: already {finished.status}, read from {path}{again}")
+        elif self.detailed or not self.screen.live or self.screen.logs:
             text = headline(record_of(self.store.find(run_id)))
-            self.screen.note(f"{place}: {text} ({finished.seconds:.1f} s)")
+            unseen = self.quiet or (self.screen.live and not self.detailed)
+            self.screen.note(f"{place}: {text} ({finished.seconds:.1f} s)", quiet=unseen)
 
     def _report_skipped(self) -> None:
         """Report once how many runs are already done; what another command finishes later is reported singly."""
-        if self._skipped and not self.each and not self.quiet:
-            self.screen.note(f"{self._skipped} of {len(self.specs)} runs are done already")
+        if self._skipped and not self.each:
+            self.tell(f"{self._skipped} of {len(self.specs)} runs are done already")
         self._skipped, self.each = 0, True
 
     def _show_progress(self, spec: RunSpec, progress: RunProgress) -> None:
         """A plain line for a checkpoint, the live line for training steps."""
         if progress.verdict and spec.steps:
-            self.screen.note(checkpoint_line(spec, progress))
-        elif not progress.verdict:
+            self.tell(checkpoint_line(spec, progress))
+        elif not (progress.verdict or self.quiet):
             self._progress.show(training_line(spec, progress, time.monotonic() - self._running[spec.id][1]))
 
     def _draw(self, *, now: bool = False) -> None:

@@ -56,6 +56,7 @@ def sweep(
     ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    log_file: options.LogFile = None,
 ) -> int:
     """Do all runs of a file that are not done yet.
 
@@ -90,7 +91,7 @@ def sweep(
     )
     given: dict[str, Any] = {"--jobs": jobs, "--together": together, "--shard": part, "--timeout": timeout}
     given |= {"--retries": retries or None, "--results": results, "--name": name, "--scheduler": scheduler}
-    command = _command(file, set_ or (), given | {"--tls": tls, "--slurm": slurm})
+    command = _command(file, set_ or (), given | {"--tls": tls, "--slurm": slurm, "--log-file": log_file})
     return carry_out(screen, store, asked, settings, command, share=share, json=json, quiet=quiet)
 
 
@@ -132,10 +133,9 @@ def carry_out(
 def _begin(session: Session, asked: Sweep, specs: Sequence[RunSpec], what: str, command: str) -> None:
     """Do the trials or the runs of a sweep, of which a shard has a part; `command` resumes it."""
     screen = session.screen
-    if not session.quiet:
-        whole = len(session.specs) == len(specs)
-        of_shard = "" if whole else f", {len(session.specs)} of them in this shard"
-        screen.note(f"{asked.name}: {len(specs)} {what}{of_shard}. {asked.title}")
+    whole = len(session.specs) == len(specs)
+    of_shard = "" if whole else f", {len(session.specs)} of them in this shard"
+    session.tell(f"{asked.name}: {len(specs)} {what}{of_shard}. {asked.title}")
     try:
         session.carry_out()
     except KeyboardInterrupt:

@@ -23,6 +23,7 @@ from gradlab.gradient import scaled
 from gradlab.gradient.adjoint import Adjoint, Loss, adjoints
 from gradlab.gradient.convert import to_curve
 from gradlab.gradient.measure import with_gradient
+from gradlab.gradient.mixed import MixedPrecision
 from gradlab.gradient.plain import prepared, states_and_outputs
 from gradlab.gradient.reductions import Floats
 from gradlab.gradient.scaled import Scaled
@@ -30,7 +31,8 @@ from gradlab.gradient.segments import segments_of
 from gradlab.gradient.state import split
 from gradlab.gradient.verified import in_dtype
 
-DTYPES = ("bfloat16", "float16", "float32")
+DTYPES = ("bfloat16", "float16", "float32", "mixed")
+"""Arithmetics; `mixed` as of `MixedPrecision`."""
 OFF = 0.1
 """Decades by which a curve has left that of float64."""
 
@@ -79,7 +81,7 @@ class DtypeCurves:
             >>> DtypeCurves("float16", wide, wide, wide).loss_scale() is None
             True
         """
-        info = jnp.finfo(self.dtype)
+        info = jnp.finfo(_held_in(self.dtype))
         finite = self.exact[np.isfinite(self.exact)]
         if not len(finite):
             return 0
@@ -103,7 +105,7 @@ def precision_curves(
 
     Args:
         cell, params, inputs, loss, carry: as in `gradient_curve`; the loss is taken in the dtype of the outputs.
-        dtypes: bfloat16, float16, float32.
+        dtypes: bfloat16, float16, float32; `mixed` for all in float32, but for operands of products in bfloat16.
 
     Raises:
         GradlabError: an unknown dtype, inputs of another shape, or a cell without a state.
@@ -115,7 +117,7 @@ def precision_curves(
         >>> params, inputs = cell.init(jax.random.key(0), 1, 8), jnp.zeros((60, 2, 1))
         >>> found = precision_curves(cell, params, inputs, lambda outputs: outputs[-1].sum(axis=-1))
         >>> {one.dtype: one.zero_from() for one in found}
-        {'bfloat16': None, 'float16': 26, 'float32': None}
+        {'bfloat16': None, 'float16': 26, 'float32': None, 'mixed': None}
     """
     for dtype in dtypes:
         if dtype not in DTYPES:
@@ -126,12 +128,18 @@ def precision_curves(
     found = []
     for dtype in dtypes:
         with jax.enable_x64(False):
-            rounded = in_dtype(tuple(given), jnp.dtype(dtype))
-            carried = _adjoint(cell, rounded, loss)
+            rounded = in_dtype(tuple(given), jnp.dtype(_held_in(dtype)))
+            computing = MixedPrecision(cell) if dtype == "mixed" else cell
+            carried = _adjoint(computing, rounded, loss)
             # Its lags begin where those of the other do.
-            plain = carried._replace(norms={"plain": _plain(cell, rounded, loss)})
+            plain = carried._replace(norms={"plain": _plain(computing, rounded, loss)})
         found.append(DtypeCurves(dtype, _state(carried), _state(plain), exact))
     return found
+
+
+def _held_in(dtype: str) -> str:
+    """The dtype of weights, states and gradients."""
+    return "float32" if dtype == "mixed" else dtype
 
 
 def _adjoint(cell: Cell, given: Sequence[Any], loss: Loss) -> Adjoint:

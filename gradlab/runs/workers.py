@@ -178,7 +178,7 @@ def close_kept() -> None:
 class LocalPool:
     """Processes on this machine, which end with this one.
 
-    Those that are idle in the end are kept for the next pool of this process.
+    Those that have no job in the end are kept for the next pool of this process.
 
     Args:
         count: processes at a time; each is started when it is needed.
@@ -197,7 +197,7 @@ class LocalPool:
 
     def __exit__(self, *_: object) -> None:
         for process in filter(None, self._processes):
-            if process.ready and process.job is None:
+            if process.job is None:  # its fork may still be ending: then the next job waits for another
                 _kept.append(process)
             else:
                 process.close()

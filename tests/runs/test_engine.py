@@ -155,6 +155,16 @@ def test_a_failure_is_named_and_stops_nobody(store, switch, bad):
     assert re.fullmatch(r"RuntimeError: a mistake of the user's own \(.*faulty\.py, line \d+\)", reason)
 
 
+def test_the_process_of_a_failed_run_starts_the_next_one(store, switch, bad):
+    """The fork that failed has ended; what its parent imported is still there."""
+    off = switch("raise")
+    assert go(some(0, cell=bad), store)[1] == ["failed"]
+    kept = [process.popen.pid for process in workers._kept]
+    off()
+    assert go(some(0, cell=bad), store, rerun="failed")[1] == ["trained"]
+    assert kept and kept[-1] in [process.popen.pid for process in workers._kept]
+
+
 def test_fail_fast(store, switch, bad):
     specs = [*some(0), *some(0, 1, cell=bad), *some(1)]
     switch("raise")

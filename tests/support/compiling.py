@@ -1,9 +1,11 @@
 """How tests compile: into one cache of a session, its workers and the commands they start, and not optimised.
 
 Most of what tests compute is compiled once and run for milliseconds. Without LLVM's optimisation and the fusion
-emitters XLA compiles in a third of the time, from the same program (`python tests/support/compiling.py`).
+emitters, and in one part, XLA compiles in a third of the time, from the same program
+(`python tests/support/compiling.py`).
 """
 
+import ctypes
 import functools
 import os
 import shutil
@@ -16,7 +18,48 @@ CACHE_OF_TESTS = (
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES",
 )
-QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+QUICK = " ".join(
+    (
+        "--xla_backend_optimization_level=0",
+        "--xla_cpu_use_fusion_emitters=false",
+        "--xla_cpu_parallel_codegen_split_count=1",
+    )
+)
+
+
+LIMIT = 1_200_000_000
+"""Bytes in memory from which on a worker drops what it has compiled."""
+
+
+class Memory:
+    """Keeps a worker small: without it one of two grows to 5.6 GB."""
+
+    def __init__(self):
+        self.limit = LIMIT
+
+    def check(self):
+        """Drop compiled programs, all of which are in the cache, if there are many."""
+        if resident() < self.limit:
+            return
+        import jax
+
+        from gradlab.cells.traced import TraceCache
+
+        jax.clear_caches()
+        modules = [module for name, module in sys.modules.items() if name.startswith("gradlab.")]
+        for cache in (value for module in modules for value in vars(module).values()):
+            if isinstance(cache, TraceCache):
+                cache.clear()
+        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what lies between blocks in use
+        self.limit = max(LIMIT, resident() + LIMIT // 4)
+
+
+def resident():
+    """Bytes of this process in memory; 0 where no file says so."""
+    if not os.path.exists("/proc/self/statm"):
+        return 0
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 def is_quick():

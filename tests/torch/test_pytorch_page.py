@@ -34,6 +34,18 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys, typed):
         names["test_memory_of_my_lstm"]()
 
 
+def test_the_question_runs(tmp_path, monkeypatch, capsys, typed):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRADLAB_RESULTS", "results")
+    (code,) = [
+        text for kind, text in BLOCK.findall((DOCS / "how-to/torch-model.md").read_text()) if kind == "python"
+    ]
+    exec(compile(code, "torch-model.md", "exec"), {})
+    assert re.match(r"vanishing \(-\d+\.\d at lag 200\) \d", capsys.readouterr().out)
+    code, out, _ = typed("ls", "--where", "cell=my-lstm")
+    assert code == 0 and "mine-my-lstm-T200-s0" in out
+
+
 def test_the_readme_and_the_page_show_the_same_lines():
     lines = [
         "with gradlab.torch.watch(model) as seen:",
