@@ -45,8 +45,21 @@ _LAGS = ("t_max", (UNSET, "5", "10", "20", "50", "100", "200", "400"))
 _DEFAULTS = {"rnn": (_GAINS,), "lstm": (_BIASES, _LAGS, _GAINS), "gru": (_LAGS, _GAINS)}
 FAMILIES = tuple(_DEFAULTS)
 """The cells whose equations a lesson knows."""
+GATED = ("lstm", "gru")
+"""Those of them that have a direct path."""
 _REQUIRED: Mapping[str, Mapping[str, str]] = {"t_max": {"init": "chrono"}}
 """Options that have to be given with an option."""
+
+
+def family_of(cell: str) -> str:
+    """The cell whose equations a variant has; empty if a lesson does not know them.
+
+    Example:
+        >>> family_of("gru:gain=2"), family_of("janet"), family_of("./mine.py:Cell")
+        ('gru', '', '')
+    """
+    name = cell.split(":")[0]
+    return name if name in FAMILIES else ""
 
 
 def default_axis(cell: str) -> SweepAxis:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from gradlab.lesson.figures import grid_ends, lesson_figures, multiple_figure, slider_figure
+from gradlab.lesson.figures import grid_ends, lesson_figures, multiple_figures, slider_figure
 from gradlab.lesson.findings import findings
 from gradlab.lesson.questions import Question, questions
 from gradlab.lesson.records import Lesson
@@ -54,7 +54,7 @@ def lesson_context(lesson: Lesson, record: Record | None = None) -> LessonContex
         figures={drawing.name: embedded(drawing) for drawing in lesson_figures(lesson, record, captions)},
         findings=captions,
         sliders=(slider_figure("sliders", lesson, ends), slider_figure("sliders-zoom", lesson, ZOOM)),
-        multiples=[multiple_figure(lesson, row, ends) for row in range(len(lesson.grid))],
+        multiples=multiple_figures(lesson, ends),
         questions=questions(lesson),
         record=record,
         commands=commands,

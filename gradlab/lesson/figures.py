@@ -82,12 +82,17 @@ def _curve(name: str, curve: GradientCurve, values: Floats | None = None) -> Cur
     return Curve(name, curve.lags, curve.summarised() if values is None else values, curve.is_noise())
 
 
+def relative_curve(name: str, point: GridPoint) -> Curve:
+    """The curve of a probe in decades from lag 1."""
+    return _curve(name, point.curve, point.relative())
+
+
 def _direct_path(lesson: Lesson, ungated: GridPoint) -> list[Curve]:
     """The whole cell, the cell whose recurrent weights are zero, and theory."""
     full = lesson.chosen[lesson.middle]
     curves = [
-        _curve("measured: the whole cell", full.curve, full.relative()),
-        _curve("measured: recurrent weights set to 0", ungated.curve, ungated.relative()),
+        relative_curve("measured: the whole cell", full),
+        relative_curve("measured: recurrent weights set to 0", ungated),
     ]
     theory = theory_line(ungated.cell, len(full.curve.lags))
     return curves + ([Curve(f"theory: {theory.name}", full.curve.lags, theory.decades)] if theory else [])
@@ -102,10 +107,11 @@ def lines_figure(
     *,
     x_name: str = LAG,
     levels: Sequence[tuple[float, str]] = (),
+    size: tuple[float, float] = SIZE,
 ) -> Drawing:
     """Lines with a legend, and horizontal levels with their names where they are in view."""
     with themed():
-        figure, (ax,) = panels(1, 1, SIZE, heading)
+        figure, (ax,) = panels(1, 1, size, heading)
         for index, curve in enumerate(curves):
             style = GREY_DASHED if curve.name.startswith("theory") else line_style(index)
             draw_line(ax, curve.x, curve.values, style, label=wrapped(curve.name, 4.0), noise=curve.noise)
@@ -145,7 +151,7 @@ def _factors(lesson: Lesson, caption: str) -> Drawing:
 
 def grid_ends(lesson: Lesson) -> tuple[float, float]:
     """The vertical axis that shows every point of the grid, down to `DEEPEST`."""
-    low, high = _ends([_curve("", point.curve, point.relative()) for point in lesson.points])
+    low, high = _ends([relative_curve("", point) for point in lesson.points])
     return max(DEEPEST, min(low, -1.0)), max(high, 1.0)
 
 
@@ -203,15 +209,21 @@ def _draw_point(ax: Axes, point: GridPoint, prefix: str) -> None:
         draw(ends, np.full(2, FLOAT32_FLOOR - level), floor, "floor", "plain float32 reads 0 below")
 
 
-def multiple_figure(lesson: Lesson, row: int, ends: tuple[float, float]) -> Markup:
-    """The curves of all lengths at one value of the axis; a dot ends each."""
+def multiple_figures(lesson: Lesson, ends: tuple[float, float]) -> list[Markup]:
+    """For each value of the axis the curves of all lengths; a dot ends each. They differ in their lines alone."""
     longest = max(2, *(len(point.curve.lags) for point in lesson.points))
+    found = []
     with themed():
         figure, (ax,) = panels(1, 1, (2.2, 1.5), "")
-        for point in lesson.grid[row]:
-            values = np.where(point.curve.is_noise(), np.nan, point.relative())
-            finite = np.where(np.isfinite(values), values, np.nan)
-            ax.plot(point.curve.lags, finite, color=drawing.COLOURS[0], marker="o", markersize=4, markevery=[-1])
         ax.set(xlim=(0, longest * 1.04), ylim=ends, xticks=sorted({1, longest // 2, longest}))
-    setting = lesson.axis.setting(lesson.axis.values[row])
-    return svg(figure, f"figure-multiple-{row}", f"{setting}: gradient by lag, for every length")
+        for row, (value, points) in enumerate(zip(lesson.axis.values, lesson.grid, strict=True)):
+            for line in [*ax.lines]:
+                line.remove()
+            for point in points:
+                values = np.where(point.curve.is_noise(), np.nan, point.relative())
+                finite = np.where(np.isfinite(values), values, np.nan)
+                style: Any = {"color": drawing.COLOURS[0], "marker": "o", "markersize": 4, "markevery": [-1]}
+                ax.plot(point.curve.lags, finite, scalex=False, scaley=False, **style)
+            label = f"{lesson.axis.setting(value)}: gradient by lag, for every length"
+            found.append(svg(figure, f"figure-multiple-{row}", label))
+    return found

@@ -1,7 +1,6 @@
 """What a lesson measures: the probes of its grid, a worked example, a summed loss, and a float32 training pass."""
 
-import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -18,25 +17,31 @@ from gradlab.errors import GradlabError, described
 from gradlab.gradient.adjoint import Loss, leaf_names, split
 from gradlab.gradient.chain import chain
 from gradlab.gradient.curve import GradientCurve
-from gradlab.gradient.measure import gradient_curve
-from gradlab.lesson.axes import FAMILIES, UNSET, SweepAxis, default_axis, with_options
+from gradlab.lesson.axes import GATED, SweepAxis, family_of, with_options
+from gradlab.lesson.commands import lesson_commands
 from gradlab.lesson.records import GridPoint, Lesson, SummedLoss, TrainingPass, WorkedExample
-from gradlab.runs.execute import run
-from gradlab.runs.fields import spell
+from gradlab.runs.execute import run, usable_shards
 from gradlab.runs.result import RunResult
-from gradlab.runs.spec import FIELDS, RunSpec
-from gradlab.training.jit_cache import programs_for
-from gradlab.training.loop import Checkpoint, initial_params, train
+from gradlab.runs.spec import RunSpec
+from gradlab.tasks import Batch
+from gradlab.training.checkpoint_metrics import CheckpointPrograms
+from gradlab.training.jit_cache import compile_in_parallel, programs_for
+from gradlab.training.loop import held_out, initial_params
 from gradlab.training.model import Model
 from gradlab.training.numerics import numerics
+from gradlab.training.step import Plan, start_state
 
 OnProgress = Callable[[str], None]
 
-LENGTHS = (25, 50, 100, 200, 400)
 SMALL_LENGTH, SMALL_HIDDEN = 6, 2
 SUMMED_TASK, SUMMED_LENGTH = "copy:symbols=4", 20
 """A task with a loss at every output."""
-GATED = ("lstm", "gru")
+
+
+def check_has_state(spec: RunSpec) -> None:
+    """Refuse a network, which has no state, by a GradlabError."""
+    if is_network(spec.build_cell()):
+        raise GradlabError(f"{spec.cell} has no state: a lesson follows the gradient from state to state")
 
 
 def measure_lesson(
@@ -52,11 +57,9 @@ def measure_lesson(
     Raises:
         GradlabError: the cell fails.
     """
-    if is_network(base.build_cell()):
-        raise GradlabError(f"{base.cell} has no state: a lesson follows the gradient from state to state")
-    family = base.cell.split(":")[0]
-    family = family if family in FAMILIES else ""
-    prober = Prober(base, built_in=bool(family))
+    check_has_state(base)
+    family = family_of(base.cell)
+    prober = Prober(base)
     grid = prober.grid(axis, lengths, on_progress)
     missing: dict[str, str] = {}
 
@@ -92,46 +95,7 @@ def measure_lesson(
     if family in GATED:
         spec = replace(base, cell=with_options(base.cell, {"gain": "0"}), length=lengths[lesson.middle])
         lesson = replace(lesson, ungated=prober.probe(spec, "0"))
-    return replace(lesson, commands=_commands(base, lesson))
-
-
-def _commands(base: RunSpec, lesson: Lesson) -> dict[str, str]:
-    """The commands that repeat more than one probe, and those that train."""
-    middle, axis = lesson.lengths[lesson.middle], lesson.axis
-    values = ",".join(value for value in axis.values if value != UNSET)
-    vary = None if axis == default_axis(base.cell) else f"{axis.option}={values}"
-    lengths = None if lesson.lengths == LENGTHS else ",".join(map(str, lesson.lengths))
-    trained = replace(base, length=middle, steps=RunSpec.steps)
-
-    def grid(cells: Iterable[str], *lengths: int) -> str:
-        words = shlex.split(replace(base, length=lengths[0]).command())
-        words[words.index("--cell") + 1] = ",".join(cells)
-        words[words.index("--len") + 1] = ",".join(map(str, lengths))
-        return shlex.join(words)
-
-    return {
-        "grid": grid(lesson.axis.cells, *lesson.lengths),
-        "lengths": grid([base.cell], *lesson.lengths),
-        "ungated": grid([base.cell, lesson.ungated.cell], middle) if lesson.ungated else "",
-        "factors": grid((point.cell for point in lesson.contrast), middle),
-        "train": trained.command(),
-        "then": page_command(base, lengths, vary, trained.id),
-    }
-
-
-def page_command(base: RunSpec, lengths: str | None, vary: str | None, run: str | None) -> str:
-    """The command that writes a lesson, without options at their default and without what `--run` brings along."""
-    words = ["gradlab", "lesson", base.task, "--cell", base.cell]
-    given = {"--len": lengths, "--vary": vary, "--run": run}
-    if run is None:
-        given |= {
-            each.option: spell(getattr(base, name))
-            for name, each in FIELDS.items()
-            if "lesson" in each.commands and name != "cell" and getattr(base, name) != each.default
-        }
-    for option, value in given.items():
-        words += [option, value] if value else []
-    return shlex.join(words)
+    return replace(lesson, commands=lesson_commands(base, lesson))
 
 
 def _example(base: RunSpec) -> WorkedExample:
@@ -151,16 +115,22 @@ def _example(base: RunSpec) -> WorkedExample:
 
 def _probed(spec: RunSpec) -> tuple[Mapping[str, GradientCurve], Cell, Params, Array, Loss]:
     """The curves of a probe, and the cell, parameters, inputs and loss that they are of."""
-    result, model = measured(spec), spec.model()
-    assert result.outcome is not None
-    params = result.outcome.params
+    model = spec.model()
+    if family_of(spec.cell):
+        params, drawn = drawn_params(spec), held_out_of(spec)
+        with numerics(spec.dtype):
+            metrics = _compiled(model, spec.plan(), params, drawn).measure(params, drawn)
+    else:
+        result = measured(spec)
+        assert result.outcome is not None
+        params, metrics, drawn = result.outcome.params, result.checkpoints[0].metrics, held_out_of(spec)
     with numerics(spec.dtype):
-        batch = model.embedded(params, programs_for(model, spec.plan()).draw(jnp.uint32(spec.seed)))
+        batch = model.embedded(params, drawn)
 
     def loss(outputs: Array) -> Array:
         return model.read(params, outputs, batch)
 
-    return result.checkpoints[0].metrics.curves, model.cell, params["cell"], batch.inputs, loss
+    return metrics.curves, model.cell, params["cell"], batch.inputs, loss
 
 
 def _refuse_complex(model: Model, seed: int) -> None:
@@ -184,10 +154,9 @@ def _why_no_jacobians(error: Exception) -> str:
 
 def _summed(base: RunSpec) -> SummedLoss:
     spec = replace(base, task=SUMMED_TASK, length=SUMMED_LENGTH)
-    curves, cell, params, inputs, loss = _probed(spec)
-    with numerics(spec.dtype):
-        direct = gradient_curve(cell, params, inputs, loss, kind="direct")
-    return SummedLoss(spec.task, curves["total"], curves["task"], direct, spec.command(), _snippet(spec))
+    curves = _probed(spec)[0]
+    total, last, direct = (curves[name] for name in ("total", "task", "direct"))
+    return SummedLoss(spec.task, total, last, direct, spec.command(), _snippet(spec))
 
 
 def _snippet(spec: RunSpec) -> str:
@@ -226,21 +195,36 @@ def _underflow(base: RunSpec, grid: Sequence[Sequence[GridPoint]], shards: int) 
         return None
     point = min(below, key=lambda one: (one.length, one.curve.float32_horizon().lag))
     spec = replace(base, cell=point.cell, length=point.length, steps=1, measure="every")
-    rms = {leaf: np.asarray(rows, np.float64)[0] for leaf, rows in measured(spec, shards).trace.norms.items()}
+    rms = {leaf: np.asarray(rows, np.float64)[0] for leaf, rows in _norms_of_training(spec, shards).items()}
     return TrainingPass(point, rms, spec.batch, spec.command()) if all(map(len, rms.values())) else None
+
+
+def _norms_of_training(spec: RunSpec, shards: int) -> Mapping[str, Any]:
+    """The norms (1, T) at every state of the first training step, by leaf."""
+    if not family_of(spec.cell):
+        return measured(spec, shards).trace.norms
+    # One training step alone, without the tests and the curves that a run has before and after it.
+    model, plan = spec.model(), spec.plan(usable_shards(spec, shards))
+    with numerics(spec.dtype):
+        _, rows = programs_for(model, plan).chunk(start_state(model, plan, drawn_params(spec)), jnp.int32(1))
+    norms: Mapping[str, Any] = rows.norms
+    return norms
 
 
 class Prober:
     """Probes of built-in cells, which share compiled programs where only their initialisation differs.
 
     Args:
-        base: task, hidden size and seed of all probes. built_in: whether the cells are built-in ones.
+        base: task, hidden size and seed of all probes.
     """
 
-    def __init__(self, base: RunSpec, built_in: bool) -> None:
-        self.base, self.built_in = base, built_in
+    def __init__(self, base: RunSpec) -> None:
+        self.base = base
         self.models: dict[str, Model] = {}
-        self.params = lru_cache(maxsize=None)(self._params)
+        self.programs: dict[tuple[int, int], CheckpointPrograms] = {}
+        self.params = lru_cache(maxsize=None)(lambda cell: drawn_params(replace(base, cell=cell)))
+        self.examples = lru_cache(maxsize=None)(lambda length: held_out_of(replace(base, length=length)))
+        self._model = lru_cache(maxsize=None)(self._same_step)
 
     def grid(
         self, axis: SweepAxis, lengths: Sequence[int], on_progress: OnProgress
@@ -258,27 +242,47 @@ class Prober:
 
     def probe(self, spec: RunSpec, value: str) -> GridPoint:
         """What `gradlab probe` measures of this spec."""
-        if not self.built_in:
-            mark = measured(spec).checkpoints[0]
+        if not family_of(spec.cell):
+            metrics = measured(spec).checkpoints[0].metrics
         else:
-            # The first model with the same step has its programs compiled already.
-            model = spec.model()
-            x_t = jnp.zeros((spec.measure_batch, model.task.input_size))
-            model = self.models.setdefault(traced_step(model.cell, model.hidden, x_t), model)
             with numerics(spec.dtype):
-                events = train(model, spec.plan(), self.params(spec.cell))
-                mark = next(event for event in events if isinstance(event, Checkpoint))
-        gates = {name: gate.mean for name, gate in mark.metrics.gates.items()}
-        return GridPoint(value, spec.length, spec.cell, spec.command(), mark.metrics.curves["task"], gates)
+                model, params = self._model(spec.cell), self.params(spec.cell)
+                at = id(model), spec.length  # a custom task may have no hash
+                if at not in self.programs:
+                    self.programs[at] = _compiled(model, spec.plan(), params, self.examples(spec.length))
+                metrics = self.programs[at].measure(params, self.examples(spec.length))
+        gates = {name: gate.mean for name, gate in metrics.gates.items()}
+        return GridPoint(value, spec.length, spec.cell, spec.command(), metrics.curves["task"], gates)
 
-    def _params(self, cell: str) -> Params:
-        spec = replace(self.base, cell=cell)
-        with numerics(spec.dtype):
-            # Drawn without compiling, which would take longer than all probes of one length; of these schemes the
-            # bits are the same, because nothing is multiplied twice.
-            if "init=" in cell and "init=chrono" not in cell:
-                return initial_params(spec.model(), spec.plan())
-            return spec.model().init(jnp.uint32(spec.seed))
+    def _same_step(self, cell: str) -> Model:
+        """The first model with the same step, which has its programs compiled already."""
+        model = replace(self.base, cell=cell).model()
+        x_t = jnp.zeros((self.base.measure_batch, model.task.input_size))
+        return self.models.setdefault(traced_step(model.cell, model.hidden, x_t), model)
+
+
+def drawn_params(spec: RunSpec) -> Params:
+    """The parameters that a run of a built-in cell starts from."""
+    with numerics(spec.dtype):
+        # Drawn without compiling, which would take longer than all probes of one length; of these schemes the
+        # bits are the same, because nothing is multiplied twice.
+        if "init=" in spec.cell and "init=chrono" not in spec.cell:
+            return initial_params(spec.model(), spec.plan())
+        return spec.model().init(jnp.uint32(spec.seed))
+
+
+def held_out_of(spec: RunSpec) -> Batch:
+    """The examples on which a probe is measured, whatever its cell."""
+    with numerics(spec.dtype):
+        return held_out(spec.model(), spec.plan())
+
+
+def _compiled(model: Model, plan: Plan, params: Params, batch: Batch) -> CheckpointPrograms:
+    """What measures a built-in cell, compiled for parameters and examples like these."""
+    programs = programs_for(model, plan).metrics
+    assert isinstance(programs, CheckpointPrograms)
+    compile_in_parallel(*programs.compilations(params, batch))
+    return programs
 
 
 def measured(spec: RunSpec, shards: int = 1) -> RunResult:

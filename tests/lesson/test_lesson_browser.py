@@ -2,12 +2,12 @@
 
 import pytest
 from browsing import Opened, browser, needs_browser
-from lessons import LENGTHS, small
+from lessons import LENGTHS, compared, small
 from synthetic import falling, put
 
-from gradlab.lesson import wording
+from gradlab.lesson import explanation, wording
 from gradlab.lesson.axes import parse_axis
-from gradlab.lesson.page import lesson_page
+from gradlab.lesson.page import comparison_page, lesson_page
 from gradlab.lesson.questions import questions
 from gradlab.report.data.records import read
 
@@ -146,4 +146,63 @@ def test_a_printed_lesson_has_its_answers_and_no_controls(chromium, file):
     page = Opened(chromium, file)
     page.emulate_media(media="print")
     assert not page.locator("#axis").is_visible() and len(visible(page, "svg")) == 1
+    page.context.close()
+
+
+# ---------------------------------------------------------------- several cells
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    return compared({"rnn": -4.1, "lstm": -3.2, "gru": -25.0}, lengths=(10, 20, 40))
+
+
+@pytest.fixture(scope="module")
+def cells_file(comparison, tmp_path_factory):
+    root = tmp_path_factory.mktemp("cells")
+    for cell in ("rnn", "lstm", "gru"):
+        put(root, [falling(4.0), falling(9.0), falling(0.5)], status="solved", cell=cell)
+    target = root / "cells.html"
+    target.write_text(comparison_page(comparison, read(root, print)), encoding="utf-8")
+    return target
+
+
+@pytest.mark.parametrize(
+    "context",
+    [{"color_scheme": "light"}, {"color_scheme": "dark"}, {"viewport": {"width": 390, "height": 844}}],
+    ids=["light", "dark", "telephone"],
+)
+def test_the_page_on_several_cells_opens_without_complaint(chromium, cells_file, context):
+    page = Opened(chromium, cells_file, **context)
+    assert page.axe() == []
+    width = page.page.viewport_size["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    (svg,) = visible(page, "svg")
+    (table,) = visible(page, ".compared > .scroll table")
+    assert all(each.bounding_box()["x"] + each.bounding_box()["width"] <= width for each in (svg, table))
+    assert page.said == [] and page.foreign() == []
+    page.context.close()
+
+
+def test_the_slider_shows_the_curves_and_numbers_of_its_length(chromium, cells_file, comparison):
+    page = Opened(chromium, cells_file)
+    for column, length in enumerate(comparison.lengths):
+        turn(page, "length", column)
+        said = explanation.headline(comparison.cells, column)
+        assert [each.inner_text() for each in visible(page, ".finding")] == [said]
+        assert page.locator("output[for=length]").inner_text() == f"T = {length}"
+        (svg,) = visible(page, "svg")
+        assert said in svg.get_attribute("aria-label") and said in page.locator("#lab-status").text_content()
+        lost = [explanation.lost(each.points[column].curve.span()) for each in comparison.cells]
+        assert [row.inner_text() for row in visible(page, ".compared > .scroll td:nth-child(2)")] == lost
+    page.context.close()
+
+
+def test_without_the_script_the_longest_length_is_shown_and_all_are_in_a_table(chromium, cells_file, comparison):
+    page = Opened(chromium, cells_file, java_script_enabled=False)
+    assert [each.inner_text() for each in visible(page, ".finding")] == [explanation.headline(comparison.cells)]
+    page.locator("#curves > details summary").click()
+    assert page.locator("#curves > details td").count() == len(comparison.cells) * len(comparison.lengths)
+    page.emulate_media(media="print")
+    assert len(visible(page, "svg")) == 1
     page.context.close()

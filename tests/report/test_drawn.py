@@ -16,6 +16,7 @@ from gradlab.report.data import gaps
 from gradlab.report.data.records import grouped, lags_of, noise_lags, read
 from gradlab.report.figures import curves, drawing, heat, leaves, overlay, sampling
 from gradlab.report.figures.embed import embedded
+from gradlab.report.figures.svg import svg
 from gradlab.report.figures.ticks import PlainLogFormatter
 from gradlab.report.page.write import write_report
 
@@ -297,3 +298,22 @@ def test_timesteps_are_said_where_they_are_not_the_length(tmp_path):
     put(tmp_path, [falling(1.0, 30)], length=30, steps=0, status="measured")
     drawings = [curves.checkpoint_figure("x", [[record]], ["LSTM"]) for record in read(tmp_path, print)]
     assert [one.heading.partition(":")[0] for one in drawings] == ["adding, T = 30", "copy, T = 20 (30 timesteps)"]
+
+
+@pytest.mark.parametrize("heading", ["", "A heading"])
+def test_a_figure_whose_lines_are_exchanged_is_drawn_as_a_new_one(heading):
+    def drawn(figure, ax, line):
+        for old in [*ax.lines]:
+            old.remove()
+        ax.plot(line, color=drawing.INK, scalex=False, scaley=False)
+        return svg(figure, "one")
+
+    def fresh():
+        with drawing.themed():
+            figure, (ax,) = drawing.panels(1, 1, (2.2, 1.5), heading)
+            ax.set(xlim=(0, 2), ylim=(0, 2))
+            return figure, ax
+
+    lines, once = ([0, 1, 2], [2, 0, 1]), fresh()
+    with drawing.themed():
+        assert [drawn(*once, line) for line in lines] == [drawn(*fresh(), line) for line in lines]

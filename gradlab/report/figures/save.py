@@ -26,8 +26,14 @@ def freeze(figure: Figure) -> None:
         return
     for text in figure.findobj(Text):
         text.set_text(public(text.get_text()))
+    lines = [line for ax in figure.axes for line in ax.lines]
+    shown = [line.get_visible() for line in lines]
+    for line in lines:  # within their axes, so that the layout does not depend on them
+        line.set_visible(False)
     for _ in range(2):  # what stands beside axes at a share of their width moves when these are made narrower
         figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    for line, visible in zip(lines, shown, strict=True):
+        line.set_visible(visible)
+    figure.set_layout_engine(None)  # `"none"` would make every file draw once more
     for ax in figure.axes:
         ax.set_position(tuple(np.round(ax.get_position(original=True).bounds, 5)))

@@ -66,6 +66,7 @@ def _hide_heading(figure: Figure) -> float:
     """Take the heading away; returns how many points of the figure's top are then empty."""
     for text in figure.texts:
         if text.get_gid() == "heading":
+            text.set_visible(True)  # of a figure that was drawn before
             bottom = text.get_window_extent().y0 * 72 / figure.dpi
             text.set_visible(False)
             return float(max(0.0, figure.get_figheight() * 72 - bottom - 4))
