@@ -10,6 +10,7 @@ from markupsafe import Markup
 from gradlab.report.data.records import Record
 from gradlab.report.figures.embed import EmbeddedFigure, FigureTable, embedded
 from gradlab.report.figures.gallery import Plan
+from gradlab.report.figures.length_axes import LengthLine
 from gradlab.report.figures.save import save
 from gradlab.report.made import Made, Sources, hashed, named
 from gradlab.runs.files import OTHERS, digest, regular_bytes
@@ -54,12 +55,12 @@ class Drawer:
         self._sources, self._earlier, self._folder, self._files = sources, earlier, folder, files
         self.names: dict[str, list[str]] = {}
         self.written: list[Path] = []
-        if folder:
-            for name in (PARTS, *([FIGURES] if files else [])):
-                (folder / name).mkdir(exist_ok=True)
 
     def figures(self, plan: Plan) -> Iterator[EmbeddedFigure]:
         """The figures of a plan, with their files; none is drawn that is kept."""
+        if self._folder:
+            for folder in (PARTS, *([FIGURES] if self._files else [])):
+                (self._folder / folder).mkdir(exist_ok=True)
         key = plan_digest(plan, self._sources)
         names = self._earlier.made.figures.get(key)
         kept = None if names is None else [self._earlier.files(self._paths(name)) for name in names]
@@ -112,6 +113,8 @@ def _described(value: Any, runs: Mapping[str, str]) -> Any:
     """An argument of a plan as JSON, with the digest of each run and what its sweep says of it."""
     if isinstance(value, Record):
         return [value.run.id, runs[value.run.id], value.tuned, value.max_params]
+    if isinstance(value, LengthLine):
+        return _described((value.label, value.style, value.group), runs)
     if isinstance(value, (list, tuple)):
         return [_described(item, runs) for item in value]
     return value

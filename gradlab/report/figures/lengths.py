@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from gradlab.gradient.summary import THRESHOLD
-from gradlab.report.data.by_length import rows
 from gradlab.report.data.counts import by_length, held, longest_passing, passed, seeds_of, solved
 from gradlab.report.data.records import Record, labelled
 from gradlab.report.figures.drawing import Drawing, add_legend, line_style, panels, themed
@@ -53,7 +52,7 @@ def solving_figure(name: str, lines: Sequence[LengthLine], most: int | None = No
 
 def _solved_at(line: LengthLine) -> str:
     """`RNN: solved T = 20 in 3 of 3 (median training step 100), T = 40 in 0 of 3`."""
-    found = [row for row in rows(line.group) if "solved" in row]
+    found = [row for row in line.rows if "solved" in row]
     counts = [
         f"T = {row['length']:,} in {row['solved']} of {row['runs']}"
         + (f" (median training step {row['median_step_solved']:,.0f})" if row["solved"] else "")
