@@ -15,6 +15,7 @@ from gradlab.report.figures.lengths import lengths_figure, lines_of, solving_fig
 from gradlab.report.figures.per_step import per_step_figure
 from gradlab.report.figures.sides import inputs_figure, sides_figure
 from gradlab.report.figures.training import gates_figure, loss_figure
+from gradlab.report.figures.updates import updates_figure
 from gradlab.report.text.findings import overall
 from gradlab.report.text.plain import public
 
@@ -77,6 +78,7 @@ def plans(records: Sequence[Record]) -> Iterator[Plan]:
                 yield Plan(sides_figure, (f"sides-{safe_name(group[0].run.id)}", group, label))
     for name, _, groups, names in places[True]:
         yield Plan(loss_figure, (f"loss-{name}", groups, names))
+        yield Plan(updates_figure, (f"updates-{name}", groups, names))
     yield from _runs(trained)
     yield from _analyses(records)
 
