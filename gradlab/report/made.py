@@ -131,9 +131,12 @@ def hashed(value: Any) -> str:
 
 
 def _code() -> str:
-    """Also of what matplotlib reads and of the folders that `public` leaves out of texts."""
-    settings = [os.environ.get(name) for name in ("MATPLOTLIBRC", "MPLCONFIGDIR", "XDG_CONFIG_HOME")]
-    return hashed([_installed(), settings, os.getcwd(), os.path.expanduser("~")])
+    """Also of the settings that matplotlib reads, and of the folders that `public` leaves out of texts."""
+    home = Path.home()
+    asked = [Path(os.environ[name]) for name in ("MATPLOTLIBRC", "MPLCONFIGDIR") if os.environ.get(name)]
+    folders = [Path.cwd(), *asked, Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "matplotlib"]
+    settings = [digest_of(path) for folder in folders for path in (folder, folder / "matplotlibrc")]
+    return hashed([_installed(), settings, str(Path.cwd()), str(home)])
 
 
 @cache

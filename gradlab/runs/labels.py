@@ -11,6 +11,8 @@ from gradlab.runs.spec import FIELDS
 BUILT_IN = ("rnn", "lstm", "gru")
 BUILT_IN_INIT = "orthogonal"
 """Their default `init`, stated here for those that load no jax."""
+_USUAL = [("measure", FIELDS["measure"].default)]
+"""Of a field that says only what is recorded the default goes without saying."""
 _OF_PROBES = [name for name, each in FIELDS.items() if each.of_weights]
 
 
@@ -92,6 +94,20 @@ def labels(settings: Sequence[Mapping[str, Any]], *, without: Sequence[str] = ()
     return [", ".join([names[each["cell"]], *apart[each["task"], each["cell"]].words(each)]) for each in settings]
 
 
+def listed(names: Sequence[str]) -> list[str]:
+    """Names of settings as a sentence lists them: what tells settings of one cell apart stands behind it.
+
+    Example:
+        >>> listed(["LSTM, hidden 32", "RNN", "LSTM, hidden 64, clip none"])
+        ['LSTM (hidden 32; hidden 64, clip none)', 'RNN']
+    """
+    cells: dict[tuple[str, bool], list[str]] = {}
+    for name in names:
+        cell, _, rest = name.partition(", ")
+        cells.setdefault((cell, bool(rest)), []).append(rest)
+    return [f"{cell} ({'; '.join(rest)})" if apart else cell for (cell, apart), rest in cells.items()]
+
+
 def describe(name: str, value: Any) -> str:
     """A field with its value, in words.
 
@@ -137,7 +153,8 @@ class _Rivals:
         trained = _is_trained(setting)
         words = ["probe"] if not trained and len(self._same_kind) > 1 else []
         for name in self._fields:
-            if name in setting and (name in self._same_kind[trained] or name in _OF_PROBES):
+            apart = name in self._same_kind[trained] or name in _OF_PROBES
+            if name in setting and apart and (name, setting[name]) not in _USUAL:
                 words.append(describe(name, setting[name]))
         return words
 

@@ -40,7 +40,7 @@ def put(
     traces=None,
     **config,
 ):
-    """Store one run with these task curves at the checkpoints, as the engine does; `traces` of its training steps."""
+    """Store one run with these task curves at the checkpoints, as the engine writes it; `traces` by name."""
     config = CONFIG | config
     task, cell = (
         re.sub(r"[^\w.=-]", "-", config[part], flags=re.ASCII).strip("-")[:80] for part in ("task", "cell")

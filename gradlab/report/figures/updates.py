@@ -25,8 +25,8 @@ from gradlab.report.figures.training import stretches
 NORM, CLIPPED = "trace/log10_grad_norm", "trace/clipped"
 _ABOUT = (
     "Left: log10 norm of the gradient of all weights, before clipping. Right: the share that was clipped, of "
-    "training steps (clip by norm) or of entries (by value). Each point is the mean of a stretch of training steps, "
-    "left out where a value of it is zero or not finite"
+    "training steps (clip by norm) or of entries (by value). Each point is the mean of a stretch of training "
+    "steps, left out where a value of it is zero or not finite"
 )
 
 
@@ -47,11 +47,11 @@ def updates_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequenc
     shares = [_share([clipped for _, clipped in traces]) for _, _, traces in shown]
     bounds = {str(group[0].config["clip"]) for _, group, _ in shown}
     heading = f"{config['task']}, T = {config['length']}: {_clipping(shares, bounds)}"
-    figure, (left, right) = panels(1, 2, (5.2, 3.8), heading)
+    figure, (left, right) = panels(1, 2, (5.2, 3.4 + 0.2 * len(shown)), heading)
     for index, (label, _, traces) in enumerate(shown):
         for ax, some in zip((left, right), zip(*traces, strict=True), strict=True):
             _draw(ax, some, index, label)
-    left.set_ylabel("gradient norm of the weights (log10)")
+    left.set_ylabel("gradient norm of the weights\n(log10)")
     right.set_ylabel("share clipped")
     right.set_ylim(-0.03, 1.03)
     right.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
