@@ -100,7 +100,7 @@ def test_figure_of_solving(tmp_path):
     horizons = next(line for line in horizon.get_lines() if line.get_label() == "RNN")
     assert horizons.get_ydata().tolist() == [20, 40, 60]  # 4 decades over 79 lags: three of them by lag 60
     assert horizons.get_xdata().tolist() == [20, 40, 80]
-    assert drawing.heading == "adding: solved in every seed by RNN up to T = 20, GRU up to T = 20, at one setting"
+    assert drawing.heading == "adding: solved in every seed by RNN and GRU up to T = 20, at one setting"
     step = "(median training step 100)"
     assert f"GRU: solved T = 20 in 3 of 3 {step}, T = 40 in 1 of 3 {step}, T = 80 in 0 of 3." in drawing.caption
     (legend,) = drawing.figure.legends

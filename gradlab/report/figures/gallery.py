@@ -63,10 +63,10 @@ def plans(records: Sequence[Record]) -> Iterator[Plan]:
     trained, probes = ([record for record in records if record.trained == kind] for kind in (True, False))
     places = {kind: by_task_and_length(runs) for kind, runs in ((True, trained), (False, probes))}
     for name, some, groups, names in places[True]:
-        if some not in first:
-            arguments = (f"cells-{name}", groups, names, ("initial", "final"), f": {overall(some)}")
-            yield Plan(checkpoint_figure, arguments)
         most = SETTINGS // 2 if "total" in some[0].log[0]["curves"] else SETTINGS
+        if some not in first:
+            finding, told = f": {overall(some)}", len(groups) <= most
+            yield Plan(checkpoint_figure, (f"cells-{name}", groups, names, ("initial", "final"), finding, told))
         yield Plan(lag_figure, (f"lag-{name}", groups[:most], names[:most]))
     for name, some, groups, names in places[False]:
         if some not in first:
