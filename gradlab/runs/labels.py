@@ -141,9 +141,9 @@ class _Rivals:
     """The settings of one task and cell, and the fields in which they differ, found once for all of them."""
 
     def __init__(self, settings: Sequence[Mapping[str, Any]], known: Sequence[str]) -> None:
-        kinds = {
-            kind: [each for each in settings if _is_trained(each) == kind] for kind in map(_is_trained, settings)
-        }
+        kinds: dict[bool, list[Mapping[str, Any]]] = {}
+        for each in settings:
+            kinds.setdefault(_is_trained(each), []).append(each)
         self._fields = varying(settings, without=known)
         # A probe has training fields too, which have no effect: they do not distinguish it from trained runs.
         self._same_kind = {kind: varying(some, without=known) for kind, some in kinds.items()}

@@ -1,5 +1,6 @@
 """A report is not made twice: what is kept has the bytes of a full build, whatever happened to runs and files."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from studies import sweep_of
 from synthetic import CONFIG as CONFIG_OF
 from synthetic import falling, put
 
+from gradlab.cli.app import main
 from gradlab.report import made
 from gradlab.report.figures import kept
 from gradlab.report.page.write import write_page, write_report
@@ -193,3 +195,18 @@ def test_a_figure_is_drawn_once_for_each_of_its_formats(root, monkeypatch):
     monkeypatch.setattr(Figure, "draw", lambda figure, renderer: drawings.append(figure) or draw(figure, renderer))
     report(root)
     assert len(drawings) == 2 * 3
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("words, seen", [([], True), (["-q"], False), (["--json"], False)])
+def test_a_terminal_shows_how_far_it_is(root, monkeypatch, words, seen):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    assert main(["report", "--results", str(root), "--format", "html", *words]) == 0
+    told = sys.stderr.getvalue()
+    assert ("report: " in told) == seen
+    assert not seen or ("] 0 of 4 runs read" in told and "figures, probe-lengths" in told)

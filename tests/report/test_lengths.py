@@ -245,7 +245,7 @@ def test_progress_is_told(tmp_path):
     write_report(tmp_path, print, progress=heard.append)
     assert (
         heard[0] == f"report: [{'':24}] 0 of 3 runs read"
-        and f"report: [{'':24}] 0 of 16 figures, overview" in heard
+        and f"report: [{'':24}] 0 of 25 figures, overview" in heard
     )
 
 
