@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import gradlab
 from gradlab.runs.files import LARGEST, OTHERS, digest, regular_bytes
 from gradlab.runs.lock import is_dead
 from gradlab.runs.schema import FILES
@@ -142,7 +141,7 @@ def _code() -> str:
 @cache
 def _installed() -> str:
     """The digest of every file of gradlab, and which versions of other packages are installed."""
-    root = Path(gradlab.__file__).parent
+    root = Path(__file__).parents[1]
     paths = sorted(path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     own = [(path.relative_to(root).as_posix(), digest(path.read_bytes())) for path in paths]
     folders = [folder for folder in sys.path if os.path.isdir(folder)]

@@ -35,7 +35,7 @@ BOUNDS = (
 )
 
 
-class Plan(NamedTuple):
+class PlannedFigure(NamedTuple):
     """A figure that is not drawn yet; some runs have nothing that it could show, some plans have several figures.
 
     Attributes:
@@ -55,7 +55,7 @@ class Plan(NamedTuple):
             yield drawing._replace(section=self.section or drawing.section)
 
 
-def plans(records: Sequence[Record]) -> Iterator[Plan]:
+def plans(records: Sequence[Record]) -> Iterator[PlannedFigure]:
     """The figures of runs that have curves, in page order."""
     first = list(overview_runs(records).values())
     yield from overview(records)
@@ -66,19 +66,23 @@ def plans(records: Sequence[Record]) -> Iterator[Plan]:
         most = SETTINGS // 2 if "total" in some[0].log[0]["curves"] else SETTINGS
         if some not in first:
             finding, told = f": {overall(some)}", len(groups) <= most
-            yield Plan(checkpoint_figure, (f"cells-{name}", groups, names, ("initial", "final"), finding, told))
-        yield Plan(lag_figure, (f"lag-{name}", groups[:most], names[:most]))
+            yield PlannedFigure(
+                checkpoint_figure, (f"cells-{name}", groups, names, ("initial", "final"), finding, told)
+            )
+        yield PlannedFigure(lag_figure, (f"lag-{name}", groups[:most], names[:most]))
     for name, some, groups, names in places[False]:
         if some not in first:
-            yield Plan(checkpoint_figure, (f"probe-{name}", groups, names, ("initial",), f": {overall(some)}"))
+            yield PlannedFigure(
+                checkpoint_figure, (f"probe-{name}", groups, names, ("initial",), f": {overall(some)}")
+            )
     for prefix, kind in (("inputs", True), ("probe-inputs", False)):
         for name, _, groups, names in places[kind]:
-            yield Plan(inputs_figure, (f"{prefix}-{name}", groups, names))
+            yield PlannedFigure(inputs_figure, (f"{prefix}-{name}", groups, names))
             for group, label in list(zip(groups, names, strict=True))[:RUNS]:
-                yield Plan(sides_figure, (f"sides-{safe_name(group[0].run.id)}", group, label))
+                yield PlannedFigure(sides_figure, (f"sides-{safe_name(group[0].run.id)}", group, label))
     for name, _, groups, names in places[True]:
-        yield Plan(loss_figure, (f"loss-{name}", groups, names))
-        yield Plan(updates_figure, (f"updates-{name}", groups, names))
+        yield PlannedFigure(loss_figure, (f"loss-{name}", groups, names))
+        yield PlannedFigure(updates_figure, (f"updates-{name}", groups, names))
     yield from _runs(trained)
     yield from _analyses(records)
 
@@ -89,18 +93,18 @@ def drawings(records: Sequence[Record]) -> Iterator[Drawing]:
         yield from plan.drawn()
 
 
-def overview(records: Sequence[Record]) -> Iterator[Plan]:
+def overview(records: Sequence[Record]) -> Iterator[PlannedFigure]:
     """The first picture of a page: of one run the map and the loss, of several the longest length of each task."""
     if len(records) == 1 and records[0].trained:
         (label,) = labels([records])
-        yield Plan(heat_with_loss, ("overview", records[0], label), "overview")
+        yield PlannedFigure(heat_with_loss, ("overview", records[0], label), "overview")
         return
     found = overview_runs(records)
     for task, runs in found.items():
         roles = ("initial", "final") if runs[0].trained else ("initial",)
         name = "overview" if len(found) == 1 else f"overview-{safe_name(task)}"
         arguments = (name, *_settings(runs), roles, f": {overall(runs)}")
-        yield Plan(checkpoint_figure, arguments, "overview")
+        yield PlannedFigure(checkpoint_figure, arguments, "overview")
 
 
 def overview_runs(records: Sequence[Record]) -> dict[str, list[Record]]:
@@ -114,7 +118,7 @@ def overview_runs(records: Sequence[Record]) -> dict[str, list[Record]]:
     return found
 
 
-def against_length(records: Sequence[Record]) -> Iterator[Plan]:
+def against_length(records: Sequence[Record]) -> Iterator[PlannedFigure]:
     """For each task with several lengths: to which it is solved, and the gradient, but of borrowed weights."""
     fresh = [record for record in records if record.config["params"] == "none"]
     for task in _tasks(fresh):
@@ -124,12 +128,12 @@ def against_length(records: Sequence[Record]) -> Iterator[Plan]:
                 continue
             lines = lines_of(mine, len(mine))  # headings count all, figures draw some
             if trained:
-                yield Plan(solving_figure, (f"solving-{safe_name(task)}", lines, SETTINGS))
+                yield PlannedFigure(solving_figure, (f"solving-{safe_name(task)}", lines, SETTINGS))
             name = f"{'lengths' if trained else 'probe-lengths'}-{safe_name(task)}"
-            yield Plan(lengths_figure, (name, lines, SETTINGS))
+            yield PlannedFigure(lengths_figure, (name, lines, SETTINGS))
 
 
-def _runs(trained: Sequence[Record]) -> Iterator[Plan]:
+def _runs(trained: Sequence[Record]) -> Iterator[PlannedFigure]:
     """The maps, the leaves, the total gradient and the gates of one run of each setting."""
     groups = grouped(trained, without=["length"])
     names = labels(groups, without=["length"])
@@ -144,15 +148,15 @@ def _runs(trained: Sequence[Record]) -> Iterator[Plan]:
             (gates_figure, "gates"),
         )
         for draw, name in closer:
-            yield Plan(draw, (f"{name}-{run}", record, label))
+            yield PlannedFigure(draw, (f"{name}-{run}", record, label))
 
 
-def _analyses(records: Sequence[Record]) -> Iterator[Plan]:
+def _analyses(records: Sequence[Record]) -> Iterator[PlannedFigure]:
     """What was worked out beside the curves, of the first seed of each setting."""
     analysed = [record for record in records if record.run.done.get("analyses")]
     groups = grouped(analysed)
     for group, label in list(zip(groups, labels(groups), strict=True))[:RUNS]:
-        yield Plan(analysis_figures, (safe_name(group[0].run.id), group[0], label))
+        yield PlannedFigure(analysis_figures, (safe_name(group[0].run.id), group[0], label))
 
 
 class Place(NamedTuple):

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from gradlab.report.data.records import Record
 from gradlab.report.figures.embed import EmbeddedFigure, FigureTable, embedded
-from gradlab.report.figures.gallery import Plan
+from gradlab.report.figures.gallery import PlannedFigure
 from gradlab.report.figures.length_axes import LengthLine
 from gradlab.report.figures.save import save
 from gradlab.report.made import Made, Sources, hashed, named
@@ -56,7 +56,7 @@ class Drawer:
         self.names: dict[str, list[str]] = {}
         self.written: list[Path] = []
 
-    def figures(self, plan: Plan) -> Iterator[EmbeddedFigure]:
+    def figures(self, plan: PlannedFigure) -> Iterator[EmbeddedFigure]:
         """The figures of a plan, with their files; none is drawn that is kept."""
         if self._folder:
             for folder in (PARTS, *([FIGURES] if self._files else [])):
@@ -100,7 +100,7 @@ class Drawer:
             self.written += [Path(path) for path in self._paths(name)[1:]]
 
 
-def plan_digest(plan: Plan, sources: Sources) -> str:
+def plan_digest(plan: PlannedFigure, sources: Sources) -> str:
     """The digest of what the figures of a plan are made from; "" if a run of it is not among the sources."""
     try:
         arguments = _described(plan.arguments, sources.runs)
