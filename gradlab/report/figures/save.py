@@ -56,9 +56,8 @@ def freeze(figure: Figure) -> None:
         return
     for text in figure.findobj(Text):
         text.set_text(public(text.get_text()))
-    layout.execute(figure)
-    if any(ax.get_label() == "<colorbar>" for ax in figure.axes):
-        layout.execute(figure)  # they stand at a share of the width of axes that were made narrower for them
+    for _ in range(2):  # what stands beside axes at a share of their width moves when these are made narrower
+        layout.execute(figure)
     figure.set_layout_engine(None)  # with an engine, even one that does nothing, all is drawn twice for each file
     for ax in figure.axes:
         ax.set_position(tuple(np.round(ax.get_position(original=True).bounds, 5)))
