@@ -12,6 +12,7 @@ from gradlab.cli.completion import complete_runs, complete_sweeps
 from gradlab.cli.console import Progress, Screen
 from gradlab.cli.session import folder_option
 from gradlab.errors import GradlabError, unknown
+from gradlab.report.made import FORMATS, folder_of, sources_of, unchanged
 from gradlab.runs.store import Store
 from gradlab.runs.sweeps import stored_sweep
 
@@ -38,10 +39,12 @@ def report(
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     results: options.Results = None,
     json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Write a page, tables and figures of the runs.
 
-    They lie in results/report/.
+    They lie in results/report/, those of a sweep in results/report/sweeps/NAME/ and those of a run in
+    results/report/runs/RUN/. What cannot have changed since the last report is kept.
 
     The page, index.html, is one file that needs no network; beside it lie index.md, CSV tables, SVG and PNG. Of a
     sweep, a table and figures small enough to commit go to results/summaries/NAME/ too. A comparison is a page,
@@ -60,20 +63,11 @@ def report(
     if show and "html" not in wanted:
         raise GradlabError("--open shows the page, which --format leaves out: add html to it")
     with Progress(screen) as live:
+        progress = (lambda text: None) if quiet or json else live.show
         if compare is not None:
-            written = [_compare(store, screen, compare, output, live.show)]
+            written = [_compare(store, screen, compare, output, progress)]
         else:
-            from gradlab.report.page.write import write_page, write_report
-
-            some: dict[str, Any] = {
-                "sweep": None if sweep is None else stored_sweep(store.root, sweep),
-                "run": None if run is None else store.find(run).id,
-                "progress": live.show,
-            }
-            if output is None:
-                written = write_report(store.root, screen.warn, formats=wanted, **some)
-            else:
-                written = [write_page(store.root, screen.warn, output, **some)]
+            written = _report(store, screen, sweep, run, output, wanted, progress)
     if json:
         screen.json({"report": [str(path) for path in written]})
     else:
@@ -84,8 +78,6 @@ def report(
 
 def _formats(asked: str | None, *, alone: bool) -> tuple[str, ...]:
     """The formats of `--format`; a page alone is HTML."""
-    from gradlab.report.page.write import FORMATS
-
     default = ("html",) if alone else FORMATS
     names = default if asked is None else [name.strip() for name in asked.split(",")]
     for name in names:
@@ -94,6 +86,31 @@ def _formats(asked: str | None, *, alone: bool) -> tuple[str, ...]:
     if alone and set(names) != {"html"}:
         raise GradlabError(f"--format is {asked}: with -o or --compare the page alone is written, --format html")
     return tuple(name for name in FORMATS if name in names)
+
+
+def _report(
+    store: Store,
+    screen: Screen,
+    sweep: str | None,
+    run: str | None,
+    output: Path | None,
+    formats: tuple[str, ...],
+    progress: Callable[[str], None],
+) -> list[Path]:
+    """Write it; one that is as it would be is there at once, before anything that draws is imported."""
+    swept = None if sweep is None else stored_sweep(store.root, sweep)
+    run_id = None if run is None else store.find(run).id
+    if output is None:
+        sources = sources_of(store.root, swept, run_id, formats)
+        kept = unchanged(store.root, folder_of(store.root, swept, run_id), sources, screen.warn)
+        if kept is not None:
+            return kept
+    from gradlab.report.page.write import write_page, write_report
+
+    some: dict[str, Any] = {"sweep": swept, "run": run_id, "progress": progress}
+    if output is not None:
+        return [write_page(store.root, screen.warn, output, **some)]
+    return write_report(store.root, screen.warn, formats=formats, sources=sources, **some)
 
 
 def _compare(

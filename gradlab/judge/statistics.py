@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from typing import NamedTuple
 
@@ -57,10 +58,15 @@ def share(count: int, of: int, confidence: float = 0.95) -> Share:
     """
     if of == 0:
         return Share(count, of, math.nan, math.nan)
+    return Share(count, of, *_wilson(count, of, confidence))
+
+
+@lru_cache(maxsize=4096)
+def _wilson(count: int, of: int, confidence: float) -> tuple[float, float]:
     from scipy.stats import binomtest  # a second of import that most commands do not need
 
     low, high = binomtest(count, of).proportion_ci(confidence, "wilson")
-    return Share(count, of, float(low), float(high))
+    return float(low), float(high)
 
 
 @dataclass(frozen=True)

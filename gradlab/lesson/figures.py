@@ -27,6 +27,7 @@ from gradlab.report.figures.drawing import (
     themed,
     wrapped,
 )
+from gradlab.report.figures.save import discard_drawing
 from gradlab.report.figures.svg import svg
 from gradlab.report.figures.ticks import LAG, lag_axis
 
@@ -225,5 +226,6 @@ def multiple_figures(lesson: Lesson, ends: tuple[float, float]) -> list[Markup]:
                 style: Any = {"color": drawing.COLOURS[0], "marker": "o", "markersize": 4, "markevery": [-1]}
                 ax.plot(point.curve.lags, finite, scalex=False, scaley=False, **style)
             label = f"{lesson.axis.setting(value)}: gradient by lag, for every length"
+            discard_drawing(figure)
             found.append(svg(figure, f"figure-multiple-{row}", label))
     return found

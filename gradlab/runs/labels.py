@@ -11,6 +11,8 @@ from gradlab.runs.spec import FIELDS
 BUILT_IN = ("rnn", "lstm", "gru")
 BUILT_IN_INIT = "orthogonal"
 """Their default `init`, stated here for those that load no jax."""
+_USUAL = [("measure", FIELDS["measure"].default)]
+"""Of a field that says only what is recorded the default goes without saying."""
 _OF_PROBES = [name for name, each in FIELDS.items() if each.of_weights]
 
 
@@ -85,7 +87,25 @@ def labels(settings: Sequence[Mapping[str, Any]], *, without: Sequence[str] = ()
     """
     names = cell_labels(setting["cell"] for setting in settings)
     known = ("task", "cell", "length", *without)
-    return [", ".join([names[each["cell"]], *_differences(each, settings, known)]) for each in settings]
+    rivals: dict[tuple[Any, Any], list[Mapping[str, Any]]] = {}
+    for each in settings:
+        rivals.setdefault((each["task"], each["cell"]), []).append(each)
+    apart = {key: _Rivals(some, known) for key, some in rivals.items()}
+    return [", ".join([names[each["cell"]], *apart[each["task"], each["cell"]].words(each)]) for each in settings]
+
+
+def listed(names: Sequence[str]) -> list[str]:
+    """Names of settings as a sentence lists them: what tells settings of one cell apart stands behind it.
+
+    Example:
+        >>> listed(["LSTM, hidden 32", "RNN", "LSTM, hidden 64, clip none"])
+        ['LSTM (hidden 32; hidden 64, clip none)', 'RNN']
+    """
+    cells: dict[tuple[str, bool], list[str]] = {}
+    for name in names:
+        cell, _, rest = name.partition(", ")
+        cells.setdefault((cell, bool(rest)), []).append(rest)
+    return [f"{cell} ({'; '.join(rest)})" if apart else cell for (cell, apart), rest in cells.items()]
 
 
 def describe(name: str, value: Any) -> str:
@@ -117,17 +137,27 @@ def format_value(value: Any) -> str:
     return str(value)
 
 
-def _differences(
-    setting: Mapping[str, Any], settings: Sequence[Mapping[str, Any]], known: Sequence[str]
-) -> list[str]:
-    """How a setting differs from the others of its task and cell."""
-    rivals = [other for other in settings if all(other[name] == setting[name] for name in ("task", "cell"))]
-    trained = bool(setting.get("steps", True))  # only where training is tuned it is left out
-    alike = [other for other in rivals if bool(other.get("steps", True)) == trained]
-    words = ["probe"] if not trained and len(alike) < len(rivals) else []
-    # A probe has training fields too, which have no effect: they do not distinguish it from trained runs.
-    same_kind = varying(alike, without=known)
-    for name in varying(rivals, without=known):
-        if name in setting and (name in same_kind or name in _OF_PROBES):
-            words.append(describe(name, setting[name]))
-    return words
+class _Rivals:
+    """The settings of one task and cell, and the fields in which they differ, found once for all of them."""
+
+    def __init__(self, settings: Sequence[Mapping[str, Any]], known: Sequence[str]) -> None:
+        kinds: dict[bool, list[Mapping[str, Any]]] = {}
+        for each in settings:
+            kinds.setdefault(_is_trained(each), []).append(each)
+        self._fields = varying(settings, without=known)
+        # A probe has training fields too, which have no effect: they do not distinguish it from trained runs.
+        self._same_kind = {kind: varying(some, without=known) for kind, some in kinds.items()}
+
+    def words(self, setting: Mapping[str, Any]) -> list[str]:
+        """How one of them differs from the others."""
+        trained = _is_trained(setting)
+        words = ["probe"] if not trained and len(self._same_kind) > 1 else []
+        for name in self._fields:
+            apart = name in self._same_kind[trained] or name in _OF_PROBES
+            if name in setting and apart and (name, setting[name]) not in _USUAL:
+                words.append(describe(name, setting[name]))
+        return words
+
+
+def _is_trained(setting: Mapping[str, Any]) -> bool:
+    return bool(setting.get("steps", True))  # only where training is tuned it is left out

@@ -83,7 +83,7 @@ def report(root):
     from gradlab.cli.app import main
 
     assert main(["report", "--sweep", "adding_length", "--results", str(root)]) == 0
-    return root / "report"
+    return root / "report" / "sweeps" / "adding_length"
 
 
 def test_a_terminal_shows_it_escaped(root, typed, monkeypatch):
@@ -115,8 +115,8 @@ def test_json_has_it_unchanged_behind_escapes(root, typed):
 def test_pages_show_it_as_text(report, root, typed):
     runs = [run.id for run in Store(root).each() if run.finished]
     assert typed("report", "--compare", *runs, "--results", root)[0] == 0
-    for name in ("index.html", "compare.html"):
-        text = (report / name).read_text()
+    for name in (report / "index.html", root / "report" / "compare.html"):
+        text = name.read_text()
         page = Words(text)
         assert SHOWN in page.text and not NEVER.search(text), name
         assert not {"b", "i", "em", "img"} & page.tags and text.count("alert(1)</script>") == 0

@@ -16,6 +16,7 @@ from gradlab.report.data import gaps
 from gradlab.report.data.records import grouped, lags_of, noise_lags, read
 from gradlab.report.figures import curves, drawing, heat, leaves, overlay, sampling
 from gradlab.report.figures.embed import embedded
+from gradlab.report.figures.save import discard_drawing
 from gradlab.report.figures.svg import svg
 from gradlab.report.figures.ticks import PlainLogFormatter
 from gradlab.report.page.write import write_report
@@ -306,6 +307,7 @@ def test_a_figure_whose_lines_are_exchanged_is_drawn_as_a_new_one(heading):
         for old in [*ax.lines]:
             old.remove()
         ax.plot(line, color=drawing.INK, scalex=False, scaley=False)
+        discard_drawing(figure)
         return svg(figure, "one")
 
     def fresh():

@@ -33,7 +33,9 @@ def test_load_reads_each_archive_once_and_no_log(several, monkeypatch):
 def test_figures_and_tables_share_the_arrays_that_were_read(several, monkeypatch):
     records = read(several, pytest.fail)
     monkeypatch.setattr(files, "read_file", pytest.fail)
-    assert len(pd.concat(tables.curve_frames(records))) == 3 * 80 + 2 * 14 + 80
+    tables.write_curves(several / "curves.csv", records)
+    monkeypatch.undo()
+    assert len(pd.read_csv(several / "curves.csv")) == 3 * 80 + 2 * 14 + 80
 
 
 def test_columns_of_load(several):
@@ -57,7 +59,7 @@ def test_a_field_that_some_runs_have_is_a_column_of_every_table(several, tmp_pat
     put(several, [falling(1.0)] * 3, seed=4, cell="rnn", depth=2)
     frame = gradlab.load(several)
     assert frame["depth"].isna().sum() == 3 * 80 + 2 * 14 + 80 and set(frame["depth"].dropna()) == {2}
-    tables.write_csv(tmp_path / "a.csv", tables.curve_frames(read(several, pytest.fail)))
+    tables.write_curves(tmp_path / "a.csv", read(several, pytest.fail))
     kept = pd.read_csv(tmp_path / "a.csv", keep_default_na=False, na_values=["nan"])
     assert kept["depth"].isna().sum() == frame["depth"].isna().sum()
     assert list(kept["typical"]) == pytest.approx(list(frame["typical"]), rel=1e-8)

@@ -34,7 +34,7 @@ class Outputs:
     def __init__(self, root, **options):
         paths = {path.name: path for path in write_report(root, lambda message: pytest.fail(message), **options)}
         self.page, self.text = (paths[name].read_text() for name in ("index.html", "index.md"))
-        self.csv = {path.name: pd.read_csv(path) for path in (root / "report").glob("*.csv")}
+        self.csv = {path.name: pd.read_csv(path) for path in paths["index.html"].parent.glob("*.csv")}
 
     def section(self, name):
         return self.page.partition(f'<section id="{name}"')[2].partition("</section>")[0]

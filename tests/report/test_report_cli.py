@@ -37,7 +37,8 @@ def test_one_page_goes_where_it_is_told(typed, tmp_path):
 
 def test_a_run_and_a_comparison_are_named_by_a_part_of_their_id(typed, tmp_path):
     code, out, _ = typed("--run", "adding-gru", "--format", "html")
-    assert code == 0 and "GRU on adding" in (tmp_path / "results" / "report" / "index.html").read_text()
+    page = tmp_path / "results" / "report" / "runs" / "adding-gru-T40-s0-probe" / "index.html"
+    assert code == 0 and "GRU on adding" in page.read_text()
     code, out, _ = typed("--compare", "adding-lstm", "adding-gru")
     assert code == 0 and "written: results/report/compare.html" in out
 

@@ -222,6 +222,15 @@ def test_pairs_at_one_length_are_counted(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(5))
+def test_pairs_are_counted_as_if_each_was_looked_at(seed):
+    draw = np.random.default_rng(seed)
+    better, other = (np.append(draw.integers(0, 6, draw.integers(1, 30)), np.inf) for _ in range(2))
+    pairs = [(one, two) for one in better for two in other]
+    agreed, tied = sum(one < two for one, two in pairs), sum(one == two for one, two in pairs)
+    assert prediction._compared(better, other) == (len(pairs), agreed, tied)
+
+
+@pytest.mark.parametrize("seed", range(5))
 def test_rank_correlation_is_spearmans(seed):
     random = np.random.default_rng(seed)
     x, y = random.integers(0, 6, 15).astype(float), random.integers(0, 4, 15).astype(float)
@@ -323,7 +332,9 @@ def test_formats_are_what_was_asked(tmp_path):
         (("html", "csv"), ["index.html", *tables]),
     ):
         assert [path.name for path in write_report(tmp_path, print, formats=formats)] == names
-        assert sorted(path.name for path in (tmp_path / "report").iterdir()) == sorted(names)
+        derived = ["made.json", *(["parts"] if "html" in formats else [])]
+        there = sorted(path.name for path in (tmp_path / "report").iterdir())
+        assert there == sorted([*names, *derived])
     whole = write_report(tmp_path, print, formats=FORMATS)
     assert [path.name for path in whole[:2]] == ["index.html", "index.md"]
     assert whole[0].read_text() == page_of(tmp_path)

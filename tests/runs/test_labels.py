@@ -71,6 +71,33 @@ def test_labels_tell_settings_apart_by_what_differs_and_nothing_else():
             assert len(rivals) > 1 or not words
 
 
+class Counted(dict):
+    """A setting that counts how often a field is looked up."""
+
+    reads = 0
+
+    def get(self, *key):
+        Counted.reads += 1
+        return super().get(*key)
+
+
+def test_the_work_for_labels_is_linear_in_their_number():
+    counts = []
+    for count in (100, 200):
+        Counted.reads = 0
+        settings = [Counted(cell="lstm", task="adding", length=9, hidden=hidden) for hidden in range(count)]
+        assert len(set(setting_labels(settings))) == count
+        counts.append(Counted.reads)
+    assert counts[1] < 2.1 * counts[0]
+
+
+def test_what_only_says_what_is_recorded_is_left_out_at_its_default():
+    settings = [
+        {"cell": "lstm", "task": "adding", "length": 9, "measure": each} for each in ("checkpoints", "every")
+    ]
+    assert setting_labels(settings) == ["LSTM", "LSTM, measure every"]
+
+
 @pytest.mark.parametrize(
     "cells, expected",
     [

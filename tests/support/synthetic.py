@@ -37,9 +37,10 @@ def put(
     future=None,
     loss=None,
     reason="ValueError: broken",
+    traces=None,
     **config,
 ):
-    """Store one run with these task curves at the checkpoints, as the engine writes it."""
+    """Store one run with these task curves at the checkpoints, as the engine writes it; `traces` by name."""
     config = CONFIG | config
     task, cell = (
         re.sub(r"[^\w.=-]", "-", config[part], flags=re.ASCII).strip("-")[:80] for part in ("task", "cell")
@@ -56,7 +57,7 @@ def put(
     marks = [RunResult(None).summary(checkpoint) for checkpoint in checkpoints]
     for mark in marks:
         attempt.log(mark)
-    arrays = curve_arrays(checkpoints)
+    arrays = curve_arrays(checkpoints) | {f"trace/{name}": values for name, values in (traces or {}).items()}
     if loss is None:
         loss = np.linspace(0.5, 0.005, config["steps"]) if config["steps"] else np.empty(0)
     gates = {"gate/f": np.array([[0.7, 0.0], [0.8, 0.1], [0.9, 0.3]])[: len(curves)]}

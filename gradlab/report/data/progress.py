@@ -22,10 +22,20 @@ def reading(tell: Tell) -> Callable[[int, int], None]:
 
     def seen(count: int, total: int) -> None:
         if count % EVERY == 0:
-            bar = "#" * (WIDTH * count // max(total, 1))
-            tell(f"report: [{bar:{WIDTH}}] {count:,} of {total:,} runs read")
+            tell(f"report: {bar(count, total)} runs read")
 
     return seen
+
+
+def bar(count: int, total: int) -> str:
+    """So many of so many, as a bar and in numbers.
+
+    Example:
+        >>> bar(6, 12)
+        '[############            ] 6 of 12'
+    """
+    done = "#" * (WIDTH * count // max(total, 1))
+    return f"[{done:{WIDTH}}] {count:,} of {total:,}"
 
 
 @contextmanager

@@ -42,6 +42,9 @@ class Record:
     """Fields whose value its sweep chose for its cell, task and length."""
     max_params: int | None = None
     """What its hidden size follows from, if its sweep asked for that."""
+    _summaries: dict[tuple[str, str, str], Summary] = field(
+        init=False, default_factory=dict, repr=False, compare=False
+    )
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -60,6 +63,11 @@ class Record:
             asked = {name: value for name, value in asked.items() if name != "hidden"}
             asked["max_params"] = self.max_params
         return asked | {name: self.run.config.get(name) for name in VERSIONS}
+
+    @cached_property
+    def _setting_texts(self) -> list[tuple[str, str]]:
+        """`setting` as names and texts, by which runs are grouped."""
+        return sorted((name, str(value)) for name, value in self.setting.items())
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -92,7 +100,10 @@ class Record:
 
     def summary(self, role: str, curve: str = "task", leaf: str = STATE) -> Summary:
         """The numbers of one leaf of one curve at a checkpoint."""
-        return Summary.from_dict(leaf, self.log[self.marks[role]]["curves"][curve][leaf])
+        at = (role, curve, leaf)
+        if at not in self._summaries:
+            self._summaries[at] = Summary.from_dict(leaf, self.log[self.marks[role]]["curves"][curve][leaf])
+        return self._summaries[at]
 
     def findings(self, role: str, curve: str = "task") -> list[str]:
         """Where NaN or infinity begins at a checkpoint, as sentences."""
@@ -154,6 +165,7 @@ def _record(run: StoredRun) -> Record:
     if not log:
         return Record(run, [], {})
     if stored:
+        stored |= {role: lines[line["step"]] for role, line in stored.items()}  # once in memory
         return Record(run, log, {role: sorted(lines).index(stored[role]["step"]) for role in ROLES})
     verdicts = [Summary.from_dict(STATE, line["curves"]["task"][STATE]).verdict for line in log]
     worst = max(range(len(log)), key=lambda index: verdicts[index].severity)
@@ -218,8 +230,8 @@ def grouped(records: Iterable[Record], *, without: Sequence[str] = ()) -> list[l
     """Records by setting, the fields `without` left out too; seeds ascending, settings by their fields."""
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
-        kept = {name: value for name, value in record.setting.items() if name not in without}
-        groups.setdefault(tuple(sorted((name, str(value)) for name, value in kept.items())), []).append(record)
+        key = tuple(pair for pair in record._setting_texts if pair[0] not in without)
+        groups.setdefault(key, []).append(record)
     for group in groups.values():
         group.sort(key=lambda record: (record.config["length"], record.seed))
     return sorted(groups.values(), key=lambda group: _order(group[0]))

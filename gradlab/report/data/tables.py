@@ -1,6 +1,7 @@
 """The CSV tables of a results folder: curves, summaries, and statistics over seeds."""
 
 import csv
+import io
 import math
 import re
 import warnings
@@ -26,7 +27,9 @@ from gradlab.runs.spec import FIELDS
 from gradlab.runs.store import Store
 
 TOGETHER = 50
-"""Runs in one frame while a table is written."""
+"""Runs whose fields are written at a time."""
+DIGITS = 9
+"""Significant digits of a number in a table."""
 LOADED = (
     *(name for name, field in FIELDS.items() if not field.later and not field.derived),
     "params",
@@ -81,12 +84,35 @@ def _read_curves(
             warn(error.warning)
 
 
-def curve_frames(records: Sequence[Record]) -> Iterator[pd.DataFrame]:
-    """The rows of the runs that have curves, some runs at a time; all frames have the same columns."""
+def write_curves(path: Path, records: Sequence[Record]) -> None:
+    """Write what `load` returns of the runs that have curves, some runs at a time, as `write_csv` does."""
     fields = list(dict.fromkeys(name for record in records for name in record.config))
     measured = [record for record in records if record.has_arrays]
-    for start in range(0, len(measured), TOGETHER):
-        yield _frame(((each, each.arrays()) for each in measured[start : start + TOGETHER]), fields)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        for start in range(0, len(measured), TOGETHER):
+            some = measured[start : start + TOGETHER]
+            about = _about([_fields_of(record) for record in some], fields, [1] * len(some))
+            if not start:
+                file.write(f"{_csv_line([*about, 'training_step', 'curve', 'leaf', 'lag', *STATISTICS])}\n")
+            texts = [_texts(pd.Series(column), DIGITS) for column in about.values()]
+            for record, row in zip(some, zip(*texts, strict=True), strict=True):
+                file.writelines(_curve_lines(_csv_line(row), record.arrays()))
+
+
+def _curve_lines(about: str, arrays: Arrays) -> Iterator[str]:
+    """The rows of one run after what is the same in all; each leaf by a single format, which is fastest."""
+    for curve, leaf in _leaves(arrays):
+        found = _curve(arrays, curve, leaf)
+        numbers = ",".join([f"%.{DIGITS}g"] * len(STATISTICS))
+        parts = about.replace("%", "%%"), _csv_line([_inert(curve), _inert(leaf)]).replace("%", "%%")
+        table = np.column_stack([found[name] for name in ("training_step", "lag", *STATISTICS)])
+        yield f"{parts[0]},%d,{parts[1]},%d,{numbers}\n" * len(table) % tuple(table.ravel().tolist())
+
+
+def _csv_line(cells: Iterable[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(cells)
+    return line.getvalue()
 
 
 def _frame(runs: Iterable[tuple[Record, Arrays]], fields: Iterable[str]) -> pd.DataFrame:
@@ -98,23 +124,35 @@ def _frame(runs: Iterable[tuple[Record, Arrays]], fields: Iterable[str]) -> pd.D
     columns = {"training_step": array("i"), "lag": array("i")} | {name: array("d") for name in STATISTICS}
     for record, arrays in runs:
         first = len(parts)
-        for curve in CURVES:
-            for leaf in leaves_of(arrays, curve):
-                found = _curve(arrays, curve, leaf)
-                for name, values in found.items():
-                    columns[name].frombytes(values.tobytes())
-                parts.append((curve, leaf, len(found["lag"])))
-        about.append(record.config | {"run": record.run.id, "status": record.run.status})
+        for curve, leaf in _leaves(arrays):
+            found = _curve(arrays, curve, leaf)
+            for name, values in found.items():
+                columns[name].frombytes(values.tobytes())
+            parts.append((curve, leaf, len(found["lag"])))
+        about.append(_fields_of(record))
         sizes.append(sum(size for _, _, size in parts[first:]))
-    frame: dict[str, Any] = {}
-    for name in dict.fromkeys((*fields, *(name for one in about for name in one))):
-        frame[name] = _repeated([one.get(name) for one in about], sizes)
+    frame = _about(about, fields, sizes)
     lengths = [size for _, _, size in parts]
     frame["training_step"] = np.frombuffer(columns["training_step"], np.int32)
     frame["curve"], frame["leaf"] = (_repeated([part[at] for part in parts], lengths) for at in (0, 1))
     frame["lag"] = np.frombuffer(columns["lag"], np.int32)
     frame |= {name: np.frombuffer(columns[name], np.float64) for name in STATISTICS}
     return pd.DataFrame(frame, copy=False)
+
+
+def _fields_of(record: Record) -> dict[str, Any]:
+    return record.config | {"run": record.run.id, "status": record.run.status}
+
+
+def _about(runs: Sequence[Mapping[str, Any]], fields: Iterable[str], sizes: Sequence[int]) -> dict[str, Any]:
+    """A column for each of these fields and any others that the runs have, each value as often as its size."""
+    names = dict.fromkeys((*fields, *(name for one in runs for name in one)))
+    return {name: _repeated([one.get(name) for one in runs], sizes) for name in names}
+
+
+def _leaves(arrays: Arrays) -> list[tuple[str, str]]:
+    """Every leaf of every curve."""
+    return [(curve, leaf) for curve in CURVES for leaf in leaves_of(arrays, curve)]
 
 
 def _repeated(values: Sequence[Any], sizes: Sequence[int]) -> Any:
@@ -207,13 +245,14 @@ def numbers(found: Seeds) -> dict[str, Any]:
     """The numbers of one leaf of one curve at one checkpoint, over its seeds."""
     row: dict[str, Any] = {"verdict": found.verdict}
     row |= _interval("span", found.span) | _interval("slope", found.slope)
-    for name in HORIZONS:
-        row |= _interval(name, found.horizon(name).mean)
+    horizons = {name: found.horizon(name) for name in HORIZONS}
+    for name, horizon in horizons.items():
+        row |= _interval(name, horizon.mean)
     halves = found.half_life or half_life(over_seeds([]), found.summaries[0].lags)
     row |= {"half_life": halves.value, "half_life_low": halves.low, "half_life_high": halves.high}
     row["not_exponential"] = found.not_exponential
     # A horizon that reaches T is only a lower bound, so a mean of horizons says how many of them do.
-    return row | {f"{name}_reached": found.horizon(name).reached for name in HORIZONS}
+    return row | {f"{name}_reached": horizon.reached for name, horizon in horizons.items()}
 
 
 def _interval(name: str, interval: Interval) -> dict[str, float]:
@@ -228,7 +267,7 @@ def _inert(text: str) -> str:
     return f"'{shown}" if _FORMULA.match(shown) else shown
 
 
-def write_csv(path: Path, frames: Iterable[pd.DataFrame], *, digits: int = 9) -> None:
+def write_csv(path: Path, frames: Iterable[pd.DataFrame], *, digits: int = DIGITS) -> None:
     """Write frames with the same columns below each other: significant digits, `nan`, `inf` and `-inf` spelt."""
     columns: list[str] = []
     with open(path, "w", encoding="utf-8", newline="") as file:

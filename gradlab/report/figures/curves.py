@@ -85,10 +85,12 @@ def checkpoint_figure(
     names: Sequence[str],
     roles: Sequence[str] = ("initial",),
     finding: str | None = None,
+    told: bool = False,
 ) -> Drawing:
     """Gradient norm against lag: a panel for each checkpoint, a line for each setting of one task and length.
 
-    Probes have the initial checkpoint alone; `finding` stands in the heading instead of all verdicts.
+    Probes have the initial checkpoint alone; `finding` stands in the heading instead of all verdicts. What each
+    setting did is `told` if the caption of another figure beside this one says it.
     """
     shown = {
         {"initial": beginning(chain(*groups)), "final": "at the end of training"}.get(role, role): [
@@ -97,7 +99,7 @@ def checkpoint_figure(
         ]
         for role in roles
     }
-    said = [title(group, label) for group, label in zip(groups, names, strict=True)]
+    said = [] if told else [title(group, label) for group, label in zip(groups, names, strict=True)]
     return _figure(name, groups, shown, len(roles), _heading(groups, finding), said, "settings together")
 
 

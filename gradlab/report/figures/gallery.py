@@ -2,18 +2,20 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from gradlab.report.data.records import Record, grouped, labels
 from gradlab.report.figures.analyses import analysis_figures
 from gradlab.report.figures.curves import checkpoint_figure, lag_figure
 from gradlab.report.figures.drawing import Drawing
-from gradlab.report.figures.heat import heat_figure
+from gradlab.report.figures.heat import heat_figure, heat_with_loss
 from gradlab.report.figures.leaves import kinds_figure, leaves_figure
 from gradlab.report.figures.lengths import lengths_figure, lines_of, solving_figure
 from gradlab.report.figures.per_step import per_step_figure
 from gradlab.report.figures.sides import inputs_figure, sides_figure
 from gradlab.report.figures.training import gates_figure, loss_figure
+from gradlab.report.figures.updates import updates_figure
 from gradlab.report.text.findings import overall
 from gradlab.report.text.plain import public
 
@@ -33,47 +35,76 @@ BOUNDS = (
 )
 
 
-def drawings(records: Sequence[Record]) -> Iterator[Drawing]:
-    """The figures of runs that have curves in page order, one after the other so that only one is in memory."""
+class PlannedFigure(NamedTuple):
+    """A figure that is not drawn yet; some runs have nothing that it could show, some plans have several figures.
+
+    Attributes:
+        draw: gives the figure, or several, or None. It reads its arguments and the files of their runs alone.
+        arguments: of `draw`; the first begins the names of its figures.
+        section: of the page, if not the one that `draw` gives.
+    """
+
+    draw: Callable[..., Drawing | Iterable[Drawing] | None]
+    arguments: tuple[Any, ...]
+    section: str = ""
+
+    def drawn(self) -> Iterator[Drawing]:
+        """The figures."""
+        found = self.draw(*self.arguments)
+        for drawing in [found] if isinstance(found, Drawing) else found or ():
+            yield drawing._replace(section=self.section or drawing.section)
+
+
+def plans(records: Sequence[Record]) -> Iterator[PlannedFigure]:
+    """The figures of runs that have curves, in page order."""
     first = list(overview_runs(records).values())
     yield from overview(records)
     yield from against_length(records)
-    trained = [record for record in records if record.trained]
-    probes = [record for record in records if not record.trained]
-    for name, some in by_task_and_length(trained):
-        groups, names = _settings(some, SETTINGS)
-        if some not in first:
-            yield checkpoint_figure(f"cells-{name}", groups, names, ("initial", "final"), f": {overall(some)}")
+    trained, probes = ([record for record in records if record.trained == kind] for kind in (True, False))
+    places = {kind: by_task_and_length(runs) for kind, runs in ((True, trained), (False, probes))}
+    for name, some, groups, names in places[True]:
         most = SETTINGS // 2 if "total" in some[0].log[0]["curves"] else SETTINGS
-        yield lag_figure(f"lag-{name}", groups[:most], names[:most])
-    for name, some in by_task_and_length(probes):
         if some not in first:
-            yield checkpoint_figure(f"probe-{name}", *_settings(some, SETTINGS), finding=f": {overall(some)}")
-    for prefix, runs in (("inputs", trained), ("probe-inputs", probes)):
-        for name, some in by_task_and_length(runs):
-            if drawing := inputs_figure(f"{prefix}-{name}", *_settings(some, SETTINGS)):
-                yield drawing
-            for group, label in list(zip(*_settings(some, RUNS), strict=True)):
-                if drawing := sides_figure(f"sides-{safe_name(group[0].run.id)}", group, label):
-                    yield drawing
-    for name, some in by_task_and_length(trained):
-        yield loss_figure(f"loss-{name}", *_settings(some, SETTINGS))
+            finding, told = f": {overall(some)}", len(groups) <= most
+            yield PlannedFigure(
+                checkpoint_figure, (f"cells-{name}", groups, names, ("initial", "final"), finding, told)
+            )
+        yield PlannedFigure(lag_figure, (f"lag-{name}", groups[:most], names[:most]))
+    for name, some, groups, names in places[False]:
+        if some not in first:
+            yield PlannedFigure(
+                checkpoint_figure, (f"probe-{name}", groups, names, ("initial",), f": {overall(some)}")
+            )
+    for prefix, kind in (("inputs", True), ("probe-inputs", False)):
+        for name, _, groups, names in places[kind]:
+            yield PlannedFigure(inputs_figure, (f"{prefix}-{name}", groups, names))
+            for group, label in list(zip(groups, names, strict=True))[:RUNS]:
+                yield PlannedFigure(sides_figure, (f"sides-{safe_name(group[0].run.id)}", group, label))
+    for name, _, groups, names in places[True]:
+        yield PlannedFigure(loss_figure, (f"loss-{name}", groups, names))
+        yield PlannedFigure(updates_figure, (f"updates-{name}", groups, names))
     yield from _runs(trained)
     yield from _analyses(records)
 
 
-def overview(records: Sequence[Record]) -> Iterator[Drawing]:
+def drawings(records: Sequence[Record]) -> Iterator[Drawing]:
+    """The same drawn, one after the other so that only one is in memory."""
+    for plan in plans(records):
+        yield from plan.drawn()
+
+
+def overview(records: Sequence[Record]) -> Iterator[PlannedFigure]:
     """The first picture of a page: of one run the map and the loss, of several the longest length of each task."""
     if len(records) == 1 and records[0].trained:
         (label,) = labels([records])
-        yield heat_figure("overview", records[0], label, loss=True)._replace(section="overview")
+        yield PlannedFigure(heat_with_loss, ("overview", records[0], label), "overview")
         return
     found = overview_runs(records)
     for task, runs in found.items():
         roles = ("initial", "final") if runs[0].trained else ("initial",)
         name = "overview" if len(found) == 1 else f"overview-{safe_name(task)}"
-        drawing = checkpoint_figure(name, *_settings(runs, SETTINGS), roles, f": {overall(runs)}")
-        yield drawing._replace(section="overview")
+        arguments = (name, *_settings(runs), roles, f": {overall(runs)}")
+        yield PlannedFigure(checkpoint_figure, arguments, "overview")
 
 
 def overview_runs(records: Sequence[Record]) -> dict[str, list[Record]]:
@@ -87,7 +118,7 @@ def overview_runs(records: Sequence[Record]) -> dict[str, list[Record]]:
     return found
 
 
-def against_length(records: Sequence[Record]) -> Iterator[Drawing]:
+def against_length(records: Sequence[Record]) -> Iterator[PlannedFigure]:
     """For each task with several lengths: to which it is solved, and the gradient, but of borrowed weights."""
     fresh = [record for record in records if record.config["params"] == "none"]
     for task in _tasks(fresh):
@@ -97,39 +128,48 @@ def against_length(records: Sequence[Record]) -> Iterator[Drawing]:
                 continue
             lines = lines_of(mine, len(mine))  # headings count all, figures draw some
             if trained:
-                yield solving_figure(f"solving-{safe_name(task)}", lines, SETTINGS)
-            yield lengths_figure(f"{'lengths' if trained else 'probe-lengths'}-{safe_name(task)}", lines, SETTINGS)
+                yield PlannedFigure(solving_figure, (f"solving-{safe_name(task)}", lines, SETTINGS))
+            name = f"{'lengths' if trained else 'probe-lengths'}-{safe_name(task)}"
+            yield PlannedFigure(lengths_figure, (name, lines, SETTINGS))
 
 
-def _runs(trained: Sequence[Record]) -> Iterator[Drawing]:
+def _runs(trained: Sequence[Record]) -> Iterator[PlannedFigure]:
     """The maps, the leaves, the total gradient and the gates of one run of each setting."""
     groups = grouped(trained, without=["length"])
     names = labels(groups, without=["length"])
     for group, label in list(zip(groups, names, strict=True))[:RUNS]:
         record = next(one for one in group if one.config["length"] == group[-1].config["length"])
         run = safe_name(record.run.id)
-        yield heat_figure(f"map-{run}", record, label)
         closer = (
+            (heat_figure, "map"),
             (per_step_figure, "every"),
             (leaves_figure, "leaves"),
             (kinds_figure, "kinds"),
             (gates_figure, "gates"),
         )
         for draw, name in closer:
-            if drawing := draw(f"{name}-{run}", record, label):
-                yield drawing
+            yield PlannedFigure(draw, (f"{name}-{run}", record, label))
 
 
-def _analyses(records: Sequence[Record]) -> Iterator[Drawing]:
+def _analyses(records: Sequence[Record]) -> Iterator[PlannedFigure]:
     """What was worked out beside the curves, of the first seed of each setting."""
     analysed = [record for record in records if record.run.done.get("analyses")]
     groups = grouped(analysed)
     for group, label in list(zip(groups, labels(groups), strict=True))[:RUNS]:
-        yield from analysis_figures(safe_name(group[0].run.id), group[0], label)
+        yield PlannedFigure(analysis_figures, (safe_name(group[0].run.id), group[0], label))
 
 
-def by_task_and_length(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
-    """The runs of each task at each of a few lengths, with a name for files; the longest length first."""
+class Place(NamedTuple):
+    """The runs of one task and length, a name for files, and the first settings with their labels."""
+
+    name: str
+    records: list[Record]
+    groups: list[list[Record]]
+    names: list[str]
+
+
+def by_task_and_length(records: Sequence[Record]) -> list[Place]:
+    """The runs of each task at each of a few lengths; the longest length first."""
     found = []
     for task in _tasks(records):
         mine = [record for record in records if record.config["task"] == task]
@@ -138,7 +178,7 @@ def by_task_and_length(records: Sequence[Record]) -> list[tuple[str, list[Record
             lengths = [lengths[round(index * (len(lengths) - 1) / (LENGTHS - 1))] for index in range(LENGTHS)]
         for length in lengths:
             some = [record for record in mine if record.config["length"] == length]
-            found.append((f"{safe_name(task)}-T{length}", some))
+            found.append(Place(f"{safe_name(task)}-T{length}", some, *_settings(some)))
     return found
 
 
@@ -146,9 +186,9 @@ def _tasks(records: Sequence[Record]) -> list[str]:
     return sorted({str(record.config["task"]) for record in records})
 
 
-def _settings(records: Sequence[Record], most: int) -> tuple[list[list[Record]], list[str]]:
+def _settings(records: Sequence[Record]) -> tuple[list[list[Record]], list[str]]:
     groups = grouped(records)
-    return groups[:most], labels(groups)[:most]
+    return groups[:SETTINGS], labels(groups)[:SETTINGS]
 
 
 def safe_name(text: str) -> str:

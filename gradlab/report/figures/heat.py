@@ -85,6 +85,11 @@ def heat_figure(name: str, record: Record, label: str, *, loss: bool = False) ->
     return Drawing(name, figure, heading, caption, "runs", run_choices(record, label, "map"))
 
 
+def heat_with_loss(name: str, record: Record, label: str) -> Drawing:
+    """The map with the loss beside it."""
+    return heat_figure(name, record, label, loss=True)
+
+
 def _map_caption(values: Floats, noise: NDArray[np.bool_], there: NDArray[np.bool_], steps: Sequence[int]) -> str:
     """Range of a map, and what is grey; `there` are the lags that a curve has."""
     finite, lags = np.isfinite(values), np.arange(1, values.shape[1] + 1)

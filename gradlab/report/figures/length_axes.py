@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,12 +21,18 @@ WIDE, MANY_DECADES = 30.0, 1e4
 """Values whose sizes differ by these factors get a logarithmic axis, and powers of ten alone as ticks."""
 
 
-class LengthLine(NamedTuple):
+@dataclass(frozen=True)
+class LengthLine:
     """The runs of one setting at every length, and how they are drawn."""
 
     label: str
     style: LineStyle
     group: Sequence[Record]
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """Their rows of `lengths.csv`, which every panel draws some numbers of."""
+        return rows(self.group)
 
 
 class LengthAxis(NamedTuple):
@@ -67,7 +75,7 @@ def draw_numbers(
         axes: one for each checkpoint. roles: the checkpoints.
         filled: whether markers show how many seeds solved the task: full, half or empty.
     """
-    found = [row for line in lines for row in rows(line.group)]
+    found = [row for line in lines for row in line.rows]
     lengths = sorted({row["length"] for row in found})
     values = [abs(row.get(f"{role}_{number.column}", math.nan)) for role in roles for row in found]
     sizes = [value for value in values if 0 < value < math.inf]
@@ -88,7 +96,7 @@ def draw_solved(ax: Axes, lines: Sequence[LengthLine]) -> None:
     ax.set_ylabel("solved (share of seeds)")
     ax.set_ylim(-0.06, 1.06)
     ax.set_yticks([0, 0.5, 1], ["0", "½", "1"])
-    length_axis(ax, sorted({row["length"] for line in lines for row in rows(line.group) if "solved" in row}))
+    length_axis(ax, sorted({row["length"] for line in lines for row in line.rows if "solved" in row}))
 
 
 def _draw_lines(
@@ -103,17 +111,17 @@ def _draw_lines(
 
     Markers are full where every seed solved the task, half where some did, empty where none did, if `filled`.
     """
-    for index, (label, style, group) in enumerate(lines):
-        kept = [row for row in rows(group) if math.isfinite(row.get(column, math.nan))]
+    for index, line in enumerate(lines):
+        style, kept = line.style, [row for row in line.rows if math.isfinite(row.get(column, math.nan))]
         x = np.array([row["length"] for row in kept])
         means, low, high = (
             np.maximum([row[column + end] for row in kept], lowest) for end in ("", "_low", "_high")
         )
         size: dict[str, Any] = {"markersize": 5.5, "markeredgewidth": 1.2}
-        parts, line = named_line(ax, x, means, style, wrapped(label, 5.0), linewidth=1.5, **size)
+        parts, drawn = named_line(ax, x, means, style, wrapped(line.label, 5.0), linewidth=1.5, **size)
         known = np.isfinite(low) & np.isfinite(high)
         bars = ax.vlines(x[known], low[known], high[known], colors=style.colour, linewidth=1, gid=f"{parts}-bars")
-        shown: list[Artist] = [line, bars]
+        shown: list[Artist] = [drawn, bars]
         rates = np.array([row.get("solve_rate", 1.0) if filled else 1.0 for row in kept])
         for name, some, face in (
             ("empty", rates == 0, "white"),

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from gradlab.gradient.summary import THRESHOLD
-from gradlab.report.data.by_length import rows
 from gradlab.report.data.counts import by_length, held, longest_passing, passed, seeds_of, solved
 from gradlab.report.data.records import Record, labelled
 from gradlab.report.figures.drawing import Drawing, add_legend, line_style, panels, themed
@@ -18,6 +17,7 @@ from gradlab.report.figures.length_axes import (
 )
 from gradlab.report.text.length_limit import briefly
 from gradlab.report.text.terms import on_terms
+from gradlab.runs.labels import listed
 
 NAMED = 4
 """Settings that a title names; with more it counts them."""
@@ -53,7 +53,7 @@ def solving_figure(name: str, lines: Sequence[LengthLine], most: int | None = No
 
 def _solved_at(line: LengthLine) -> str:
     """`RNN: solved T = 20 in 3 of 3 (median training step 100), T = 40 in 0 of 3`."""
-    found = [row for row in rows(line.group) if "solved" in row]
+    found = [row for row in line.rows if "solved" in row]
     counts = [
         f"T = {row['length']:,} in {row['solved']} of {row['runs']}"
         + (f" (median training step {row['median_step_solved']:,.0f})" if row["solved"] else "")
@@ -68,7 +68,11 @@ def _solvers(lines: Sequence[LengthLine]) -> str:
     if not counts:
         return "no run came to an end"
     if len(counts) <= NAMED:
-        return f"solved in every seed by {', '.join(briefly(each, label) for label, each in counts)}"
+        alike: dict[str, list[str]] = {}
+        for label, each in counts:
+            alike.setdefault(briefly(each, "").strip(), []).append(label)
+        said = [f"{' and '.join(listed(labels))} {where}" for where, labels in alike.items()]
+        return f"solved in every seed by {', '.join(said)}"
     anything = sum(any(map(passed, each.values())) for _, each in counts)
     return f"{anything} of {len(counts)} settings solved some length in every seed"
 
@@ -112,7 +116,7 @@ def _holders(lines: Sequence[LengthLine], role: str) -> str:
     if len(holding) > NAMED:
         return f"at T = {longest:,} {len(holding)} of {len(there)} settings held the gradient {when}"
     others = f", {rest} other{'s do' if rest > 1 else ' does'} not" if rest else ""
-    return f"at T = {longest:,} {', '.join(holding)} held the gradient {when}{others}"
+    return f"at T = {longest:,} {', '.join(listed(holding))} held the gradient {when}{others}"
 
 
 def _apart(lines: Sequence[LengthLine]) -> list[str]:

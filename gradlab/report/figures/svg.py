@@ -1,6 +1,5 @@
 """A figure as SVG that stands inside a page: its colours are the page's, and nothing in it is a style."""
 
-import io
 import re
 import zlib
 from xml.etree import ElementTree
@@ -9,8 +8,8 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from gradlab.report.figures.drawing import COLOURS, themed
-from gradlab.report.figures.save import freeze
+from gradlab.report.figures.drawing import COLOURS
+from gradlab.report.figures.save import below_heading, vector
 from gradlab.report.text.plain import public
 
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
@@ -43,12 +42,11 @@ def svg(figure: Figure, name: str, label: str = "", described_by: str = "") -> M
         figure: is laid out for good. name: prefix of all ids in it. label: its accessible name.
         described_by: id of the element with its caption.
     """
-    with themed():
-        freeze(figure)
-        top = _hide_heading(figure)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None})
-    root = ElementTree.fromstring(stream.getvalue())
+    root = ElementTree.fromstring(vector(figure))
+    for group in list(root.iter(f"{_SVG}g")):
+        for heading in [one for one in group if one.get("id") == "heading"]:
+            group.remove(heading)
+    top = below_heading(figure)
     width, height = (72 * inches for inches in figure.get_size_inches())
     values = (value for element in root.iter() for value in element.attrib.values() if "#" in value)
     _restyle(root, {found for value in values for found in _REFERENCE.findall(value)}, name)
@@ -60,17 +58,6 @@ def svg(figure: Figure, name: str, label: str = "", described_by: str = "") -> M
     if described_by:
         root.set("aria-describedby", described_by)
     return Markup(ElementTree.tostring(root, encoding="unicode").replace(" />", "/>"))
-
-
-def _hide_heading(figure: Figure) -> float:
-    """Take the heading away; returns how many points of the figure's top are then empty."""
-    for text in figure.texts:
-        if text.get_gid() == "heading":
-            text.set_visible(True)  # of a figure that was drawn before
-            bottom = text.get_window_extent().y0 * 72 / figure.dpi
-            text.set_visible(False)
-            return float(max(0.0, figure.get_figheight() * 72 - bottom - 4))
-    return 0.0
 
 
 def _restyle(element: ElementTree.Element, used: set[str], name: str) -> None:

@@ -137,7 +137,7 @@ def _both(sides: Sequence[Side], some: Sequence[Record], without: Sequence[str] 
 def _drawings(sides: Sequence[Side]) -> Iterator[Drawing]:
     """Both sides in each figure: curves and loss for each task and length, then numbers against length."""
     everything = [record for one in sides for record in one.records]
-    for name, some in by_task_and_length(everything):
+    for name, some, *_ in by_task_and_length(everything):
         both = _both(sides, some)
         names, groups = [label for label, _ in both], [group for _, group in both]
         roles = ("initial", "final") if all(group[0].trained for group in groups) else ("initial",)

@@ -3,31 +3,44 @@
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from gradlab.errors import GradlabError
 from gradlab.report.data.by_length import rows
+from gradlab.report.data.progress import bar
 from gradlab.report.data.records import read
 from gradlab.report.data.study import study_of
-from gradlab.report.data.tables import curve_frames, seeds, summaries, write_csv
-from gradlab.report.figures.drawing import Drawing
-from gradlab.report.figures.embed import EmbeddedFigure, embedded
-from gradlab.report.figures.gallery import BOUNDS, drawings
-from gradlab.report.figures.save import save
+from gradlab.report.data.tables import seeds, summaries, write_csv, write_curves
+from gradlab.report.figures.embed import EmbeddedFigure
+from gradlab.report.figures.gallery import BOUNDS, plans
+from gradlab.report.figures.kept import FIGURES, Drawer, Earlier
+from gradlab.report.made import (
+    FORMATS,
+    Made,
+    Sources,
+    digest_of,
+    files_below,
+    folder_of,
+    named,
+    read_made,
+    sources_of,
+    unchanged,
+    write_made,
+)
 from gradlab.report.page.build import Selection, report_context
 from gradlab.report.page.context import ReportContext
 from gradlab.report.page.render import put_page, render, render_markdown
 from gradlab.runs.jsonable import number
 from gradlab.runs.sweeps import StoredSweep
 
-FORMATS = ("html", "md", "csv")
-"""What a report is written as; figures come with `md`."""
 STYLES, SCRIPTS = ("page.css", "figures.css", "report.css"), ("page.js", "figures.js")
 DIGITS = 5
 """Significant digits of the table that is kept: enough for every figure, and its changes stay readable."""
+OTHERS = ("sweeps", "runs", "compare.html")
+"""What of other reports lies in the folder of the report of everything."""
 _STALE_SECONDS = 3600
 
 Progress = Callable[[str], None]
@@ -41,16 +54,18 @@ def write_report(
     run: str | None = None,
     formats: Sequence[str] = FORMATS,
     progress: Progress = lambda message: None,
+    sources: Sources | None = None,
 ) -> list[Path]:
-    """Write tables and figures of everything in a results folder, or of one sweep or run, to `results/report/`.
+    """Write tables and figures of everything in a results folder, or of one sweep or run, to its `folder_of`.
 
-    It takes the place of the old report when it is whole. Of a sweep, what is small and worth committing goes to
-    `results/summaries/<name>/` too, with the figures.
+    It takes the place of the old report when it is whole. What cannot have changed since the old one is kept. Of a
+    sweep, what is small and worth committing goes to `results/summaries/<name>/` too, with the figures.
 
     Args:
         results: the results folder. warn: called once for each run that is skipped because it is corrupt.
         sweep, run: report on the runs of this sweep or on the run of this id only.
         formats: which of `FORMATS`. progress: called with messages on progress.
+        sources: of these arguments, if they are known.
 
     Returns:
         What was written: pages, tables, figures in the order of the page; then, of a sweep, its summaries.
@@ -58,20 +73,30 @@ def write_report(
     Raises:
         GradlabError: there is no finished run, or the folder cannot be written.
     """
+    sources = sources or sources_of(results, sweep, run, formats)
+    target, new = folder_of(results, sweep, run), results / f".report.{os.getpid()}"
+    if (written := unchanged(results, target, sources, warn)) is not None:
+        return written
     selection = select(results, warn, sweep, run, progress)
-    target, new = results / "report", results / f".report.{os.getpid()}"
     try:
         _clear_stale(results)
-        names, context = _write(new, selection, formats, progress)
-        _swap(new, target)
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        drawer = Drawer(sources, _earlier(results, target), new, files="md" in formats)
+        names, context = _write(new, selection, formats, progress, drawer)
         kept = []
         if sweep and "md" in formats:
-            kept = _keep(context, selection, results / "summaries" / sweep.name, target / "figures")
+            kept = _keep(context, selection, results / "summaries" / sweep.name, new / FIGURES)
+        files = files_below(new, results, target) | {named(path, results): digest_of(path) for path in kept}
+        paths = [*(target / name for name in names), *kept]
+        written_names = [named(path, results) for path in paths]
+        write_made(new, Made(sources.whole, list(selection.skipped), written_names, drawer.names, files))
+        _swap(new, target)
     except OSError as error:
         raise GradlabError(f"the report cannot be written to {target}: {error.strerror}") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
-    return [*(target / name for name in names), *kept]
+    return paths
 
 
 def write_page(
@@ -84,9 +109,15 @@ def write_page(
     progress: Progress = lambda message: None,
 ) -> Path:
     """Write the page alone, one file that needs no other, to `target`; the rest as `write_report`."""
+    sources = sources_of(results, sweep, run, ("html",))
     selection = select(results, warn, sweep, run, progress)
-    figures = [embedded(drawing) for drawing in _drawings(selection, progress)]
+    drawer = Drawer(sources, _earlier(results, folder_of(results, sweep, run)))
+    figures = list(_figures(selection, drawer, progress))
     return put_page(target, html_page(report_context(selection, figures), figures))
+
+
+def _earlier(results: Path, folder: Path) -> Earlier:
+    return Earlier(results, folder, read_made(folder))
 
 
 def html_page(context: ReportContext, figures: Sequence[EmbeddedFigure]) -> str:
@@ -128,19 +159,12 @@ def select(
 
 
 def _write(
-    folder: Path, selection: Selection, formats: Sequence[str], progress: Progress
+    folder: Path, selection: Selection, formats: Sequence[str], progress: Progress, drawer: Drawer
 ) -> tuple[list[Path], ReportContext]:
     """Everything, below `folder`; returns paths relative to it, and what the pages say."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     tables = _tables(folder, selection, progress) if "csv" in formats else []
-    files: list[Path] = []
-    figures: list[EmbeddedFigure] = []
-    for drawing in _drawings(selection, progress) if {"html", "md"} & set(formats) else ():
-        if "md" in formats:
-            (folder / "figures").mkdir(exist_ok=True)
-            files += [path.relative_to(folder) for path in save(drawing, folder / "figures")]
-        figures.append(embedded(drawing))
+    figures = list(_figures(selection, drawer, progress)) if {"html", "md"} & set(formats) else []
+    progress("report: pages")
     context = report_context(selection, figures, csv="csv" in formats)
     pages = []
     if "html" in formats:
@@ -149,30 +173,27 @@ def _write(
     if "md" in formats:
         pages.append(Path("index.md"))
         put_page(folder / pages[-1], render_markdown("report.md.j2", {"report": context, "bounds": BOUNDS}))
-    return [*pages, *tables, *files], context
+    return [*pages, *tables, *drawer.written], context
 
 
 def _tables(folder: Path, selection: Selection, progress: Progress) -> list[Path]:
     progress(f"report: tables of {len(selection.records):,} runs")
     records = selection.records
-    tables: dict[str, Iterable[pd.DataFrame]] = {
-        "curves.csv": curve_frames(records),
-        "summaries.csv": [summaries(records)],
-        "seeds.csv": [seeds(records)],
-    }
+    write_curves(folder / "curves.csv", records)
+    tables = {"summaries.csv": summaries(records), "seeds.csv": seeds(records)}
     if selection.study:
-        tables["lengths.csv"] = [pd.DataFrame(rows(selection.measured))]
-    for name, frames in tables.items():
-        write_csv(folder / name, frames)
-    return [Path(name) for name in tables]
+        tables["lengths.csv"] = pd.DataFrame(rows(selection.measured))
+    for name, frame in tables.items():
+        write_csv(folder / name, [frame])
+    return [Path(name) for name in ("curves.csv", *tables)]
 
 
-def _drawings(selection: Selection, progress: Progress) -> Iterator[Drawing]:
+def _figures(selection: Selection, drawer: Drawer, progress: Progress) -> Iterator[EmbeddedFigure]:
     """The figures one after the other, with a message on progress before each."""
-    drawable = [one for one in selection.measured if one.has_arrays]
-    for count, drawing in enumerate(drawings(drawable), 1):
-        progress(f"report: figure {count}, {drawing.name}")
-        yield drawing
+    planned = list(plans([one for one in selection.measured if one.has_arrays]))
+    for count, plan in enumerate(planned):
+        progress(f"report: {bar(count, len(planned))} figures, {plan.arguments[0]}")
+        yield from drawer.figures(plan)
 
 
 def _keep(context: ReportContext, selection: Selection, folder: Path, figures: Path) -> list[Path]:
@@ -189,11 +210,15 @@ def _keep(context: ReportContext, selection: Selection, folder: Path, figures: P
 
 
 def _swap(new: Path, target: Path) -> None:
-    """Put a whole report in the place of the old one."""
+    """Put a whole report in the place of the old one; those of sweeps and runs that lie in it stay there."""
     old = new.with_name(f"{new.name}.old")
+    target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
         os.rename(target, old)
     os.rename(new, target)
+    for other in (old / name for name in OTHERS):
+        if other.exists():
+            os.rename(other, target / other.name)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -19,6 +19,7 @@ from gradlab.report.text.outcomes import has_no_mark, outcome
 from gradlab.report.text.plain import Sentence
 from gradlab.report.text.prediction import briefly, explanation, rank_agreement
 from gradlab.report.text.terms import on_terms
+from gradlab.runs.labels import listed
 
 _ADJECTIVES: dict[Word, str] = {"both": "both vanishing and exploding"}
 NAMED = 4
@@ -85,7 +86,7 @@ def _reaches(seeds: Sequence[tuple[str, Seeds]]) -> str:
     for label, found in sorted(seeds, key=lambda pair: -_lag(pair[1])):
         alike.setdefault(_reach(found), []).append(label)
     return _and(
-        [f"{_after(last, reach)} in {_and(alike[reach])}" for last, reach in pairwise((Reach(""), *alike))]
+        [f"{_after(last, reach)} in {_and(listed(alike[reach]))}" for last, reach in pairwise((Reach(""), *alike))]
     )
 
 
@@ -188,11 +189,11 @@ def _limits(counts: Sequence[tuple[str, Mapping[int, Share]]], done: str, by: st
     for label, one in tried:
         alike.setdefault(limit_of(one, "").strip(), []).append(label)
     if len(tried) <= NAMED:
-        parts = [f"{by} {_and(labels)} {where}" for where, labels in alike.items()]
+        parts = [f"{by} {_and(listed(labels))} {where}" for where, labels in alike.items()]
         return f"{done.capitalize()} in every seed {', '.join(parts)}."
     some = sum(any(map(passed, one.values())) for _, one in tried)
     where, best = next(iter(alike.items()))
-    names = [*best[:NAMED], f"{len(best) - NAMED} more"] if len(best) > NAMED + 1 else best
+    names = [*listed(best[:NAMED]), f"{len(best) - NAMED} more"] if len(best) > NAMED + 1 else listed(best)
     return f"{some} of {len(tried)} settings {done} some length in every seed, {_and(names)} {where}."
 
 
