@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.gradlab-setup
+# One process more than cores, because many tests wait for processes that they start.
+PYTEST = $(BIN)/python -m pytest --dist loadfile --numprocesses $$(( $$(getconf _NPROCESSORS_ONLN) + 1 ))
 
 BENCH_BIN := .venv-bench/bin
 BENCH_STAMP := .venv-bench/.gradlab-setup
@@ -29,15 +31,15 @@ demo: setup
 	$(BIN)/gradlab report
 
 test: setup
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(PYTEST)
 
 # A minute or two: every room, without what kills, compiles many programs, starts clusters or opens a browser.
 test-quick: setup
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow and not browser"
+	$(PYTEST) -m "not slow and not browser"
 
 # What needs PyTorch; a minute or two.
 test-torch: $(TORCH_STAMP)
-	PYTHONPATH=$(CURDIR)/.venv-torch $(BIN)/python -m pytest --numprocesses auto --dist loadfile tests/torch gradlab/torch
+	PYTHONPATH=$(CURDIR)/.venv-torch $(PYTEST) tests/torch gradlab/torch
 
 # Packages beside those of .venv. PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu gets the PyTorch without
 # CUDA where the index at hand has both.

@@ -398,11 +398,13 @@ FORKING = """
     from gradlab.runs.store import Store
 
     attempt = Store(sys.argv[1]).begin("a-run", {"store": 1})
-    ends = os.pipe()
+    began, ends = os.pipe(), os.pipe()
     if os.fork() == 0:
         os.close(ends[1])
+        os.write(began[1], b".")
         os.read(ends[0], 1)
         os._exit(0)
+    os.read(began[0], 1)  # from then on Python has closed there what no child inherits
     child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False)
     assert not is_dead(attempt.path)
     attempt.lock.release()
