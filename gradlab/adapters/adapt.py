@@ -115,8 +115,13 @@ def cell_factory(thing: Any) -> Any:
     """What a variant names as something that is called with its options: a class of a library, or a function.
 
     The signature that is left has the options alone. Anything else is returned as it is.
+
+    Raises:
+        GradlabError: a class of PyTorch.
     """
     library = library_of(thing) if isinstance(thing, type) else None
+    if library == "torch" and missing_parts(thing):
+        raise no_cell(thing, f"`{thing.__name__}`")
     return _factory(thing, library) if (library in FORMS and missing_parts(thing)) or is_factory(thing) else thing
 
 

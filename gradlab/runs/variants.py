@@ -234,7 +234,9 @@ def _build(
         options[option] = _convert(f"{kind} option {name}:{option}", value, known[option])
     missing = [p.name for p in known.values() if p.default is p.empty and p.name not in options]
     if missing:
-        raise GradlabError(f"{kind} `{name}` needs {', '.join(missing)}: write {name}:{missing[0]}=VALUE")
+        values = ":".join(f"{option}=VALUE" for option in missing)
+        a_function = "" if source is None or isinstance(factory, type) else f", a function that makes a {kind}"
+        raise GradlabError(f"{kind} `{name}`{a_function}, needs {', '.join(missing)}: write {name}:{values}")
     changed = {key: value for key, value in sorted(options.items()) if value != known[key].default}
     canonical = ":".join([name, *(f"{key}={spell(value)}" for key, value in changed.items())])
     try:

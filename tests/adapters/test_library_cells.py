@@ -14,7 +14,7 @@ from flax import linen, nnx
 from libraries import CELLS, HIDDEN, INPUTS, inputs, last_output, weights
 
 import gradlab
-from gradlab.adapters import adapted
+from gradlab.adapters import adapted, cell_factory
 from gradlab.gradient.state import step_of
 from gradlab.runs.spec import RunSpec
 from gradlab.training.jit_cache import programs_for
@@ -262,6 +262,10 @@ def test_messages_name_the_class_of_the_user():
         (
             LSTM,
             "took it for LSTM, a PyTorch module, which JAX cannot differentiate: measure it with gradlab.torch",
+        ),
+        (
+            lambda: cell_factory(LSTM),
+            "took it for LSTM, a PyTorch module class, which JAX cannot differentiate: measure it with",
         ),
         (both_directions, "runs two cells, one in each direction: give .forward_rnn.cell or .backward_rnn.cell"),
         (lambda: nnx.RNN, "runs another cell over time: give the class of that cell"),

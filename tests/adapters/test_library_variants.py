@@ -103,7 +103,10 @@ def test_one_spelling_and_a_cell_that_is_made(mine, text, name):
         ("./mine.py:step", "has no init, carry: it is a function (params, carry, x); wrap it as `class MyCell:`"),
         ("./mine.py:MINE", "unknown cell in ./mine.py `MINE`"),
         ("json:loads", "unknown cell `json`"),
-        ("json.decoder:JSONDecodeError", "needs msg, doc, pos: write"),
+        (
+            "json.decoder:JSONDecodeError",
+            "needs msg, doc, pos: write json.decoder:JSONDecodeError:msg=VALUE:doc=VALUE:pos=VALUE",
+        ),
     ],
 )
 def test_what_is_wrong_in_one_line(mine, text, words):

@@ -1,6 +1,7 @@
 """Curves and runs in notebooks: tables, `compare`, `plot`; and the one picture of `gradlab plot`."""
 
 import json
+import re
 
 import matplotlib
 import pytest
@@ -11,6 +12,7 @@ from synthetic import falling, put
 import gradlab
 from gradlab.cli.app import main
 from gradlab.errors import GradlabError
+from gradlab.runs.imported_curves import store_curve
 from gradlab.runs.result import RunResult
 from gradlab.runs.spec import RunSpec
 from gradlab.training.checkpoint_metrics import CheckpointMetrics
@@ -165,3 +167,17 @@ def test_what_plot_refuses(stored, tmp_path, capsys):
         assert why in err and err.count("\n") == 1
     assert main([*words, str(tmp_path / "a.pdf"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["runs"] == ["adding-gru-T40-s0"]
+
+
+def test_a_page_says_of_an_imported_curve_only_what_it_states(stored, tmp_path):
+    name = store_curve(falling(3), "mine", task="adding", results=stored)
+    page = tmp_path / "both.html"
+    assert main(["report", "--compare", "adding-lstm-T40-s0", name, "-o", str(page)]) == 0
+    text = page.read_text()
+    section = text[text.index("Configuration differences</h2>") :]
+    rows = re.findall(
+        r'<tr><th scope="row">(.*)</th><td>(.*)</td><td>(.*)</td></tr>', section.split("</table>")[0]
+    )
+    other = {field: value for field, _, value in rows}
+    assert other["cell"] == "mine" and other["hidden"] == other["learning rate"] == "-"
+    assert "as imported" in text and "final weights of imported" not in text

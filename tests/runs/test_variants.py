@@ -205,7 +205,7 @@ def test_a_stack_of_an_own_cell(own):
     "rest, words",
     [
         ("Leeky", "did you mean `leaky`"),
-        ("make", "needs rate: write"),
+        ("make", "a function that makes a cell, needs rate: write"),
         ("make:rate=fast", "give a finite number"),
         ("Leaky:depth=1.5", "give a whole number"),
         ("Leaky:rat=1", "did you mean `rate`?"),

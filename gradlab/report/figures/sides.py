@@ -71,7 +71,8 @@ def sides_figure(name: str, group: Sequence[Record], label: str) -> Drawing | No
     said = "; ".join(
         f"{changes(group, 'initial', stored)} on the side of the {side}" for side, stored in sides.items()
     )
-    heading = f"{label}, T = {config['length']}, {when(group, 'initial')}: {said}"
+    which = " of the total curve" if curve == "total" else ""
+    heading = f"{label}, T = {config['length']}, {when(group, 'initial')}: {said}{which}"
     figure, notes = draw_panels(heading, shown, 2, _SIDE)
     for past, future in zip(figure.axes[::2], figure.axes[1::2], strict=True):
         past.invert_xaxis()

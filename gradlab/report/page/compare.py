@@ -38,6 +38,10 @@ class Side:
     records: list[Record]
 
 
+_IMPORTED = ("task", "cell", "length", "seed", "params", "imported")
+"""What an imported curve states."""
+
+
 def side(store: Store, name: str, warn: Callable[[str], None]) -> Side:
     """The sweep of this name, or else the run with an id that begins so; `warn` is called for what is skipped.
 
@@ -115,9 +119,13 @@ def _differences(sides: Sequence[Side]) -> Table | None:
 
 
 def _values(records: Sequence[Record]) -> dict[str, str]:
-    """Every field with all values it has."""
-    names = dict.fromkeys(name for record in records for name in record.config)
-    values = {name: [str(one.config[name]) for one in records if name in one.config] for name in names}
+    """Every field with all values it has; those that an imported curve does not state are at a default."""
+    stated = [
+        {name: value for name, value in one.config.items() if name in _IMPORTED or not one.config.get("imported")}
+        for one in records
+    ]
+    names = dict.fromkeys(name for config in stated for name in config)
+    values = {name: [str(config[name]) for config in stated if name in config] for name in names}
     return {name: ", ".join(dict.fromkeys(each)) for name, each in values.items()}
 
 

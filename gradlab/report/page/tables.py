@@ -49,7 +49,8 @@ def number_rows(groups: Labelled) -> list[list[str]]:
 
 def _number_rows(group: Sequence[Record], label: str) -> Iterator[list[str]]:
     config, trained = group[0].config, group[0].trained
-    solving = solved_of(group) if trained else "not trained"
+    imported = bool(config.get("imported"))
+    solving = solved_of(group) if trained else "-" if imported else "not trained"
     cost = [_median_done(group, name) for name in ("training_steps", "wall_seconds")]
     roles: dict[tuple[int, ...], list[str]] = {}
     for role in ROLES if trained else ROLES[:1]:
@@ -57,6 +58,7 @@ def _number_rows(group: Sequence[Record], label: str) -> Iterator[list[str]]:
     for steps, same in roles.items():
         borrowed = config["params"] != "none"
         at = f"final weights of {config['params']}" if borrowed else f"{', '.join(same)} ({at_steps(steps)})"
+        at = "as imported" if imported else at
         start = [label, config["task"], f"{config['length']}", f"{len(group)}", at]
         span, slope, half, horizon, float32, verdict = _numbers(group, same[0])
         yield [*start, horizon, span, verdict, solving, slope, half, float32, *cost]
