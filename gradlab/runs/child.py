@@ -17,6 +17,7 @@ import struct
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -97,7 +98,8 @@ def serve(channel: Channel) -> None:
     """Fork whenever a job is to come, until the other end closes."""
     from gradlab.runs import execute  # noqa: F401  (what takes a second to import is imported before the forks)
 
-    channel.send(("idle",))
+    with suppress(OSError):  # the command has ended meanwhile: then no job is to come either
+        channel.send(("idle",))
     while _has_input(channel):
         fork = os.fork()
         if not fork:

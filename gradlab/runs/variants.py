@@ -25,6 +25,12 @@ from gradlab.tasks.contract import check_task
 from gradlab.training.optimizers import OPTIMIZERS, Clip
 
 _BOOLS = {"true": True, "false": False}
+_ARGUMENTS = {
+    "init": ("key", "input_size", "hidden_size"),
+    "carry": ("params", "batch_size"),
+    "step": ("params", "carry", "x_t"),
+}
+"""What the functions of a cell are called with, in this order."""
 
 
 class Variant(NamedTuple):
@@ -79,7 +85,22 @@ def cell_variant(text: str) -> Variant:
     missing = missing_parts(cell)
     if missing:
         raise GradlabError(f"cell `{text}` has no {missing}: it is {kind_of(variant.value)}; {WRAPPER}")
+    if variant.source is not None:
+        _check_arguments(cell, text)
     return variant._replace(value=cell)
+
+
+def _check_arguments(cell: Cell, text: str) -> None:
+    """Raise a GradlabError if one of the three functions cannot be called as gradlab calls it."""
+    for name, arguments in _ARGUMENTS.items():
+        with suppress(ValueError):  # it does not state what it takes
+            signature = inspect.signature(getattr(cell, name))
+            try:
+                signature.bind(*arguments)
+            except TypeError as error:
+                takes = f"takes ({', '.join(signature.parameters)})"
+                asked = f"give it {name}({', '.join(arguments)})"
+                raise GradlabError(f"{name} of cell `{text}` {takes}: {asked}") from error
 
 
 def task_variant(text: str) -> Variant:

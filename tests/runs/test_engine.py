@@ -3,6 +3,8 @@
 import itertools
 import json
 import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -11,7 +13,7 @@ from sweeping import BASE, CELL, RecordingListener, arrays_of, statuses, write_t
 
 from gradlab.cli.live import Forecast, clock
 from gradlab.errors import GradlabError
-from gradlab.runs import jobs, workers
+from gradlab.runs import child, jobs, workers
 from gradlab.runs.engine import cost, run_all, schedule_order
 from gradlab.runs.jobs import Finished, Settings
 from gradlab.runs.spec import RunSpec
@@ -163,6 +165,16 @@ def test_the_process_of_a_failed_run_starts_the_next_one(store, switch, bad):
     off()
     assert go(some(0, cell=bad), store, rerun="failed")[1] == ["trained"]
     assert kept and kept[-1] in [process.popen.pid for process in workers._kept]
+
+
+def test_a_process_whose_command_ended_while_it_imported_says_nothing():
+    command = [sys.executable, "-P", child.__file__]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, **pipes, bufsize=0) as process:
+        child.Channel(process.stdout.fileno(), process.stdin.fileno()).send([path for path in sys.path if path])
+        process.stdout.close()
+        process.stdin.close()
+        assert process.stderr.read() == b"" and process.wait() == 0
 
 
 def test_fail_fast(store, switch, bad):

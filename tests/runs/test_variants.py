@@ -1,5 +1,6 @@
 """`name:option=value`: from text to object and back to one spelling; a user's own cell."""
 
+import re
 import sys
 
 import pytest
@@ -233,6 +234,20 @@ def test_own_cell_that_cannot_be_made(own, rest, words):
 def test_own_file_that_cannot_be_loaded(own, text, words):
     own.write_text(text)
     with pytest.raises(GradlabError, match=words):
+        get_cell(f"{own}:Leaky")
+
+
+@pytest.mark.parametrize(
+    "functions, words",
+    [
+        ("def step(self, state, x): pass", "step of cell `{}` takes (state, x): give it step(params, carry, x_t)"),
+        ("def carry(self): pass", "carry of cell `{}` takes (): give it carry(params, batch_size)"),
+        ("def init(self, key): pass", "init of cell `{}` takes (key): give it init(key, input_size, hidden_size)"),
+    ],
+)
+def test_functions_that_cannot_be_called_as_a_cell_is(own, functions, words):
+    own.write_text(f"class Leaky:\n    init = carry = step = lambda self, *given: given\n    {functions}\n")
+    with pytest.raises(GradlabError, match=re.escape(words.format(f"{own}:Leaky"))):
         get_cell(f"{own}:Leaky")
 
 
