@@ -24,6 +24,8 @@ from gradlab.training.numerics import numerics
 
 EXAMPLES = 16
 """Held-out examples of which the factors are means."""
+ORTHOGONAL = 1e-3
+"""Share by which singular values of a multiple of an orthogonal matrix may differ, by rounding."""
 SLOPES = {"tanh": "1 − h²", "sigmoid": "h (1 − h)", "relu": "share of active units", "linear": "1, no squashing"}
 
 
@@ -51,7 +53,7 @@ class StepFactors(NamedTuple):
     def scale(self) -> float | None:
         """What the weights multiply every norm by, if they are a multiple of an orthogonal matrix."""
         low, high = self.singular
-        return high if high - low < 1e-3 * high else None
+        return high if high - low < ORTHOGONAL * high else None
 
 
 class ComparedCell(NamedTuple):

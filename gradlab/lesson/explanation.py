@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradlab.lesson.axes import GATED
-from gradlab.lesson.comparison import ComparedCell, StepFactors
+from gradlab.lesson.comparison import ORTHOGONAL, ComparedCell, StepFactors
 from gradlab.lesson.records import GridPoint
 from gradlab.lesson.wording import power, rounded, signed
 from gradlab.report.data.records import Labelled, Record
@@ -18,8 +18,6 @@ DIRECT = {"lstm": ("forget gate f", "memory c"), "gru": ("update gate z", "state
 """The gate of the direct path, and what it keeps."""
 ROUTE = {"lstm": "c → h → g → c", "gru": "h → n → h"}
 """The path through the recurrent weights of the candidate."""
-ORTHOGONAL = 1e-3
-"""How far the singular values of an orthogonal matrix may lie from 1, by rounding."""
 ALIKE = 0.5
 """Decades within which two cells lose as much."""
 

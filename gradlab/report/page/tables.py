@@ -56,9 +56,11 @@ def _number_rows(group: Sequence[Record], label: str) -> Iterator[list[str]]:
     for role in ROLES if trained else ROLES[:1]:
         roles.setdefault(tuple(record.step(role) for record in group), []).append(role)
     for steps, same in roles.items():
-        borrowed = config["params"] != "none"
-        at = f"final weights of {config['params']}" if borrowed else f"{', '.join(same)} ({at_steps(steps)})"
-        at = "as imported" if imported else at
+        at = f"{', '.join(same)} ({at_steps(steps)})"
+        if imported:
+            at = "as imported"
+        elif config["params"] != "none":
+            at = f"final weights of {config['params']}"
         start = [label, config["task"], f"{config['length']}", f"{len(group)}", at]
         span, slope, half, horizon, float32, verdict = _numbers(group, same[0])
         yield [*start, horizon, span, verdict, solving, slope, half, float32, *cost]
