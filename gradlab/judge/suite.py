@@ -1,7 +1,7 @@
 """Suites: the TOML file that says which gradient curves are guarded.
 
     title, question     as in a sweep
-    [base]              fields of RunSpec of all scenarios; `steps`: training steps before the second measurement
+    [base]              fields of RunSpec of all scenarios; `steps`: training steps before the second measurement (10)
     [seeds]             `paired`: seeds of every scenario (8); `population`: where curves cannot be paired (128)
     [[scenario]]        fields of RunSpec; of lists, every combination is a scenario; `name`: of its baseline;
                         or `curve`: a table of `gradlab import-curve`, and `tolerance` in decades (0.001)
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 FOLDER = Path("experiments")
 SEEDS = {"paired": 8, "population": 128}
+STEPS = 10
+"""Training steps before the second measurement, unless told: the 5,000 of a run would be done for every seed."""
 _FIELDS = tuple(name for name, each in SPEC_FIELDS.items() if each.in_suite)
 _KEYS = ("title", "question", "base", "seeds", "scenario")
 _VARIANTS = tuple(name for name, each in SPEC_FIELDS.items() if each.variant)
@@ -199,7 +201,7 @@ def _scenarios(path: Path, table: Mapping[str, Any], seeds: Mapping[str, int]) -
     tables = table.get("scenario")
     if not isinstance(tables, list) or not tables or not all(isinstance(entry, dict) for entry in tables):
         raise GradlabError(f"{path} has no scenario: give tables, [[scenario]]")
-    base = table_of(path, "base", table)
+    base = {"steps": STEPS} | table_of(path, "base", table)
     found = []
     for entry in tables:
         name = entry.get("name", "")

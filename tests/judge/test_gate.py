@@ -437,6 +437,17 @@ def test_a_suite_that_is_wrong_says_what(tmp_path, text, words):
         load_suite(str(path))
 
 
+def test_training_steps_of_a_suite_that_states_none(tmp_path):
+    path = tmp_path / "s.toml"
+    texts = ("[[scenario]]", "[base]\nsteps = 3\n[[scenario]]", "[base]\nsteps = 3\n[[scenario]]\nsteps = 0")
+    found = []
+    for text in texts:
+        path.write_text('title = "t"\nquestion = "q?"\n' + text)
+        (scenario,) = load_suite(str(path)).scenarios
+        found.append((scenario.steps, scenario.config["steps"], scenario.name))
+    assert found == [(steps, steps, "adding-lstm-T200-H64-float32") for steps in (10, 3, 0)]
+
+
 def test_a_suite_that_is_not_there_names_the_nearest():
     with pytest.raises(GradlabError, match="suite `cj` does not exist: known are ci; did you mean `ci`"):
         load_suite("cj", EXPERIMENTS)
