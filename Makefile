@@ -10,11 +10,18 @@ BENCH_STAMP := .venv-bench/.gradlab-setup
 
 TORCH_STAMP := .venv-torch/.gradlab-setup
 
+LOWEST_BIN := .venv-lowest/bin
+LOWEST_STAMP := .venv-lowest/.gradlab-setup
+
+# The newest Python of PATH, or of pyenv, that is newer than the oldest supported one; empty if there is none.
+NEWER_PYTHON = $(shell for minor in 14 13 12; do for each in python3.$$minor $(HOME)/.pyenv/versions/3.$$minor.*/bin/python; \
+    do "$$each" -c "" 2> /dev/null && echo "$$each" && exit; done; done)
+
 GATE_BIN := .venv-gate/bin
 GATE_STAMP := .venv-gate/.gradlab-setup
 OTHER_JAXES := 0.10.0 0.9.2
 
-.PHONY: setup demo test test-quick test-torch torture claims-quick lint fix docs pictures bench bench-quick gate-study clean clean-results
+.PHONY: setup demo test test-quick test-torch test-newer test-lowest torture claims-quick lint fix docs pictures bench bench-quick gate-study clean clean-results
 
 setup: $(STAMP)
 
@@ -47,6 +54,25 @@ test-torch: $(TORCH_STAMP)
 $(TORCH_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-compile --upgrade --target .venv-torch --group torch
 	touch $(TORCH_STAMP)
+
+# Installed as users do, in a newer Python, and used from another folder.
+test-newer:
+	@python="$(NEWER_PYTHON)"; if [ -z "$$python" ]; then echo "no newer Python than 3.11 was found: none is tested"; exit; fi; \
+	set -ex; rm -rf .venv-newer; "$$python" -m venv .venv-newer; \
+	.venv-newer/bin/python -m pip install --quiet --no-compile .; cd .venv-newer; \
+	bin/python --version; bin/gradlab doctor; bin/gradlab probe adding --cell rnn,lstm,gru --len 50
+
+# With the oldest versions that pyproject.toml allows; without the libraries whose cells are adapted, which want newer ones.
+test-lowest: $(LOWEST_STAMP)
+	$(LOWEST_BIN)/python -m pytest --dist loadfile --numprocesses auto -m "not slow and not browser" --ignore tests/adapters \
+	    --ignore tests/cells/test_library_defaults.py
+
+$(LOWEST_STAMP): pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	$(LOWEST_BIN)/python -m pip install --quiet --no-compile --upgrade pip
+	$(LOWEST_BIN)/python tests/support/lowest.py > .venv-lowest/lowest.txt
+	$(LOWEST_BIN)/python -m pip install --quiet --no-compile --constraint .venv-lowest/lowest.txt --editable . --group lowest
+	touch $(LOWEST_STAMP)
 
 # kill -9 at 20 random moments, resumed each time; a few minutes.
 torture: setup
