@@ -20,7 +20,7 @@ def header(spec: RunSpec, execution: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{spec.id}",
         f"  task {spec.task}, length {spec.length} ({task.steps(spec.length)} timesteps), chance "
-        f"{_loss(spec, task.chance(spec.length))}, solved at {task.solved(spec.length):.4g}",
+        f"{_loss(spec, task.chance(spec.length))}, solved means at most {task.solved(spec.length):.4g}",
         f"  cell {spec.cell}, hidden {spec.hidden}, {spec.dtype}, seed {spec.seed}, "
         f"curves on {spec.measure_batch} held-out examples",
     ]
@@ -51,8 +51,8 @@ def training_line(spec: RunSpec, progress: RunProgress, elapsed: float) -> str:
     rate = progress.step / elapsed if elapsed > 0 else 0.0
     left = (spec.steps - progress.step) / rate if rate else 0.0
     return (
-        f"training step {progress.step} of at most {spec.steps}  loss {_loss(spec, progress.loss)} "
-        f"(chance {chance:.4g})  {rate:.0f} training steps/s  at most {clock(left)} left"
+        f"training step {progress.step} of {spec.steps}, at most {clock(left)} left  "
+        f"loss {_loss(spec, progress.loss)} (chance {chance:.4g})  {rate:.0f} training steps/s"
     )
 
 

@@ -40,7 +40,7 @@ def failure_of(spec: RunSpec, reason: str | None) -> dict[str, Any]:
     return {"id": spec.id, "spec": spec.config(), "status": "failed", "reason": reason, "summary": {}}
 
 
-_LEVELS = {"chance": "chance", "solved": "solved at", "autoregression": "autoregression"}
+_LEVELS = {"chance": "chance", "solved": "solved means at most", "autoregression": "autoregression"}
 
 
 def headline(record: Record) -> str:
@@ -62,7 +62,8 @@ def headline(record: Record) -> str:
     if loss is None:
         return text
     score = f" ({record['score']})" if record.get("score") else ""
-    levels = [f"{name} {losses[key]:.4g}" for key, name in _LEVELS.items() if losses.get(key)]
+    shown = {key: name for key, name in _LEVELS.items() if losses.get(key) and (key, status) != ("solved", "measured")}
+    levels = [f"{name} {losses[key]:.4g}" for key, name in shown.items()]
     if status == "trained" and number(loss) <= losses["solved"]:
         levels.append("which is tested every 50 training steps on other examples")
     return f"{text}; {kind} {number(loss):.4g}{score}, {', '.join(levels)}"

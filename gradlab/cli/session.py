@@ -98,6 +98,7 @@ class Session:
                 self.tell(
                     f"not split over {devices} devices: a part of a batch does not give what the whole gives"
                 )
+            self._progress.show("compiling …")
         self._draw(now=True)
 
     def reached(self, spec: RunSpec, progress: RunProgress) -> None:

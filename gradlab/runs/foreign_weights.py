@@ -105,13 +105,16 @@ def _imported(store: Store, path: Path, part: str) -> ForeignWeights:
 def _layers(path: Path) -> dict[str, dict[str, np.ndarray]]:
     """The recurrent layers in a file by label, such as `lstm.l0`, each with `weight_ih` and so on."""
     try:
+        content = regular_bytes(path, OTHERS)
         from safetensors.numpy import load
+
+        tensors: dict[str, Any] = load(content)
     except ImportError:
         raise GradlabError(
             f"{path} needs the package safetensors: install the extra, gradlab-rnn[torch]"
         ) from None
-    try:
-        tensors: dict[str, Any] = load(regular_bytes(path, OTHERS))
+    except OSError as error:
+        raise GradlabError(f"params is `{path}`, which cannot be read: {error.strerror or error}") from None
     except Exception as error:  # damage may raise anything
         raise GradlabError(f"params is `{path}`, which cannot be read: {described(error)}") from None
     layers: dict[str, dict[str, np.ndarray]] = {}

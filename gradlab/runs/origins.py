@@ -9,6 +9,7 @@ import importlib.metadata
 import importlib.util
 import json
 import sys
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
@@ -96,9 +97,10 @@ def _mentioned(name: str, path: Path) -> Iterator[str]:
     package = name if path.stem == "__init__" else name.rpartition(".")[0]
     names = set(_imports(path.read_bytes(), package)) if path.suffix == ".py" else set()
     module = sys.modules.get(name)
-    for key, value in list(vars(module).items()) if module is not None else ():
-        if not key.startswith(("__", "@")):  # names of Python and of pytest
-            names.add(value.__name__ if isinstance(value, ModuleType) else _home(value))
+    with warnings.catch_warnings(action="ignore"):  # an object of a library may warn when it is looked at
+        for key, value in list(vars(module).items()) if module is not None else ():
+            if not key.startswith(("__", "@")):  # names of Python and of pytest
+                names.add(value.__name__ if isinstance(value, ModuleType) else _home(value))
     for each in names:
         parts = each.split(".")
         yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))

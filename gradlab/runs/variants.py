@@ -148,6 +148,11 @@ def _resolve(text: str, kind: str, registry: Mapping[str, Callable[..., Any]], *
         raise unknown(kind, name, registry)
     if not is_own(name):
         installed = plugins(kind, registry).found
+        if name not in installed and rest and "=" not in rest[0]:
+            raise GradlabError(
+                f"unknown {kind} `{name}:{rest[0]}`: of a file write its path, as in ./{name}.py:{rest[0]}, of a "
+                f"module its name with a dot, as in package.module:{rest[0]}"
+            )
         if name not in installed:
             raise unknown(kind, name, [*registry, *installed])
         return _custom(kind, name, *_load(kind, *installed[name][:2]), rest, *given)

@@ -80,6 +80,17 @@ def test_what_holds_at_no_length_is_named_by_what_it_does(tmp_path):
     )
 
 
+def test_settings_that_were_not_trained_are_told_from_those_that_were(tmp_path):
+    put(tmp_path, [falling(1.0, 40)] * 2, cell="lstm", length=40)
+    for cell, lost, length in (("gru", 12, 40), ("rnn", 30, 40), ("gru", 120, 400)):
+        put(tmp_path, [falling(lost, length)], cell=cell, length=length, steps=0, status="measured")
+    text = wording(read(tmp_path, print))
+    assert (
+        "At T = 40 the gradient at initialisation reaches all 40 timesteps in LSTM, 10 in GRU and 4 in RNN; only LSTM was "
+        "trained: it solved no length, at one setting." in text
+    ), text[:600]
+
+
 def test_figure_of_solving(tmp_path):
     trained(
         tmp_path,

@@ -40,7 +40,9 @@ def headline(series: Labelled) -> str:
     if not trained:
         return f"{reached(series)}."
     if len(series) > 1 or len(series[0][1]) > 1:
-        return f"{reached(trained)}; {uncapitalised(learned(trained))}"
+        longest = max(int(record.config["length"]) for _, group in trained for record in group)
+        near = [(label, [one for one in group if one.config["length"] <= longest]) for label, group in series]
+        return f"{reached([pair for pair in near if pair[1]])}; {_trained_alone(series, trained)}"
     ((_, group),) = trained
     start, worst, end = (_reach(seeds_of(group, role)) for role in ROLES)
     when = "before training diverged" if group[0].run.status == "diverged" else "at the end of training"
@@ -51,6 +53,18 @@ def headline(series: Labelled) -> str:
     else:
         parts.append(f"as far {when}" if end == start and end.brief else f"{_after(start, end)} {when}")
     return f"The gradient {_and(parts)}; the task was {uncapitalised(outcome(group))}{on_terms([group])}."
+
+
+def _trained_alone(series: Labelled, trained: Labelled) -> str:
+    """What was learned, behind the settings that were trained where others were not."""
+    found = uncapitalised(learned(trained))
+    if len(trained) == len(series):
+        return found
+    if len(trained) == 1:
+        found = found.replace("no cell solved any length", "it solved no length", 1)
+    few = len(trained) <= NAMED
+    named = _and(listed([label for label, _ in trained])) if few else f"{len(trained)} of {len(series)} settings"
+    return f"{'only ' if few else ''}{named} {'was' if len(trained) == 1 else 'were'} trained: {found}"
 
 
 def reached(series: Labelled) -> str:
