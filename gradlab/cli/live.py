@@ -51,8 +51,8 @@ def training_line(spec: RunSpec, progress: RunProgress, elapsed: float) -> str:
     rate = progress.step / elapsed if elapsed > 0 else 0.0
     left = (spec.steps - progress.step) / rate if rate else 0.0
     return (
-        f"training step {progress.step} of {spec.steps}, at most {clock(left)} left  "
-        f"loss {_loss(spec, progress.loss)} (chance {chance:.4g})  {rate:.0f} training steps/s"
+        f"training step {progress.step} of {spec.steps}, {rate:.0f}/s, at most {clock(left)} left  "
+        f"loss {_loss(spec, progress.loss)} (chance {chance:.4g})"
     )
 
 

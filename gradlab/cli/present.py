@@ -26,6 +26,9 @@ _NUMERIC = ("length", "seed", "span", "half-life", "horizon", "float32")
 _FOLDED = ("half-life", "slope", "training step", "verdict", "cell")
 _FLOORS = {"float32 norms read 0": NAIVE_FLOOR, "float32 entries read 0": FLOAT32_FLOOR}
 _UNITS = "span in decades, slope in decades per timestep (± at these weights), lags in timesteps"
+_MEMORY = (
+    "horizon is how far back the gradient reaches, until 3 decades below lag 1: the memory offered to training"
+)
 
 
 def record_of(run: StoredRun) -> dict[str, Any]:
@@ -62,7 +65,9 @@ def headline(record: Record) -> str:
     if loss is None:
         return text
     score = f" ({record['score']})" if record.get("score") else ""
-    shown = {key: name for key, name in _LEVELS.items() if losses.get(key) and (key, status) != ("solved", "measured")}
+    shown = {
+        key: name for key, name in _LEVELS.items() if losses.get(key) and (key, status) != ("solved", "measured")
+    }
     levels = [f"{name} {losses[key]:.4g}" for key, name in shown.items()]
     if status == "trained" and number(loss) <= losses["solved"]:
         levels.append("which is tested every 50 training steps on other examples")
@@ -98,7 +103,7 @@ def show_run(screen: Screen, record: Record, arrays: Mapping[str, Any] | None) -
 
 
 def _reach(marks: Mapping[str, Any]) -> str:
-    """How far back the gradient of the state reaches, which is the memory that a cell offers to training."""
+    """How far back the gradient of the state reaches: its horizon."""
     found = []
     for mark in {mark["step"]: mark for mark in marks.values()}.values():
         read = Summary.from_dict("state", mark["curves"]["task"]["state"]).horizon
@@ -188,6 +193,7 @@ def show_grid(screen: Screen, records: Sequence[Record]) -> None:
         fold=_FOLDED,
     )
     screen.prose(_UNITS, "dim")
+    screen.prose(_MEMORY, "dim")
     ends = [record["summary"]["final"]["curves"]["task"] for record in records if record.get("summary")]
     for note in together([curve.get("notes", []) for curve in ends], "runs"):
         screen.prose(note)

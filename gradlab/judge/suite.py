@@ -1,7 +1,7 @@
 """Suites: the TOML file that says which gradient curves are guarded.
 
     title, question     as in a sweep
-    [base]              fields of RunSpec of all scenarios; `steps`: training steps before the second measurement (10)
+    [base]              fields of RunSpec of all scenarios; `steps`: training steps between measurements (10)
     [seeds]             `paired`: seeds of every scenario (8); `population`: where curves cannot be paired (128)
     [[scenario]]        fields of RunSpec; of lists, every combination is a scenario; `name`: of its baseline;
                         or `curve`: a table of `gradlab import-curve`, and `tolerance` in decades (0.001)

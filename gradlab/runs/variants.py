@@ -150,8 +150,8 @@ def _resolve(text: str, kind: str, registry: Mapping[str, Callable[..., Any]], *
         installed = plugins(kind, registry).found
         if name not in installed and rest and "=" not in rest[0]:
             raise GradlabError(
-                f"unknown {kind} `{name}:{rest[0]}`: of a file write its path, as in ./{name}.py:{rest[0]}, of a "
-                f"module its name with a dot, as in package.module:{rest[0]}"
+                f"unknown {kind} `{name}`: if `{rest[0]}` is in a file, write ./{name}.py:{rest[0]}, if in a "
+                f"module, its name with a dot, package.module:{rest[0]}"
             )
         if name not in installed:
             raise unknown(kind, name, [*registry, *installed])

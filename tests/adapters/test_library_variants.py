@@ -102,7 +102,10 @@ def test_one_spelling_and_a_cell_that_is_made(mine, text, name):
         ("./mine.py:ready:use_bias=true", "is an object, not a class or function: it takes no options"),
         ("./mine.py:step", "has no init, carry: it is a function (params, carry, x); wrap it as `class MyCell:`"),
         ("./mine.py:MINE", "unknown cell in ./mine.py `MINE`"),
-        ("json:loads", "unknown cell `json`"),
+        (
+            "json:loads",
+            "unknown cell `json`: if `loads` is in a file, write ./json.py:loads, if in a module",
+        ),
         (
             "json.decoder:JSONDecodeError",
             "needs msg, doc, pos: write json.decoder:JSONDecodeError:msg=VALUE:doc=VALUE:pos=VALUE",

@@ -216,7 +216,14 @@ FIELDS = {
 def test_a_run_from_the_header_to_the_next_command(first):
     folder, code, out, err = first
     assert code == 0
-    for resolved in (SPEC.id, "chance 0.1667", "solved means at most 0.01", "learning rate 0.001", "clip norm:1", "jaxlib"):
+    for resolved in (
+        SPEC.id,
+        "chance 0.1667",
+        "solved means at most 0.01",
+        "learning rate 0.001",
+        "clip norm:1",
+        "jaxlib",
+    ):
         assert resolved in err
     assert re.findall(r"^training step +(\d+)", err, re.M) == ["0", "1", "2", "3"]
     assert "not solved within 3 training steps" in out

@@ -1,17 +1,21 @@
 """The terminal: tables that fit, whole names, and how the package is started."""
 
+import io
+import re
 import subprocess
 import sys
+import time
 
 import pytest
 from attempts import ended, line
+from rich.console import Console
 
 import gradlab
 from gradlab.cli.app import main
 from gradlab.cli.console import Screen
 from gradlab.cli.run import carry_out
 from gradlab.cli.session import Session
-from gradlab.runs.jobs import Settings
+from gradlab.runs.jobs import RunProgress, Settings
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
 
@@ -34,6 +38,23 @@ def test_a_narrow_table_folds_sentences_before_names(capsys, monkeypatch):
     narrow = table(capsys, monkeypatch, 50, [row], columns, **options)
     assert max(map(len, narrow)) <= 50 and "".join(line[10:32].strip() for line in narrow[1:]).startswith("adding")
     assert table(capsys, monkeypatch, 200, [row], columns, **options)[1].endswith(f"{NAME}    +0.1 {TEXT}")
+
+
+def test_a_terminal_shows_that_it_compiles_and_then_the_time_left(tmp_path):
+    """In 80 columns, of a run of the default number of training steps."""
+    spec, shown = RunSpec(), io.StringIO()
+    console = Console(file=shown, force_terminal=True, force_interactive=True, width=80, no_color=True)
+    session = Session(Screen(err=console), Store(tmp_path), [spec], Settings(all_cores=True), quiet=False)
+    execution = {"device": "cpu", "cpu": "a processor", "shards": 1, "jaxlib": "0"}
+    with session._progress:
+        session.begun(spec, execution, 1)
+        assert "compiling" in shown.getvalue()
+        session.reached(spec, RunProgress(0, 1.0, 0.0, "held"))
+        session._running[spec.id] = (spec, time.monotonic() - 10, 0)
+        session.reached(spec, RunProgress(50, 0.123456))
+    line = next(line for line in re.split(r"[\r\n]|\x1b\[[\d;?]*[a-zA-Z]", shown.getvalue()) if "left" in line)
+    said = r"training step 50 of 5000, \d/s, at most \d+ min left  loss 0.1235 \(chance 0.1667\)"
+    assert re.fullmatch(said, line) and len(line) <= 80
 
 
 def test_long_headings_wrap_before_cells(capsys, monkeypatch):

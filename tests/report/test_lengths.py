@@ -86,8 +86,8 @@ def test_settings_that_were_not_trained_are_told_from_those_that_were(tmp_path):
         put(tmp_path, [falling(lost, length)], cell=cell, length=length, steps=0, status="measured")
     text = wording(read(tmp_path, print))
     assert (
-        "At T = 40 the gradient at initialisation reaches all 40 timesteps in LSTM, 10 in GRU and 4 in RNN; only LSTM was "
-        "trained: it solved no length, at one setting." in text
+        "At T = 40 the gradient at initialisation reaches all 40 timesteps in LSTM, 10 in GRU and 4 in RNN; only "
+        "LSTM was trained: it solved no length, at one setting." in text
     ), text[:600]
 
 

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import warnings
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -243,6 +245,26 @@ def test_an_upgraded_library_is_another_source(project, kind):
     first, again = installed("1.0"), installed("1.0")
     assert first == again
     assert len({first, installed("1.1"), installed("1.1", "aaaa"), installed("1.1", "bbbb")}) == 4
+
+
+class Deprecated:
+    """An object that warns when it is looked at, as some of PyTorch's do."""
+
+    def __getattribute__(self, name):
+        warnings.warn("an old name", FutureWarning, stacklevel=2)
+        return object.__getattribute__(self, name)
+
+
+def test_what_a_library_warns_of_when_it_is_looked_at_is_not_shown(monkeypatch):
+    module = ModuleType("warning_module")
+    module.old, module.__file__ = Deprecated(), __file__
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    with pytest.warns(FutureWarning, match="an old name"):
+        assert module.old.__module__ == __name__
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        origins(module.__name__)
+    assert not seen
 
 
 def test_packages_are_named_with_their_version_and_not_looked_into(project):
