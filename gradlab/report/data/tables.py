@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import re
+import sys
 import warnings
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -91,7 +92,10 @@ def write_curves(path: Path, records: Sequence[Record]) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
         for start in range(0, len(measured), TOGETHER):
             some = measured[start : start + TOGETHER]
-            about = _about([_fields_of(record) for record in some], fields, [1] * len(some))
+            columns: dict[str, list[Any]] = {name: [] for name in fields}
+            for before, record in enumerate(some):
+                _add(columns, _fields_of(record), before)
+            about = _about(columns, [1] * len(some))
             if not start:
                 file.write(f"{_csv_line([*about, 'training_step', 'curve', 'leaf', 'lag', *STATISTICS])}\n")
             texts = [_texts(pd.Series(column), DIGITS) for column in about.values()]
@@ -117,24 +121,25 @@ def _csv_line(cells: Iterable[str]) -> str:
 
 def _frame(runs: Iterable[tuple[Record, Arrays]], fields: Iterable[str]) -> pd.DataFrame:
     """The rows of some runs, with these fields of their specs and any others that they have."""
-    about: list[dict[str, Any]] = []
-    sizes: list[int] = []
-    parts: list[tuple[str, str, int]] = []
+    about: dict[str, list[Any]] = {name: [] for name in fields}
+    parts: dict[str, list[Any]] = {"curve": [], "leaf": []}
+    sizes, lengths = array("q"), array("q")
     # These grow in place, so that nothing of them is in memory twice.
     columns = {"training_step": array("i"), "lag": array("i")} | {name: array("d") for name in STATISTICS}
     for record, arrays in runs:
-        first = len(parts)
+        rows = len(columns["lag"])
         for curve, leaf in _leaves(arrays):
             found = _curve(arrays, curve, leaf)
             for name, values in found.items():
                 columns[name].frombytes(values.tobytes())
-            parts.append((curve, leaf, len(found["lag"])))
-        about.append(_fields_of(record))
-        sizes.append(sum(size for _, _, size in parts[first:]))
-    frame = _about(about, fields, sizes)
-    lengths = [size for _, _, size in parts]
+            parts["curve"].append(curve)
+            parts["leaf"].append(sys.intern(leaf))
+            lengths.append(len(found["lag"]))
+        _add(about, _fields_of(record), len(sizes))
+        sizes.append(len(columns["lag"]) - rows)
+    frame = _about(about, sizes)
     frame["training_step"] = np.frombuffer(columns["training_step"], np.int32)
-    frame["curve"], frame["leaf"] = (_repeated([part[at] for part in parts], lengths) for at in (0, 1))
+    frame |= _about(parts, lengths)
     frame["lag"] = np.frombuffer(columns["lag"], np.int32)
     frame |= {name: np.frombuffer(columns[name], np.float64) for name in STATISTICS}
     return pd.DataFrame(frame, copy=False)
@@ -144,10 +149,17 @@ def _fields_of(record: Record) -> dict[str, Any]:
     return record.config | {"run": record.run.id, "status": record.run.status}
 
 
-def _about(runs: Sequence[Mapping[str, Any]], fields: Iterable[str], sizes: Sequence[int]) -> dict[str, Any]:
-    """A column for each of these fields and any others that the runs have, each value as often as its size."""
-    names = dict.fromkeys((*fields, *(name for one in runs for name in one)))
-    return {name: _repeated([one.get(name) for one in runs], sizes) for name in names}
+def _add(columns: dict[str, list[Any]], fields: Mapping[str, Any], before: int) -> None:
+    """Append the fields of one more run to the columns, None where it or one before it has none."""
+    for name in (*columns, *(name for name in fields if name not in columns)):
+        value = fields.get(name)
+        values = columns.setdefault(name, [None] * before)
+        values.append(sys.intern(value) if isinstance(value, str) else value)  # each text is in memory once
+
+
+def _about(columns: Mapping[str, Sequence[Any]], sizes: Sequence[int]) -> dict[str, Any]:
+    """Columns with each value as often as its size."""
+    return {name: _repeated(values, sizes) for name, values in columns.items()}
 
 
 def _leaves(arrays: Arrays) -> list[tuple[str, str]]:
