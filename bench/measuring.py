@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,12 @@ from bench.fleet import ROOT
 CASES = tuple((cell, length) for length in (50, 200, 1000) for cell in ("rnn", "lstm", "gru"))
 HIDDEN, BATCH = 64, 64
 ROUNDS = 9
+COMMANDS = {
+    "probe adding --cell rnn,lstm,gru --len 50,200,1000,5000": 3,
+    "lesson adding --cell lstm": 2,
+    f"sweep {ROOT / 'experiments' / 'init_length.toml'} --set seed=0,1,2": 1,
+}
+"""Commands of users, and how often each commit does them with nothing compiled, and as often again."""
 
 WORKER = """
 import sys, time
@@ -44,9 +51,10 @@ def main() -> int:
     parser.add_argument("revision", help="the older commit")
     revision = parser.parse_args().revision
     with checkout(revision) as older:
+        commands = [command_row(older, command, rounds) for command, rounds in COMMANDS.items()]
         rows = [row(older, cell, length) for cell, length in CASES]
     path = ROOT / "results" / "bench-measuring.md"
-    path.write_text(page(revision, rows))
+    path.write_text(page(revision, rows, commands))
     say(f"written: {path}")
     return 0
 
@@ -81,6 +89,37 @@ def row(older: Path, cell: str, length: int) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def command_row(older: Path, command: str, rounds: int) -> str:
+    """One line of the second table: medians of what a command takes cold, and again with what it compiled kept."""
+    seen: dict[tuple[str, str], list[float]] = {}
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as before, tempfile.TemporaryDirectory() as now:
+            for cache in ("cold", "warm"):
+                for name, sources, folder in (("before", older, before), ("now", ROOT, now)):
+                    seen.setdefault((cache, name), []).append(wall_of(command, sources, Path(folder), cache))
+    cells = [f"`{command.replace(f'{ROOT}/', '')}`"]
+    for cache in ("cold", "warm"):
+        old, new = (statistics.median(seen[cache, name]) for name in ("before", "now"))
+        cells += [f"{old:.1f} s", f"{new:.1f} s", f"{new / old:.2f}"]
+    say(" ".join(cells))
+    return f"| {' | '.join(cells)} |"
+
+
+def wall_of(command: str, sources: Path, folder: Path, cache: str) -> float:
+    """Wall seconds of a command of a checkout, with results of its own."""
+    started = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "gradlab", *command.split(), "--quiet"],
+        env=os.environ
+        | {"PYTHONPATH": str(sources), "JAX_PLATFORMS": "cpu", "GRADLAB_CACHE": str(folder / "cache")}
+        | {"GRADLAB_RESULTS": str(folder / cache)},
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
+    return time.perf_counter() - started
+
+
 def start(sources: Path, cell: str) -> "subprocess.Popen[str]":
     """A process that measures when it is told to."""
     return subprocess.Popen(
@@ -102,7 +141,7 @@ def turn(worker: "subprocess.Popen[str]", length: int) -> tuple[float, float]:
     return float(cpu), float(wall)
 
 
-def page(revision: str, rows: list[str]) -> str:
+def page(revision: str, rows: list[str], commands: list[str]) -> str:
     """The page of results."""
     heading = machine.heading(f"python -m bench.measuring {revision}")
     lines = [
@@ -118,6 +157,13 @@ def page(revision: str, rows: list[str]) -> str:
         "| cell | first, before | now | ratio | other, before | now | ratio | again, before | now | ratio |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
         *rows,
+        "",
+        "Commands, wall time from the shell on: `cold` with nothing compiled, `warm` with what the cold one",
+        f"compiled, and results of their own; medians of {', '.join(map(str, COMMANDS.values()))} turns.",
+        "",
+        "| command | cold, before | now | ratio | warm, before | now | ratio |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+        *commands,
         "",
     ]
     return "\n".join(lines)
