@@ -90,7 +90,7 @@ def show(
     gradlab show adding-lstm-T200-s0
     """
     screen, store = Screen(), options.open_store(results)
-    found = store.find(run)
+    found = store.find(run, prefer_trained=True)
     record = record_of(found)
     if json:
         screen.json(as_json([record]))

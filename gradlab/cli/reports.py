@@ -99,7 +99,7 @@ def _report(
 ) -> list[Path]:
     """Write it; one that is as it would be is there at once, before anything that draws is imported."""
     swept = None if sweep is None else stored_sweep(store.root, sweep)
-    run_id = None if run is None else store.find(run).id
+    run_id = None if run is None else store.find(run, prefer_trained=True).id
     if output is None:
         sources = sources_of(store.root, swept, run_id, formats)
         kept = unchanged(store.root, folder_of(store.root, swept, run_id), sources, screen.warn)

@@ -207,11 +207,12 @@ class Store:
                 attempts.setdefault(_attempted(name), []).append(self.runs / name)
         return settled, attempts
 
-    def find(self, name: str, *, trained: bool = False) -> StoredRun:
+    def find(self, name: str, *, trained: bool = False, prefer_trained: bool = False) -> StoredRun:
         """The run of this id, or the only one whose id begins or ends with it.
 
         Args:
-            trained: consider only runs that have parameters, and of several those that were trained.
+            trained: consider only runs that have parameters.
+            prefer_trained: of several take the one that was trained, if the others were not; follows from `trained`.
 
         Raises:
             GradlabError: none or several match, or it is damaged.
@@ -227,6 +228,7 @@ class Store:
         matches = list(runs)
         if trained and name not in runs:
             matches = [run_id for run_id in matches if (runs[run_id].path / "params.npz").exists()]
+        if (trained or prefer_trained) and name not in runs:
             matches = [run_id for run_id in matches if runs[run_id].config["steps"]] or matches
         if len(matches) == 1:
             return runs[matches[0]]

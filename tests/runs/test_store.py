@@ -599,6 +599,7 @@ def test_of_several_runs_the_trained_one_has_the_weights(tmp_path):
         attempt = store.begin(run_id, CONFIG | {"steps": steps})
         attempt.write_arrays("params.npz", {"w": np.zeros(1)})
         attempt.finish(ended("trained" if steps else "measured"))
-    assert store.find("a-run", trained=True).id == "a-run-2"
+    assert store.find("a-run", trained=True).id == store.find("a-run", prefer_trained=True).id == "a-run-2"
+    assert store.find("a-run-1", prefer_trained=True).id == "a-run-1"
     with pytest.raises(GradlabError, match=r"a-run-1 \(measured\), a-run-2 \(trained\)"):
         store.find("a-run")
