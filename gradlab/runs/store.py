@@ -212,7 +212,7 @@ class Store:
 
         Args:
             trained: consider only runs that have parameters.
-            prefer_trained: of several take the one that was trained, if the others were not; follows from `trained`.
+            prefer_trained: of several the one that was trained, if others were not; follows from `trained`.
 
         Raises:
             GradlabError: none or several match, or it is damaged.
