@@ -25,13 +25,12 @@ OTHER_JAXES := 0.10.0 0.9.2
 
 setup: $(STAMP)
 
-# Rebuilt only when pyproject.toml changes; pip is upgraded because groups (PEP 735) need pip 25.1. Nothing is compiled to
-# bytecode before it is imported: of 12,000 files a command imports a tenth, and setting up takes half of the time.
+# Rebuilt only when pyproject.toml changes; pip is upgraded because groups (PEP 735) need pip 25.1.
 $(STAMP): pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'gradlab needs Python 3.11 or newer: make PYTHON=python3.11 setup')"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --no-compile --upgrade pip
-	$(BIN)/python -m pip install --quiet --no-compile --editable . --group dev
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable . --group dev
 	touch $(STAMP)
 
 demo: setup
@@ -52,7 +51,7 @@ test-torch: $(TORCH_STAMP)
 # Packages beside those of .venv. PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu gets the PyTorch without
 # CUDA where the index at hand has both.
 $(TORCH_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet --no-compile --upgrade --target .venv-torch --group torch
+	$(BIN)/python -m pip install --quiet --upgrade --target .venv-torch --group torch
 	touch $(TORCH_STAMP)
 
 # Installed as users do, in a newer Python, and used from another folder.
@@ -70,9 +69,9 @@ test-lowest: $(LOWEST_STAMP)
 
 $(LOWEST_STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
-	$(LOWEST_BIN)/python -m pip install --quiet --no-compile --upgrade pip
+	$(LOWEST_BIN)/python -m pip install --quiet --upgrade pip
 	$(LOWEST_BIN)/python tests/support/lowest.py > .venv-lowest/lowest.txt
-	$(LOWEST_BIN)/python -m pip install --quiet --no-compile --constraint .venv-lowest/lowest.txt --editable . --group lowest
+	$(LOWEST_BIN)/python -m pip install --quiet --constraint .venv-lowest/lowest.txt --editable . --group lowest
 	touch $(LOWEST_STAMP)
 
 # kill -9 at 20 random moments, resumed each time; a few minutes.

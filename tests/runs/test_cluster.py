@@ -111,7 +111,7 @@ def test_what_a_terminal_shows(tmp_path, cache):
     assert process.returncode == 1 and "3 runs: 2 trained, 1 failed" in out
     for words in (
         r"0 of 3 done · [12] running · 0 failed · estimating time left",
-        r"2 of 3 done · 1 running · 1 fail",
+        r"2 of 3 done · 1 running · 1 fail|3 of 3 done · 0 running · 1 fail",  # the other worker may start last
     ):
         assert re.search(words, text), text
     assert re.search(rf"recall-\S+  training step +[1-9]\d* of at most {LONG}  \d+ s", text)
