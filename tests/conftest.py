@@ -17,13 +17,6 @@ memory = compiling.Memory()
 import jax
 
 from gradlab.cli.app import main
-from gradlab.runs.collection import collect_seldom, keep_what_is_there
-
-collect_seldom()
-
-
-def pytest_collection_finish():
-    keep_what_is_there()
 
 
 @pytest.hookimpl(tryfirst=True)

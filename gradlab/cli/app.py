@@ -30,7 +30,6 @@ from gradlab.cli.console import Screen, log_to, stdout_for_data
 from gradlab.cli.interrupts import INTERRUPTED, interrupts
 from gradlab.errors import GradlabError
 from gradlab.runs.cache import quieten
-from gradlab.runs.collection import collect_seldom
 from gradlab.runs.jsonable import printable
 
 BUG = 70
@@ -115,9 +114,8 @@ def _command(given: Sequence[str]) -> str:
 
 
 def _set_up() -> None:
-    """Settings that jax reads on import, few searches for garbage, and streams that can print any character."""
+    """Settings that jax reads on import, and streams that can print any character."""
     quieten()
-    collect_seldom()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

@@ -96,12 +96,8 @@ def main() -> None:
 
 def serve(channel: Channel) -> None:
     """Fork whenever a job is to come, until the other end closes."""
-    from gradlab.runs.collection import collect_seldom, keep_what_is_there
-
-    collect_seldom()
     from gradlab.runs import execute  # noqa: F401  (what takes a second to import is imported before the forks)
 
-    keep_what_is_there()
     with suppress(OSError):  # the command has ended meanwhile: then no job is to come either
         channel.send(("idle",))
     while _has_input(channel):
