@@ -72,7 +72,7 @@ $(LOWEST_STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
 	$(LOWEST_BIN)/python -m pip install --quiet --upgrade pip
 	$(LOWEST_BIN)/python tests/support/lowest.py > .venv-lowest/lowest.txt
-	$(LOWEST_BIN)/python -m pip install --quiet --constraint .venv-lowest/lowest.txt --editable . --group lowest
+	$(LOWEST_BIN)/python -m pip install --quiet --constraint .venv-lowest/lowest.txt --editable . --group tests
 	touch $(LOWEST_STAMP)
 
 # kill -9 at 20 random moments, resumed each time; a few minutes.
