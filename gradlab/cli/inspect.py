@@ -11,6 +11,7 @@ from gradlab.cli.completion import complete_runs
 from gradlab.cli.console import Screen, counted
 from gradlab.cli.present import as_json, record_of, show_run
 from gradlab.cli.session import folder_option
+from gradlab.cli.yardstick import lstm_beside
 from gradlab.errors import GradlabError
 from gradlab.gradient.summary import in_decades
 from gradlab.runs.jsonable import dumps
@@ -102,6 +103,8 @@ def show(
             f"to run it again: {again}"
         )
     show_run(screen, record, found.arrays() if record.get("summary") else None)
+    if beside := lstm_beside(store, found.config):
+        screen.prose(beside)
     env = found.env()
     where = env.get("execution", {})
     computed = (where.get("cpu"), f"jaxlib {where.get('jaxlib')}", where.get("dtype"), env.get("started"))

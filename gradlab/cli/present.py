@@ -104,11 +104,14 @@ def show_run(screen: Screen, record: Record, arrays: Mapping[str, Any] | None) -
 
 def _reach(marks: Mapping[str, Any]) -> str:
     """How far back the gradient of the state reaches: its horizon."""
-    found = []
-    for mark in {mark["step"]: mark for mark in marks.values()}.values():
-        read = Summary.from_dict("state", mark["curves"]["task"]["state"]).horizon
-        found.append(f"{'all ' if read.reached else ''}{read.lag} timesteps at training step {mark['step']}")
-    return f"the gradient reaches {', '.join(found)} (until 3 decades below lag 1)"
+    found = ", ".join(reach(mark) for mark in {mark["step"]: mark for mark in marks.values()}.values())
+    return f"the gradient reaches {found} (until 3 decades below lag 1)"
+
+
+def reach(mark: Mapping[str, Any]) -> str:
+    """The horizon of the state at one checkpoint: `all 50 timesteps at training step 0`."""
+    read = Summary.from_dict("state", mark["curves"]["task"]["state"]).horizon
+    return f"{'all ' if read.reached else ''}{read.lag} timesteps at training step {mark['step']}"
 
 
 def _timesteps(marks: Mapping[str, Any]) -> int:

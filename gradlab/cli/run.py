@@ -10,6 +10,7 @@ from gradlab.cli.console import Screen
 from gradlab.cli.options import Many
 from gradlab.cli.present import as_json, show_grid, show_run
 from gradlab.cli.session import Session, folder_option
+from gradlab.cli.yardstick import lstm_beside
 from gradlab.runs.devices import parallelism
 from gradlab.runs.foreign_weights import find_weights
 from gradlab.runs.grids import ASKED, specs_of_options
@@ -186,6 +187,8 @@ def _show(session: Session) -> None:
                 screen.note(f"{record['id']} failed: {record['reason']}{stays}")
             return
         show_run(screen, record, run.arrays() if record.get("summary") else None)
+        if beside := lstm_beside(store, run.config):
+            screen.prose(beside)
         written = f"{run.path}/ ({', '.join(sorted(path.name for path in run.path.iterdir()))})"
     else:
         show_grid(screen, records)

@@ -15,6 +15,7 @@ from attempts import dead_attempt, living_attempt, rewrite
 from synthetic import CONFIG, falling, put
 
 from gradlab.cli.app import main
+from gradlab.cli.yardstick import lstm_beside
 from gradlab.errors import GradlabError
 from gradlab.runs import listing
 from gradlab.runs.listing import condition
@@ -303,3 +304,18 @@ def test_what_comes_next_is_in_the_same_folder(typed, six, monkeypatch):
     for words in ("ls", "show adding-lstm-T40-s0", "report --format csv"):
         code, out, _ = typed(f"{words} --results {six}")
         assert code == 0 and out.rstrip().endswith(f" --results {six}"), words
+
+
+def test_a_cell_is_shown_beside_an_lstm_with_the_same_settings(typed, tmp_path):
+    probe = "probe adding --len 5 --hidden 3 --measure-batch 2 -q --cell"
+    assert "LSTM" not in typed(f"{probe} gru")[1]
+    assert "LSTM" not in typed(f"{probe} lstm")[1]
+    (lstm,) = json.loads(typed("show adding-lstm-T5-s0 --json")[1])["runs"]
+    horizon = lstm["summary"]["initial"]["curves"]["task"]["state"]["horizon"]
+    said = typed("show adding-gru-T5-s0")[1]
+    assert f"an LSTM with these settings: all {horizon} timesteps at training step 0" in said and horizon == 5
+
+    (gru,) = json.loads(typed("show adding-gru-T5-s0 --json")[1])["runs"]
+    own = gru["spec"] | {"cell": "mine.py:Unit", "cell_source": "0", "hidden": 4, "steps": 10}
+    command = "gradlab probe adding --cell mine.py:Unit,lstm --len 5 --hidden 4 --measure-batch 2"
+    assert lstm_beside(Store(tmp_path), own) == f"to compare with an LSTM: {command}"
