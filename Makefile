@@ -1,5 +1,7 @@
 # Each target is a thin alias; CI calls the same ones.
 PYTHON ?= python3
+# Bytecode is kept, whatever the environment says: tests start hundreds of processes, which would compile gradlab each.
+export PYTHONDONTWRITEBYTECODE =
 BIN := .venv/bin
 STAMP := .venv/.gradlab-setup
 # One process more than cores, because many tests wait for processes that they start.

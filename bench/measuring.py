@@ -22,11 +22,16 @@ CASES = tuple((cell, length) for length in (50, 200, 1000) for cell in ("rnn", "
 HIDDEN, BATCH = 64, 64
 ROUNDS = 9
 COMMANDS = {
+    **{f"run adding --len 200 --cell {cell} --steps 1": 3 for cell in ("rnn", "lstm", "gru")},
+    f"sweep {ROOT / 'bench' / 'small_runs.toml'} && report": 1,
     "probe adding --cell rnn,lstm,gru --len 50,200,1000,5000": 3,
     "lesson adding --cell lstm": 2,
     f"sweep {ROOT / 'experiments' / 'init_length.toml'} --set seed=0,1,2": 1,
 }
-"""Commands of users, and how often each commit does them with nothing compiled, and as often again."""
+"""Commands of users, and how often each commit does them with nothing compiled, and as often again.
+
+A run of one training step is what a user waits for before the first one of any run.
+"""
 
 WORKER = """
 import sys, time
@@ -106,17 +111,18 @@ def command_row(older: Path, command: str, rounds: int) -> str:
 
 
 def wall_of(command: str, sources: Path, folder: Path, cache: str) -> float:
-    """Wall seconds of a command of a checkout, with results of its own."""
+    """Wall seconds of a command of a checkout, or of several that `&&` joins, with results of their own."""
     started = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "gradlab", *command.split(), "--quiet"],
-        env=os.environ
-        | {"PYTHONPATH": str(sources), "JAX_PLATFORMS": "cpu", "GRADLAB_CACHE": str(folder / "cache")}
-        | {"GRADLAB_RESULTS": str(folder / cache)},
-        cwd=folder,
-        check=True,
-        capture_output=True,
-    )
+    for each in command.split(" && "):
+        subprocess.run(
+            [sys.executable, "-m", "gradlab", *each.split(), *([] if each == "report" else ["--quiet"])],
+            env=os.environ
+            | {"PYTHONPATH": str(sources), "JAX_PLATFORMS": "cpu", "GRADLAB_CACHE": str(folder / "cache")}
+            | {"GRADLAB_RESULTS": str(folder / cache)},
+            cwd=folder,
+            check=True,
+            capture_output=True,
+        )
     return time.perf_counter() - started
 
 
