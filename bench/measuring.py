@@ -1,7 +1,8 @@
-"""`python -m bench.measuring REVISION`: what one measurement costs here and at an older commit, in turns.
+"""`python -m bench.measuring REVISION`: what a measurement and a command cost here and at an older commit, in turns.
 
 Each commit measures in a process of its own, with its own sources, and the two take turns, so that whatever else
-the machine does meets both. Written to results/bench-measuring.md.
+the machine does meets both. Written to results/bench-measuring.md; with --waiting the commands that train are timed
+instead, and written to results/bench-waiting.md.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,17 +22,17 @@ from bench.fleet import ROOT
 CASES = tuple((cell, length) for length in (50, 200, 1000) for cell in ("rnn", "lstm", "gru"))
 HIDDEN, BATCH = 64, 64
 ROUNDS = 9
-COMMANDS = {
-    **{f"run adding --len 200 --cell {cell} --steps 1": 3 for cell in ("rnn", "lstm", "gru")},
-    f"sweep {ROOT / 'bench' / 'small_runs.toml'} && report": 1,
+MEASURING = {
     "probe adding --cell rnn,lstm,gru --len 50,200,1000,5000": 3,
     "lesson adding --cell lstm": 2,
     f"sweep {ROOT / 'experiments' / 'init_length.toml'} --set seed=0,1,2": 1,
 }
-"""Commands of users, and how often each commit does them with nothing compiled, and as often again.
-
-A run of one training step is what a user waits for before the first one of any run.
-"""
+"""Commands of users, and how often each commit does them with nothing compiled, and as often again."""
+WAITING = {
+    **{f"run adding --len 200 --cell {cell} --steps 1": 5 for cell in ("rnn", "lstm", "gru")},
+    f"sweep {ROOT / 'bench' / 'small_runs.toml'} && report": 2,
+}
+"""Likewise. A run of one training step is what a user waits for before the first one of any run."""
 
 WORKER = """
 import sys, time
@@ -54,12 +55,18 @@ def main() -> int:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(prog="python -m bench.measuring", description=__doc__)
     parser.add_argument("revision", help="the older commit")
-    revision = parser.parse_args().revision
-    with checkout(revision) as older:
-        commands = [command_row(older, command, rounds) for command, rounds in COMMANDS.items()]
-        rows = [row(older, cell, length) for cell, length in CASES]
-    path = ROOT / "results" / "bench-measuring.md"
-    path.write_text(page(revision, rows, commands))
+    parser.add_argument("--waiting", action="store_true", help="time the commands that train")
+    asked = parser.parse_args()
+    commands = WAITING if asked.waiting else MEASURING
+    with checkout(asked.revision) as older:
+        timed = [command_row(older, command, turns) for command, turns in commands.items()]
+        rows = [] if asked.waiting else [row(older, cell, length) for cell, length in CASES]
+    name = "waiting" if asked.waiting else "measuring"
+    option = " --waiting" if asked.waiting else ""
+    heading = machine.heading(f"python -m bench.measuring {asked.revision}{option}")
+    heading |= {"before": f"commit {asked.revision}"}
+    path = ROOT / "results" / f"bench-{name}.md"
+    path.write_text(page(heading, rows, timed, commands.values()))
     say(f"written: {path}")
     return 0
 
@@ -147,29 +154,28 @@ def turn(worker: "subprocess.Popen[str]", length: int) -> tuple[float, float]:
     return float(cpu), float(wall)
 
 
-def page(revision: str, rows: list[str], commands: list[str]) -> str:
-    """The page of results."""
-    heading = machine.heading(f"python -m bench.measuring {revision}")
-    lines = [
-        "# What a measurement costs, beside an older commit",
-        "",
-        *(f"- {name}: {value}" for name, value in heading.items()),
-        f"- before: commit {revision}",
-        "",
-        f"`gradlab.gradient_curve` of an untrained cell of H = {HIDDEN} on {BATCH} sequences, with a loss of",
-        "the last output that is written anew for each call. `first`, and `other` at length T + 1 after it, are",
-        f"processor time with compiling; `again` is the median wall time of {ROUNDS} later calls, in turns.",
-        "",
-        "| cell | first, before | now | ratio | other, before | now | ratio | again, before | now | ratio |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
-        *rows,
-        "",
+def page(heading: Mapping[str, str], rows: Sequence[str], timed: Sequence[str], turns: Iterable[int]) -> str:
+    """The page of results: a table of `gradient_curve` if it was measured, and one of commands."""
+    lines = ["# What users wait for, beside an older commit", ""]
+    lines += [*(f"- {name}: {value}" for name, value in heading.items()), ""]
+    if rows:
+        lines += [
+            f"`gradlab.gradient_curve` of an untrained cell of H = {HIDDEN} on {BATCH} sequences, with a loss of",
+            "the last output that is written anew for each call. `first`, and `other` at length T + 1 after it, are",
+            f"processor time with compiling; `again` is the median wall time of {ROUNDS} later calls, in turns.",
+            "",
+            "| cell | first, before | now | ratio | other, before | now | ratio | again, before | now | ratio |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+            *rows,
+            "",
+        ]
+    lines += [
         "Commands, wall time from the shell on: `cold` with nothing compiled, `warm` with what the cold one",
-        f"compiled, and results of their own; medians of {', '.join(map(str, COMMANDS.values()))} turns.",
+        f"compiled, and results of their own; medians of {', '.join(map(str, turns))} turns.",
         "",
         "| command | cold, before | now | ratio | warm, before | now | ratio |",
         "|---|--:|--:|--:|--:|--:|--:|",
-        *commands,
+        *timed,
         "",
     ]
     return "\n".join(lines)

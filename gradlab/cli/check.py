@@ -13,7 +13,7 @@ from gradlab.cli.options import Many
 from gradlab.errors import GradlabError
 from gradlab.judge.baseline import FOLDER as BASELINES
 from gradlab.judge.bless import bless as bless_suite
-from gradlab.judge.check import SuiteResult
+from gradlab.judge.check import REGRESSED, SuiteResult
 from gradlab.judge.check import check as check_suite
 from gradlab.judge.suite import FOLDER, load_suite, suite_names
 from gradlab.runs.cache import tidy_cache, use_cache
@@ -54,7 +54,7 @@ def check(
         result.argument = one.argument
     allowed = ["missing"] * allow_missing + ["inconclusive"] * allow_inconclusive
     codes = [result.exit_code(allowed) for result in found]
-    code = 1 if 1 in codes else max(codes)
+    code = REGRESSED if REGRESSED in codes else max(codes)
     if junit_xml is not None:
         ci_formats.write_junit(junit_xml, found, allowed)
     overlays = _overlays(found)
@@ -62,7 +62,7 @@ def check(
     if json:
         screen.json(verdicts.as_json(found, code, [str(path) for path in overlays]))
     else:
-        screen.line(verdicts.headline(found), "bold red" if code == 1 else "bold")
+        screen.line(verdicts.headline(found), "bold red" if code == REGRESSED else "bold")
         for change in verdicts.environment_lines(found):
             screen.line(f"environment differs from the baseline: {change}")
         screen.line()

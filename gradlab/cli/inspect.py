@@ -9,9 +9,9 @@ import typer
 from gradlab.cli import options
 from gradlab.cli.completion import complete_runs
 from gradlab.cli.console import Screen, counted
+from gradlab.cli.lstm_reference import lstm_beside
 from gradlab.cli.present import as_json, record_of, show_run
 from gradlab.cli.session import folder_option
-from gradlab.cli.yardstick import lstm_beside
 from gradlab.errors import GradlabError
 from gradlab.gradient.summary import in_decades
 from gradlab.runs.jsonable import dumps

@@ -11,27 +11,27 @@ from types import FrameType
 from typing import NoReturn
 
 INTERRUPTED = 130
-PATIENCE = 2
+GRACEFUL_PRESSES = 2
 """Presses that let a command store its runs and stop its processes; the next one ends it at once."""
 
 
-LONGEST_ENDING = 3.0
+EXIT_SECONDS = 3.0
 """Seconds within which a command ends that has no processes to stop. Files are written whole or not at all."""
-ONE_PRESS = 0.5
-"""Seconds within which a second press is taken for the first one, by somebody impatient."""
+DEBOUNCE_SECONDS = 0.5
+"""Seconds within which a second press is taken for the first one."""
 
 
 class Interrupts:
-    """Counts presses of Ctrl-C. Each raises KeyboardInterrupt, within `counting` only one beyond `PATIENCE`."""
+    """Counts presses of Ctrl-C: each raises KeyboardInterrupt, in `counting` only beyond `GRACEFUL_PRESSES`."""
 
     def __init__(self) -> None:
         self.presses = 0
-        self._raising, self._last = True, -ONE_PRESS
+        self._raising, self._last = True, -DEBOUNCE_SECONDS
 
     @contextmanager
     def handled(self) -> Iterator[None]:
         """Handle SIGINT within a command; also silence a KeyboardInterrupt that Python drops in a finaliser."""
-        self.presses, self._raising, self._last = 0, True, -ONE_PRESS
+        self.presses, self._raising, self._last = 0, True, -DEBOUNCE_SECONDS
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -56,7 +56,7 @@ class Interrupts:
     def _watch(self, read: int, ended: threading.Event) -> None:
         """End a command that does not: it compiles, or Python dropped its KeyboardInterrupt."""
         while signals := os.read(read, 1):
-            if signals[0] == signal.SIGINT and self._raising and not ended.wait(LONGEST_ENDING):
+            if signals[0] == signal.SIGINT and self._raising and not ended.wait(EXIT_SECONDS):
                 os._exit(INTERRUPTED)
         os.close(read)
 
@@ -71,10 +71,10 @@ class Interrupts:
 
     def _count(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if not self._raising and now < self._last + ONE_PRESS:
+        if not self._raising and now < self._last + DEBOUNCE_SECONDS:
             return
         self.presses, self._last = self.presses + 1, now
-        if self._raising or self.presses > PATIENCE:
+        if self._raising or self.presses > GRACEFUL_PRESSES:
             raise KeyboardInterrupt
 
 

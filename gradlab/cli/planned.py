@@ -10,11 +10,11 @@ from gradlab.runs.store import Store
 from gradlab.runs.sweeps import Sweep, shard, with_choices
 from gradlab.runs.tuning import Choice, TunedGroup, choose, stored_trials
 
-Share = tuple[int, int] | None
+Shard = tuple[int, int] | None
 """Part I of N of the runs, or all."""
 
 
-def share_of(specs: Sequence[RunSpec], share: Share) -> list[RunSpec]:
+def share_of(specs: Sequence[RunSpec], share: Shard) -> list[RunSpec]:
     """The runs of a share."""
     return list(specs) if share is None else shard(specs, *share)
 
@@ -25,7 +25,7 @@ def choices_of(store: Store, groups: Sequence[TunedGroup]) -> list[Choice | None
     return [choose(group, runs) for group in groups]
 
 
-def list_runs(screen: Screen, store: Store, asked: Sweep, share: Share, *, json: bool) -> None:
+def list_runs(screen: Screen, store: Store, asked: Sweep, share: Shard, *, json: bool) -> None:
     """Every trial and every run, and whether it is to be done; the runs only once the trials have chosen."""
     choices = choices_of(store, asked.groups)
     waiting = sum(len(group.seeds) for group in asked.groups) if None in choices else 0
@@ -57,7 +57,7 @@ def _states(screen: Screen, store: Store, specs: Sequence[RunSpec]) -> list[tupl
         run = stored.get(spec.id)
         state, status = ("new", "") if run is None else (run.status, "")
         if run is not None and run.finished:
-            state, status = "done" if store.completed(spec.id, spec.config()) else "again", run.status
+            state, status = "done" if store.completed(spec.id, spec.config()) else "to rerun", run.status
         rows.append((spec.id, state, status))
     return rows
 

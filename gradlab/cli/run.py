@@ -7,10 +7,10 @@ import typer
 
 from gradlab.cli import options
 from gradlab.cli.console import Screen
+from gradlab.cli.lstm_reference import lstm_beside
 from gradlab.cli.options import Many
 from gradlab.cli.present import as_json, show_grid, show_run
 from gradlab.cli.session import Session, folder_option
-from gradlab.cli.yardstick import lstm_beside
 from gradlab.runs.devices import parallelism
 from gradlab.runs.foreign_weights import find_weights
 from gradlab.runs.grids import ASKED, specs_of_options

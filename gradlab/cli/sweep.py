@@ -14,7 +14,7 @@ from gradlab.cli import options
 from gradlab.cli.completion import complete_files
 from gradlab.cli.console import Screen, counted
 from gradlab.cli.options import Many
-from gradlab.cli.planned import Share, choices_of, list_runs, share_of
+from gradlab.cli.planned import Shard, choices_of, list_runs, share_of
 from gradlab.cli.session import Session, folder_option
 from gradlab.errors import GradlabError, unknown
 from gradlab.report.text.terms import CHOICE_COLUMNS, choice_rows, terms
@@ -102,7 +102,7 @@ def carry_out(
     settings: Settings,
     command: str,
     *,
-    share: Share = None,
+    share: Shard = None,
     json: bool = False,
     quiet: bool = False,
 ) -> int:

@@ -8,17 +8,17 @@ chaotic (rounding alone moves them) and, of the task curve of `state` before tra
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.judge.baseline import Baseline
-from gradlab.judge.measure import PER_NOISE, Floats, Measurement, Sketch
+from gradlab.judge.measure import TOLERANCE_PER_NOISE, Floats, Measurement, Sketch
 from gradlab.judge.statistics import difference
 
 Status = Literal["regressed", "unreadable", "missing", "incomparable", "inconclusive", "unchanged"]
-STATUSES: tuple[Status, ...] = ("regressed", "unreadable", "missing", "incomparable", "inconclusive", "unchanged")
+STATUSES: tuple[Status, ...] = get_args(Status)
 """Worst first."""
 
 STATUS_NAMES = {status: status for status in STATUSES} | {
@@ -28,7 +28,7 @@ STATUS_NAMES = {status: status for status in STATUSES} | {
 }
 PART_NAMES = {"initial": "at initialisation", "trained": "after training", "given": "as given"}
 
-SMALLEST, OF_LARGEST = 1e-4, 3.0
+LEAST_TOLERANCE, LARGEST_SHIFT_FACTOR = 1e-4, 3.0
 CHAOTIC = 0.1
 """Tolerance in decades above which a lag says nothing about a single seed."""
 WEIGHTS_APART = 1e-4
@@ -113,7 +113,7 @@ def curve_title(curve: str, leaf: str) -> str:
 
 def tolerance(noise: Floats) -> Floats:
     """Decades by which one seed may move at each lag."""
-    return np.maximum(SMALLEST, PER_NOISE * noise)
+    return np.maximum(LEAST_TOLERANCE, TOLERANCE_PER_NOISE * noise)
 
 
 def changed_arrays(before: Sequence[Sketch], now: Sequence[Sketch]) -> str:
@@ -205,7 +205,7 @@ def compare_curve(
     apart = np.where(chaotic, 0.0, np.abs(shifts).max(axis=0))
     typical = np.median(np.abs(shifts), axis=0)
     # In tolerances: the median over seeds, or a third of the largest.
-    ratio = np.maximum(typical, np.abs(shifts).max(axis=0) / OF_LARGEST) / allowed
+    ratio = np.maximum(typical, np.abs(shifts).max(axis=0) / LARGEST_SHIFT_FACTOR) / allowed
     ratio = np.where(chaotic, 0.0, ratio)
     at = int(np.argmax(ratio))
     of_median = typical[at] >= ratio[at] * allowed[at] * (1 - 1e-9)
@@ -252,7 +252,7 @@ def _horizon_moved(before: NDArray[np.int64], now: NDArray[np.int64], chaotic: N
     if len(chaotic) and min(before.min(), now.min()) >= chaotic.min():
         return ""
     apart = np.abs(now - before)
-    if np.median(apart) <= HORIZON_LAGS and apart.max() <= OF_LARGEST * HORIZON_LAGS:
+    if np.median(apart) <= HORIZON_LAGS and apart.max() <= LARGEST_SHIFT_FACTOR * HORIZON_LAGS:
         return ""
     seed = int(np.argmax(apart))
     return f"the float32 horizon moved from lag {before[seed]} to {now[seed]}"

@@ -26,9 +26,9 @@ Sketch = dict[str, list[float]]
 LAGS, POPULATION_LAGS, MORE_LAGS = 32, 12, 8
 """Of the task curve of `state`, of the population, and of every other curve."""
 TASK_STATE = "task/state"
-PER_NOISE = 10.0
+TOLERANCE_PER_NOISE = 10.0
 """A tolerance is this many times the noise."""
-MOVED = 1e-3
+LEAST_LOSS_CHANGE = 1e-3
 """Relative change of the median loss below which nothing was trained."""
 _PROJECTIONS = 2
 _SKETCH_DIGITS = 6
@@ -82,7 +82,7 @@ class Measurement:
         before, after = self.parts["initial"].losses, self.parts["trained"].losses
         share = np.abs(after - before) / np.maximum(np.abs(before), 1e-300)
         # NaN counts as moved: it is reported by a finding of its own.
-        return not np.median(share) <= MOVED
+        return not np.median(share) <= LEAST_LOSS_CHANGE
 
 
 @contextmanager
@@ -124,7 +124,8 @@ def measure_noise(scenario: Scenario, found: Measurement) -> tuple[str, dict[str
     curves = named_curves(found)
     if scenario.curves is not None:
         shares = {
-            name: np.full(values.shape[1], scenario.tolerance / PER_NOISE) for name, values in curves.items()
+            name: np.full(values.shape[1], scenario.tolerance / TOLERANCE_PER_NOISE)
+            for name, values in curves.items()
         }
         return "none: measured elsewhere, with the tolerance that was given", shares
     noise = {name: np.zeros(values.shape[1]) for name, values in curves.items()}

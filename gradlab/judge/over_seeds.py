@@ -18,7 +18,7 @@ from gradlab.gradient.summary import HalfLife, Summary, Word
 
 FEWEST = 3
 """Fewest finite seeds for an interval."""
-NOTHING = 0.05
+NEGLIGIBLE = 0.05
 """Decades that print as 0.0."""
 
 
@@ -135,8 +135,13 @@ class MeanHorizon(NamedTuple):
     reached: int
     longest: int
 
+    @property
+    def all_reach(self) -> bool:
+        """Whether every seed reaches T."""
+        return self.reached == self.mean.count
+
     def __str__(self) -> str:
-        if self.reached == self.mean.count:
+        if self.all_reach:
             return f">= {self.longest}"
         return f"{self.mean}; {self.reached} of {self.mean.count} reach T" if self.reached else str(self.mean)
 
@@ -210,7 +215,7 @@ class Seeds:
     def disagree(self) -> bool:
         """Whether the gradient falls in one seed and rises in another, which a mean would hide."""
         low, high = self.range
-        return low <= -NOTHING and high >= NOTHING
+        return low <= -NEGLIGIBLE and high >= NEGLIGIBLE
 
     @property
     def not_exponential(self) -> int:

@@ -23,7 +23,7 @@ class Question(NamedTuple):
 def questions(lesson: Lesson) -> list[Question]:
     """The questions whose answer the measurements hold."""
     of_axis = [_first_that_holds, _half_life, _first_that_explodes, _gate_alone, _most]
-    makers = [_length_that_fails, _leaves_float32, *(of_axis if lesson.axis.option else ())]
+    makers = [_length_that_fails, _exceeds_float32, *(of_axis if lesson.axis.option else ())]
     return [question for make in makers if (question := make(lesson)) is not None]
 
 
@@ -57,7 +57,7 @@ def _length_that_fails(lesson: Lesson) -> Question | None:
     return None
 
 
-def _leaves_float32(lesson: Lesson) -> Question | None:
+def _exceeds_float32(lesson: Lesson) -> Question | None:
     """The shortest length at which the lowest setting leaves float32."""
     for row, points in enumerate(lesson.grid):
         horizons = [point.curve.float32_horizon() for point in points]

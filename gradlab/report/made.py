@@ -40,7 +40,7 @@ class Sources(NamedTuple):
     whole: str
 
 
-class Made(NamedTuple):
+class Manifest(NamedTuple):
     """What a report was made from, and its files.
 
     Attributes:
@@ -61,7 +61,7 @@ class Made(NamedTuple):
         return name in self.files and self.files[name] == digest_of(results / name)
 
 
-NOTHING = Made("", [], [], {}, {})
+EMPTY = Manifest("", [], [], {}, {})
 
 
 def folder_of(results: Path, sweep: StoredSweep | None, run: str | None) -> Path:
@@ -89,17 +89,17 @@ def unchanged(results: Path, folder: Path, sources: Sources, warn: Callable[[str
     return [results / name for name in made.written]
 
 
-def read_made(folder: Path) -> Made:
-    """What there is to know of a report, `NOTHING` if there is none or its file is damaged."""
+def read_made(folder: Path) -> Manifest:
+    """What there is to know of a report, `EMPTY` if there is none or its file is damaged."""
     try:
         stored = json.loads(regular_bytes(folder / MADE, OTHERS))
-        made = Made(**stored["made"])
-        return made if hashed(stored["made"]) == stored["digest"] else NOTHING
+        made = Manifest(**stored["made"])
+        return made if hashed(stored["made"]) == stored["digest"] else EMPTY
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return NOTHING
+        return EMPTY
 
 
-def write_made(folder: Path, made: Made) -> None:
+def write_made(folder: Path, made: Manifest) -> None:
     """Keep it with the report."""
     text = json.dumps({"digest": hashed(made._asdict()), "made": made._asdict()}, indent=0)
     (folder / MADE).write_text(text, encoding="utf-8")
@@ -120,7 +120,7 @@ def digest_of(path: Path) -> str:
 
 
 def named(path: Path, results: Path) -> str:
-    """A file as `Made` names it."""
+    """A file as `Manifest` names it."""
     return path.relative_to(results).as_posix()
 
 

@@ -49,7 +49,7 @@ class Attempt:
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Append one line to `log.jsonl` and flush it to the disk."""
-        with _naming("log.jsonl", self.path), open(self.path / "log.jsonl", "a") as file:
+        with _reporting_disk_errors("log.jsonl", self.path), open(self.path / "log.jsonl", "a") as file:
             file.write(dumps(line) + "\n")
             _sync(file)
 
@@ -108,7 +108,7 @@ class Attempt:
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Write a file under a temporary name, sync it and rename it, so that no reader sees a part of it."""
     temporary = path.with_name(f".{path.name}.{token()}.tmp")
-    with _naming(path.name, path.parent):
+    with _reporting_disk_errors(path.name, path.parent):
         try:
             with open(temporary, "wb") as file:
                 write(file)
@@ -120,7 +120,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 
 
 @contextmanager
-def _naming(name: str, folder: Path) -> Iterator[None]:
+def _reporting_disk_errors(name: str, folder: Path) -> Iterator[None]:
     """Turn a failure of the disk into one line that names the file."""
     try:
         yield

@@ -145,7 +145,7 @@ class Fork:
     def work(self) -> None:
         """Compute jobs until no other may follow here."""
         from gradlab.runs import worker
-        from gradlab.runs.attempt import DONE
+        from gradlab.runs.schema import DONE
 
         # What custom code forks has no business with the command, which waits for the ends of the pipes.
         os.register_at_fork(after_in_child=self.channel.close)

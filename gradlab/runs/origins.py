@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from gradlab.runs.own_modules import find_own, is_installed, is_standard, working_folder
 
-_BASIS = ("gradlab", "jax", "jaxlib", "numpy", "__main__")
+_CORE_PACKAGES = ("gradlab", "jax", "jaxlib", "numpy", "__main__")
 """Packages that every cell depends on; their versions are in `env.json`."""
 
 
@@ -46,7 +46,7 @@ def origins(root: str) -> Origins:
         else:
             files[name] = path
         if not package or name == root:
-            found = set(_mentioned(name, path)) - seen
+            found = set(_referenced_modules(name, path)) - seen
             seen |= found
             waiting += sorted(found)
     return Origins(files, tuple(sorted(packages)))
@@ -54,7 +54,7 @@ def origins(root: str) -> Origins:
 
 def _file(name: str, *, is_root: bool) -> Path | None:
     """The file of a module, imported or not; None if it has none, or belongs to Python or the basis."""
-    if name.partition(".")[0] in _BASIS and not is_root:
+    if name.partition(".")[0] in _CORE_PACKAGES and not is_root:
         return None
     module = sys.modules.get(name)
     spec = _spec(name) if module is None else None
@@ -92,7 +92,7 @@ def _folders(package: str) -> list[str]:
     return [str(place) for place in places if place.is_dir()]
 
 
-def _mentioned(name: str, path: Path) -> Iterator[str]:
+def _referenced_modules(name: str, path: Path) -> Iterator[str]:
     """Names of modules that a module may take code from, and of the packages around them."""
     package = name if path.stem == "__init__" else name.rpartition(".")[0]
     names = set(_imports(path.read_bytes(), package)) if path.suffix == ".py" else set()
@@ -100,13 +100,13 @@ def _mentioned(name: str, path: Path) -> Iterator[str]:
     with warnings.catch_warnings(action="ignore"):  # an object of a library may warn when it is looked at
         for key, value in list(vars(module).items()) if module is not None else ():
             if not key.startswith(("__", "@")):  # names of Python and of pytest
-                names.add(value.__name__ if isinstance(value, ModuleType) else _home(value))
+                names.add(value.__name__ if isinstance(value, ModuleType) else _defining_module(value))
     for each in names:
         parts = each.split(".")
         yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
-def _home(value: object) -> str:
+def _defining_module(value: object) -> str:
     """The module that defines a function or class, or else the class of an object."""
     try:
         return str(getattr(value, "__module__", "") or type(value).__module__)

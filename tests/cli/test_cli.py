@@ -814,7 +814,7 @@ def test_ctrl_c_that_python_drops_is_silent(capsys):
 
 
 def test_within_a_command_ctrl_c_is_raised_and_while_it_stops_runs_counted(monkeypatch):
-    clock = itertools.count(0, interrupts_module.ONE_PRESS)
+    clock = itertools.count(0, interrupts_module.DEBOUNCE_SECONDS)
     monkeypatch.setattr(interrupts_module.time, "monotonic", lambda: next(clock))
     with interrupts.handled():
         with pytest.raises(KeyboardInterrupt):

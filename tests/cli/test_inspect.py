@@ -15,7 +15,7 @@ from attempts import dead_attempt, living_attempt, rewrite
 from synthetic import CONFIG, falling, put
 
 from gradlab.cli.app import main
-from gradlab.cli.yardstick import lstm_beside
+from gradlab.cli.lstm_reference import lstm_beside
 from gradlab.errors import GradlabError
 from gradlab.runs import listing
 from gradlab.runs.listing import condition

@@ -228,7 +228,7 @@ def test_outcomes_of_seeds_are_all_told(tmp_path):
     assert outcomes.outcome(group[1:]).startswith(
         "Diverged in 1 of 2 seeds at training step 101, not solved in 1 of 2"
     )
-    assert outcomes.outcome(group[3:]) == "No run came to an end: 1 failed, 1 interrupted"
+    assert outcomes.outcome(group[3:]) == "No run finished: 1 failed, 1 interrupted"
 
 
 def test_nothing_measured_is_said(tmp_path):

@@ -12,7 +12,7 @@ from gradlab.report.figures.embed import EmbeddedFigure, FigureTable, embedded
 from gradlab.report.figures.gallery import PlannedFigure
 from gradlab.report.figures.length_axes import LengthLine
 from gradlab.report.figures.save import save
-from gradlab.report.made import Made, Sources, hashed, named
+from gradlab.report.made import Manifest, Sources, hashed, named
 from gradlab.runs.files import OTHERS, digest, regular_bytes
 
 FIGURES, PARTS = "figures", "parts"
@@ -24,7 +24,7 @@ class Earlier(NamedTuple):
 
     results: Path
     folder: Path
-    made: Made
+    made: Manifest
 
     def files(self, names: Sequence[str]) -> dict[str, bytes] | None:
         """The content of these files of it, None if one is not as it was written."""

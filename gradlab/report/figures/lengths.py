@@ -16,7 +16,7 @@ from gradlab.report.figures.length_axes import (
     draw_solved,
 )
 from gradlab.report.text.length_limit import briefly
-from gradlab.report.text.terms import on_terms
+from gradlab.report.text.terms import tuning_clause
 from gradlab.runs.labels import listed
 
 NAMED = 4
@@ -36,7 +36,7 @@ def lines_of(records: Sequence[Record], most: int) -> list[LengthLine]:
 def solving_figure(name: str, lines: Sequence[LengthLine], most: int | None = None) -> Drawing:
     """To which length settings solve the task, beside how far their gradient reaches; at most `most` are drawn."""
     task = lines[0].group[0].config["task"]
-    heading = f"{task}: {_solvers(lines)}{on_terms(line.group for line in lines)}"
+    heading = f"{task}: {_solvers(lines)}{tuning_clause(line.group for line in lines)}"
     lines = lines[:most]
     figure, (rate, horizon) = panels(1, 2, (5.2, 3.0 + 0.2 * len(lines)), heading)
     draw_solved(rate, lines)
@@ -66,7 +66,7 @@ def _solvers(lines: Sequence[LengthLine]) -> str:
     """`solved in every seed by LSTM up to T = 200, RNN at none`."""
     counts = [(line.label, found) for line in lines if (found := solved(line.group))]
     if not counts:
-        return "no run came to an end"
+        return "no run finished"
     if len(counts) <= NAMED:
         alike: dict[str, list[str]] = {}
         for label, each in counts:

@@ -25,8 +25,8 @@ from gradlab.report.figures.drawing import (
 )
 from gradlab.report.figures.ticks import PlainLogFormatter
 from gradlab.report.text.findings import uncapitalised
-from gradlab.report.text.outcomes import at_steps, has_no_mark, outcome, unfinished
-from gradlab.report.text.terms import on_terms
+from gradlab.report.text.outcomes import at_steps, has_no_solved_level, outcome, unfinished
+from gradlab.report.text.terms import tuning_clause
 
 HEADROOM = 10.0
 """The axis of losses goes on for this factor above chance and above what runs that do not diverge reach."""
@@ -38,7 +38,7 @@ POINTS = 80
 def loss_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[str]) -> Drawing:
     """Loss against training step with the levels of chance and of a solved task."""
     config, losses = groups[0][0].config, groups[0][0].run.done["losses"]
-    terms = on_terms(groups)
+    terms = tuning_clause(groups)
     heading = f"{config['task']}, T = {config['length']}: {_solved(groups)}{terms}"
     figure, (ax,) = panels(1, 1, (7.2, 4.2 + 0.2 * len(groups)), heading)
     notes = draw_losses(ax, groups, names)
@@ -149,7 +149,7 @@ def _solved(groups: Sequence[Sequence[Record]]) -> str:
         return uncapitalised(outcome(groups[0]))
     records = [record for group in groups for record in group]
     ended = [record for record in records if record.run.finished]
-    if has_no_mark(records):
+    if has_no_solved_level(records):
         return f"{len(ended)} runs of {len(groups)} settings"
     solved, diverged = (sum(one.run.status == status for one in ended) for status in ("solved", "diverged"))
     text = f"solved in {solved} of {len(ended)} runs of {len(groups)} settings"

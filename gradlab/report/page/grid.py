@@ -12,7 +12,7 @@ from gradlab.report.data.counts import by_length, longest_passing, seeds_of, sol
 from gradlab.report.data.records import Labelled, Record
 from gradlab.report.page.context import Grid, GridRow, Tile
 from gradlab.report.text.findings import beginning
-from gradlab.report.text.terms import on_terms
+from gradlab.report.text.terms import tuning_clause
 
 ROWS = 40
 """Settings of a grid at most."""
@@ -37,7 +37,7 @@ def grid(series: Labelled) -> Grid:
         [_row(label, group, shown) for label, group in series[:ROWS]],
         max(0, len(series) - ROWS),
         len(lengths) - len(shown),
-        on_terms(group for _, group in series),
+        tuning_clause(group for _, group in series),
     )
 
 
@@ -77,7 +77,7 @@ def _reach(found: Seeds) -> str:
     horizon = found.horizon()
     if not horizon.mean.finite or set(found.words) <= {"cut", "noise", "non-finite"}:
         return "–"
-    if horizon.reached == len(found.summaries):
+    if horizon.all_reach:
         return f"all {horizon.longest:,}"
     return f"{'≥ ' if horizon.reached else ''}{horizon.mean.mean:,.0f}"
 

@@ -10,7 +10,7 @@ from gradlab.report.data.records import ROLES, Labelled, Record
 from gradlab.report.page.context import Column, Table
 from gradlab.report.text.findings import beginning
 from gradlab.report.text.outcomes import at_steps, solved_of
-from gradlab.report.text.terms import CHOICE_COLUMNS, choice_rows, on_terms
+from gradlab.report.text.terms import CHOICE_COLUMNS, choice_rows, tuning_clause
 from gradlab.runs.jsonable import number
 from gradlab.runs.labels import describe
 from gradlab.runs.sweeps import StoredSweep
@@ -39,7 +39,7 @@ COST_NAMES = ("runs", "parameters", "ms per training step", "MB for training")
 
 def numbers_table(groups: Labelled) -> Table:
     """The numbers of the state's task curve for each setting at its initial, worst and final checkpoint."""
-    return table(NUMBERS, number_rows(groups), f"rows{on_terms(group for _, group in groups)}")
+    return table(NUMBERS, number_rows(groups), f"rows{tuning_clause(group for _, group in groups)}")
 
 
 def number_rows(groups: Labelled) -> list[list[str]]:
@@ -113,7 +113,7 @@ def lengths_table(groups: Labelled) -> Table:
         if row := _length_row(label, [one for one in group if one.run.finished], trained):
             values = ", ".join(describe(name, value) for name, value in group[0].resolved.items())
             rows.append([*row[:4], *([values or "-"] if chosen else []), *row[4:]])
-    return table(columns, rows, f"settings and lengths{on_terms(group for _, group in groups)}")
+    return table(columns, rows, f"settings and lengths{tuning_clause(group for _, group in groups)}")
 
 
 def choices_table(sweep: StoredSweep) -> Table:

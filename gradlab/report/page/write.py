@@ -19,7 +19,7 @@ from gradlab.report.figures.gallery import BOUNDS, plans
 from gradlab.report.figures.kept import FIGURES, Drawer, Earlier
 from gradlab.report.made import (
     FORMATS,
-    Made,
+    Manifest,
     Sources,
     digest_of,
     files_below,
@@ -90,7 +90,7 @@ def write_report(
         files = files_below(new, results, target) | {named(path, results): digest_of(path) for path in kept}
         paths = [*(target / name for name in names), *kept]
         written_names = [named(path, results) for path in paths]
-        write_made(new, Made(sources.whole, list(selection.skipped), written_names, drawer.names, files))
+        write_made(new, Manifest(sources.whole, list(selection.skipped), written_names, drawer.names, files))
         _swap(new, target)
     except OSError as error:
         raise GradlabError(f"the report cannot be written to {target}: {error.strerror}") from error

@@ -15,10 +15,10 @@ from gradlab.report.text.findings import VERBS, beginning, capitalised, overall,
 from gradlab.report.text.findings import when as when_of
 from gradlab.report.text.length_limit import briefly as limit_of
 from gradlab.report.text.length_limit import relation, sentence
-from gradlab.report.text.outcomes import has_no_mark, outcome
+from gradlab.report.text.outcomes import has_no_solved_level, outcome
 from gradlab.report.text.plain import Sentence
 from gradlab.report.text.prediction import briefly, explanation, rank_agreement
-from gradlab.report.text.terms import on_terms
+from gradlab.report.text.terms import joined, tuning_clause
 from gradlab.runs.labels import listed
 
 _ADJECTIVES: dict[Word, str] = {"both": "both vanishing and exploding"}
@@ -52,7 +52,7 @@ def headline(series: Labelled) -> str:
         parts.append(f"{_after(start, end)} {when}")
     else:
         parts.append(f"as far {when}" if end == start and end.brief else f"{_after(start, end)} {when}")
-    return f"The gradient {_and(parts)}; the task was {uncapitalised(outcome(group))}{on_terms([group])}."
+    return f"The gradient {joined(parts)}; the task was {uncapitalised(outcome(group))}{tuning_clause([group])}."
 
 
 def _trained_alone(series: Labelled, trained: Labelled) -> str:
@@ -63,7 +63,7 @@ def _trained_alone(series: Labelled, trained: Labelled) -> str:
     if len(trained) == 1:
         found = found.replace("no cell solved any length", "it solved no length", 1)
     few = len(trained) <= NAMED
-    named = _and(listed([label for label, _ in trained])) if few else f"{len(trained)} of {len(series)} settings"
+    named = joined(listed([label for label, _ in trained])) if few else f"{len(trained)} of {len(series)} settings"
     return f"{'only ' if few else ''}{named} {'was' if len(trained) == 1 else 'were'} trained: {found}"
 
 
@@ -77,8 +77,10 @@ def reached(series: Labelled) -> str:
     if len(seeds) <= NAMED:
         return f"{start} {_reaches(seeds)}"
     lags = max(found.horizon().longest for _, found in seeds)  # copy has more timesteps than its T
-    rest = [(label, found) for label, found in seeds if not _whole(found) and found.horizon().mean.finite]
-    whole = sum(_whole(found) for _, found in seeds)
+    rest = [
+        (label, found) for label, found in seeds if not found.horizon().all_reach and found.horizon().mean.finite
+    ]
+    whole = sum(found.horizon().all_reach for _, found in seeds)
     odd = sum(bool({"exploding", "both", "non-finite"} & set(found.words)) for _, found in seeds)
     note = f" ({odd} of {len(seeds)} settings explode or are not finite)" if odd else ""
     all_ = f"{start} reaches all {lags:,} timesteps in {whole} of {len(seeds)} settings"
@@ -99,18 +101,16 @@ def _reaches(seeds: Sequence[tuple[str, Seeds]]) -> str:
     alike: dict[Reach, list[str]] = {}
     for label, found in sorted(seeds, key=lambda pair: -_lag(pair[1])):
         alike.setdefault(_reach(found), []).append(label)
-    return _and(
-        [f"{_after(last, reach)} in {_and(listed(alike[reach]))}" for last, reach in pairwise((Reach(""), *alike))]
+    return joined(
+        [
+            f"{_after(last, reach)} in {joined(listed(alike[reach]))}"
+            for last, reach in pairwise((Reach(""), *alike))
+        ]
     )
 
 
 def _lag(found: Seeds) -> float:
     return found.horizon().mean.mean if found.horizon().mean.finite else 0.0
-
-
-def _whole(found: Seeds) -> bool:
-    """Whether every seed's gradient reaches all timesteps."""
-    return found.horizon().reached == len(found.summaries)
 
 
 class Reach(NamedTuple):
@@ -133,8 +133,8 @@ def _reach(found: Seeds) -> Reach:
     counts = Counter(word for word in found.words if word in ("non-finite", "cut", "noise"))
     notes = [f"{VERBS[word]} in {many} of {count} seeds" for word, many in counts.items()]
     if not horizon.mean.finite:
-        return Reach(_and(notes))
-    if _whole(found):
+        return Reach(joined(notes))
+    if horizon.all_reach:
         brief, full = f"all {horizon.longest:,}", f"reaches all {horizon.longest:,} timesteps"
     else:
         brief = f"{'at least ' if horizon.reached else ''}{horizon.mean.mean:,.0f}"
@@ -147,15 +147,11 @@ def _reach(found: Seeds) -> Reach:
     return Reach(full + also, brief + also)
 
 
-def _and(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-
-
 def answers(series: Labelled) -> list[Answer]:
     """What the measured runs of one task say, question by question."""
     trained, probes = ([one for one in series if one[1][0].trained == kind] for kind in (True, False))
     found = []
-    if trained and has_no_mark([record for _, group in trained for record in group]):
+    if trained and has_no_solved_level([record for _, group in trained for record in group]):
         long = "At the weights whose loss on the validation part is the lowest; the test part decides nothing."
         found.append(Answer("Which loss does each cell reach?", learned(trained), long))
     elif trained:
@@ -166,7 +162,7 @@ def answers(series: Labelled) -> list[Answer]:
         long = f"A cell solves a length if every seed does{within}, there and at every shorter length. "
         long += f"{solving} of {len(runs)} runs solved the task."
         found.append(Answer("Up to what length does each cell learn?", learned(trained), long))
-        agreement, terms = rank_agreement(trained), on_terms(group for _, group in trained)
+        agreement, terms = rank_agreement(trained), tuning_clause(group for _, group in trained)
         if len(agreement.points) > 1:
             text = f"{relation(runs)} {explanation(agreement)} All of it{terms}."
             found.append(Answer("Does the initial gradient predict learning?", briefly(agreement), text))
@@ -182,8 +178,8 @@ def answers(series: Labelled) -> list[Answer]:
 
 def learned(trained: Labelled) -> str:
     """`Solved in every seed by LSTM up to T = 200, the longest, by RNN at no tested length, at one setting.`"""
-    terms = on_terms(group for _, group in trained)
-    if has_no_mark([record for _, group in trained for record in group]):
+    terms = tuning_clause(group for _, group in trained)
+    if has_no_solved_level([record for _, group in trained for record in group]):
         ends = [f"{uncapitalised(outcome(group))} with {label}" for label, group in trained]
         return f"The task was {', and '.join(ends)}{terms}."
     found = _limits([(label, solved(group)) for label, group in trained], "solved", "by")
@@ -194,7 +190,7 @@ def _limits(counts: Sequence[tuple[str, Mapping[int, Share]]], done: str, by: st
     """Up to which length each setting passes, the longest first."""
     tried = sorted((pair for pair in counts if pair[1]), key=lambda pair: -longest_passing(pair[1]))
     if not tried:
-        return "No run came to an end."
+        return "No run finished."
     shares = [share for _, one in tried for share in one.values()]
     if not any(map(passed, shares)):
         whom = "No cell solved" if done == "solved" else f"In no cell was the gradient {done} over"
@@ -203,12 +199,12 @@ def _limits(counts: Sequence[tuple[str, Mapping[int, Share]]], done: str, by: st
     for label, one in tried:
         alike.setdefault(limit_of(one, "").strip(), []).append(label)
     if len(tried) <= NAMED:
-        parts = [f"{by} {_and(listed(labels))} {where}" for where, labels in alike.items()]
+        parts = [f"{by} {joined(listed(labels))} {where}" for where, labels in alike.items()]
         return f"{done.capitalize()} in every seed {', '.join(parts)}."
     some = sum(any(map(passed, one.values())) for _, one in tried)
     where, best = next(iter(alike.items()))
     names = [*listed(best[:NAMED]), f"{len(best) - NAMED} more"] if len(best) > NAMED + 1 else listed(best)
-    return f"{some} of {len(tried)} settings {done} some length in every seed, {_and(names)} {where}."
+    return f"{some} of {len(tried)} settings {done} some length in every seed, {joined(names)} {where}."
 
 
 def single(record: Record) -> list[Answer]:
@@ -257,7 +253,7 @@ def summary(records: Sequence[Record], measured: Sequence[Record]) -> Sentence:
     trained = [record for record in measured if record.trained and record.run.finished]
     runs = f"{len(records)} run{'s' * (len(records) != 1)}, {finished} finished"
     text = f"{runs}. The gradient: {overall(measured)}."
-    if trained and not has_no_mark(trained):
+    if trained and not has_no_solved_level(trained):
         solved = sum(record.run.status == "solved" for record in trained)
         text += f" The task was solved in {solved} of {len(trained)} trained run{'s' * (len(trained) != 1)}."
     return Sentence("", text)

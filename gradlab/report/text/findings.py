@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 
 from gradlab.gradient.curve import STATE
 from gradlab.gradient.summary import CUT, Summary, Word, in_decades
-from gradlab.judge.over_seeds import NOTHING, Seeds, verdict_over_seeds
+from gradlab.judge.over_seeds import NEGLIGIBLE, Seeds, verdict_over_seeds
 from gradlab.report.data.counts import counted, seeds_of
 from gradlab.report.data.records import ROLES, Record
-from gradlab.report.text.outcomes import at_steps, diverged_at, has_no_mark, outcome, unfinished
+from gradlab.report.text.outcomes import at_steps, diverged_at, has_no_solved_level, outcome, unfinished
 from gradlab.report.text.plain import Sentence
-from gradlab.report.text.terms import on_terms
+from gradlab.report.text.terms import tuning_clause
 
 VERBS: dict[Word, str] = {
     "vanishing": "vanishes",
@@ -60,7 +60,7 @@ def _moved(summary: Summary) -> str:
         zero = summary.slope.zero_from
         text = f"zero at lag {lag}" if zero is None else f"zero from lag {zero}"
         unit = " decades"
-    elif abs(decades) < NOTHING:
+    elif abs(decades) < NEGLIGIBLE:
         return "nothing lost"
     else:
         at = "" if lag == summary.lags else f" by lag {lag}"
@@ -106,7 +106,7 @@ def changes(group: Sequence[Record], role: str, curve: str = "task", leaf: str =
     first, last = sorted((sign * mean.low, sign * mean.high))
     ends = "" if math.isnan(mean.low) else f" [{first:.1f}, {last:.1f}]".replace("-0.0", "0.0")
     text = f"{in_decades(abs(mean.mean))}{ends} decades {_direction(mean.mean)}"
-    text = "nothing lost" if max(-low, high) < NOTHING else text
+    text = "nothing lost" if max(-low, high) < NEGLIGIBLE else text
     return f"{text} ({beside})" if beside else text
 
 
@@ -193,7 +193,7 @@ def when(group: Sequence[Record], role: str) -> str:
     if statuses == {"solved"}:
         return "when solved"
     if statuses == {"trained"}:
-        return f"at the end ({'' if has_no_mark(runs) else 'not solved, '}{steps})"
+        return f"at the end ({'' if has_no_solved_level(runs) else 'not solved, '}{steps})"
     if statuses == {"diverged"}:
         return f"before it diverged at {at_steps([diverged_at(record) for record in runs])}"
     return f"at the end ({verdict_over_seeds([record.run.status for record in runs])}, {steps})"
@@ -219,7 +219,7 @@ def statement(group: Sequence[Record], label: str) -> Sentence:
         return Sentence(name, f": {first}. Not trained{_seeds(group)}.")
     worst = f"{changes(group, 'worst')} {when(group, 'worst')}"
     last = f"at the end it {_clause(group, 'final')}"
-    return Sentence(name, f": {first}; {worst}; {last}. {outcome(group)}{on_terms([group])}{_seeds(group)}.")
+    return Sentence(name, f": {first}; {worst}; {last}. {outcome(group)}{tuning_clause([group])}{_seeds(group)}.")
 
 
 def _clause(group: Sequence[Record], role: str) -> str:

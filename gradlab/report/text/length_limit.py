@@ -9,7 +9,7 @@ from gradlab.report.data.counts import by_length, held, longest_passing, passed,
 from gradlab.report.data.records import Record
 from gradlab.report.text.findings import VERBS, changes
 from gradlab.report.text.plain import Sentence
-from gradlab.report.text.terms import on_terms
+from gradlab.report.text.terms import tuning_clause
 
 NAMED = 3
 """Lengths beyond the limit that are named at most."""
@@ -90,7 +90,7 @@ def sentence(group: Sequence[Record], label: str) -> Sentence:
     if not counts:
         return Sentence(name, f": {before[0].lower()}{before[1:]} ({_decades(group, holds)}).")
     limit = length_limit(counts, "solved", "solves")
-    return Sentence(name, f" {limit}{on_terms([group])}. {before} ({_decades(group, counts)}).")
+    return Sentence(name, f" {limit}{tuning_clause([group])}. {before} ({_decades(group, counts)}).")
 
 
 def _holding(group: Sequence[Record], holds: Mapping[int, Share]) -> str:

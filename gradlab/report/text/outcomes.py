@@ -46,14 +46,14 @@ def outcome(group: Sequence[Record]) -> str:
         parts.append(f"diverged{_share(by['diverged'], ended)} at {steps}")
     if rest and not by["solved"]:
         steps = at_steps([number(each.run.done.get("training_steps", each.step("final"))) for each in rest])
-        words = f"trained to a {test_loss(rest)}" if has_no_mark(rest) else "not solved"
+        words = f"trained to a {test_loss(rest)}" if has_no_solved_level(rest) else "not solved"
         parts.append(f"{words}{_share(rest, ended) if by['diverged'] else ''} by {steps}")
-    text = ", ".join(parts) if ended else "no run came to an end"
+    text = ", ".join(parts) if ended else "no run finished"
     more = unfinished(group)
     return f"{text[0].upper()}{text[1:]}{('; ' if ended else ': ') + more if more else ''}"
 
 
-def has_no_mark(records: Sequence[Record]) -> bool:
+def has_no_solved_level(records: Sequence[Record]) -> bool:
     """Whether no loss of the task counts as solved, as of a language model: then the loss itself is said."""
     marks = {record.run.done.get("losses", {}).get("solved") for record in records if record.run.finished}
     return marks == {0}

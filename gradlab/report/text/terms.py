@@ -32,10 +32,10 @@ def tuned_words(tuned: Sequence[str]) -> str:
         >>> tuned_words(["learning_rate", "clip"]), tuned_words([])
         ('learning rate and clip tuned', 'at one setting')
     """
-    return f"{_and([name.replace('_', ' ') for name in tuned])} tuned" if tuned else ONE_SETTING
+    return f"{joined([name.replace('_', ' ') for name in tuned])} tuned" if tuned else ONE_SETTING
 
 
-def on_terms(groups: Iterable[Sequence[Record]]) -> str:
+def tuning_clause(groups: Iterable[Sequence[Record]]) -> str:
     """`, at one setting` or `, learning rate tuned`, after what trained runs found; "" if none was trained."""
     found = dict.fromkeys(tuned_words(group[0].tuned) for group in groups if group[0].trained)
     return f", {' or '.join(found)}" if found else ""
@@ -55,7 +55,7 @@ def _tuning(sweep: StoredSweep, trained: Sequence[Mapping[str, Any]]) -> str:
     if not sweep.tune:
         rate = f"learning rate {_values(trained, 'learning_rate')}"
         return f"{ONE_SETTING.capitalize()}: nothing was tuned for any cell ({rate})."
-    tried = [f"{name.replace('_', ' ')} of {_and(map(format_value, sweep.tune[name]))}" for name in sweep.tuned]
+    tried = [f"{name.replace('_', ' ')} of {joined(map(format_value, sweep.tune[name]))}" for name in sweep.tuned]
     count = math.prod(map(len, sweep.tune.values()))
     seeds, several = sweep.tune["seed"], "s" * (len(sweep.tune["seed"]) > 1)
     return (
@@ -135,6 +135,7 @@ def _values(configs: Configs, name: str) -> str:
     return ", ".join(dict.fromkeys(format_value(config[name]) for config in configs))
 
 
-def _and(names: Iterable[str]) -> str:
+def joined(names: Iterable[str]) -> str:
+    """`a, b and c`."""
     *first, last = names
     return " and ".join(filter(None, [", ".join(first), last]))
