@@ -1,7 +1,7 @@
-"""`python -m bench.measuring REVISION`: what a measurement and a command cost here and at an older commit, in turns.
+"""`python -m bench.measuring REVISION`: what measurements and commands cost here and at an older commit, in turns.
 
 Each commit measures in a process of its own, with its own sources, and the two take turns, so that whatever else
-the machine does meets both. Written to results/bench-measuring.md; with --waiting the commands that train are timed
+the machine does meets both. Written to results/bench-measuring.md; with --waiting commands that train are timed
 instead, and written to results/bench-waiting.md.
 """
 
@@ -161,8 +161,8 @@ def page(heading: Mapping[str, str], rows: Sequence[str], timed: Sequence[str], 
     if rows:
         lines += [
             f"`gradlab.gradient_curve` of an untrained cell of H = {HIDDEN} on {BATCH} sequences, with a loss of",
-            "the last output that is written anew for each call. `first`, and `other` at length T + 1 after it, are",
-            f"processor time with compiling; `again` is the median wall time of {ROUNDS} later calls, in turns.",
+            "the last output that is written anew for each call. `first`, and `other` at length T + 1 after it,",
+            f"are processor time with compiling; `again` is the median wall time of {ROUNDS} later calls, in turns.",
             "",
             "| cell | first, before | now | ratio | other, before | now | ratio | again, before | now | ratio |",
             "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
