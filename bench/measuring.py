@@ -40,14 +40,40 @@ import jax, jax.numpy as jnp
 from gradlab import gradient_curve
 from gradlab.cells import CELLS
 
+try:
+    from gradlab.gradient.program import Program
+except ImportError:  # an older commit, of which it is not asked
+
+    class Program:
+        compiled = None
+
+
+executed = 0.0
+compiled = Program.compiled
+
+
+def timed(program, *arguments):
+    def execute(*given):
+        global executed
+        started = time.perf_counter()
+        found = jax.block_until_ready(executable(*given))
+        executed += time.perf_counter() - started
+        return found
+
+    executable = compiled(program, *arguments)
+    return execute
+
+
+Program.compiled = timed
 name, hidden, batch = sys.argv[1], *map(int, sys.argv[2:])
 cell = CELLS[name]()
 params = cell.init(jax.random.key(0), 2, hidden)
 for line in sys.stdin:
     inputs = jax.block_until_ready(jax.random.normal(jax.random.key(1), (int(line), batch, 2)))
+    executed = 0.0
     started = time.process_time(), time.perf_counter()
     gradient_curve(cell, params, inputs, lambda outputs: jnp.sum(outputs[-1] ** 2, axis=-1))
-    print(time.process_time() - started[0], time.perf_counter() - started[1], flush=True)
+    print(time.process_time() - started[0], time.perf_counter() - started[1], executed, flush=True)
 """
 
 
@@ -88,17 +114,20 @@ def row(older: Path, cell: str, length: int) -> str:
     first = {name: turn(worker, length)[0] for name, worker in workers.items()}
     other = {name: turn(worker, length + 1)[0] for name, worker in workers.items()}
     later: dict[str, list[float]] = {name: [] for name in workers}
+    beyond = []
     for _ in range(ROUNDS):
         for name, worker in workers.items():
-            later[name].append(turn(worker, length)[1])
+            _, wall, executed = turn(worker, length)
+            later[name].append(wall)
+            beyond += [wall / executed] if name == "now" else []
     for worker in workers.values():
         worker.communicate()
     again = {name: statistics.median(seconds) for name, seconds in later.items()}
     say(f"{cell} T = {length}: {again['now'] / again['before']:.3f}")
     cells = [f"{cell}, T = {length}"]
     for found in (first, other, again):
-        cells += [f"{found['before']:.2f} s", f"{found['now']:.2f} s", f"{found['now'] / found['before']:.2f}"]
-    return f"| {' | '.join(cells)} |"
+        cells += [f"{found['before']:.2f} s", f"{found['now']:.3f} s", f"{found['now'] / found['before']:.2f}"]
+    return f"| {' | '.join([*cells, f'{statistics.median(beyond):.2f}'])} |"
 
 
 def command_row(older: Path, command: str, rounds: int) -> str:
@@ -145,13 +174,13 @@ def start(sources: Path, cell: str) -> "subprocess.Popen[str]":
     )
 
 
-def turn(worker: "subprocess.Popen[str]", length: int) -> tuple[float, float]:
-    """Processor and wall seconds of one measurement."""
+def turn(worker: "subprocess.Popen[str]", length: int) -> tuple[float, float, float]:
+    """Processor and wall seconds of one measurement, and those that its compiled programs took."""
     assert worker.stdin is not None and worker.stdout is not None
     worker.stdin.write(f"{length}\n")
     worker.stdin.flush()
-    cpu, wall = worker.stdout.readline().split()
-    return float(cpu), float(wall)
+    cpu, wall, executed = map(float, worker.stdout.readline().split())
+    return cpu, wall, executed
 
 
 def page(heading: Mapping[str, str], rows: Sequence[str], timed: Sequence[str], turns: Iterable[int]) -> str:
@@ -162,10 +191,12 @@ def page(heading: Mapping[str, str], rows: Sequence[str], timed: Sequence[str], 
         lines += [
             f"`gradlab.gradient_curve` of an untrained cell of H = {HIDDEN} on {BATCH} sequences, with a loss of",
             "the last output that is written anew for each call. `first`, and `other` at length T + 1 after it,",
-            f"are processor time with compiling; `again` is the median wall time of {ROUNDS} later calls.",
+            f"are processor time with compiling; `again` is the median wall time of {ROUNDS} later calls, `/ bare` the",
+            "ratio of that to what the compiled programs of the call take.",
             "",
-            "| cell | first, before | now | ratio | other, before | now | ratio | again, before | now | ratio |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+            "| cell | first, before | now | ratio | other, before | now | ratio | again, before | now | ratio "
+            "| / bare |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
             *rows,
             "",
         ]
