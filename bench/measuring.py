@@ -29,8 +29,8 @@ MEASURING = {
 }
 """Commands of users, and how often each commit does them with nothing compiled, and as often again."""
 WAITING = {
-    **{f"run adding --len 200 --cell {cell} --steps 1": 5 for cell in ("rnn", "lstm", "gru")},
-    f"sweep {ROOT / 'bench' / 'small_runs.toml'} && report": 2,
+    **{f"run adding --len 200 --cell {cell} --steps 1": 3 for cell in ("rnn", "lstm", "gru")},
+    f"sweep {ROOT / 'bench' / 'small_runs.toml'} && report": 1,
 }
 """Likewise. A run of one training step is what a user waits for before the first one of any run."""
 
@@ -191,8 +191,8 @@ def page(heading: Mapping[str, str], rows: Sequence[str], timed: Sequence[str], 
         lines += [
             f"`gradlab.gradient_curve` of an untrained cell of H = {HIDDEN} on {BATCH} sequences, with a loss of",
             "the last output that is written anew for each call. `first`, and `other` at length T + 1 after it,",
-            f"are processor time with compiling; `again` is the median wall time of {ROUNDS} later calls, `/ bare` the",
-            "ratio of that to what the compiled programs of the call take.",
+            f"are processor time with compiling; `again` is the median wall time of {ROUNDS} later calls, `/ bare`",
+            "its ratio to what the compiled programs of the call take.",
             "",
             "| cell | first, before | now | ratio | other, before | now | ratio | again, before | now | ratio "
             "| / bare |",

@@ -98,7 +98,7 @@ def test_done_runs_of_a_batch_are_not_repeated(tmp_path):
 
 def test_a_worker_that_dies_of_a_batch(tmp_path, cache):
     """Any of them may be at fault, so each is retried individually, with the bits of a single run."""
-    base = {"steps": 20_000, "stop": "never"}
+    base = {"steps": 10_000, "stop": "never"}
     file = write_toml(tmp_path / "trial.toml", base=base, grid={"seed": [0, 1, 2]})
     words, results = ["sweep", file, "--jobs", "2"], tmp_path / "results"
     process = start([*words, "--together", "3"], results, cache)

@@ -38,7 +38,7 @@ from gradlab.runs.sweeps import load_sweep
 
 pytestmark = pytest.mark.slow
 
-LONG, ENDLESS = 20_000, 10**7
+LONG, ENDLESS = 10_000, 10**7
 """Training steps for a few seconds, and for ever."""
 
 
