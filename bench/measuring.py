@@ -190,12 +190,12 @@ def page(heading: Mapping[str, str], rows: Sequence[str], timed: Sequence[str], 
     if rows:
         lines += [
             f"`gradlab.gradient_curve` of an untrained cell of H = {HIDDEN} on {BATCH} sequences, with a loss of",
-            "the last output that is written anew for each call. `first`, and `other` at length T + 1 after it, are",
-            f"processor time with compiling; `again` is the median wall time of {ROUNDS} later calls, and `/ bare`",
-            "its ratio to what the compiled programs of the call take.",
+            "the last output that is written anew for each call. `first`, and `other` at length T + 1 after it,",
+            f"are processor time with compiling; `again` is the median wall time of {ROUNDS} later calls; bare is",
+            "what the compiled programs of the call take.",
             "",
-            "| cell | first, before | now | ratio | other, before | now | ratio | again, before | now | ratio "
-            "| / bare |",
+            "| cell | first, before | now | ratio | other, before | now | ratio | again, before | now | ratio | "
+            "/ bare |",
             "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
             *rows,
             "",
