@@ -1,7 +1,10 @@
 """The one error a user sees: what was wrong, which value, what to do next."""
 
 import difflib
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 LONGEST = 4000
 """Characters of a message at most: an exception may hold a whole array."""
@@ -48,6 +51,21 @@ def described(error: BaseException) -> str:
     return shortened(" ".join(f"{type(error).__name__}: {text}".split()))
 
 
+def reason_of(error: Exception) -> str:
+    """One line: the exception, and the line of the user's file that raised it."""
+    if isinstance(error, GradlabError):
+        return str(error)
+    package = str(Path(__file__).parent)
+    libraries = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"))
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((package, "<")) and not any(part in frame.filename for part in libraries)
+    ]
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{described(error)}{where}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """`, did you mean …?` for the known name closest to `name`, or nothing.
 
@@ -67,6 +85,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> GradlabError:
         'unknown cell `lstn`: known are gru, lstm, rnn; did you mean `lstm`?'
     """
     names = sorted(known)
-    error = GradlabError(f"unknown {kind} `{name}`: known are {', '.join(names)}{nearest(name, names)}")
+    listed = f"known are {', '.join(names)}" if names else "there is none"
+    error = GradlabError(f"unknown {kind} `{name}`: {listed}{nearest(name, names)}")
     error.known = tuple(names)
     return error

@@ -21,6 +21,8 @@ from gradlab.runs.store import Store
 
 Baselines = Annotated[Path, typer.Option("--baseline", help="Folder of baselines, one folder per suite in it.")]
 _SUITES = "Suites of experiments/, or TOML files"
+_WIDE = 100
+"""Letters from which on sentences are a column of the table; else they stand below it."""
 MOST_OVERLAYS = 4
 """Most figures of a check; each takes a second to draw."""
 
@@ -129,7 +131,13 @@ def _table_of(results: Path) -> Any:
 
 def _table(screen: Screen, results: Sequence[SuiteResult]) -> None:
     rows = [verdicts.cells(finding) for _, finding in verdicts.findings_of(results)]
-    screen.table(verdicts.COLUMNS, rows, right=verdicts.NUMBERS, fold=("what", "when", "verdict", "scenario"))
+    wide = screen.out.width >= _WIDE
+    columns = verdicts.COLUMNS if wide else verdicts.COLUMNS[:-1]
+    shown = [row[: len(columns)] for row in rows]
+    screen.table(columns, shown, right=verdicts.NUMBERS, fold=("what", "when", "verdict", "scenario"))
+    for row in rows if not wide else ():
+        if row[-1]:
+            screen.prose(f"{row[1]}{f', {row[2]}' if row[2] != '-' else ''}: {row[-1]}")
     screen.line()
 
 

@@ -53,7 +53,7 @@ def claims(
 
     gradlab claims
 
-    gradlab claims --run lstm_keeps_gradient
+    gradlab claims --run lstm_vanishes
     """
     screen = Screen()
     asked = load_claims(names or ())
@@ -79,7 +79,9 @@ def _show(screen: Screen, judged: Sequence[JudgedClaim], *, detailed: bool) -> N
     rows = []
     for one in judged:
         minutes, stated = f"{one.seconds / 60:.2g}", one.claim.stated
-        rows.append((one.claim.name, one.verdict, str(one.seeds), minutes if one.seconds else "", stated.claim))
+        holds = one.verdict == "holds" or detailed or not stated.seen
+        said = stated.claim if holds else f"{stated.claim} Seen: {' '.join(stated.seen.split())}"
+        rows.append((one.claim.name, one.verdict, str(one.seeds), minutes if one.seconds else "", said))
     screen.table(COLUMNS, rows, right=("seeds", "minutes"), fold=("sentence",))
     screen.line()
     for one in judged if detailed else ():

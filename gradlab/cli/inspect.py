@@ -103,7 +103,7 @@ def show(
             f"to run it again: {again}"
         )
     show_run(screen, record, found.arrays() if record.get("summary") else None)
-    if beside := lstm_beside(store, found.config):
+    if beside := lstm_beside(store, found):
         screen.prose(beside)
     env = found.env()
     where = env.get("execution", {})

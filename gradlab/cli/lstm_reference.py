@@ -1,33 +1,31 @@
 """Beside the memory of one cell, that of an LSTM with the same settings."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from gradlab.cli.present import reach
 from gradlab.runs.sources import is_own
 from gradlab.runs.spec import FIELDS, SETTABLE, command, run_id
-from gradlab.runs.store import Store
+from gradlab.runs.store import Store, StoredRun
 
 _LSTM = "lstm"
 
 
-def lstm_beside(store: Store, config: Mapping[str, Any]) -> str:
+def lstm_beside(store: Store, run: StoredRun) -> str:
     """How far an LSTM with the settings of a run reaches; for a custom cell, else the command that measures it.
 
     The LSTM is trained as the run was, or else only measured before training. "" where there is nothing to say.
 
     Args:
-        config: of the run; not made a `RunSpec`, because that loads jax.
+        run: whose config is not made a `RunSpec`, because that loads jax.
     """
-    if config.get("imported") or config["cell"] == _LSTM:
+    config = run.config
+    if config.get("imported") or config["cell"] == _LSTM or not run.done.get("summary"):
         return ""
     same = {name: value for name, value in config.items() if name not in ("cell_source", "params")}
     same["cell"] = _LSTM
     training = [name for name, each in SETTABLE.items() if each.of_training and name in same]
     untrained = same | {name: FIELDS[name].default for name in training} | {"steps": 0}
     for settings in (same, untrained):
-        run = store.peek(run_id(settings))
-        if run is not None and run.finished and (marks := run.done.get("summary")):
+        other = store.peek(run_id(settings))
+        if other is not None and other.finished and (marks := other.done.get("summary")):
             return f"an LSTM with these settings: {reach(marks['final'])}"
     if not is_own(config["cell"].partition(":")[0]):
         return ""

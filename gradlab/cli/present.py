@@ -200,6 +200,9 @@ def show_grid(screen: Screen, records: Sequence[Record]) -> None:
     ends = [record["summary"]["final"]["curves"]["task"] for record in records if record.get("summary")]
     for note in together([curve.get("notes", []) for curve in ends], "runs"):
         screen.prose(note)
+    for record in records:
+        for when, name, text in sentences(record.get("analyses") or {}, _timesteps(record.get("summary") or {})):
+            screen.prose(f"{record['id']}, {name}, {when}: {text}")
     show_seeds(screen, records)
 
 

@@ -187,7 +187,7 @@ def _show(session: Session) -> None:
                 screen.note(f"{record['id']} failed: {record['reason']}{stays}")
             return
         show_run(screen, record, run.arrays() if record.get("summary") else None)
-        if beside := lstm_beside(store, run.config):
+        if beside := lstm_beside(store, run):
             screen.prose(beside)
         written = f"{run.path}/ ({', '.join(sorted(path.name for path in run.path.iterdir()))})"
     else:

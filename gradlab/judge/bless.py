@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradlab.errors import GradlabError
+from gradlab.errors import GradlabError, reason_of
 from gradlab.gradient.summary import CUT
 from gradlab.judge.baseline import Baseline, read_baseline, stored_name, write_baseline
 from gradlab.judge.check import OnProgress, ScenarioResult, environment_of, judge
@@ -58,7 +58,12 @@ def bless(
     blessings = []
     for index, scenario in enumerate(scenarios, start=1):
         on_progress(f"{index} of {len(scenarios)}: {scenario.name}")
-        now = measure(scenario)
+        try:
+            now = measure(scenario)
+        except Exception as error:
+            if isinstance(error, GradlabError) or not scenario.is_custom:
+                raise
+            raise GradlabError(f"{scenario.name} fails: {reason_of(error)}", exit_code=1) from error
         _check_curves(scenario, now, "" if allow_zero else zero_option)
         blessings.append(_blessing(scenario, now, folder, reason))
     if dry_run:

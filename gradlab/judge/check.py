@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gradlab.errors import reason_of
 from gradlab.judge.baseline import Baseline, orphans, paths_of, read_baseline, stored_name
 from gradlab.judge.compare import (
     PART_NAMES,
@@ -171,7 +172,14 @@ def _check_one(scenario: Scenario, folder: Path) -> tuple[ScenarioResult, list[S
     if other:
         text = f"the baseline is of other settings: {', '.join(other)}"
         return ScenarioResult(name, [Finding(name, "all", "incomparable", text)], baseline=baseline), []
-    result, samples = judge(scenario, baseline, measure(scenario), environment_of(scenario))
+    try:
+        now = measure(scenario)
+    except Exception as error:
+        if not scenario.is_custom:
+            raise
+        text = f"it fails: {reason_of(error)}"
+        return ScenarioResult(name, [Finding(name, "all", "regressed", text)], baseline=baseline), []
+    result, samples = judge(scenario, baseline, now, environment_of(scenario))
     if not baseline.population_lags and all(one.status == "unchanged" for one in result.findings):
         # It is not needed today, and cannot be measured any more on the day that it is.
         text = f"{paths_of(folder, stored)[1]} is missing, which another jax or platform will need"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradlab.errors import GradlabError, nearest, unknown
 from gradlab.runs.grids import Axes, points_of, read_axes, specs_of, table_of
+from gradlab.runs.sources import is_own
 from gradlab.runs.spec import FIELDS as SPEC_FIELDS
 from gradlab.runs.spec import RunSpec, part_of_name
 from gradlab.runs.sweeps import checked_name, read_toml, title_of
@@ -72,6 +73,12 @@ class Scenario:
     spec: RunSpec | None = None
     curves: Callable[[], Sequence["GradientCurve"]] | None = None
     tolerance: float = TOLERANCE
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether its cell or task is the user's own code, whose errors are findings."""
+        named = (str(self.config.get(kind, "")).partition(":")[0] for kind in ("cell", "task"))
+        return self.curves is not None or any(map(is_own, named))
 
     def respelled(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The config of a baseline, with its variants spelt as in this scenario if they mean the same."""

@@ -32,6 +32,8 @@ SLOPES = {"tanh": "1 − h²", "sigmoid": "h (1 − h)", "relu": "share of activ
 class StepFactors(NamedTuple):
     """What one timestep multiplies the gradient by, as means over timesteps, examples and units.
 
+    The slope of an rnn is a root mean square.
+
     Attributes:
         keep: the forget gate of an lstm, the update gate of a gru, 0 of an rnn: the direct path.
         through: the factors of the path through the recurrent weights of the candidate (rnn: of its only path).
@@ -167,7 +169,8 @@ def _parts(
     mean = {name: float(each.mean()) for name, each in values.items()}
     if family_of(cell) == "rnn":
         built: Any = get_cell(cell)
-        return 0.0, {SLOPES[built.activation]: float(slope.mean())}
+        # Orthogonal weights spread the gradient over all units, and its norm is multiplied by a mean square.
+        return 0.0, {SLOPES[built.activation]: float(np.sqrt((slope**2).mean()))}
     if family_of(cell) == "gru":
         return mean["z"], {"1 − z": 1 - mean["z"], "r": mean["r"], "1 − n²": float((1 - values["n"] ** 2).mean())}
     inner = {"i": mean["i"], "1 − g²": float((1 - values["g"] ** 2).mean()), "o": mean["o"]}

@@ -77,7 +77,7 @@ def contrast(cells: Sequence[ComparedCell]) -> list[str]:
         found.append(
             f"{two.label}: its {gate} starts at {factors.keep:.2f}, so the direct path keeps that share of the "
             f"{kept} at each timestep. With the path through the recurrent weights added, a timestep multiplies "
-            f"by {rounded(factors.together, 3)}. Training can move the gate; section 3 is on what it does."
+            f"by {rounded(factors.together, 3)}. Training can move the gate."
         )
     return found
 
@@ -107,7 +107,7 @@ def _rnn(factors: StepFactors) -> str:
     ((name, slope),) = factors.through.items()
     return (
         f"Each timestep multiplies by the recurrent weights and by the slope of the units, {name}: "
-        f"{rounded(slope, 3)} in the mean. The weights {_weights(factors)}. {_slope_alone(factors)}"
+        f"{rounded(slope, 3)} as a root mean square. The weights {_weights(factors)}. {_slope_alone(factors)}"
     ).strip()
 
 
@@ -182,7 +182,8 @@ def _accounts(point: GridPoint, factors: StepFactors) -> str:
     )
     gap = abs(estimate - span)
     if gap <= max(1.0, 0.2 * abs(span)):
-        return f"{text}. So these factors account for the curve."
+        rest = f", but for {gap:.1f} decades" if gap >= 0.05 else ""
+        return f"{text}. So these factors account for the curve{rest}."
     return (
         f"{text}. The {gap:.1f} decades between the two are what this leaves out: paths through the weights of "
         "gates, and factors that differ from unit to unit and from timestep to timestep."

@@ -12,6 +12,8 @@ from gradlab.report.data.records import ROLES, Record
 from gradlab.report.text.findings import capitalised, changes, when
 from gradlab.report.text.outcomes import outcome
 
+_UNEVEN = 0.5
+"""Decades at half of the lags by which a curve bends visibly."""
 _NOTHING_TO_COMPARE = "Where a curve is zero or not finite there is nothing to compare."
 
 
@@ -79,9 +81,17 @@ def compounding(point: GridPoint) -> str:
         return "The gradient is not finite here, or zero already at lag 1, and has no factors to compound."
     if mean == 0:
         return "Some factor is 0, and then every earlier gradient is 0 as well."
-    return (
+    text = (
         f"A factor that looks harmless compounds. For this cell the mean factor is {mean:.4g}, and {mean:.4g} to "
         f"the power of {lags - 1} is {power(point.curve.span())}."
+    )
+    middle = lags // 2
+    halfway, uniform = float(point.relative()[middle - 1]), (middle - 1) * math.log10(mean)
+    if abs(halfway - uniform) < _UNEVEN:
+        return text
+    return (
+        f"{text} It is a mean, and the factors differ along the sequence: at lag {middle} the curve stands at "
+        f"{signed(halfway)} decades, where equal factors would give {signed(uniform)}."
     )
 
 
@@ -91,7 +101,10 @@ def recurrent_paths(full: GridPoint, ungated: GridPoint) -> str:
     if not np.isfinite([everything, gate]).all():
         return _NOTHING_TO_COMPARE
     if everything > gate + 0.5:
-        text = "The direct path is not all: the recurrent weights carry more of the gradient than the gate."
+        text = (
+            f"The direct path is not all: the paths through the recurrent weights add {everything - gate:.1f} "
+            "decades at the first state, little in each timestep, but in every one."
+        )
     elif everything < gate - 0.5:
         text = "Here the recurrent weights reduce what the gate alone would carry."
     else:

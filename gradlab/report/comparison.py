@@ -143,6 +143,8 @@ def plot(
         >>> [line.get_label() for line in plot({"mine": steep, "other": flat}).get_lines()]
         ['mine', 'other']
     """
+    if isinstance(ax, GradientCurve):
+        raise GradlabError("two curves were given: name them, as in plot({'mine': one, 'other': two})")
     if isinstance(what, GradientCurve):
         return plot_curve(what, ax, relative=relative)
     if not relative:

@@ -1,10 +1,8 @@
 """A run from its spec to its result, stored on the way if a results folder is given."""
 
 import signal
-import sysconfig
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ import jax
 import numpy as np
 
 from gradlab.cells import Params
-from gradlab.errors import GradlabError, described
+from gradlab.errors import GradlabError, reason_of
 from gradlab.runs.attempt import Attempt
 from gradlab.runs.environment import environment
 from gradlab.runs.foreign_weights import find_weights
@@ -118,7 +116,7 @@ def run_together(
         if not _open(runs):
             raise  # what ended could not be stored
         for each in _open(runs):
-            each.result.status, each.result.reason = "failed", _reason(error)
+            each.result.status, each.result.reason = "failed", reason_of(error)
             each.store()
     return [each.result for each in runs]
 
@@ -168,7 +166,7 @@ class _ActiveRun:
             except Exception as error:
                 if when == "initial" and len(spec.analyses) == 1:
                     raise
-                text = str(error) if isinstance(error, GradlabError) else _reason(error)
+                text = reason_of(error)
                 found[name] = Analysis({}, {"failed": text})
 
     def store(self) -> None:
@@ -241,19 +239,6 @@ def _fitting(spec: RunSpec, stored: Mapping[str, np.ndarray], source: str) -> Pa
             "give the task, cell and hidden size of that run"
         )
     return params
-
-
-def _reason(error: Exception) -> str:
-    """One line: the exception, and the line of the user's file that raised it."""
-    package = str(Path(__file__).parents[1])
-    libraries = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"))
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((package, "<")) and not any(part in frame.filename for part in libraries)
-    ]
-    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"{described(error)}{where}"
 
 
 @contextmanager

@@ -14,6 +14,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store, StoredRun
 
+_CORES = {"shards", "xla_flags"}
+"""What differs between one process on all cores and one on each."""
+
 GRACE = 5.0
 """Seconds past its deadline after which the process of a run is killed."""
 
@@ -254,7 +257,9 @@ class JobTracker:
             others.update(name for name in names if before.get(name) != execution.get(name))
         if others:
             count = max(others.values())
+            runs = "1 finished run was" if count == 1 else f"{count} finished runs were"
+            cores = "; a single run takes all cores, those of a list one each" if others.keys() <= _CORES else ""
             self.listener.warn(
-                f"{count} finished runs were computed with another {', '.join(sorted(others))}: equal bits are "
-                "promised for equal ones only"
+                f"{runs} computed with another {', '.join(sorted(others))}: equal bits are promised for equal "
+                f"ones only{cores}"
             )

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -232,7 +233,9 @@ def _load(kind: str, name: str, attribute: str) -> tuple[Any, str]:
         raise GradlabError(f"{kind} `{name}` failed while it was loaded: {described(error)}") from error
     if not hasattr(module, attribute):
         own = {key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__}
-        raise unknown(f"{kind} in {name}", attribute, [key for key in own if not key.startswith("_")])
+        named = [key for key in own or vars(module) if not key.startswith("_")]
+        # A package of classes of other modules may have hundreds of names.
+        raise unknown(f"{kind} in {name}", attribute, named if own else get_close_matches(attribute, named))
     return getattr(module, attribute), source
 
 

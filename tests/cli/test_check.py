@@ -67,7 +67,7 @@ def baseline_file(tmp_path):
 
 def test_unchanged(typed, tmp_path):
     code, out, err = typed("check")
-    assert code == 0 and out.startswith("unchanged: 1 scenarios of small, at most ") and err == ""
+    assert code == 0 and out.startswith("unchanged: 1 scenario of small, at most ") and err == ""
     assert "next: OK to commit" in out and not (tmp_path / "results").exists()
 
 
@@ -93,6 +93,20 @@ def test_a_fault_is_named_with_scenario_lag_and_decades(typed, project, tmp_path
     if fault != "weights":
         assert main(accept) == (1 if fault == "nan" else 0), "NaN is not to be blessed"
         assert typed("check")[0] == (1 if fault == "nan" else 0)
+
+
+def test_a_mistake_in_the_cell_is_a_finding_and_no_bug_of_gradlab(typed, project, tmp_path, monkeypatch):
+    cell = next(project.glob("*.py"))
+    cell.write_text(cell.read_text() + "\n\ndef _broken(*_):\n    return missing_name\n\n\nOwn.step = _broken\n")
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, err = typed("check", "--junit-xml", tmp_path / "gate.xml")
+    assert code == 1 and err == "" and "NameError: name 'missing_name' is not defined (" in out.splitlines()[0]
+    assert (
+        f"{cell.name}, line " in " ".join(out.split())
+        and "it fails: NameError" in (tmp_path / "gate.xml").read_text()
+    )
+    code, out, err = typed("bless", "--reason", "none")
+    assert (code, out) == (1, "") and "fails: NameError" in err and "bug in gradlab" not in err
 
 
 def test_a_deleted_baseline(typed, tmp_path):
@@ -259,8 +273,8 @@ def test_the_first_line_says_how_what_is_unchanged_was_compared():
 
     one = Finding("a", "initial", "unchanged", "", 3, 1e-6, 1e-4, "A", largest=0.02)
     many = Finding("b", "initial", "unchanged", "", 3, 0.1, 0.3, "B")
-    assert of(one) == "unchanged: 1 scenarios of ci, at most 0.02 decades apart"
-    assert of(many) == "unchanged: 1 scenarios of ci, 1 of them alike as samples, within 0.3 decades on average"
+    assert of(one) == "unchanged: 1 scenario of ci, at most 0.02 decades apart"
+    assert of(many) == "unchanged: 1 scenario of ci, 1 of them alike as samples, within 0.3 decades on average"
     assert of(one, many).startswith("unchanged: 2 scenarios of ci, at most 0.02 decades apart, 1 of them alike")
 
 

@@ -318,4 +318,7 @@ def test_a_cell_is_shown_beside_an_lstm_with_the_same_settings(typed, tmp_path):
     (gru,) = json.loads(typed("show adding-gru-T5-s0 --json")[1])["runs"]
     own = gru["spec"] | {"cell": "mine.py:Unit", "cell_source": "0", "hidden": 4, "steps": 10}
     command = "gradlab probe adding --cell mine.py:Unit,lstm --len 5 --hidden 4 --measure-batch 2"
-    assert lstm_beside(Store(tmp_path), own) == f"to compare with an LSTM: {command}"
+    run = StoredRun("own", tmp_path, "trained", own, {"summary": gru["summary"]})
+    assert lstm_beside(Store(tmp_path), run) == f"to compare with an LSTM: {command}"
+    failed = StoredRun("own", tmp_path, "failed", own, {"reason": "a mistake"})
+    assert lstm_beside(Store(tmp_path), failed) == ""

@@ -540,7 +540,7 @@ def test_noise_is_a_line_of_its_own(lesson):
 @pytest.mark.parametrize(
     "full, gate, words",
     [
-        (-1.0, -6.0, "the recurrent weights carry more of the gradient"),
+        (-1.0, -6.0, "the paths through the recurrent weights add 5.0 decades"),
         (-6.0, -1.0, "the recurrent weights reduce"),
         (-6.0, -5.8, "the direct path carries nearly all"),
     ],

@@ -63,8 +63,8 @@ def test_sentences_follow_the_numbers():
         numbers = {"exponents": [largest, -1.0], "singular_values": [3.0, 0.0, -9.0], "entries": 4, "examples": 1}
         return sentence("spectrum", numbers, 10)
 
-    assert "slowest of 4 directions shrinks by 0.5 decades" in spectrum(-0.5)
-    assert "slowest of 4 directions grows by 0.5 decades" in spectrum(0.5)
+    assert "of 4 directions one changes by -0.5 decades per timestep" in spectrum(-0.5)
+    assert "of 4 directions one changes by +0.5 decades per timestep" in spectrum(0.5)
     assert "between -9.0 and +3.0 decades" in spectrum(0.5)
     paths = {"alone_share": {"carried": 0.9, "i": 0.01, "f": -0.05}, "share": {}, "alone": {}}
     said = sentence("paths", paths, 7)

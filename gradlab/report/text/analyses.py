@@ -33,10 +33,9 @@ def sentence(name: str, found: Found, length: int) -> str:
 def _spectrum(found: Found, length: int) -> str:
     largest, smallest = map(number, found["exponents"])
     first, _, last = map(number, found["singular_values"])
-    direction = "shrinks" if largest < 0 else "grows"
     return (
-        f"the slowest of {found['entries']} directions {direction} by {abs(largest):.3g} decades per timestep, "
-        f"the fastest by {smallest:+.3g}; back to lag {length} a gradient changes by between "
+        f"of {found['entries']} directions one changes by {largest:+.3g} decades per timestep, the largest "
+        f"exponent, and one by {smallest:+.3g}, the smallest; back to lag {length} a gradient changes by between "
         f"{in_decades(last, sign=True)} and {in_decades(first, sign=True)} decades"
     )
 
