@@ -105,6 +105,9 @@ def checkout(revision: str) -> Iterator[Path]:
             ["git", "archive", revision, "gradlab"], cwd=ROOT, check=True, capture_output=True
         ).stdout
         subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
+        # As those of this commit are: else each process would first compile them.
+        for sources in (folder, str(ROOT / "gradlab")):
+            subprocess.run([sys.executable, "-m", "compileall", "-q", sources], check=True)
         yield Path(folder)
 
 
