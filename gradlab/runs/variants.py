@@ -56,6 +56,8 @@ def get_cell(text: str) -> Cell:
         >>> get_cell("lstm:forget_bias=3").forget_bias
         3.0
     """
+    if not isinstance(text, str):
+        raise GradlabError(f"cell is {text!r}: give its name, such as `lstm:forget_bias=3`")
     return cell_variant(text).value
 
 
@@ -228,7 +230,8 @@ def _load(kind: str, name: str, attribute: str) -> tuple[Any, str]:
     except GradlabError:
         raise
     except ModuleNotFoundError as error:
-        raise GradlabError(f"{kind} module `{name}` cannot be imported: {error}") from error
+        extra = "; the extra `torch` of gradlab-rnn installs it" if error.name == "torch" else ""
+        raise GradlabError(f"{kind} module `{name}` cannot be imported: {error}{extra}") from error
     except (Exception, SystemExit) as error:  # a user's file may raise anything
         raise GradlabError(f"{kind} `{name}` failed while it was loaded: {described(error)}") from error
     if not hasattr(module, attribute):

@@ -118,6 +118,14 @@ def test_commands_of_their_own(tmp_path, typed, command, asked):
     assert stored.config["also"] == asked
 
 
+def test_of_several_cells_each_is_told(tmp_path, typed):
+    words = ["--len", 6, "--hidden", 3, "--measure-batch", 4, "--results", tmp_path, "-q"]
+    code, out, error = typed("precision", "adding", "--cell", "gru,rnn", *words)
+    assert code == 0, error
+    for each in Store(tmp_path).each():
+        assert f"{each.id}, precision, initial: in " in out
+
+
 def test_no_id_changes_and_names_are_sorted():
     assert "also" not in RunSpec().config()
     assert RunSpec(also="credit+spectrum").also == "spectrum+credit" == also_name("spectrum+credit+credit")

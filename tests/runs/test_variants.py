@@ -155,6 +155,8 @@ def test_a_spelling_reads_back_as_the_same_value(value):
         (get_cell, "./mycell.py", "say what in it, as in `./mycell.py:MyCell`"),
         (get_cell, "math.inf:gain=1", "say what in it"),
         (get_cell, "os.path:sep", "has no init, carry, step"),
+        (get_cell, 3, "cell is 3: give its name"),
+        (get_cell, "flax.nnx:GRUCel", "unknown cell in flax.nnx `GRUCel`: known are GRUCell"),
     ],
 )
 def test_what_is_wrong_what_is_allowed_and_the_nearest(make, text, words):

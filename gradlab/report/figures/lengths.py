@@ -15,7 +15,7 @@ from gradlab.report.figures.length_axes import (
     draw_numbers,
     draw_solved,
 )
-from gradlab.report.text.length_limit import briefly
+from gradlab.report.text.length_limit import briefly, in_every_seed
 from gradlab.report.text.terms import tuning_clause
 from gradlab.runs.labels import listed
 
@@ -67,14 +67,15 @@ def _solvers(lines: Sequence[LengthLine]) -> str:
     counts = [(line.label, found) for line in lines if (found := solved(line.group))]
     if not counts:
         return "no run finished"
+    every = in_every_seed(found for _, found in counts)
     if len(counts) <= NAMED:
         alike: dict[str, list[str]] = {}
         for label, each in counts:
             alike.setdefault(briefly(each, "").strip(), []).append(label)
         said = [f"{' and '.join(listed(labels))} {where}" for where, labels in alike.items()]
-        return f"solved in every seed by {', '.join(said)}"
+        return f"solved{every} by {', '.join(said)}"
     anything = sum(any(map(passed, each.values())) for _, each in counts)
-    return f"{anything} of {len(counts)} settings solved some length in every seed"
+    return f"{anything} of {len(counts)} settings solved some length{every}"
 
 
 @themed()

@@ -14,7 +14,7 @@ from gradlab.report.data.study import Study
 from gradlab.report.text.findings import VERBS, beginning, capitalised, overall, statement, uncapitalised
 from gradlab.report.text.findings import when as when_of
 from gradlab.report.text.length_limit import briefly as limit_of
-from gradlab.report.text.length_limit import relation, sentence
+from gradlab.report.text.length_limit import in_every_seed, relation, sentence
 from gradlab.report.text.outcomes import has_no_solved_level, outcome
 from gradlab.report.text.plain import Sentence
 from gradlab.report.text.prediction import briefly, explanation, rank_agreement
@@ -191,7 +191,7 @@ def _limits(counts: Sequence[tuple[str, Mapping[int, Share]]], done: str, by: st
     tried = sorted((pair for pair in counts if pair[1]), key=lambda pair: -longest_passing(pair[1]))
     if not tried:
         return "No run finished."
-    shares = [share for _, one in tried for share in one.values()]
+    shares, every = [share for _, one in tried for share in one.values()], in_every_seed(one for _, one in tried)
     if not any(map(passed, shares)):
         whom = "No cell solved" if done == "solved" else f"In no cell was the gradient {done} over"
         return f"{whom} any length{' in every seed' if any(share.count for share in shares) else ''}."
@@ -200,11 +200,11 @@ def _limits(counts: Sequence[tuple[str, Mapping[int, Share]]], done: str, by: st
         alike.setdefault(limit_of(one, "").strip(), []).append(label)
     if len(tried) <= NAMED:
         parts = [f"{by} {joined(listed(labels))} {where}" for where, labels in alike.items()]
-        return f"{done.capitalize()} in every seed {', '.join(parts)}."
+        return f"{done.capitalize()}{every} {', '.join(parts)}."
     some = sum(any(map(passed, one.values())) for _, one in tried)
     where, best = next(iter(alike.items()))
     names = [*listed(best[:NAMED]), f"{len(best) - NAMED} more"] if len(best) > NAMED + 1 else listed(best)
-    return f"{some} of {len(tried)} settings {done} some length in every seed, {joined(names)} {where}."
+    return f"{some} of {len(tried)} settings {done} some length{every}, {joined(names)} {where}."
 
 
 def single(record: Record) -> list[Answer]:

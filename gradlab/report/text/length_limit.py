@@ -1,7 +1,7 @@
 """Up to which length a setting solves its task or holds its gradient, in words made from counts."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from gradlab.gradient.summary import Word, in_decades
 from gradlab.judge.statistics import Share
@@ -60,6 +60,11 @@ def _first(names: Sequence[str]) -> str:
     """The first of them, and how many more there are."""
     more = [f"{len(names) - NAMED} more"] if len(names) > NAMED else []
     return ", ".join([*names[:NAMED], *more])
+
+
+def in_every_seed(counts: Iterable[Mapping[int, Share]]) -> str:
+    """` in every seed` where there are several, else ""."""
+    return " in every seed" if any(share.of > 1 for each in counts for share in each.values()) else ""
 
 
 def briefly(counts: Mapping[int, Share], label: str) -> str:
