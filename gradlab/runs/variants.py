@@ -235,10 +235,10 @@ def _load(kind: str, name: str, attribute: str) -> tuple[Any, str]:
     except (Exception, SystemExit) as error:  # a user's file may raise anything
         raise GradlabError(f"{kind} `{name}` failed while it was loaded: {described(error)}") from error
     if not hasattr(module, attribute):
-        own = {key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__}
-        named = [key for key in own or vars(module) if not key.startswith("_")]
+        named = [key for key in vars(module) if not key.startswith("_")]
+        own = [key for key in named if getattr(getattr(module, key), "__module__", "") == module.__name__]
         # A package of classes of other modules may have hundreds of names.
-        raise unknown(f"{kind} in {name}", attribute, named if own else get_close_matches(attribute, named))
+        raise unknown(f"{kind} in {name}", attribute, own or get_close_matches(attribute, named))
     return getattr(module, attribute), source
 
 
