@@ -27,8 +27,8 @@ MEASURING = {
     "lesson adding --cell lstm": (2, None),
     f"sweep {ROOT / 'experiments' / 'init_length.toml'} --set seed=0,1,2": (1, None),
 }
-"""Commands of users: how often each commit does them with nothing compiled, and as often again; and the goal of the
-ratio of the former, if there is one.
+"""Commands of users: how often each commit does them with nothing compiled, and as often again; and the goal of
+the ratio of the former, if there is one.
 """
 WAITING = {
     **{f"run adding --len 200 --cell {cell} --steps 1": (3, 0.5) for cell in ("rnn", "lstm", "gru")},
