@@ -45,7 +45,7 @@ def stored_differences(
             spec = replace(scenario.spec, seed=0, measure="every")
             result = run(spec, folder)
             if not result.checkpoints:
-                raise GradlabError(f"run ended as {result.status}: {result.reason}")
+                raise GradlabError(f"it {result.status}, {result.reason}")
             stored = Store(folder).find(result.spec.id)
             readers = [_of_arrays(result, stored), _of_norms(result, stored), _of_json(result, stored)]
             readers += [_of_table(result, stored, table(Path(folder))), _of_run(result, now, baseline)]
