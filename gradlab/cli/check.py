@@ -131,13 +131,13 @@ def _table_of(results: Path) -> Any:
 
 def _table(screen: Screen, results: Sequence[SuiteResult]) -> None:
     rows = [verdicts.cells(finding) for _, finding in verdicts.findings_of(results)]
-    wide = screen.out.width >= _WIDE
-    columns = verdicts.COLUMNS if wide else verdicts.COLUMNS[:-1]
+    below = screen.out.width < _WIDE
+    columns = verdicts.COLUMNS[:-1] if below else verdicts.COLUMNS
     shown = [row[: len(columns)] for row in rows]
     screen.table(columns, shown, right=verdicts.NUMBERS, fold=("what", "when", "verdict", "scenario"))
-    for row in rows if not wide else ():
-        if row[-1]:
-            screen.prose(f"{row[1]}{f', {row[2]}' if row[2] != '-' else ''}: {row[-1]}")
+    for _, scenario, when, *_, what in rows:
+        if below and what:
+            screen.prose(f"{scenario}{'' if when == '-' else f', {when}'}: {what}")
     screen.line()
 
 

@@ -108,12 +108,7 @@ class RunSpec:
 
     def config(self) -> dict[str, Any]:
         """All fields for `config.json`, sorted; later ones only where they are not at their default."""
-        kept = {
-            name: value
-            for name, value in asdict(self).items()
-            if value != FIELDS[name].default or not (FIELDS[name].later or FIELDS[name].derived)
-        }
-        return dict(sorted((kept | {"store": STORE, "numerics": NUMERICS}).items()))
+        return stored_config(asdict(self))
 
     @property
     def id(self) -> str:
@@ -205,6 +200,16 @@ SETTABLE = {name: each for name, each in FIELDS.items() if not each.derived}
 VERSIONS = ("numerics", *(name for name, each in FIELDS.items() if each.derived))
 """Fields that say by which code a run was made; two runs that differ in them are no two seeds of one setting."""
 _ABOUT_FILES = ("store", *VERSIONS)
+
+
+def stored_config(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of all fields: `RunSpec.config`, without a `RunSpec`, which loads jax."""
+    kept = {
+        name: value
+        for name, value in values.items()
+        if value != FIELDS[name].default or not (FIELDS[name].later or FIELDS[name].derived)
+    }
+    return dict(sorted((kept | {"store": STORE, "numerics": NUMERICS}).items()))
 
 
 def ordered_fields(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -320,5 +320,8 @@ def test_a_cell_is_shown_beside_an_lstm_with_the_same_settings(typed, tmp_path):
     command = "gradlab probe adding --cell mine.py:Unit,lstm --len 5 --hidden 4 --measure-batch 2"
     run = StoredRun("own", tmp_path, "trained", own, {"summary": gru["summary"]})
     assert lstm_beside(Store(tmp_path), run) == f"to compare with an LSTM: {command}"
+    windowed = StoredRun("own", tmp_path, "trained", own | {"hidden": 3, "window": 2, "also": "credit"}, run.done)
+    reached = "an LSTM with these settings: all 5 timesteps at training step 0"
+    assert lstm_beside(Store(tmp_path), windowed) == reached
     failed = StoredRun("own", tmp_path, "failed", own, {"reason": "a mistake"})
     assert lstm_beside(Store(tmp_path), failed) == ""
