@@ -7,13 +7,14 @@ there are processes.
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from gradlab.errors import GradlabError
 from gradlab.runs.jobs import Deadline, Finished, JobBatch, JobTracker, Listener, RunReport, Settings, SpecBatch
+from gradlab.runs.lock import Claim
 from gradlab.runs.schema import DONE
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
@@ -120,9 +121,16 @@ class Dispatcher:
         self.deaths: Counter[str] = Counter()
         self.interrupted = self.announced = False
         self.tried: set[str] = set()
+        self.claims: dict[str, Claim] = {}
 
     def run(self) -> None:
         """Until every run ended, or with `fail_fast` those that had begun when one failed."""
+        try:
+            self._serve()
+        finally:
+            self._release(list(self.claims))
+
+    def _serve(self) -> None:
         listener = self.tracker.listener
         try:
             while not listener.presses():
@@ -145,13 +153,39 @@ class Dispatcher:
             return None
         # A process of this command may still hold a run that it died of.
         elsewhere = self.tracker.store.running_elsewhere()
-        busy = [each for each in self.waiting if not self.tried & ids(each) and elsewhere.keys() & ids(each)]
-        self._announce({spec.id: elsewhere[spec.id] for batch in busy for spec in batch if spec.id in elsewhere})
-        free = next((batch for batch in self.waiting if batch not in busy), None)
-        if free is not None:
-            self.waiting.remove(free)
-            self.tried |= ids(free)
-        return free
+        busy: dict[str, str] = {}
+        for batch in self.waiting:
+            found = (
+                {}
+                if self.tried & ids(batch)
+                else {name: elsewhere[name] for name in elsewhere.keys() & ids(batch)}
+            )
+            found = found or self._claim(batch)
+            if not found:
+                self.waiting.remove(batch)
+                self.tried |= ids(batch)
+                break
+            busy |= found
+        else:
+            batch = None
+        self._announce(busy)
+        return batch
+
+    def _claim(self, batch: SpecBatch) -> dict[str, str]:
+        """Claim each run of a batch; what another command has, and then none is claimed."""
+        for spec in batch:
+            claimed = self.tracker.store.claim(spec.id)
+            if isinstance(claimed, str):
+                self._release(ids(batch))
+                return {spec.id: claimed}
+            self.claims[spec.id] = claimed
+        return {}
+
+    def _release(self, run_ids: Iterable[str]) -> None:
+        """Give up the claims of this command to some runs."""
+        for run_id in run_ids:
+            if claim := self.claims.pop(run_id, None):
+                claim.release()
 
     def _announce(self, elsewhere: Mapping[str, str]) -> None:
         """Say once that another process does some of these runs."""
@@ -159,9 +193,14 @@ class Dispatcher:
             self.announced = True
             name, where = next(iter(elsewhere.items()))
             more = f" and {len(elsewhere) - 1} more" if len(elsewhere) > 1 else ""
+            them = "these" if more else "it"
+            rest = (
+                f"does the others and waits for {them}"
+                if len(self.specs) > len(elsewhere)
+                else f"waits for {them}"
+            )
             self.tracker.listener.warn(
-                f"{name}{more}: computed by another command already{where}; "
-                "this one does the others and waits for these"
+                f"{name}{more}: computed by another command already{where}; this one {rest}"
             )
 
     def _interrupt(self) -> None:
@@ -201,6 +240,7 @@ class Dispatcher:
         began = [self.started.pop(spec.id, math.inf) for spec in batch]
         seconds = max(0.0, time.monotonic() - min(began))
         reports = self._reports(event, batch)
+        self._release(event.job.run_ids)
         if reports is None:
             self.waiting.extend((spec,) for spec in batch)  # at the end, where they delay no other run
             return

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -67,8 +68,8 @@ def hold(folder: Path) -> Lock:
 def own(folder: Path) -> Lock | None:
     """The lock of a directory if this process holds it."""
     with suppress(OSError):
-        status = os.stat(folder / LOCK)
-        return next((lock for lock in list(_held) if lock.inode == (status.st_dev, status.st_ino)), None)
+        inode = _named(folder / LOCK)
+        return next((lock for lock in list(_held) if lock.inode == inode), None)
     return None
 
 
@@ -92,6 +93,35 @@ def seize(folder: Path) -> Lock | None:
     return None
 
 
+@dataclass(frozen=True)
+class Claim:
+    """A file that this process keeps locked for as long as it intends to do something."""
+
+    path: Path
+    lock: Lock
+
+    def release(self) -> None:
+        """Remove the file, and with it the claim."""
+        self.path.unlink(missing_ok=True)
+        self.lock.release()
+
+
+def claim(path: Path) -> Claim | None:
+    """Claim a file, made if absent; None if another process has it, OSError if it cannot be written."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
+        locked = _flock(fd, fcntl.LOCK_EX)
+        if locked is False:
+            os.close(fd)
+            return None
+        lock = Lock(fd)
+        with suppress(OSError):  # else its holder removed it after it was opened
+            if _inode(fd) == _named(path):
+                _sign(fd, locked)
+                return Claim(path, lock)
+        lock.release()
+
+
 def is_dead(folder: Path) -> bool:
     """Whether the holder of a directory has ended, or has not been heard of for `STALE` seconds."""
     try:
@@ -107,10 +137,10 @@ def is_dead(folder: Path) -> bool:
         os.close(fd)
 
 
-def holder(folder: Path) -> dict[str, Any]:
-    """`host` and `pid` of the process that holds a directory; empty if that is not known."""
+def holder(path: Path) -> dict[str, Any]:
+    """`host` and `pid` of the process that holds a directory or has claimed a file; empty if that is not known."""
     with suppress(OSError):
-        fd = os.open(folder / LOCK, _READ)
+        fd = os.open(path / LOCK if path.is_dir() else path, _READ)
         try:
             said = _said(fd)
         finally:
@@ -163,6 +193,12 @@ def _is_stale(folder: Path) -> bool:
 
 def _inode(fd: int) -> tuple[int, int]:
     status = os.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
+def _named(path: Path) -> tuple[int, int]:
+    """What `_inode` says of the file that has this name now."""
+    status = os.stat(path)
     return status.st_dev, status.st_ino
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from gradlab.errors import GradlabError, nearest
 from gradlab.runs.attempt import REDO, Attempt, erase, is_finished, token
 from gradlab.runs.files import DamagedFile, read_arrays, read_config, read_ended, read_env, read_log
-from gradlab.runs.lock import hold, holder, is_dead, own, seize
+from gradlab.runs.lock import Claim, claim, hold, holder, is_dead, own, seize
 from gradlab.runs.schema import DONE, is_name
 
 
@@ -44,8 +44,7 @@ class StoredRun:
     @property
     def process(self) -> str:
         """` in process 123 on host` if it is running and that is known."""
-        found = self.holder
-        return f" in process {found['pid']} on {found['host']}" if found else ""
+        return _place(self.holder)
 
     def log(self) -> list[dict[str, Any]]:
         """The lines of `log.jsonl`, one for each checkpoint; a torn line is skipped."""
@@ -255,6 +254,16 @@ class Store:
             run_id: StoredRun(run_id, path, "running", {}).process for run_id, path in alive if own(path) is None
         }
 
+    def claim(self, run_id: str) -> Claim | str:
+        """The claim to compute a run, held until it is released; where the process is that has it, if another has.
+
+        A command claims a run before it starts a process, so that two that start at once do not both compute it.
+        """
+        path = self.runs / f".claim.{run_id}"
+        with self._writing():
+            self.runs.mkdir(parents=True, exist_ok=True)
+            return claim(path) or _place(holder(path))
+
     def _stored(self, run_id: str, attempts: list[Path]) -> StoredRun | None:
         """The run of this id, else an attempt at it, a running one before a dead one; None if it is gone."""
         path = self.runs / run_id
@@ -285,6 +294,11 @@ def read_run(path: Path) -> StoredRun | None:
         raise DamagedFile(path, "its name", "a run has one of letters, digits and . _ = - alone")
     config, done = read_ended(path)
     return StoredRun(path.name, path, done["status"], config, done)
+
+
+def _place(found: Mapping[str, Any]) -> str:
+    """` in process 123 on host`, empty if it is not known."""
+    return f" in process {found['pid']} on {found['host']}" if found else ""
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

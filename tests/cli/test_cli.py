@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from sweeping import NOT_A_USERS
+from sweeping import NOT_A_USERS, full_disk
 
 import gradlab
 from gradlab.cells import CELLS
@@ -795,9 +795,10 @@ def test_a_run_ends_well_though_nobody_listens(start, own, tmp_path):
 
 @pytest.mark.parametrize("limit, name", [(100, "config.json"), (9000, "curves.npz")])
 def test_a_full_disk_leaves_nothing(finished, own, tmp_path, limit, name):
-    code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
     words = ["run", recall(own), "--cell", own, "--len", "60", *TINY, "--steps", "2", "-q"]
-    exit_code, out, err = finished(words, tmp_path / "results", code=code, env={"GRADLAB_CACHE": "off"})
+    exit_code, out, err = finished(
+        words, tmp_path / "results", code=full_disk(limit), env={"GRADLAB_CACHE": "off"}
+    )
     assert (exit_code, out) == (2, "") and one_line(err) and f"{name} cannot be written" in err
     assert everything_in(tmp_path) == {}
 

@@ -21,6 +21,7 @@ from sweeping import (
     CELL,
     arrays_of,
     finish,
+    full_disk,
     lines_of,
     living,
     pid_of,
@@ -170,9 +171,8 @@ def test_a_full_disk_is_named_and_costs_nothing_that_is_finished(tmp_path, cache
     """A limit on the size of files, which a process hands down to its workers, fails as a full disk does."""
     grid = {"seed": [0, 1, 2], "steps": [3, 4000]}
     file = write_toml(tmp_path / "trial.toml", grid=grid, base={"stop": "never"})
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000));"
     results, words = tmp_path / "results", ["sweep", file, "--jobs", "2"]
-    code, _, err = finish(words, results, cache, code=limit)
+    code, _, err = finish(words, results, cache, code=full_disk(40_000))
     assert code == 1 and no_traceback(err)
     assert len(re.findall(r"^\[\d/6\] faulty.recall-\S+ failed: curves.npz cannot be written to", err, re.M)) == 3
     found = [(run.config["steps"], run.status) for run in Store(results).each(pytest.fail)]
@@ -278,20 +278,26 @@ def test_two_sweeps_over_one_folder(tmp_path, cache, done):
     assert names == set(arrays_of(done[1])), "nothing else is left"
 
 
-def test_a_second_command_does_other_runs_and_waits(tmp_path, cache):
-    """This process holds one of two runs until the other one is done."""
+@pytest.mark.parametrize("how", ["computed", "claimed"])
+def test_a_second_command_does_other_runs_and_waits(tmp_path, cache, how):
+    """This process computes one of two runs, or has claimed it, until the other one is done."""
     file, results = write_toml(tmp_path / "trial.toml", grid={"steps": [3, 4]}), tmp_path / "results"
     held, free = load_sweep(file).specs
-    attempt = Store(results).begin(held.id, held.config())
+    store, computed = Store(results), how == "computed"
+    hold = store.begin(held.id, held.config()) if computed else store.claim(held.id)
     process = start(["sweep", file], results, cache)
     wait_for((results / "runs" / free.id / "done.json").exists, process)
     time.sleep(0.5)
-    assert process.poll() is None and len(Store(results).attempts(held.id)) == 1, "it does not begin the same run"
-    attempt.discard()
+    assert process.poll() is None and len(store.attempts(held.id)) == computed, "it does not begin the same run"
+    if computed:
+        hold.discard()
+    else:
+        hold.release()
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0 and out.startswith("2 runs: 2 trained"), err
     said = f"{held.id}: computed by another command already in process {os.getpid()} on {socket.gethostname()}"
     assert [said in line for line in err.splitlines()].count(True) == 1
+    assert {path.name for path in (results / "runs").iterdir()} == {held.id, free.id}, "nothing else is left"
 
 
 # ---------------------------------------------------------------- clusters

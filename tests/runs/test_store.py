@@ -603,3 +603,56 @@ def test_of_several_runs_the_trained_one_has_the_weights(tmp_path):
     assert store.find("a-run-1", prefer_trained=True).id == "a-run-1"
     with pytest.raises(GradlabError, match=r"a-run-1 \(measured\), a-run-2 \(trained\)"):
         store.find("a-run")
+
+
+def test_a_run_is_claimed_once_and_again_after_that(store):
+    first = store.claim("a-run")
+    assert store.claim("a-run") == f" in process {os.getpid()} on {socket.gethostname()}"
+    assert list(store.each()) == [], "no reader takes it for a run"
+    first.release()
+    again = store.claim("a-run")
+    assert not isinstance(again, str)
+    again.release()
+    assert list(store.runs.iterdir()) == []
+
+
+def test_a_claim_ends_with_its_process(store):
+    text = """
+import sys
+from gradlab.runs.store import Store
+kept = Store(sys.argv[1]).claim("a-run")
+print(kept, flush=True)
+input()
+"""
+    holds = subprocess.Popen(
+        [sys.executable, "-c", text, store.root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with holds:
+        assert holds.stdout.readline().startswith("Claim(")
+        assert store.claim("a-run") == f" in process {holds.pid} on {socket.gethostname()}"
+        holds.kill()
+    store.claim("a-run").release()
+    assert list(store.runs.iterdir()) == []
+
+
+def test_a_claim_to_a_file_that_its_holder_removes_meanwhile(store, monkeypatch):
+    """The file is opened, and removed before it is locked: whoever comes next would make another one."""
+    opened, flock = store.claim("a-run"), fcntl.flock
+
+    def removed(fd, kind):
+        monkeypatch.setattr(fcntl, "flock", flock)
+        opened.release()
+        flock(fd, kind)
+
+    monkeypatch.setattr(fcntl, "flock", removed)
+    claimed = store.claim("a-run")
+    assert not isinstance(claimed, str) and isinstance(store.claim("a-run"), str)
+    claimed.release()
+
+
+def test_without_locks_whoever_comes_claims(store, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", Mock(side_effect=OSError(errno.ENOTSUP, "no locks")))
+    claims = [store.claim("a-run"), store.claim("a-run")]
+    for each in claims:
+        each.release()
+    assert list(store.runs.iterdir()) == []

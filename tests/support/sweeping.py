@@ -81,6 +81,18 @@ def finish(words, results, cache, **more):
     return process.returncode, out, err
 
 
+def full_disk(limit):
+    """Code at the start of a command to which, and to its workers, files end at `limit` bytes, as on a full disk.
+
+    CPython would leave bytecode that ends there, and every later process fail of it (python/cpython#126606).
+    """
+    return f"""
+import os, resource, sys
+os.environ["PYTHONDONTWRITEBYTECODE"], sys.dont_write_bytecode = "1", True
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+"""
+
+
 def living(session):
     """The ids of the processes of a session that have not ended."""
     found = []
