@@ -112,7 +112,8 @@ def bless(
         del value["accept"], value["exit_code"], value["overlays"]
         screen.json(value | {"written": [str(path) for path in written]})
         return 0
-    screen.line("against the previous baselines:")
+    first = all(finding.status == "missing" for _, finding in verdicts.findings_of(changes))
+    screen.line("there were no baselines before:" if first else "against the previous baselines:")
     _table(screen, changes)
     if dry_run:
         screen.line("nothing was written (--dry-run)")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gradlab.report.data.records import Record
 
 PAGE = "lesson.html"
+PAGE_OF_SEVERAL = "lesson-cells.html"
 _OF_RUN = [name for name, each in FIELDS.items() if "probe" in each.commands and name not in ("length", "params")]
 """Fields that a lesson takes from its run where they are not given."""
 
@@ -51,7 +52,10 @@ def lesson(
             "--run", help="Trained runs for the section on training, of each cell.", autocompletion=complete_runs
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help=f"File (default: {PAGE}).")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help=f"File (default: {PAGE}, of several cells {PAGE_OF_SEVERAL})."),
+    ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     results: options.Results = None,
     json: options.Json = False,
@@ -71,9 +75,8 @@ def lesson(
     from gradlab.report.page.render import put_page
 
     screen, store = Screen(), options.open_store(results)
-    target = output or Path(PAGE)
-    if target.is_dir():
-        raise GradlabError(f"-o is `{target}`, a folder: give a file, as in {target / PAGE}")
+    if output and output.is_dir():
+        raise GradlabError(f"-o is `{output}`, a folder: give a file, as in {output / PAGE}")
     records = [_record(store, name) for name in dict.fromkeys(parse_texts("--run", run))] if run else []
     asked = {"task": task} | {name: _one(name, text) for name, text in fields.items()}
     cells = FIELDS["cell"].parse("--cell", cell) if cell else [str(record.config["cell"]) for record in records]
@@ -84,6 +87,7 @@ def lesson(
         _check_source([replace(base, cell=each) for each in cells], record)
     job = _Job(screen, base, cells, length, vary, records, folder_option(store) if run else "", quiet)
     found = _comparison(job) if len(cells) > 1 else _lesson(job)
+    target = output or Path(PAGE_OF_SEVERAL if len(cells) > 1 else PAGE)
     put_page(target, found.page)
     if open_page:
         webbrowser.open(target.resolve().as_uri())

@@ -132,11 +132,13 @@ def _summary_table(screen: Screen, marks: Mapping[str, Any]) -> None:
 
 
 def _distinct(marks: Mapping[str, Any]) -> dict[str, Any]:
-    """Each checkpoint once, by training step and role: `0 initial`, `60 worst, final`."""
+    """Each checkpoint once, by training step and role: `0 initial`, `60 worst, final`; the only one is `0`."""
     names: dict[int, list[str]] = {}
     for name, mark in marks.items():
         names.setdefault(mark["step"], []).append(name)
     by_step = {mark["step"]: mark for mark in marks.values()}
+    if len(by_step) == 1:
+        return {str(step): mark for step, mark in by_step.items()}
     return {f"{step} {', '.join(roles)}": by_step[step] for step, roles in names.items()}
 
 
@@ -148,8 +150,9 @@ def leaf_rows(leaves: Mapping[str, Any]) -> list[str]:
 
 def _cells(leaf: str, stored: Mapping[str, Any]) -> list[str]:
     read = Summary.from_dict(leaf, stored)
-    numbers = map(str, (read.slope, read.half_life, read.horizon, read.float32_horizon))
-    return [in_decades(read.span), *numbers, _verdict(read.verdict)]
+    slope = str(read.slope).replace(" ± ", "±")  # no space, at which a narrow table would wrap
+    lags = map(str, (read.half_life, read.horizon, read.float32_horizon))
+    return [in_decades(read.span), slope, *lags, _verdict(read.verdict)]
 
 
 def _verdict(read: Verdict) -> str:

@@ -99,6 +99,30 @@ def test_a_broken_contract_ends_the_examination(make, words):
     assert (one.name, one.verdict) == ("shapes", "fault") and words in one.text
 
 
+class Unready(Plain):
+    def init(self, key, input_size, hidden_size):
+        params = super().init(key, input_size, hidden_size)
+        return params | {"u": params["u"].at[1, 2].set(jnp.nan).at[0, 0].set(jnp.inf)}
+
+
+class Restless(Plain):
+    def carry(self, params, batch_size):
+        return {"h": super().carry(params, batch_size)["h"] / 0}
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (Unready, "Unready.init returns the parameter `u` with 2 of 16 entries not finite"),
+        (Restless, "Restless.carry returns the leaf `h` with 12 of 12 entries not finite"),
+    ],
+)
+def test_a_start_that_is_not_finite_is_no_overflow(make, words):
+    *ok, one = examine(make(), SMALL)
+    assert (one.name, one.verdict) == ("start", "fault") and one.text.startswith(words)
+    assert {each.verdict for each in ok} == {"ok"}
+
+
 class InFloat32(Plain):
     def carry(self, params, batch_size):
         return {"h": jnp.zeros((batch_size, len(params["u"])), jnp.float32)}

@@ -89,6 +89,18 @@ def double(cell: Cell, sizes: CellSizes) -> CellFinding:
     return CellFinding(name, "ok", None, "state and output follow the parameters into float64")
 
 
+def start(of: Subject) -> CellFinding:
+    """Whether the parameters of `init` and s₀ of `carry` are finite."""
+    for called, tree, what in (("init", of.single.params, "parameter"), ("carry", of.single.start, "leaf")):
+        for name, leaf in named_leaves(tree):
+            bad = 0 if is_key(leaf) else int((~np.isfinite(leaf)).sum())
+            if bad:
+                which = f"the {what} `{name}` with {bad} of {leaf.size} entries not finite"
+                text = f"{type(of.cell).__name__}.{called} returns {which}: nothing else is examined"
+                return CellFinding("start", "fault", bad, text)
+    return CellFinding("start", "ok", None, "the parameters of `init` and s₀ of `carry` are finite")
+
+
 # ---------------------------------------------------------------- what the traced program shows
 
 

@@ -91,6 +91,10 @@ def examine(
     except (Exception, SystemExit) as error:
         yield _failed("path", error)
         return
+    started = contract.start(of)
+    yield started
+    if started.verdict == "fault":
+        return
     if like is not None:
         yield likeness(of, like, like_name)
     yield from _in_order(of)

@@ -207,6 +207,8 @@ def distinct_roles(group: Sequence[Record]) -> list[tuple[list[str], str]]:
     at: dict[tuple[int, ...], list[str]] = {}
     for role in ROLES:
         at.setdefault(tuple(record.step(role) for record in group), []).append(role)
+    if len(at) == 1:
+        return [(roles, at_steps(steps)) for steps, roles in at.items()]
     return [(roles, f"{' and '.join(roles)} ({at_steps(steps)})") for steps, roles in at.items()]
 
 

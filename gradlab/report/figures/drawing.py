@@ -30,7 +30,7 @@ COLOURS = (
     "#0173b2", "#c47a00", "#028a65", "#8b3fb0", "#c2273d", "#767676",
     "#8f8600", "#d0559f", "#6b4423", "#4a4fc4", "#1c93a8", "#5d7a2e",
 )  # fmt: skip
-DASHES: tuple[tuple[int, tuple[float, ...]], ...] = ((0, ()), (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
+DASHES: tuple[tuple[int, tuple[float, ...]], ...] = ((0, ()), (0, (5, 2)), (0, (2.5, 1.5)), (0, (6, 2, 1, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 INK = "#333333"
 RELATIVE = "change in gradient norm\nrelative to lag 1 (decades)"

@@ -22,7 +22,7 @@ from gradlab.runs.labels import listed
 NAMED = 4
 """Settings that a title names; with more it counts them."""
 _GUIDE = (
-    f"Dotted: a gradient that falls in a straight line and loses {THRESHOLD:.0f} decades over the whole length"
+    f"Thin dotted line: the gradient falls in a straight line and loses {THRESHOLD:.0f} decades over the length"
 )
 
 
