@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gradlab.cli import ci_formats, options, verdicts
-from gradlab.cli.console import Progress, Screen
+from gradlab.cli.console import WIDE, Progress, Screen
 from gradlab.cli.options import Many
 from gradlab.errors import GradlabError
 from gradlab.judge.baseline import FOLDER as BASELINES
@@ -21,8 +21,6 @@ from gradlab.runs.store import Store
 
 Baselines = Annotated[Path, typer.Option("--baseline", help="Folder of baselines, one folder per suite in it.")]
 _SUITES = "Suites of experiments/, or TOML files"
-_WIDE = 100
-"""Letters from which on sentences are a column of the table; else they stand below it."""
 MOST_OVERLAYS = 4
 """Most figures of a check; each takes a second to draw."""
 
@@ -132,7 +130,7 @@ def _table_of(results: Path) -> Any:
 
 def _table(screen: Screen, results: Sequence[SuiteResult]) -> None:
     rows = [verdicts.cells(finding) for _, finding in verdicts.findings_of(results)]
-    below = screen.out.width < _WIDE
+    below = screen.out.width < WIDE
     columns = verdicts.COLUMNS[:-1] if below else verdicts.COLUMNS
     shown = [row[: len(columns)] for row in rows]
     screen.table(columns, shown, right=verdicts.NUMBERS, fold=("what", "when", "verdict", "scenario"))

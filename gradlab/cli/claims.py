@@ -1,6 +1,7 @@
 """`gradlab claims`: what papers and tutorials claim, judged."""
 
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from gradlab.cli import options
-from gradlab.cli.console import Progress, Screen
+from gradlab.cli.console import WIDE, Progress, Screen, counted
 from gradlab.cli.options import Many
 from gradlab.cli.planned import choices_of
 from gradlab.cli.session import Session
@@ -82,7 +83,14 @@ def _show(screen: Screen, judged: Sequence[JudgedClaim], *, detailed: bool) -> N
         holds = one.verdict == "holds" or detailed or not stated.seen
         said = stated.claim if holds else f"{stated.claim} Seen: {' '.join(stated.seen.split())}"
         rows.append((one.claim.name, one.verdict, str(one.seeds), minutes if one.seconds else "", said))
-    screen.table(COLUMNS, rows, right=("seeds", "minutes"), fold=("sentence",))
+    if screen.out.width < WIDE:
+        for name, verdict, seeds, spent, said in rows:
+            took = f", {spent} minutes" if spent else ""
+            screen.line(f"{name}: {verdict} ({counted(int(seeds), 'seed')}{took})", "bold")
+            for line in textwrap.wrap(said, screen.out.width - 4):
+                screen.line(f"    {line}")
+    else:
+        screen.table(COLUMNS, rows, right=("seeds", "minutes"), fold=("sentence",))
     screen.line()
     for one in judged if detailed else ():
         record = record_of_claim(one)

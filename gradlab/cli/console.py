@@ -40,6 +40,8 @@ STATUS_STYLE = {
 }
 
 
+WIDE = 100
+"""Letters from which on sentences are a column of a table; else they stand below it."""
 LONGEST_WORD = 12
 """Longer words are names, which may be broken; a number or a verdict in two pieces cannot be read."""
 
@@ -179,7 +181,7 @@ class Screen:
         flush = [str.rjust if column in set(right) else str.ljust for column in columns]
         lines = []
         for index, row in enumerate([list(columns), *body]):
-            cells = [_wrapped(cell, width) for cell, width in zip(row, widths, strict=True)]
+            cells = [_wrapped(cell, width, hyphens=not index) for cell, width in zip(row, widths, strict=True)]
             for depth in range(max(map(len, cells))):
                 line = Text(style="" if index else "bold")
                 for at, (cell, width, place) in enumerate(zip(cells, widths, flush, strict=True)):
@@ -197,7 +199,7 @@ def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], fold: Sequenc
     """Widths that fit the room if possible: headings wrap first, then cells at spaces, then inside long names."""
     cells = [[row[at] for row in rows] for at in range(len(columns))]
     bodies = [max(map(len, each), default=0) for each in cells]
-    words = [_longest_word([name]) for name in columns]
+    words = [_longest_word([name.replace("-", "- ")]) for name in columns]
     widths = [max(body, len(name)) for body, name in zip(bodies, columns, strict=True)]
     if sum(widths) + len(widths) - 1 > room:
         widths = [max(body, word) for body, word in zip(bodies, words, strict=True)]
@@ -214,8 +216,8 @@ def _longest_word(texts: Iterable[str]) -> int:
     return max((len(word) for text in texts for word in text.split()), default=1)
 
 
-def _wrapped(cell: str, width: int) -> list[str]:
-    return [cell] if len(cell) <= width else textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
+def _wrapped(cell: str, width: int, *, hyphens: bool) -> list[str]:
+    return [cell] if len(cell) <= width else textwrap.wrap(cell, width, break_on_hyphens=hyphens) or [""]
 
 
 class Progress:

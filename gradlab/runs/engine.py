@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from gradlab.errors import GradlabError
 from gradlab.runs.jobs import Deadline, Finished, JobBatch, JobTracker, Listener, RunReport, Settings, SpecBatch
-from gradlab.runs.lock import Claim
+from gradlab.runs.lock import FileClaim
 from gradlab.runs.schema import DONE
 from gradlab.runs.spec import RunSpec
 from gradlab.runs.store import Store
@@ -121,7 +121,7 @@ class Dispatcher:
         self.deaths: Counter[str] = Counter()
         self.interrupted = self.announced = False
         self.tried: set[str] = set()
-        self.claims: dict[str, Claim] = {}
+        self.claims: dict[str, FileClaim] = {}
 
     def run(self) -> None:
         """Until every run ended, or with `fail_fast` those that had begun when one failed."""

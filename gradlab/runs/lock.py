@@ -94,7 +94,7 @@ def seize(folder: Path) -> Lock | None:
 
 
 @dataclass(frozen=True)
-class Claim:
+class FileClaim:
     """A file that this process keeps locked for as long as it intends to do something."""
 
     path: Path
@@ -106,7 +106,7 @@ class Claim:
         self.lock.release()
 
 
-def claim(path: Path) -> Claim | None:
+def claim(path: Path) -> FileClaim | None:
     """Claim a file, made if absent; None if another process has it, OSError if it cannot be written."""
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
@@ -118,7 +118,7 @@ def claim(path: Path) -> Claim | None:
         with suppress(OSError):  # else its holder removed it after it was opened
             if _inode(fd) == _named(path):
                 _sign(fd, locked)
-                return Claim(path, lock)
+                return FileClaim(path, lock)
         lock.release()
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from gradlab.errors import GradlabError, nearest
 from gradlab.runs.attempt import REDO, Attempt, erase, is_finished, token
 from gradlab.runs.files import DamagedFile, read_arrays, read_config, read_ended, read_env, read_log
-from gradlab.runs.lock import Claim, claim, hold, holder, is_dead, own, seize
+from gradlab.runs.lock import FileClaim, claim, hold, holder, is_dead, own, seize
 from gradlab.runs.schema import DONE, is_name
 
 
@@ -254,7 +254,7 @@ class Store:
             run_id: StoredRun(run_id, path, "running", {}).process for run_id, path in alive if own(path) is None
         }
 
-    def claim(self, run_id: str) -> Claim | str:
+    def claim(self, run_id: str) -> FileClaim | str:
         """The claim to compute a run, held until it is released; where the process is that has it, if another has.
 
         A command claims a run before it starts a process, so that two that start at once do not both compute it.

@@ -26,8 +26,10 @@ def options(words):
 @pytest.mark.parametrize("block", BLOCKS, ids=["unitary", "clipping", "forget bias"])
 def test_a_picture_is_of_the_runs_above_it(block, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("GRADLAB_RESULTS", str(tmp_path))
     making, drawing = (shlex.split(line)[1:] for line in block.splitlines())
+    places = {words[words.index("--results") + 1] for words in (making, drawing)}
+    assert len(places) == 1, "the picture is of the folder that was written"
+    making = making[: making.index("--results")]
     fixed = {"steps": 0} if making[0] == "probe" else {}
     specs = specs_of_options({"task": [making[1]], **options(making[2:])}, **fixed)
     asked = [condition(text) for word, text in itertools.pairwise(drawing) if word == "--where"]
@@ -35,5 +37,6 @@ def test_a_picture_is_of_the_runs_above_it(block, monkeypatch, tmp_path):
     assert list(chosen(stored, asked)) == stored and len(stored) >= 4
     for spec in specs:
         put(tmp_path, [falling(1)], **spec.config())
-    drawing[drawing.index("-o") + 1] = str(tmp_path / "figure.pdf")
+    for option, value in (("-o", tmp_path / "figure.pdf"), ("--results", tmp_path)):
+        drawing[drawing.index(option) + 1] = str(value)
     assert main(drawing) == 0 and (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")

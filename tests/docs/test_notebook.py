@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import matplotlib
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 
@@ -35,7 +36,7 @@ def shown(tmp_path_factory):
 
 def test_every_cell_shows_something(shown):
     kinds = [type(value) for value in shown[1]]
-    assert kinds[:2] == [GradientCurve, Axes] and RunResult in kinds and kinds[-1] is Comparison
+    assert kinds[:2] == [GradientCurve, Axes] and RunResult in kinds and kinds[-2:] == [Comparison, pd.DataFrame]
     for value in shown[1]:
         if not isinstance(value, Axes):
             assert value._repr_html_().count("<tr") > 1
@@ -51,8 +52,9 @@ def test_what_the_text_says_is_so(shown):
     spans = [curve.span() for curve in names["biases"].values()]
     assert spans == sorted(spans)
     assert names["result"].status == "solved"
+    assert "fault" not in set(shown[1][-1].verdict)
 
 
 def test_the_notebook_carries_no_output():
     assert all(not cell.get("outputs") for cell in NOTEBOOK["cells"])
-    assert len(CELLS) == 9
+    assert len(CELLS) == 10

@@ -91,6 +91,31 @@ def test_settings_that_were_not_trained_are_told_from_those_that_were(tmp_path):
     ), text[:600]
 
 
+def test_longer_probes_beside_a_trained_cell_come_first(tmp_path):
+    """Of the trained LSTM and the probe of an LSTM, which begin alike, one is shown."""
+    put(tmp_path, [falling(1.0, 20)] * 2, cell="lstm", length=20)
+    for cell, lost in (("lstm", 4), ("gru", 12), ("rnn", 30)):
+        for length in (20, 50):
+            put(tmp_path, [falling(lost, length)], cell=cell, length=length, steps=0, status="measured")
+    records = read(tmp_path, print)
+    assert (
+        "At T = 50 the gradient at initialisation reaches 37 of 50 timesteps in LSTM, 13 in GRU and 5 in RNN; only "
+        "LSTM was trained, at T = 20: it solved no length, at one setting." in wording(records)
+    ), wording(records)[:600]
+    ((drawn,),) = [list(plan.drawn()) for plan in gallery.first_pictures(records)]
+    start, end = drawn.figure.axes
+    named = [[text.split(":")[0] for text in ax.get_legend_handles_labels()[1]] for ax in (start, end)]
+    assert named == [["RNN", "LSTM", "GRU"], ["LSTM"]]
+    assert [ax.get_title(loc="left") for ax in (start, end)] == [
+        "at initialisation, T = 50",
+        "at the end of training, T = 20",
+    ]
+    colours = [
+        {line.get_label().split(":")[0]: line.get_color() for line in ax.get_lines()} for ax in (start, end)
+    ]
+    assert colours[0]["LSTM"] == colours[1]["LSTM"], "one cell has one colour"
+
+
 def test_figure_of_solving(tmp_path):
     trained(
         tmp_path,

@@ -628,7 +628,7 @@ input()
         [sys.executable, "-c", text, store.root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with holds:
-        assert holds.stdout.readline().startswith("Claim(")
+        assert holds.stdout.readline().startswith("FileClaim(")
         assert store.claim("a-run") == f" in process {holds.pid} on {socket.gethostname()}"
         holds.kill()
     store.claim("a-run").release()

@@ -240,9 +240,14 @@ def grouped(records: Iterable[Record], *, without: Sequence[str] = ()) -> list[l
 def _order(record: Record) -> tuple[Any, ...]:
     """Tasks, then probes after training, then built-in cells in their usual order, then lengths."""
     config = record.config
-    name = str(config["cell"]).partition(":")[0]
-    rank = BUILT_IN.index(name) if name in BUILT_IN else len(BUILT_IN)
-    return (config["task"], not record.trained, rank, config["cell"], config["length"], str(record.setting))
+    return (config["task"], not record.trained, *place_of_cell(record), config["length"], str(record.setting))
+
+
+def place_of_cell(record: Record) -> tuple[int, str]:
+    """Built-in cells in their usual order, then others by name."""
+    cell = str(record.config["cell"])
+    name = cell.partition(":")[0]
+    return BUILT_IN.index(name) if name in BUILT_IN else len(BUILT_IN), cell
 
 
 def labels(groups: Sequence[Sequence[Record]], *, without: Sequence[str] = ()) -> list[str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gradlab.gradient.curve import STATE
 from gradlab.report.data.counts import counted
 from gradlab.report.data.gaps import view
-from gradlab.report.data.records import ROLES, Record, lags_of, noise_lags, row_of, summarised
+from gradlab.report.data.records import ROLES, Labelled, Record, lags_of, noise_lags, row_of, summarised
 from gradlab.report.figures.drawing import (
     INK,
     NOISE_LABEL,
@@ -101,6 +101,37 @@ def checkpoint_figure(
     }
     said = [] if told else [title(group, label) for group, label in zip(groups, names, strict=True)]
     return _figure(name, groups, shown, len(roles), _heading(groups, finding), said, "settings together")
+
+
+def overview_figure(name: str, initial: Labelled, trained: Labelled) -> Drawing:
+    """Gradient norm against lag of the settings that a page shows first, each list at one length.
+
+    A panel for each list; where both are the same runs, as `checkpoint_figure` draws them.
+    """
+    names, groups = zip(*initial, strict=True)
+    finding = f": {overall(list(chain(*groups)))}"
+    if not trained or initial == trained:
+        return checkpoint_figure(name, groups, names, ROLES[:: 2 if trained else 3], finding)
+    return _two_lengths(name, initial, trained, finding)
+
+
+@themed()
+def _two_lengths(name: str, initial: Labelled, trained: Labelled, finding: str) -> Drawing:
+    known = list(dict.fromkeys(label for label, _ in (*initial, *trained)))
+    shown = {
+        f"{when}, T = {series[0][1][0].config['length']:,}": [
+            CurveLine(group, role, f"{label}: {changes(group, role)}", line_style(known.index(label)))
+            for label, group in series
+        ]
+        for when, role, series in (
+            ("at initialisation", "initial", initial),
+            ("at the end of training", "final", trained),
+        )
+    }
+    said = [title(group, label) for label, group in trained]
+    return _figure(
+        name, [group for _, group in initial], shown, 2, _heading(initial[0][1:], finding), said, "first"
+    )
 
 
 def _figure(

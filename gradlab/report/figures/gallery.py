@@ -5,9 +5,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from gradlab.report.data.overview import Overview, overview
 from gradlab.report.data.records import Record, grouped, labels
 from gradlab.report.figures.analyses import analysis_figures
-from gradlab.report.figures.curves import checkpoint_figure, lag_figure
+from gradlab.report.figures.curves import checkpoint_figure, lag_figure, overview_figure
 from gradlab.report.figures.drawing import Drawing
 from gradlab.report.figures.heat import heat_figure, heat_with_loss
 from gradlab.report.figures.leaves import kinds_figure, leaves_figure
@@ -57,21 +58,21 @@ class PlannedFigure(NamedTuple):
 
 def plans(records: Sequence[Record]) -> Iterator[PlannedFigure]:
     """The figures of runs that have curves, in page order."""
-    first = list(overview_runs(records).values())
-    yield from overview(records)
+    first = [_ids(one for _, group in shown.initial for one in group) for shown in overviews(records).values()]
+    yield from first_pictures(records)
     yield from against_length(records)
     trained, probes = ([record for record in records if record.trained == kind] for kind in (True, False))
     places = {kind: by_task_and_length(runs) for kind, runs in ((True, trained), (False, probes))}
     for name, some, groups, names in places[True]:
         most = SETTINGS // 2 if "total" in some[0].log[0]["curves"] else SETTINGS
-        if some not in first:
+        if _ids(some) not in first:
             finding, told = f": {overall(some)}", len(groups) <= most
             yield PlannedFigure(
                 checkpoint_figure, (f"cells-{name}", groups, names, ("initial", "final"), finding, told)
             )
         yield PlannedFigure(lag_figure, (f"lag-{name}", groups[:most], names[:most]))
     for name, some, groups, names in places[False]:
-        if some not in first:
+        if _ids(some) not in first:
             yield PlannedFigure(
                 checkpoint_figure, (f"probe-{name}", groups, names, ("initial",), f": {overall(some)}")
             )
@@ -93,29 +94,23 @@ def drawings(records: Sequence[Record]) -> Iterator[Drawing]:
         yield from plan.drawn()
 
 
-def overview(records: Sequence[Record]) -> Iterator[PlannedFigure]:
+def first_pictures(records: Sequence[Record]) -> Iterator[PlannedFigure]:
     """The first picture of a page: of one run the map and the loss, of several the longest length of each task."""
     if len(records) == 1 and records[0].trained:
         (label,) = labels([records])
         yield PlannedFigure(heat_with_loss, ("overview", records[0], label), "overview")
         return
-    found = overview_runs(records)
-    for task, runs in found.items():
-        roles = ("initial", "final") if runs[0].trained else ("initial",)
+    found = overviews(records)
+    for task, shown in found.items():
         name = "overview" if len(found) == 1 else f"overview-{safe_name(task)}"
-        arguments = (name, *_settings(runs), roles, f": {overall(runs)}")
-        yield PlannedFigure(checkpoint_figure, arguments, "overview")
+        yield PlannedFigure(
+            overview_figure, (name, shown.initial[:SETTINGS], shown.trained[:SETTINGS]), "overview"
+        )
 
 
-def overview_runs(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """The runs that the first picture of each task shows: the longest that were trained, or else probed."""
-    found = {}
-    for task in _tasks(records):
-        mine = [record for record in records if record.config["task"] == task]
-        some = [record for record in mine if record.trained] or mine
-        longest = max(int(record.config["length"]) for record in some)
-        found[task] = [record for record in some if record.config["length"] == longest]
-    return found
+def overviews(records: Sequence[Record]) -> dict[str, Overview]:
+    """What the first picture of each task shows."""
+    return {task: overview([one for one in records if one.config["task"] == task]) for task in _tasks(records)}
 
 
 def against_length(records: Sequence[Record]) -> Iterator[PlannedFigure]:
@@ -184,6 +179,10 @@ def by_task_and_length(records: Sequence[Record]) -> list[Place]:
 
 def _tasks(records: Sequence[Record]) -> list[str]:
     return sorted({str(record.config["task"]) for record in records})
+
+
+def _ids(records: Iterable[Record]) -> set[str]:
+    return {record.run.id for record in records}
 
 
 def _settings(records: Sequence[Record]) -> tuple[list[list[Record]], list[str]]:

@@ -9,6 +9,7 @@ from gradlab.gradient.summary import Word
 from gradlab.judge.over_seeds import Seeds
 from gradlab.judge.statistics import Share
 from gradlab.report.data.counts import by_length, held, longest_passing, passed, seeds_of, solved
+from gradlab.report.data.overview import overview
 from gradlab.report.data.records import ROLES, Labelled, Record
 from gradlab.report.data.study import Study
 from gradlab.report.text.findings import VERBS, beginning, capitalised, overall, statement, uncapitalised
@@ -40,9 +41,9 @@ def headline(series: Labelled) -> str:
     if not trained:
         return f"{reached(series)}."
     if len(series) > 1 or len(series[0][1]) > 1:
-        longest = max(int(record.config["length"]) for _, group in trained for record in group)
-        near = [(label, [one for one in group if one.config["length"] <= longest]) for label, group in series]
-        return f"{reached([pair for pair in near if pair[1]])}; {_trained_alone(series, trained)}"
+        shown = overview([record for _, group in series for record in group])
+        found = learned(trained) if shown.alike else _trained_alone(shown.initial, trained)
+        return f"{reached(shown.initial)}; {uncapitalised(found)}"
     ((_, group),) = trained
     start, worst, end = (_reach(seeds_of(group, role)) for role in ROLES)
     when = "before training diverged" if group[0].run.status == "diverged" else "at the end of training"
@@ -55,16 +56,18 @@ def headline(series: Labelled) -> str:
     return f"The gradient {joined(parts)}; the task was {uncapitalised(outcome(group))}{tuning_clause([group])}."
 
 
-def _trained_alone(series: Labelled, trained: Labelled) -> str:
-    """What was learned, behind the settings that were trained where others were not."""
+def _trained_alone(initial: Labelled, trained: Labelled) -> str:
+    """What was learned by the settings that were trained, fewer or at other lengths than the initial ones."""
     found = uncapitalised(learned(trained))
-    if len(trained) == len(series):
-        return found
     if len(trained) == 1:
         found = found.replace("no cell solved any length", "it solved no length", 1)
     few = len(trained) <= NAMED
-    named = joined(listed([label for label, _ in trained])) if few else f"{len(trained)} of {len(series)} settings"
-    return f"{'only ' if few else ''}{named} {'was' if len(trained) == 1 else 'were'} trained: {found}"
+    named = joined(listed([label for label, _ in trained])) if few else f"{len(trained)} settings"
+    lengths = sorted({int(record.config["length"]) for _, group in trained for record in group})
+    same = lengths[-1:] == [initial[0][1][0].config["length"]]
+    at = "" if same else f", {'at' if len(lengths) == 1 else 'up to'} T = {lengths[-1]:,}"
+    only = "only " if few and len(trained) < len(initial) else ""
+    return f"{only}{named} {'was' if len(trained) == 1 else 'were'} trained{at}: {found}"
 
 
 def reached(series: Labelled) -> str:
