@@ -32,6 +32,10 @@ class GradlabError(Exception):
         self.exit_code = exit_code
 
 
+class UnreadableBaseline(Exception):
+    """A baseline exists and cannot be used; the text says why."""
+
+
 def shortened(text: str) -> str:
     """A message of bearable length."""
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text):,} characters)"

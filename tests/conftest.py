@@ -1,3 +1,4 @@
+import gc
 import os
 import sys
 from pathlib import Path
@@ -9,12 +10,17 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 os.environ.setdefault("KERAS_BACKEND", "jax")  # keras reads it when it is imported
 
+# Tracing makes many small objects that live on; Python's own thresholds have them looked at all the time.
+gc.set_threshold(50_000, 50, 100)
+
 import compiling
 
 remove_cache = compiling.share()
 memory = compiling.Memory()
 
 import jax
+
+compiling.share_contexts()
 
 from gradlab.cli.app import main
 

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.errors import GradlabError
+from gradlab.errors import GradlabError, UnreadableBaseline
 from gradlab.judge.measure import Floats, GuardedCurve, Measurement, Part
-from gradlab.judge.schema import VERSION, BaselineFile, PopulationFile, UnreadableBaseline, read_file
 from gradlab.judge.suite import Scenario
 from gradlab.runs.attempt import write_whole
 from gradlab.runs.jsonable import dumps
@@ -64,6 +63,8 @@ def write_baseline(folder: Path, name: str, baseline: Baseline) -> list[Path]:
     Raises:
         GradlabError: the folder cannot be written.
     """
+    from gradlab.judge.schema import VERSION  # pydantic, which hardly any command needs
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -89,6 +90,8 @@ def read_baseline(folder: Path, name: str) -> Baseline | None:
     Raises:
         UnreadableBaseline: its file is damaged or of a newer gradlab.
     """
+    from gradlab.judge.schema import BaselineFile, read_file
+
     path, population_path = paths_of(folder, name)
     if not is_there(path):
         return None
@@ -121,6 +124,8 @@ def orphans(folder: Path, names: Sequence[str]) -> list[str]:
 
 
 def _as_dict(baseline: Baseline) -> dict[str, Any]:
+    from gradlab.judge.schema import VERSION
+
     found = baseline.measurement
     value: dict[str, Any] = {
         "baseline": VERSION,
@@ -169,6 +174,8 @@ def _rows(stored: Mapping[str, Sequence[float]]) -> Floats:
 
 
 def _population(path: Path, longest: int) -> tuple[list[int], Floats]:
+    from gradlab.judge.schema import PopulationFile, read_file
+
     if not is_there(path):
         return [], np.empty((0, 0))
     _, value = read_file(path, PopulationFile)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradlab.errors import GradlabError, reason_of
+from gradlab.errors import GradlabError, UnreadableBaseline, reason_of
 from gradlab.gradient.summary import CUT
 from gradlab.judge.baseline import Baseline, read_baseline, stored_name, write_baseline
 from gradlab.judge.check import OnProgress, ScenarioResult, environment_of, judge
@@ -21,7 +21,6 @@ from gradlab.judge.measure import (
     zero_parts,
 )
 from gradlab.judge.samples import judge_samples
-from gradlab.judge.schema import UnreadableBaseline
 from gradlab.judge.suite import Scenario, log_spaced
 
 

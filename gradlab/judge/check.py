@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gradlab.errors import reason_of
+from gradlab.errors import UnreadableBaseline, reason_of
 from gradlab.judge.baseline import Baseline, orphans, paths_of, read_baseline, stored_name
 from gradlab.judge.compare import (
     PART_NAMES,
@@ -21,7 +21,6 @@ from gradlab.judge.compare import (
 )
 from gradlab.judge.measure import TASK_STATE, Floats, GuardedCurve, Measurement, measure, measure_population
 from gradlab.judge.samples import Samples, compare_samples, judge_samples
-from gradlab.judge.schema import UnreadableBaseline
 from gradlab.judge.stored import ReadTable, stored_differences
 from gradlab.judge.suite import Scenario
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
+from gradlab.errors import UnreadableBaseline
 from gradlab.runs.files import regular_bytes
 
 VERSION = 2
@@ -16,10 +17,6 @@ VERSION = 2
 MOST_BYTES = 100_000_000
 NON_FINITE = ("nan", "inf", "-inf")
 MOST_LAGS = 2**31 - 1
-
-
-class UnreadableBaseline(Exception):
-    """A baseline exists and cannot be used; the text says why."""
 
 
 def _number(value: Any) -> Any:

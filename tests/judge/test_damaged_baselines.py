@@ -7,11 +7,11 @@ import os
 import numpy as np
 import pytest
 
+from gradlab.errors import UnreadableBaseline
 from gradlab.judge.baseline import Baseline, paths_of, read_baseline, write_baseline
 from gradlab.judge.check import check, judge
 from gradlab.judge.measure import GuardedCurve, Measurement, Part, named_curves, sketch
 from gradlab.judge.samples import judge_samples
-from gradlab.judge.schema import UnreadableBaseline
 from gradlab.judge.suite import Scenario
 
 SEEDS, LAGS = 3, [1, 2, 4]

@@ -11,7 +11,7 @@ import pytest
 from adversarial import CASES, measured
 from gating import write_cell, write_suite
 
-from gradlab.errors import GradlabError
+from gradlab.errors import GradlabError, UnreadableBaseline
 from gradlab.judge.baseline import Baseline, orphans, paths_of, read_baseline, write_baseline
 from gradlab.judge.bless import bless
 from gradlab.judge.check import ScenarioResult, SuiteResult, check, environment_now, judge
@@ -25,7 +25,6 @@ from gradlab.judge.compare import (
 )
 from gradlab.judge.measure import Measurement, Part, measure, named_curves, sketch
 from gradlab.judge.samples import compare_samples, judge_samples
-from gradlab.judge.schema import UnreadableBaseline
 from gradlab.judge.statistics import difference
 from gradlab.judge.suite import Scenario, load_suite, log_spaced, suite_names
 

@@ -99,8 +99,8 @@ def test_longer_probes_beside_a_trained_cell_come_first(tmp_path):
             put(tmp_path, [falling(lost, length)], cell=cell, length=length, steps=0, status="measured")
     records = read(tmp_path, print)
     assert (
-        "At T = 50 the gradient at initialisation reaches 37 of 50 timesteps in LSTM, 13 in GRU and 5 in RNN; only "
-        "LSTM was trained, at T = 20: it solved no length, at one setting." in wording(records)
+        "At T = 50 the gradient at initialisation reaches 37 of 50 timesteps in LSTM, 13 in GRU and 5 in RNN; "
+        "only LSTM was trained, at T = 20: it solved no length, at one setting." in wording(records)
     ), wording(records)[:600]
     ((drawn,),) = [list(plan.drawn()) for plan in gallery.first_pictures(records)]
     start, end = drawn.figure.axes

@@ -6,12 +6,14 @@ emitters, and in one part, XLA compiles in a third of the time, from the same pr
 """
 
 import ctypes
+import gc
 import functools
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 
 CACHE_OF_TESTS = (
     "JAX_COMPILATION_CACHE_DIR",
@@ -50,8 +52,41 @@ class Memory:
         for cache in (value for module in modules for value in vars(module).values()):
             if isinstance(cache, TraceCache):
                 cache.clear()
+        gc.collect()
         ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what lies between blocks in use
         self.limit = max(LIMIT, resident() + LIMIT // 4)
+
+
+class Contexts(threading.local):
+    """Lowers many programs of a thread in one MLIR context: making one takes longer than lowering a small program.
+
+    What is lowered is the same. A program that is lowered within another one gets a context of its own, as in jax.
+    """
+
+    PROGRAMS = 200
+    """After these a new one is made, because a context keeps every constant."""
+
+    def __init__(self, make, mlir):
+        self.make, self.mlir, self.count, self.shared = make, mlir, 0, None
+
+    def __call__(self):
+        """What stands for `make_ir_context` of jax."""
+        try:
+            self.mlir.Context.current  # noqa: B018
+        except ValueError:
+            if self.count % self.PROGRAMS == 0:
+                self.shared = self.make()
+            self.count += 1
+            return self.shared
+        return self.make()
+
+
+def share_contexts():
+    """Have jax lower in `Contexts` from now on, if it is one whose inside is known."""
+    from jax._src.interpreters import mlir
+
+    if is_quick() and hasattr(mlir, "make_ir_context"):
+        mlir.make_ir_context = Contexts(mlir.make_ir_context, mlir.ir)
 
 
 def resident():
