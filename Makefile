@@ -3,6 +3,8 @@ PYTHON ?= python3
 # Bytecode is kept, whatever the environment says: tests start hundreds of processes, which would compile gradlab each.
 export PYTHONDONTWRITEBYTECODE =
 BIN := .venv/bin
+# Of `setup`: with --no-compile a module is compiled when it is first imported, and most of the packages never.
+PIP_FLAGS ?=
 STAMP := .venv/.gradlab-setup
 # One process more than cores, because many tests wait for processes that they start.
 PYTEST = $(BIN)/python -m pytest --dist loadfile --numprocesses $$(( $$(getconf _NPROCESSORS_ONLN) + 1 ))
@@ -32,7 +34,7 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'gradlab needs Python 3.11 or newer: make PYTHON=python3.11 setup')"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --editable . --group dev
 	touch $(STAMP)
 
 demo: setup
@@ -53,7 +55,7 @@ test-torch: $(TORCH_STAMP)
 # Packages beside those of .venv. PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu gets the PyTorch without
 # CUDA where the index at hand has both.
 $(TORCH_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet --upgrade --target .venv-torch --group torch
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --upgrade --target .venv-torch --group torch
 	touch $(TORCH_STAMP)
 
 # Installed as users do, in a newer Python, and used from another folder.

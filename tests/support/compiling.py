@@ -6,8 +6,8 @@ emitters, and in one part, XLA compiles in a third of the time, from the same pr
 """
 
 import ctypes
-import gc
 import functools
+import gc
 import os
 import shutil
 import subprocess
