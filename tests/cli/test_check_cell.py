@@ -30,7 +30,7 @@ def test_a_faulty_cell_exits_with_1_and_says_what_to_do(typed, own, monkeypatch)
     code, out, err = typed("check-cell", f"{own}:BatchNormalised", "--hidden", "4", "--batch", "3")
     lines = out.splitlines()
     assert (code, err) == (1, "")
-    assert lines[0].endswith("own.py:BatchNormalised: 2 faults in 19 findings")
+    assert lines[0].endswith("own.py:BatchNormalised: 2 faults in 20 findings")
     assert lines[2].split() == ["verdict", "examination", "number", "finding"]
     assert lines[3].startswith("fault   ") and "batch statistics?" in " ".join(out.split())
     assert all(line.startswith(("fault ", "note ", "ok ", " ")) for line in lines[3:-2])
@@ -73,7 +73,7 @@ def test_a_built_in_cell_passes_with_all_examinations(typed):
     found = json.loads(out)
     assert (code, err, found["ok"], found["like"]) == (0, "", True, "rnn")
     names = [one["name"] for one in found["findings"]]
-    assert names[:4] == ["shapes", "determinism", "float64", "like"]
+    assert names[:4] == ["shapes", "determinism", "float64", "start"]
     assert {"instrument", "curve", "growth", "memory", "derivative", "extremes"} <= set(names)
     page = (Path(__file__).parents[2] / "docs" / "check-cell.md").read_text()
     assert set(names) <= set(re.findall(r"^\| `(.*?)` \|", page, re.MULTILINE))

@@ -48,11 +48,20 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_table_and_its_exit_codes(typed, folder):
-    code, out, err = typed("claims")
-    assert (code, err) == (1, "")
-    words = {line.split()[0]: line for line in out.splitlines() if line}
-    assert " holds " in words["falls"] and " fails " in words["falls_far"] and " not run " in words["unknown_task"]
+def test_the_table_and_its_exit_codes(typed, folder, monkeypatch):
+    found = []
+    for columns in ("120", "80"):
+        monkeypatch.setenv("COLUMNS", columns)
+        code, out, err = typed("claims")
+        assert (code, err) == (1, "")
+        found.append({line.split()[0].strip(":"): line for line in out.splitlines() if line})
+    for words in found:
+        assert (
+            " holds " in words["falls"]
+            and " fails " in words["falls_far"]
+            and " not run " in words["unknown_task"]
+        )
+    assert found[1]["falls"].startswith("falls: holds (5 seeds"), "the sentence stands below on a narrow terminal"
     assert "3 claims: 1 holds, 1 not run, 1 fails" in out and "next: gradlab claims --run unknown_task" in out
     assert typed("claims", "falls")[0] == 0
     assert typed("claims", "falls", "unknown_task")[0] == 3

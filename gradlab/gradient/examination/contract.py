@@ -90,15 +90,16 @@ def double(cell: Cell, sizes: CellSizes) -> CellFinding:
 
 
 def start(of: Subject) -> CellFinding:
-    """Whether the parameters of `init` and s₀ of `carry` are finite."""
+    """Whether the parameters of `init` are finite and s₀ of `carry` has no NaN; a maximum may start at -inf."""
     for called, tree, what in (("init", of.single.params, "parameter"), ("carry", of.single.start, "leaf")):
         for name, leaf in named_leaves(tree):
-            bad = 0 if is_key(leaf) else int((~np.isfinite(leaf)).sum())
+            wrong = np.isnan if called == "carry" else lambda values: ~np.isfinite(values)
+            bad = 0 if is_key(leaf) else int(wrong(leaf).sum())
             if bad:
                 which = f"the {what} `{name}` with {bad} of {leaf.size} entries not finite"
                 text = f"{type(of.cell).__name__}.{called} returns {which}: nothing else is examined"
                 return CellFinding("start", "fault", bad, text)
-    return CellFinding("start", "ok", None, "the parameters of `init` and s₀ of `carry` are finite")
+    return CellFinding("start", "ok", None, "the parameters of `init` are finite, and s₀ of `carry` has no NaN")
 
 
 # ---------------------------------------------------------------- what the traced program shows
