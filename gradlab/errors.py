@@ -8,6 +8,16 @@ from pathlib import Path
 
 LONGEST = 4000
 """Characters of a message at most: an exception may hold a whole array."""
+_OF_TRACING = (
+    "ConcretizationTypeError",
+    "TracerArrayConversionError",
+    "TracerBoolConversionError",
+    "TracerIntegerConversionError",
+)
+_TRACED = (
+    "what a cell or task computes is traced by jax.jit: use jax.numpy, jax.random and jnp.where there, no NumPy, "
+    "float() or `if` of an array."
+)
 
 
 class GradlabError(Exception):
@@ -52,13 +62,20 @@ def described(error: BaseException) -> str:
         text = str(error)
     except Exception as failure:
         text = f"its text raises {type(failure).__name__}"
-    return shortened(" ".join(f"{type(error).__name__}: {text}".split()))
+    name = type(error).__name__
+    hint = f"{_TRACED} " if name in _OF_TRACING else ""
+    return shortened(" ".join(f"{name}: {hint}{text}".split()))
 
 
 def reason_of(error: Exception) -> str:
     """One line: the exception, and the line of the user's file that raised it."""
     if isinstance(error, GradlabError):
         return str(error)
+    return f"{described(error)}{place_of(error)}"
+
+
+def place_of(error: BaseException) -> str:
+    """` (mine.py, line 3)`: the line of the user's file that raised it; empty if there is none."""
     package = str(Path(__file__).parent)
     libraries = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"))
     frames = [
@@ -66,8 +83,7 @@ def reason_of(error: Exception) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith((package, "<")) and not any(part in frame.filename for part in libraries)
     ]
-    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"{described(error)}{where}"
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gradlab.cli import ci_formats, options, verdicts
+from gradlab.cli.completion import complete_suites
 from gradlab.cli.console import WIDE, Progress, Screen
 from gradlab.cli.options import Many
 from gradlab.errors import GradlabError
@@ -26,7 +27,10 @@ MOST_OVERLAYS = 4
 
 
 def check(
-    suites: Annotated[Many, typer.Argument(metavar="[SUITE]...", help=f"{_SUITES} (default: all).")] = None,
+    suites: Annotated[
+        Many,
+        typer.Argument(autocompletion=complete_suites, metavar="[SUITE]...", help=f"{_SUITES} (default: all)."),
+    ] = None,
     baseline: Baselines = BASELINES,
     junit_xml: Annotated[Path | None, typer.Option("--junit-xml", help="Write a JUnit file too.")] = None,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit 0 whatever is found.")] = False,
@@ -78,7 +82,9 @@ def check(
 
 
 def bless(
-    suites: Annotated[list[str], typer.Argument(metavar="SUITE...", help=f"{_SUITES}.")],
+    suites: Annotated[
+        list[str], typer.Argument(autocompletion=complete_suites, metavar="SUITE...", help=f"{_SUITES}.")
+    ],
     reason: Annotated[str, typer.Option("--reason", help="Why these curves are right; kept with them.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
     allow_zero: Annotated[bool, typer.Option("--allow-zero", help="Accept a gradient that is all zero.")] = False,
@@ -117,7 +123,7 @@ def bless(
         screen.line("nothing was written (--dry-run)")
     else:
         screen.line(f"written: {len(written)} files in {', '.join(str(one.folder) for one in changes)}")
-        screen.line("next: look at them with git diff, commit them, then gradlab check")
+        screen.line("next: look at them with git status and git diff, commit them, then gradlab check")
     return 0
 
 

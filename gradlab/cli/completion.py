@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from gradlab.errors import GradlabError
-from gradlab.judge.suite import FOLDER
+from gradlab.judge.suite import FOLDER, suite_names
 from gradlab.runs.store import Store
 from gradlab.runs.sweeps import sweep_names
 
@@ -41,6 +41,13 @@ def complete_cells(incomplete: str) -> list[str]:
 def complete_tasks(incomplete: str) -> list[str]:
     """Tasks."""
     return _after_comma(TASK_NAMES, incomplete)
+
+
+def complete_suites(incomplete: str) -> list[str]:
+    """Suites of experiments/."""
+    with suppress(GradlabError, OSError):
+        return _beginning(incomplete, suite_names())
+    return []
 
 
 def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:

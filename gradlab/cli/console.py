@@ -42,7 +42,7 @@ STATUS_STYLE = {
 
 WIDE = 100
 """Letters from which on sentences are a column of a table; else they stand below it."""
-LONGEST_WORD = 12
+LONGEST_WORD = 14
 """Longer words are names, which may be broken; a number or a verdict in two pieces cannot be read."""
 
 

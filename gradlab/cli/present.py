@@ -23,7 +23,7 @@ Record = Mapping[str, Any]
 
 _COLUMNS = ("training step", "leaf", "span", "slope", "half-life", "horizon", "float32", "verdict")
 _NUMERIC = ("length", "seed", "span", "half-life", "horizon", "float32")
-_FOLDED = ("half-life", "slope", "training step", "verdict", "cell")
+_FOLDED = ("half-life", "training step", "verdict", "cell")
 _FLOORS = {"float32 norms read 0": NAIVE_FLOOR, "float32 entries read 0": FLOAT32_FLOOR}
 _UNITS = "span in decades, slope in decades per timestep (± at these weights), lags in timesteps"
 _MEMORY = (
@@ -105,7 +105,9 @@ def show_run(screen: Screen, record: Record, arrays: Mapping[str, Any] | None) -
 def _reach(marks: Mapping[str, Any]) -> str:
     """How far back the gradient of the state reaches: its horizon."""
     found = ", ".join(reach(mark) for mark in {mark["step"]: mark for mark in marks.values()}.values())
-    return f"the gradient reaches {found} (until 3 decades below lag 1)"
+    return (
+        f"the gradient reaches {found} (its horizon, until 3 decades below lag 1: the memory offered to training)"
+    )
 
 
 def reach(mark: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from gradlab.cli.console import counted
 from gradlab.judge.baseline import FOLDER
-from gradlab.judge.check import ScenarioResult, SuiteResult
+from gradlab.judge.check import FAILS, ScenarioResult, SuiteResult
 from gradlab.judge.compare import PART_NAMES, STATUS_NAMES, Finding
 from gradlab.judge.samples import MARGIN
 
@@ -96,9 +96,12 @@ def as_json(results: Sequence[SuiteResult], exit_code: int, overlays: Sequence[s
 
 def next_step(results: Sequence[SuiteResult]) -> str:
     """What to do about the worst finding; a lost baseline is not replaced by the present curves."""
-    command, worst = accept_command(results), findings_of(results)[0][1].status
+    command, (_, first) = accept_command(results), findings_of(results)[0]
+    worst = first.status
     if command is None:
         return "OK to commit"
+    if worst == "regressed" and first.message.startswith(FAILS):
+        return "mend what fails: it has no curve that could be accepted (gradlab check-cell examines a cell)"
     if worst in ("missing", "unreadable"):
         return f"if it was there before, git restore {results[0].folder}; if it never was, {command}"
     return f"if this change is meant, {command}"

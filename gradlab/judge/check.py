@@ -27,6 +27,8 @@ from gradlab.judge.suite import Scenario
 OnProgress = Callable[[str], None]
 
 _ENVIRONMENT = ("platform", "device", "cpu", "matmul_precision", "xla_flags")
+FAILS = "it fails: "
+"""How the message about a scenario begins that raises."""
 _VERSIONS = ("jax", "jaxlib", "numpy", "optax", "gradlab-rnn")
 REGRESSED, UNDECIDED = 1, 3
 """Exit codes."""
@@ -176,7 +178,7 @@ def _check_one(scenario: Scenario, folder: Path) -> tuple[ScenarioResult, list[S
     except Exception as error:
         if not scenario.is_custom:
             raise
-        text = f"it fails: {reason_of(error)}"
+        text = f"{FAILS}{reason_of(error)}"
         return ScenarioResult(name, [Finding(name, "all", "regressed", text)], baseline=baseline), []
     result, samples = judge(scenario, baseline, now, environment_of(scenario))
     if not baseline.population_lags and all(one.status == "unchanged" for one in result.findings):

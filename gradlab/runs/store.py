@@ -211,7 +211,8 @@ class Store:
 
         Args:
             trained: consider only runs that have parameters.
-            prefer_trained: of several the one that was trained, if others were not; follows from `trained`.
+            prefer_trained: of several the one that was trained, and the one that was finished, if others were not;
+                follows from `trained`.
 
         Raises:
             GradlabError: none or several match, or it is damaged.
@@ -229,6 +230,8 @@ class Store:
             matches = [run_id for run_id in matches if (runs[run_id].path / "params.npz").exists()]
         if (trained or prefer_trained) and name not in runs:
             matches = [run_id for run_id in matches if runs[run_id].config["steps"]] or matches
+            finished = [run_id for run_id in matches if runs[run_id].finished]
+            matches = finished if len(finished) == 1 else matches
         if len(matches) == 1:
             return runs[matches[0]]
         if matches:

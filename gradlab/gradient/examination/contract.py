@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 
 from gradlab.cells import Cell
-from gradlab.errors import GradlabError, described
+from gradlab.errors import GradlabError, described, place_of
 from gradlab.gradient.examination.finding import CellFinding
 from gradlab.gradient.examination.jaxprs import casts_down, draws_fixed
 from gradlab.gradient.examination.subject import LONGEST, CellSizes, Subject, Trajectory, is_key
@@ -32,7 +32,7 @@ def failure(error: BaseException) -> str:
     """What a cell raised, in one line."""
     if isinstance(error, jax.errors.UnexpectedTracerError):
         return "it keeps in Python what it computed at an earlier timestep (a mask?): keep that in the state"
-    return described(error)[:300]
+    return f"{described(error)[:300]}{place_of(error)}"
 
 
 def shapes(cell: Cell, sizes: CellSizes) -> CellFinding:

@@ -29,21 +29,21 @@ def overview(records: Sequence[Record]) -> Overview:
     """What is shown first of the measured runs of one task.
 
     What was trained is shown at its longest length. Probes beside it may be of more cells and longer: then what is
-    at initialisation is shown at the length of most settings, the longest of those, each setting once.
+    at initialisation is shown at the length of most settings, the longest of those that what was trained has too,
+    each setting once.
     """
     trained = [record for record in records if record.trained]
     last = labelled(_at(max(map(_length, trained)), trained)) if trained else []
     fresh = [one for one in records if one.config["params"] == "none" and not one.config.get("imported")]
     if not trained:
         return Overview(labelled(_at(max(map(_length, records)), records)), [])
-    if all(record.trained for record in fresh):
+    if {record.trained for record in fresh} != {True, False}:
         return Overview(last, last)
     groups = sorted(labelled(fresh, without=(*_OF_TRAINING, "length")), key=lambda pair: place_of_cell(pair[1][0]))
     settings = [(label, _once(group)) for label, group in groups]
-    lengths = [
-        _length(record) for _, group in settings for record in {_length(one): one for one in group}.values()
-    ]
-    longest = max(lengths, key=lambda length: (lengths.count(length), length))
+    lengths = [length for _, group in settings for length in {_length(one) for one in group}]
+    shared = {_length(one) for _, group in settings if any(one.trained for one in group) for one in group}
+    longest = max(shared, key=lambda length: (lengths.count(length), length))
     return Overview([(label, some) for label, group in settings if (some := _at(longest, group))], last)
 
 
