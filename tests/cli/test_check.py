@@ -105,6 +105,7 @@ def test_a_mistake_in_the_cell_is_a_finding_and_no_bug_of_gradlab(typed, project
         f"{cell.name}, line " in " ".join(out.split())
         and "it fails: NameError" in (tmp_path / "gate.xml").read_text()
     )
+    assert out.splitlines()[-1].startswith("next: mend what fails") and "gradlab bless" not in out
     code, out, err = typed("bless", "--reason", "none")
     assert (code, out) == (1, "") and "fails: NameError" in err and "bug in gradlab" not in err
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from synthetic import falling, put
@@ -11,6 +12,7 @@ from gradlab.cells import CELLS
 from gradlab.cli.completion import CELL_NAMES, TASK_NAMES, complete_cells
 from gradlab.tasks import TASKS
 
+ROOT = Path(__file__).parents[2]
 CODE = """
 import sys
 from gradlab.cli.app import main
@@ -35,6 +37,7 @@ def test_after_a_comma():
         ("probe sel", ["selective_copy"]),
         ("run adding --cell ls", ["lstm", "lstm_peephole", "lstm_layernorm"]),
         ("plot adding-", ["adding-gru-T40-s0", "adding-lstm-T40-s0"]),
+        ("check c", ["ci"]),
     ],
 )
 def test_the_shell_is_told(words, offered, tmp_path):
@@ -43,6 +46,6 @@ def test_the_shell_is_told(words, offered, tmp_path):
     asked = {"_GRADLAB_COMPLETE": "complete_bash", "COMP_WORDS": f"gradlab {words}", "GRADLAB_RESULTS": tmp_path}
     asked["COMP_CWORD"] = str(len(words.split()))
     env = os.environ | {name: str(value) for name, value in asked.items()}
-    done = subprocess.run([sys.executable, "-c", CODE], env=env, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", CODE], env=env, cwd=ROOT, capture_output=True, text=True)
     assert sorted(done.stdout.split()) == sorted(offered), done.stderr
     assert done.stderr == "False\n"

@@ -7,6 +7,8 @@ import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
+import jax
+import numpy as np
 import pytest
 from gating import write_cell, write_suite
 from markdown_it import MarkdownIt
@@ -191,6 +193,15 @@ def test_long_exceptions_are_cut():
 
     assert len(described(ValueError(LONG * 10))) < 5000 and "\n" not in described(ValueError(LONG))
     assert described(Rude()) == "Rude: its text raises ValueError"
+
+
+def test_numpy_in_a_traced_function_is_told_what_to_use():
+    with pytest.raises(jax.errors.TracerArrayConversionError) as caught:
+        jax.jit(np.asarray)(1.0)
+    text = described(caught.value)
+    assert text.startswith(
+        "TracerArrayConversionError: what a cell or task computes is traced by jax.jit: use jax."
+    )
     assert len(str(GradlabError(LONG))) < 5000
     assert printable("é 中 ± ∞") == "é 中 ± ∞"
 

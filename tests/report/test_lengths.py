@@ -116,6 +116,15 @@ def test_longer_probes_beside_a_trained_cell_come_first(tmp_path):
     assert colours[0]["LSTM"] == colours[1]["LSTM"], "one cell has one colour"
 
 
+def test_longer_probes_of_other_cells_hide_no_trained_cell(tmp_path):
+    """Without a length that they share, both pictures are of what was trained."""
+    put(tmp_path, [falling(1.0, 20)] * 2, cell="lstm", length=20)
+    for cell in ("gru", "rnn"):
+        put(tmp_path, [falling(30, 50)], cell=cell, length=50, steps=0, status="measured")
+    said = "At T = 20 the gradient at initialisation reaches all 20 timesteps; only LSTM was trained: it"
+    assert said in wording(read(tmp_path, print)), wording(read(tmp_path, print))[:600]
+
+
 def test_figure_of_solving(tmp_path):
     trained(
         tmp_path,

@@ -605,6 +605,18 @@ def test_of_several_runs_the_trained_one_has_the_weights(tmp_path):
         store.find("a-run")
 
 
+def test_of_several_runs_the_finished_one_is_shown(tmp_path):
+    store = Store(tmp_path)
+    for run_id, status in (("a-run-1", "interrupted"), ("a-run-2", "trained")):
+        store.begin(run_id, CONFIG | {"steps": 5}).finish(ended(status))
+    assert store.find("a-run", prefer_trained=True).id == "a-run-2"
+    with pytest.raises(GradlabError, match="could be any of 2"):
+        store.find("a-run")
+    store.begin("a-run-3", CONFIG | {"steps": 5}).finish(ended("solved"))
+    with pytest.raises(GradlabError, match="could be any of 3"):
+        store.find("a-run", prefer_trained=True)
+
+
 def test_a_run_is_claimed_once_and_again_after_that(store):
     first = store.claim("a-run")
     assert store.claim("a-run") == f" in process {os.getpid()} on {socket.gethostname()}"

@@ -19,11 +19,6 @@ class Overview(NamedTuple):
     initial: Labelled
     trained: Labelled
 
-    @property
-    def alike(self) -> bool:
-        """Whether both lists are of the same runs."""
-        return self.initial == self.trained
-
 
 def overview(records: Sequence[Record]) -> Overview:
     """What is shown first of the measured runs of one task.

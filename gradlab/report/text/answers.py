@@ -42,7 +42,7 @@ def headline(series: Labelled) -> str:
         return f"{reached(series)}."
     if len(series) > 1 or len(series[0][1]) > 1:
         shown = overview([record for _, group in series for record in group])
-        found = learned(trained) if shown.alike else _trained_alone(shown.initial, trained)
+        found = learned(trained) if len(trained) == len(series) else _trained_alone(shown.initial, series, trained)
         return f"{reached(shown.initial)}; {uncapitalised(found)}"
     ((_, group),) = trained
     start, worst, end = (_reach(seeds_of(group, role)) for role in ROLES)
@@ -56,8 +56,8 @@ def headline(series: Labelled) -> str:
     return f"The gradient {joined(parts)}; the task was {uncapitalised(outcome(group))}{tuning_clause([group])}."
 
 
-def _trained_alone(initial: Labelled, trained: Labelled) -> str:
-    """What was learned by the settings that were trained, fewer or at other lengths than the initial ones."""
+def _trained_alone(initial: Labelled, series: Labelled, trained: Labelled) -> str:
+    """What was learned by the settings that were trained, where others were not, or not at these lengths."""
     found = uncapitalised(learned(trained))
     if len(trained) == 1:
         found = found.replace("no cell solved any length", "it solved no length", 1)
@@ -66,7 +66,8 @@ def _trained_alone(initial: Labelled, trained: Labelled) -> str:
     lengths = sorted({int(record.config["length"]) for _, group in trained for record in group})
     same = lengths[-1:] == [initial[0][1][0].config["length"]]
     at = "" if same else f", {'at' if len(lengths) == 1 else 'up to'} T = {lengths[-1]:,}"
-    only = "only " if few and len(trained) < len(initial) else ""
+    cells = [{record.config["cell"] for _, group in some for record in group} for some in (trained, series)]
+    only = "only " if few and cells[0] != cells[1] else ""
     return f"{only}{named} {'was' if len(trained) == 1 else 'were'} trained{at}: {found}"
 
 
