@@ -15,8 +15,9 @@ from gradlab.report.figures.curves import checkpoint_figure
 from gradlab.report.figures.embed import EmbeddedFigure, embedded
 from gradlab.report.page.render import render
 from gradlab.report.text.findings import statement
+from gradlab.runs.labels import cell_label
 
-_FUNCTIONS = (half_life, horizon, numbers, position, rounded, sentence, signed, slope)
+_FUNCTIONS = (cell_label, half_life, horizon, numbers, position, rounded, sentence, signed, slope)
 """What the template of one cell calls."""
 NARROW_SIZE = (4.4, 3.0)
 """Inches of a figure whose letters can be read on a telephone."""

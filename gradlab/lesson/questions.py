@@ -84,16 +84,18 @@ def _first_that_holds(lesson: Lesson) -> Question | None:
 
 
 def _half_life(lesson: Lesson) -> Question | None:
-    """The setting with a given half-life, if no other has nearly the same."""
+    """The setting with a given half-life that the curve is long enough to show, if no other is nearly the same."""
     lives = np.array([row[lesson.middle].curve.half_life().value for row in lesson.grid])
-    rows = [int(row) for row in np.flatnonzero(np.isfinite(lives)) if row != lesson.axis.chosen]
+    shown = np.flatnonzero(np.isfinite(lives) & (lives < lesson.lengths[lesson.middle]))
+    rows = [int(row) for row in shown if row != lesson.axis.chosen]
     apart = [row for row in rows if not np.any(np.isclose(np.delete(lives, row), lives[row], rtol=0.1))]
     if len(rows) < 2 or not apart:
         return None
     row = max(apart, key=lambda row: lives[row])
     point = lesson.grid[row][lesson.middle]
-    which = f"At which {lesson.axis.label} does the gradient halve every {point.curve.half_life()} timesteps?"
-    return _question(lesson, row, lesson.middle, f"Set T = {point.length}. {which}")
+    life = point.curve.half_life()
+    which = f"At which {lesson.axis.label} does the gradient halve every {life} timesteps?"
+    return _question(lesson, row, lesson.middle, f"Set T = {point.length}. {which}", f" Its half-life is {life}.")
 
 
 def _first_that_explodes(lesson: Lesson) -> Question | None:
