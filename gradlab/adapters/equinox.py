@@ -64,8 +64,9 @@ def _start(cell: Any, input_size: int, sizes: list[int]) -> Any:
                 failure = "its state comes back in another size"
     raise GradlabError(
         f"{type(cell).__name__} is called as cell(x, state), and takes neither h nor (h, c) of size "
-        f"{' or '.join(map(str, sizes)) or '?'} as its state: is it recurrent? Give it a method initial_state(), "
-        f"the state of one example, or an attribute hidden_size: {failure}"
+        f"{' or '.join(map(str, sizes)) or '?'} as its state: is it recurrent? A layer without a state cannot "
+        "be measured; a subclass of one that has a state says it by a method initial_state(), the state of one "
+        f"example, or an attribute hidden_size: {failure}"
     )
 
 

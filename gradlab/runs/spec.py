@@ -212,6 +212,12 @@ def stored_config(values: Mapping[str, Any]) -> dict[str, Any]:
     return dict(sorted((kept | {"store": STORE, "numerics": NUMERICS}).items()))
 
 
+def plain_id(config: Mapping[str, Any]) -> str:
+    """The id of the run of this task, cell, length and seed of which nothing else was asked."""
+    own = {name: config[name] for name in ("task", "cell", "length", "seed")}
+    return run_id(stored_config({name: each.default for name, each in FIELDS.items()} | own))
+
+
 def ordered_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     """A stored config without what only concerns the code and the files, in the order of the fields."""
     names = [name for name in (*FIELDS, *config) if name in config and name not in _ABOUT_FILES]

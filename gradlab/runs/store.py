@@ -19,6 +19,7 @@ from gradlab.runs.attempt import REDO, Attempt, erase, is_finished, token
 from gradlab.runs.files import DamagedFile, read_arrays, read_config, read_ended, read_env, read_log
 from gradlab.runs.lock import FileClaim, claim, hold, holder, is_dead, own, seize
 from gradlab.runs.schema import DONE, is_name
+from gradlab.runs.spec import plain_id
 
 
 @dataclass(frozen=True)
@@ -211,8 +212,8 @@ class Store:
 
         Args:
             trained: consider only runs that have parameters.
-            prefer_trained: of several the one that was trained, and the one that was finished, if others were not;
-                follows from `trained`.
+            prefer_trained: of several the one that was trained and finished, if others were not, or the one of no
+                further options; follows from `trained`.
 
         Raises:
             GradlabError: none or several match, or it is damaged.
@@ -230,8 +231,8 @@ class Store:
             matches = [run_id for run_id in matches if (runs[run_id].path / "params.npz").exists()]
         if (trained or prefer_trained) and name not in runs:
             matches = [run_id for run_id in matches if runs[run_id].config["steps"]] or matches
-            finished = [run_id for run_id in matches if runs[run_id].finished]
-            matches = finished if len(finished) == 1 else matches
+            matches = [run_id for run_id in matches if runs[run_id].finished] or matches
+            matches = [run_id for run_id in matches if run_id == plain_id(runs[run_id].config)] or matches
         if len(matches) == 1:
             return runs[matches[0]]
         if matches:

@@ -613,8 +613,18 @@ def test_of_several_runs_the_finished_one_is_shown(tmp_path):
     with pytest.raises(GradlabError, match="could be any of 2"):
         store.find("a-run")
     store.begin("a-run-3", CONFIG | {"steps": 5}).finish(ended("solved"))
-    with pytest.raises(GradlabError, match="could be any of 3"):
+    with pytest.raises(GradlabError, match="could be any of 2"):
         store.find("a-run", prefer_trained=True)
+
+
+def test_of_several_runs_the_one_without_further_options_is_shown(tmp_path):
+    store = Store(tmp_path)
+    plain, *others = (RunSpec(length=200, **more) for more in ({}, {"window": 50}, {"measure": "every"}))
+    for spec in (*others, plain):
+        store.begin(spec.id, spec.config()).finish(ended("solved"))
+    assert store.find("adding-lstm-T200-s0", prefer_trained=True).id == plain.id
+    with pytest.raises(GradlabError, match="could be any of 3"):
+        store.find("adding-lstm-T200-s0")
 
 
 def test_a_run_is_claimed_once_and_again_after_that(store):
