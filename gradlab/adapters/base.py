@@ -34,6 +34,15 @@ class LibraryCell(NamedTuple):
     pair: tuple[str, str] | None
 
 
+def initial_state(cell: Any, *arguments: Any) -> Any:
+    """What `cell.initialize_carry` of flax gives; GradlabError for a layer that has no state."""
+    if not hasattr(cell, "initialize_carry"):
+        raise GradlabError(
+            f"{type(cell).__name__} of flax has no initialize_carry: a layer without a state cannot be measured"
+        )
+    return cell.initialize_carry(*arguments)
+
+
 class LibraryParams(dict[str, Array]):
     """Weights by name, and the sizes (I, H) that the cell was made with; a pytree."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradlab.adapters.base import LibraryCell
+from gradlab.adapters.base import LibraryCell, initial_state
 
 CONVENTION = ("features", "hidden_size", "parent", "name")
 
@@ -27,7 +27,7 @@ def given(cell: Any, input_size: int) -> LibraryCell:
     """The network of an object, which has sizes and no weights."""
 
     def carry(weights: Any, batch_size: int) -> Any:
-        return cell.initialize_carry(jax.random.key(0), (batch_size, input_size))
+        return initial_state(cell, jax.random.key(0), (batch_size, input_size))
 
     return LibraryCell(
         init=lambda key: cell.init(key, carry(None, 1), jnp.zeros((1, input_size))),

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from gradlab.adapters.base import LibraryCell
+from gradlab.adapters.base import LibraryCell, initial_state
 
 CONVENTION = ("in_features", "hidden_features", "rngs")
 """Arguments of the constructor that gradlab gives, by name or, of the sizes, by position."""
@@ -52,7 +52,7 @@ def _network(build: Callable[[Array], Any], input_size: int) -> LibraryCell:
 
     return LibraryCell(
         init=lambda key: split(key)[0],
-        carry=lambda weights, batch_size: cell(weights).initialize_carry((batch_size, input_size), nnx.Rngs(0)),
+        carry=lambda weights, batch_size: initial_state(cell(weights), (batch_size, input_size), nnx.Rngs(0)),
         step=lambda weights, state, x_t: cell(weights)(state, x_t),
         pair=("c", "h"),
     )

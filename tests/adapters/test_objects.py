@@ -99,3 +99,9 @@ def test_parameters_of_another_precision_than_the_inputs():
     params = jax.tree.map(lambda leaf: leaf.astype("float16"), cell.init(jax.random.key(0), 2, 4))
     with pytest.raises(GradlabError, match="keep one dtype and shape"):
         gradient_curve(cell, params, INPUTS, last)
+
+
+@pytest.mark.parametrize("name", ["flax.linen:Dense", "flax.nnx:Linear"])
+def test_a_layer_of_flax_without_a_state_is_told_so(name):
+    with pytest.raises(GradlabError, match="has no initialize_carry: a layer without a state cannot be measured"):
+        gradlab.get_cell(name).init(jax.random.key(0), 2, 4)
