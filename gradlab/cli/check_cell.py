@@ -120,6 +120,11 @@ def _examined(spec: str, input_size: int, hidden: int, batch: int, seed: int, li
     ]
     screen.table(_COLUMNS, rows, right=("number",), fold=("finding",))
     screen.line()
+    screen.prose(
+        f"with {counted(input_size, 'Gaussian input')} and {counted(hidden, 'unit')}: growth and memory are of "
+        "these, and other than in a task",
+        "dim",
+    )
     probe = shlex.join(["gradlab", "probe", "adding", "--cell", variant.name, "--len", "200"])
     again = "mend the first fault and run this again" if faults else probe
     screen.line(f"next: {again}")
