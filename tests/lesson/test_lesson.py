@@ -410,7 +410,7 @@ def test_only_the_cell_that_was_asked_for_is_shown_without_the_script(lesson, pa
 @pytest.mark.parametrize("family, activation, forget_gate, count", [
     ("rnn", "tanh", False, 3), ("rnn", "relu", False, 3), ("rnn", "sigmoid", False, 3),
     ("rnn", "linear", False, 3),
-    ("lstm", "", True, 7), ("lstm", "", False, 7), ("gru", "", False, 4), ("", "", False, 0),
+    ("lstm", "", True, 7), ("lstm", "", False, 7), ("gru", "", False, 5), ("", "", False, 0),
 ])  # fmt: skip
 def test_every_equation_can_be_typeset(family, activation, forget_gate, count):
     macros = render._html("gradlab.lesson").get_template("equations.html.j2").module
