@@ -4,8 +4,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gradlab.report.data.records import Labelled, Record, labelled, place_of_cell
+from gradlab.runs.spec import FIELDS
 
-_OF_TRAINING = ("batch", "optimizer", "learning_rate", "clip", "steps", "stop", "measure")
+_OF_TRAINING = tuple(
+    name
+    for name, each in FIELDS.items()
+    if "probe" not in each.commands and not each.derived and name != "window"  # which cuts what is measured too
+)
 """Fields without which two runs have the same gradient at initialisation."""
 
 
