@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
-LONGEST = 4000
+LONGEST_MESSAGE = 4000
 """Characters of a message at most: an exception may hold a whole array."""
 _OF_TRACING = (
     "ConcretizationTypeError",
@@ -48,7 +48,7 @@ class UnreadableBaseline(Exception):
 
 def shortened(text: str) -> str:
     """A message of bearable length."""
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text):,} characters)"
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}… ({len(text):,} characters)"
 
 
 def described(error: BaseException) -> str:

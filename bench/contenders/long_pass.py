@@ -13,8 +13,8 @@ from bench.contenders.ours import to_params
 from bench.peak import MB, growth_mb
 from bench.reference import first_batch
 from gradlab.cells import CELLS
+from gradlab.gradient.adjoint import MEMORY_BUDGET
 from gradlab.runs.devices import devices_for
-from gradlab.training.recompute import MEMORY_BUDGET
 from gradlab.training.unroll import unroll
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from gradlab.cli.console import counted
 from gradlab.judge.baseline import FOLDER
-from gradlab.judge.check import FAILS, ScenarioResult, SuiteResult
+from gradlab.judge.check import FAILS_TO_RUN, ScenarioResult, SuiteResult
 from gradlab.judge.compare import PART_NAMES, STATUS_NAMES, Finding
 from gradlab.judge.samples import MARGIN
 
@@ -100,7 +100,7 @@ def next_step(results: Sequence[SuiteResult]) -> str:
     worst = first.status
     if command is None:
         return "OK to commit"
-    if worst == "regressed" and first.message.startswith(FAILS):
+    if worst == "regressed" and first.message.startswith(FAILS_TO_RUN):
         return "mend what fails: it has no curve that could be accepted (gradlab check-cell examines a cell)"
     if worst in ("missing", "unreadable"):
         return f"if it was there before, git restore {results[0].folder}; if it never was, {command}"

@@ -22,7 +22,7 @@ from gradlab.gradient.pullback import Method
 from gradlab.gradient.scaled import Scaled
 from gradlab.gradient.state import all_finite, check_state, has_batch_axis, leaf_names, split
 
-LONGEST = 256
+LONGEST_SEGMENT = 256
 """Timesteps of a segment, at most."""
 SEGMENT_BYTES = 32 * 2**20
 """Bytes of the states of a segment, at most."""
@@ -162,7 +162,7 @@ def capacity(step_bytes: int) -> int:
         >>> capacity(1000), capacity(2**20), capacity(2**40)
         (256, 32, 1)
     """
-    return max(1, min(LONGEST, SEGMENT_BYTES // max(step_bytes, 1)))
+    return max(1, min(LONGEST_SEGMENT, SEGMENT_BYTES // max(step_bytes, 1)))
 
 
 # ---------------------------------------------------------------- what is compiled

@@ -10,7 +10,7 @@ from gradlab.errors import GradlabError, UnreadableBaseline, reason_of
 from gradlab.gradient.summary import CUT
 from gradlab.judge.baseline import Baseline, read_baseline, stored_name, write_baseline
 from gradlab.judge.check import OnProgress, ScenarioResult, environment_of, judge
-from gradlab.judge.compare import CHAOTIC, Finding, curve_title, not_finite, split_key, tolerance
+from gradlab.judge.compare import CHAOTIC_TOLERANCE, Finding, curve_title, not_finite, split_key, tolerance
 from gradlab.judge.measure import (
     POPULATION_LAGS,
     Floats,
@@ -105,13 +105,13 @@ def _notes(now: Measurement, noise: Mapping[str, Floats]) -> list[str]:
         dead, seeds = int(np.isneginf(found.curves).all(axis=1).sum()), len(found.curves)
         if dead:
             notes.append(f"the gradient is exactly zero at every lag in {dead} of {seeds} seeds ({part})")
-        chaotic = int((tolerance(noise[part]) > CHAOTIC).sum())
+        chaotic = int((tolerance(noise[part]) > CHAOTIC_TOLERANCE).sum())
         if 2 * chaotic > len(noise[part]):
             notes.append(
                 f"{chaotic} of {len(noise[part])} lags are chaotic, that is moved too far by rounding alone "
                 f"({part}): use float64, a lower gain or fewer training steps"
             )
-        unseen = [key for key in found.more if (tolerance(noise[f"{part}/{key}"]) > CHAOTIC).all()]
+        unseen = [key for key in found.more if (tolerance(noise[f"{part}/{key}"]) > CHAOTIC_TOLERANCE).all()]
         if unseen:
             named = ", ".join(curve_title(*split_key(key)) for key in unseen)
             notes.append(f"every lag is chaotic, so that nothing is compared, of: {named} ({part})")

@@ -27,9 +27,9 @@ from gradlab.judge.suite import Scenario
 OnProgress = Callable[[str], None]
 
 _ENVIRONMENT = ("platform", "device", "cpu", "matmul_precision", "xla_flags")
-FAILS = "it fails: "
-"""How the message about a scenario begins that raises."""
 _VERSIONS = ("jax", "jaxlib", "numpy", "optax", "gradlab-rnn")
+FAILS_TO_RUN = "it fails: "
+"""How the message about a scenario begins that raises."""
 REGRESSED, UNDECIDED = 1, 3
 """Exit codes."""
 Overlay = tuple[list[int], Floats, Floats, Floats, int | None]
@@ -178,7 +178,7 @@ def _check_one(scenario: Scenario, folder: Path) -> tuple[ScenarioResult, list[S
     except Exception as error:
         if not scenario.is_custom:
             raise
-        text = f"{FAILS}{reason_of(error)}"
+        text = f"{FAILS_TO_RUN}{reason_of(error)}"
         return ScenarioResult(name, [Finding(name, "all", "regressed", text)], baseline=baseline), []
     result, samples = judge(scenario, baseline, now, environment_of(scenario))
     if not baseline.population_lags and all(one.status == "unchanged" for one in result.findings):

@@ -29,7 +29,7 @@ STATUS_NAMES = {status: status for status in STATUSES} | {
 PART_NAMES = {"initial": "at initialisation", "trained": "after training", "given": "as given"}
 
 LEAST_TOLERANCE, LARGEST_SHIFT_FACTOR = 1e-4, 3.0
-CHAOTIC = 0.1
+CHAOTIC_TOLERANCE = 0.1
 """Tolerance in decades above which a lag says nothing about a single seed."""
 WEIGHTS_APART = 1e-4
 """Relative to the root mean square of an array; a smaller change of a sketch is rounding."""
@@ -201,7 +201,7 @@ def compare_curve(
     """The finding of one curve: values (S, K) before and after, and what is allowed at each lag."""
     at_lag = np.array(lags)
     shifts = difference(before, after)
-    chaotic = allowed > CHAOTIC
+    chaotic = allowed > CHAOTIC_TOLERANCE
     apart = np.where(chaotic, 0.0, np.abs(shifts).max(axis=0))
     typical = np.median(np.abs(shifts), axis=0)
     # In tolerances: the median over seeds, or a third of the largest.
@@ -236,10 +236,10 @@ def _shift(finding: Finding, before: float, after: float) -> str:
     """How far one seed moved, from its value before to that after."""
     if np.isnan(before) or before == np.inf:
         return f"{'zero' if after == -np.inf else 'finite'} at lag {finding.lag}, where the baseline is not finite"
-    became, was = after == -np.inf, before == -np.inf
-    zero = ", became zero" if became else ", no longer zero" if was else ""
+    if -np.inf in (before, after):
+        return f"{'became' if after == -np.inf else 'is no longer'} exactly zero at lag {finding.lag}"
     decades, allowed = finding.decades or 0.0, finding.tolerance or 0.0
-    return f"{decades:+.3g} decades at lag {finding.lag}{zero} (tolerance {allowed:.2g})"
+    return f"{decades:+.3g} decades at lag {finding.lag} (tolerance {allowed:.2g})"
 
 
 def not_finite(curves: Floats) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from gradlab.gradient.summary import HalfLife, Summary, Word
 
-FEWEST = 3
+FEWEST_SEEDS = 3
 """Fewest finite seeds for an interval."""
 NEGLIGIBLE = 0.05
 """Decades that print as 0.0."""
@@ -28,7 +28,7 @@ class Interval:
 
     Attributes:
         mean: over the finite values; nan if there are none.
-        low, high: nan for fewer than `FEWEST` finite values.
+        low, high: nan for fewer than `FEWEST_SEEDS` finite values.
         count: number of seeds; of these, zero: -inf, a gradient that is exactly zero; not_finite: nan or inf;
             missing: without such a number.
     """
@@ -81,7 +81,7 @@ def over_seeds(values: Iterable[float | None], confidence: float = 0.95) -> Inte
     zero = int(np.isneginf(known).sum())
     left_out = (len(given), zero, len(known) - len(finite) - zero, len(given) - len(known))
     mean = float(finite.mean()) if len(finite) else math.nan
-    if len(finite) < FEWEST:
+    if len(finite) < FEWEST_SEEDS:
         return Interval(mean, math.nan, math.nan, *left_out)
     half = float(_quantile(confidence, len(finite)) * finite.std(ddof=1) / math.sqrt(len(finite)))
     return Interval(mean, mean - half, mean + half, *left_out)

@@ -15,7 +15,7 @@ from gradlab.judge.statistics import MaxT, holm, max_t, seeds_to_decide
 
 MARGIN, LEVEL = 0.3, 0.01
 """Of tier B: decades, and the probability of a false alarm in a whole suite."""
-FEWEST = 2
+FEWEST_FINITE = 2
 """Fewest finite seeds of a sample."""
 
 
@@ -43,8 +43,8 @@ def compare_samples(
         text = f"{NOT_FINITE.format(lag)}, in {int(bad.any(axis=1).sum())} of {len(now)} seeds"
         return Finding(scenario, "initial", "regressed", text, lag, np.nan, MARGIN, "B")
     before, now = before[~was.any(axis=1)], now[~bad.any(axis=1)]
-    if min(len(before), len(now)) < FEWEST:
-        text = f"fewer than {FEWEST} seeds of a sample are finite"
+    if min(len(before), len(now)) < FEWEST_FINITE:
+        text = f"fewer than {FEWEST_FINITE} seeds of a sample are finite"
         return Finding(scenario, "initial", "inconclusive", text, tier="B")
     finite = [np.where(np.isfinite(sample), sample, np.nan) for sample in (before, now)]
     lowest = np.nanmin(np.vstack([*finite, np.zeros((1, len(lags)))]), axis=0) - 1.0

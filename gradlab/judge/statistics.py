@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 PERMUTATIONS = 9_999
 EXACT = 20_000
 """Up to so many splits of two samples all are enumerated; beyond, `PERMUTATIONS` random ones are drawn."""
-FEWEST = 4
+FEWEST_POINTS = 4
 """Fewest pairs for a rank correlation."""
 
 
@@ -99,7 +99,7 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], confidence: float =
     correlations", https://doi.org/10.1007/BF02294183
     """
     count = len(x)
-    if count < FEWEST or len(set(x)) < 2 or len(set(y)) < 2:
+    if count < FEWEST_POINTS or len(set(x)) < 2 or len(set(y)) < 2:
         return Correlation(math.nan, math.nan, math.nan, count)
     from scipy.stats import norm, spearmanr  # a second of import that most commands do not need
 

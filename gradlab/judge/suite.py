@@ -38,7 +38,7 @@ _KEYS = ("title", "question", "base", "seeds", "scenario")
 _VARIANTS = tuple(name for name, each in SPEC_FIELDS.items() if each.variant)
 _NAMED = {"task": "adding", "cell": "lstm", "length": 200, "hidden": 64, "dtype": "float32"}
 """The fields in a name, with their value in it if the suite leaves them to the code."""
-FEWEST = {"paired": 3, "population": 8}
+FEWEST_SEEDS = {"paired": 3, "population": 8}
 TOLERANCE = 1e-3
 """Decades by which a curve that was measured elsewhere may move, unless told."""
 
@@ -261,8 +261,8 @@ def _seeds(path: Path, given: Mapping[str, Any]) -> dict[str, int]:
     for key, value in given.items():
         if key not in SEEDS:
             raise unknown(f"key in [seeds] of {path}", key, SEEDS)
-        if isinstance(value, bool) or not isinstance(value, int) or value < FEWEST[key]:
+        if isinstance(value, bool) or not isinstance(value, int) or value < FEWEST_SEEDS[key]:
             raise GradlabError(
-                f"{key} in [seeds] of {path} is {value!r}: give a whole number of at least {FEWEST[key]}"
+                f"{key} in [seeds] of {path} is {value!r}: give a whole number of at least {FEWEST_SEEDS[key]}"
             )
     return SEEDS | dict(given)

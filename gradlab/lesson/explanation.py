@@ -18,7 +18,7 @@ DIRECT = {"lstm": ("forget gate f", "memory c"), "gru": ("update gate z", "state
 """The gate of the direct path, and what it keeps."""
 ROUTE = {"lstm": "c → h → g → c", "gru": "h → n → h"}
 """The path through the recurrent weights of the candidate."""
-ALIKE = 0.5
+ALIKE_DECADES = 0.5
 """Decades within which two cells lose as much."""
 
 
@@ -59,8 +59,8 @@ def contrast(cells: Sequence[ComparedCell]) -> list[str]:
     if not pairs:
         return []
     one, two = max(pairs, key=lambda pair: _span(pair[0]) - _span(pair[1]))
-    if _span(one) - _span(two) <= ALIKE:
-        alike = all(abs(_span(one) - _span(two)) <= ALIKE for one, two in pairs)
+    if _span(one) - _span(two) <= ALIKE_DECADES:
+        alike = all(abs(_span(one) - _span(two)) <= ALIKE_DECADES for one, two in pairs)
         words = "as much as" if alike else "no more than"
         return [f"Here every gated cell loses {words} every plain RNN."]
     found = [

@@ -8,7 +8,7 @@ from gradlab.lesson.records import Floats, Lesson
 from gradlab.lesson.theory import theory_line
 from gradlab.lesson.wording import sentence
 
-ALIKE = 0.3
+ALIKE_DECADES = 0.3
 """Decades within which two settings let as much gradient through."""
 
 
@@ -138,11 +138,11 @@ def _most(lesson: Lesson) -> Question | None:
     spans = _spans(lesson, column)
     if not np.isfinite(spans).all():
         return None
-    row, rows = int(spans.argmax()), [int(row) for row in np.flatnonzero(spans > spans.max() - ALIKE)]
+    row, rows = int(spans.argmax()), [int(row) for row in np.flatnonzero(spans > spans.max() - ALIKE_DECADES)]
     which = f"At which {lesson.axis.label} does most gradient reach the first state? Guess first."
     more = f" It is {'' if row == len(spans) - 1 else 'not '}the highest setting."
     if len(rows) > 1:
         names = ", ".join(lesson.axis.values[one].replace("-", "−") for one in rows)
-        more = f" The settings {names} lie within {ALIKE} decades of one another: each is an answer."
+        more = f" The settings {names} lie within {ALIKE_DECADES} decades of one another: each is an answer."
     question = _question(lesson, row, column, f"Set T = {lesson.lengths[column]}. {which}", more)
     return question._replace(accepted=tuple((one, column) for one in rows))

@@ -11,8 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-MEMORY_BUDGET = 256 * 2**20
-"""Bytes kept for a backward pass, above which segments are recomputed."""
+from gradlab.gradient.adjoint import MEMORY_BUDGET
 
 
 def segment_length(timesteps: int, step_bytes: int, budget: int = MEMORY_BUDGET) -> int:

@@ -21,8 +21,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from gradlab.cells import Carry, Cell, GatedCell, Params
+from gradlab.gradient.adjoint import MEMORY_BUDGET
 from gradlab.training.fast_path import takes_fast_path
-from gradlab.training.recompute import MEMORY_BUDGET, cut, join, segment_length
+from gradlab.training.recompute import cut, join, segment_length
 from gradlab.training.state_grad_norms import Sinks, sink, state_statistics
 
 STRETCH_BYTES = 2**20

@@ -48,7 +48,7 @@ CASES = [
 @pytest.fixture(params=[KEPT, RECOMPUTED], ids=["kept", "recomputed"])
 def short_segments(request, monkeypatch):
     """Segments of five timesteps, whose states are kept or recomputed; the budget that makes it so."""
-    monkeypatch.setattr(segments, "LONGEST", 5)
+    monkeypatch.setattr(segments, "LONGEST_SEGMENT", 5)
     return request.param
 
 
@@ -57,7 +57,7 @@ def test_segments_change_nothing(name, timesteps, asked, short_segments, monkeyp
     with jax.enable_x64(True):
         cell, params, inputs = problem(name, timesteps)
         many = adjoint(cell, params, inputs, all_outputs, budget=short_segments, **asked)
-        monkeypatch.setattr(segments, "LONGEST", 100)
+        monkeypatch.setattr(segments, "LONGEST_SEGMENT", 100)
         one = adjoint(cell, params, inputs, all_outputs, **asked)
     assert_same(one, many)
 
@@ -135,4 +135,4 @@ def test_the_states_of_a_long_sequence_are_not_all_kept(monkeypatch):
 
 def test_a_segment_is_shorter_where_states_are_large():
     assert segments.capacity(segments.SEGMENT_BYTES // 7) == 7
-    assert segments.capacity(0) == segments.LONGEST
+    assert segments.capacity(0) == segments.LONGEST_SEGMENT

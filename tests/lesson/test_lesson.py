@@ -477,6 +477,21 @@ def test_what_is_not_finite_leaves_a_gap_and_is_said(lesson):
     assert "not finite" in lesson_page(replace(lesson, grid=rows, ungated=None))
 
 
+@pytest.mark.parametrize(
+    "log10_norm, ends",
+    [
+        (-0.05 * np.arange(50.0), "it holds that far, but falls exponentially, by half every 6.02 timesteps."),
+        (-0.001 * np.arange(50.0), "it holds."),
+        (0.02 * np.arange(50.0), "it holds."),
+        (np.where(np.arange(50.0) < 5, 0.0, -2.0), "it holds."),
+        (-0.1 * np.arange(50.0), "it vanishes."),
+    ],
+)
+def test_what_holds_at_one_length_and_falls_exponentially_is_said_to_fall(log10_norm, ends, lesson):
+    point = lesson.grid[0][0]._replace(curve=GradientCurve.of({"h": log10_norm[:, None]}), length=50)
+    assert wording.sentence(lesson, point).endswith(ends)
+
+
 def test_training_is_shown_from_a_run_and_else_how_to_make_one(lesson, page, tmp_path):
     assert lesson.commands["then"] in Reader(page).text()
     put(tmp_path, [falling(1.0), falling(9.0), falling(0.5)], status="solved")

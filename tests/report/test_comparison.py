@@ -116,6 +116,8 @@ def test_a_line_for_each_cell_length_or_checkpoint(stored):
     assert labels(gradlab.plot(gru)) == ["GRU, T = 40", "GRU, T = 80"]
     words = [f"{word} (training step {at})" for word, at in (("initial", 0), ("worst", 10), ("final", 100))]
     assert labels(gradlab.plot("adding-gru-T40-s0")) == words
+    titles = [gradlab.plot(runs, at=at).figure.legends[0].get_title().get_text() for at in ("initial", "final")]
+    assert titles == ["at initialisation", "final checkpoint of training"], "runs were trained: which curve is it?"
     own = pyplot.figure().subplots()
     assert gradlab.plot({"a": falling(1), "b": falling(2)}, own) is own and own.get_legend() is not None
     assert gradlab.compare({"a": falling(1)}).plot().get_lines()[0].get_label() == "a"

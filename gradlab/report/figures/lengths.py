@@ -19,7 +19,7 @@ from gradlab.report.text.length_limit import briefly, in_every_seed
 from gradlab.report.text.terms import tuning_clause
 from gradlab.runs.labels import listed
 
-NAMED = 4
+MOST_NAMED = 4
 """Settings that a title names; with more it counts them."""
 _GUIDE = (
     f"Thin dotted line: the gradient falls in a straight line and loses {THRESHOLD:.0f} decades over the length"
@@ -68,7 +68,7 @@ def _solvers(lines: Sequence[LengthLine]) -> str:
     if not counts:
         return "no run finished"
     every = in_every_seed(found for _, found in counts)
-    if len(counts) <= NAMED:
+    if len(counts) <= MOST_NAMED:
         alike: dict[str, list[str]] = {}
         for label, each in counts:
             alike.setdefault(briefly(each, "").strip(), []).append(label)
@@ -114,7 +114,7 @@ def _holders(lines: Sequence[LengthLine], role: str) -> str:
         most = f"; {best} does up to T = {limit:,}" if limit else ""
         return f"at T = {longest:,} no setting holds the gradient {when} in every seed{most}"
     rest = len(there) - len(holding)
-    if len(holding) > NAMED:
+    if len(holding) > MOST_NAMED:
         return f"at T = {longest:,} {len(holding)} of {len(there)} settings held the gradient {when}"
     others = f", {rest} other{'s do' if rest > 1 else ' does'} not" if rest else ""
     return f"at T = {longest:,} {', '.join(listed(holding))} held the gradient {when}{others}"

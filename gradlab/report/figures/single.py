@@ -53,11 +53,21 @@ def draw_runs(records: Sequence[Record], ax: Axes | None = None, *, by: str | No
             size = (style.width, style.height + 0.2 * len(lines))
             ax = pyplot.subplots(figsize=size, layout="constrained")[1]
         _draw(ax, lines, 7.2)
+        title = _moment(lines)
         if own and isinstance(ax.figure, Figure):
-            add_legend(ax.figure)
+            add_legend(ax.figure, title=title)
         else:
-            ax.legend()
+            ax.legend(title=title)
     return ax
+
+
+def _moment(lines: Sequence[CurveLine]) -> str | None:
+    """Which checkpoint the lines are of, where training made others: there is no caption to say so."""
+    records, roles = [record for line in lines for record in line.group], {line.role for line in lines}
+    if len(roles) > 1 or not any(record.trained for record in records):
+        return None
+    role = roles.pop()
+    return beginning(records) if role == "initial" else f"{role} checkpoint of training"
 
 
 def write_figure(records: Sequence[Record], path: Path, *, by: str | None, at: str, style: str) -> str:

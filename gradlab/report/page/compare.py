@@ -25,7 +25,7 @@ from gradlab.report.text.findings import beginning, changes
 from gradlab.runs.store import Store
 from gradlab.runs.sweeps import stored_sweep, sweep_names
 
-NAMED = 4
+MOST_NAMED = 4
 """Settings that a heading names."""
 
 
@@ -167,8 +167,8 @@ def _finding(both: Labelled, roles: Sequence[str]) -> str:
     parts = []
     for role in roles:
         found = [f"{label} {changes(group, role)}" for label, group in both]
-        more = [f"and {len(found) - NAMED} more"] if len(found) > NAMED else []
+        more = [f"and {len(found) - MOST_NAMED} more"] if len(found) > MOST_NAMED else []
         first = beginning(record for _, group in both for record in group)
         when = first if role == "initial" else "at the end of training"
-        parts.append(f", {when}: {'; '.join([*found[:NAMED], *more])}")
+        parts.append(f", {when}: {'; '.join([*found[:MOST_NAMED], *more])}")
     return "".join(parts)

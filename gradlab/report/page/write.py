@@ -15,8 +15,8 @@ from gradlab.report.data.records import read
 from gradlab.report.data.study import study_of
 from gradlab.report.data.tables import seeds, summaries, write_csv, write_curves
 from gradlab.report.figures.embed import EmbeddedFigure
+from gradlab.report.figures.figure_cache import FIGURES, Drawer, Earlier
 from gradlab.report.figures.gallery import BOUNDS, plans
-from gradlab.report.figures.kept import FIGURES, Drawer, Earlier
 from gradlab.report.made import (
     FORMATS,
     Manifest,

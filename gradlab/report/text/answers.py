@@ -23,7 +23,7 @@ from gradlab.report.text.terms import joined, tuning_clause
 from gradlab.runs.labels import listed
 
 _ADJECTIVES: dict[Word, str] = {"both": "both vanishing and exploding"}
-NAMED = 4
+MOST_NAMED = 4
 """Settings that an answer names; with more it counts the rest."""
 
 
@@ -61,7 +61,7 @@ def _trained_alone(initial: Labelled, series: Labelled, trained: Labelled) -> st
     found = uncapitalised(learned(trained))
     if len(trained) == 1:
         found = found.replace("no cell solved any length", "it solved no length", 1)
-    few = len(trained) <= NAMED
+    few = len(trained) <= MOST_NAMED
     named = joined(listed([label for label, _ in trained])) if few else f"{len(trained)} settings"
     lengths = sorted({int(record.config["length"]) for _, group in trained for record in group})
     same = lengths[-1:] == [initial[0][1][0].config["length"]]
@@ -78,7 +78,7 @@ def reached(series: Labelled) -> str:
     start = f"At T = {longest:,} the gradient{f' {first}' if first != 'at first' else ''}"
     at_longest = ((label, by_length(group).get(longest)) for label, group in series)
     seeds = [(label, seeds_of(group, "initial")) for label, group in at_longest if group]
-    if len(seeds) <= NAMED:
+    if len(seeds) <= MOST_NAMED:
         return f"{start} {_reaches(seeds)}"
     lags = max(found.horizon().longest for _, found in seeds)  # copy has more timesteps than its T
     rest = [
@@ -202,12 +202,13 @@ def _limits(counts: Sequence[tuple[str, Mapping[int, Share]]], done: str, by: st
     alike: dict[str, list[str]] = {}
     for label, one in tried:
         alike.setdefault(limit_of(one, "").strip(), []).append(label)
-    if len(tried) <= NAMED:
+    if len(tried) <= MOST_NAMED:
         parts = [f"{by} {joined(listed(labels))} {where}" for where, labels in alike.items()]
         return f"{done.capitalize()}{every} {', '.join(parts)}."
     some = sum(any(map(passed, one.values())) for _, one in tried)
     where, best = next(iter(alike.items()))
-    names = [*listed(best[:NAMED]), f"{len(best) - NAMED} more"] if len(best) > NAMED + 1 else listed(best)
+    few = len(best) <= MOST_NAMED + 1
+    names = listed(best) if few else [*listed(best[:MOST_NAMED]), f"{len(best) - MOST_NAMED} more"]
     return f"{some} of {len(tried)} settings {done} some length{every}, {joined(names)} {where}."
 
 

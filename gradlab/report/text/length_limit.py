@@ -11,7 +11,7 @@ from gradlab.report.text.findings import VERBS, changes
 from gradlab.report.text.plain import Sentence
 from gradlab.report.text.terms import tuning_clause
 
-NAMED = 3
+MOST_NAMED = 3
 """Lengths beyond the limit that are named at most."""
 ZERO = "all of it (exactly zero)"
 PAST: dict[Word, str] = {
@@ -58,8 +58,8 @@ def length_limit(counts: Mapping[int, Share], did: str, does: str) -> str:
 
 def _first(names: Sequence[str]) -> str:
     """The first of them, and how many more there are."""
-    more = [f"{len(names) - NAMED} more"] if len(names) > NAMED else []
-    return ", ".join([*names[:NAMED], *more])
+    more = [f"{len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
+    return ", ".join([*names[:MOST_NAMED], *more])
 
 
 def in_every_seed(counts: Iterable[Mapping[int, Share]]) -> str:

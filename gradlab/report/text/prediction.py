@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gradlab.judge.over_seeds import median
-from gradlab.judge.statistics import FEWEST, Correlation, rank_correlation
+from gradlab.judge.statistics import FEWEST_POINTS, Correlation, rank_correlation
 from gradlab.report.data.counts import by_length, solved
 from gradlab.report.data.records import Labelled, Record
 
@@ -116,8 +116,8 @@ def explanation(found: RankAgreement) -> str:
     if math.isnan(found.correlation.value):
         if len(rates) == 1 and rates <= {0.0, 1.0}:
             return f"{'Every' if rates == {1.0} else 'No'} run solved the task, so there is nothing to predict."
-        if count < FEWEST:
-            return f"There are {count} settings and lengths, and a correlation needs at least {FEWEST}."
+        if count < FEWEST_POINTS:
+            return f"There are {count} settings and lengths, and a correlation needs at least {FEWEST_POINTS}."
         return (
             f"These {count} settings and lengths solve it equally often or start alike: there is no correlation."
         )
