@@ -3,8 +3,10 @@ PYTHON ?= python3
 # Bytecode is kept, whatever the environment says: tests start hundreds of processes, which would compile gradlab each.
 export PYTHONDONTWRITEBYTECODE =
 BIN := .venv/bin
-# Of `setup`: with --no-compile a module is compiled when it is first imported, and most of the packages never.
-PIP_FLAGS ?=
+# Most modules of the packages are never imported: pip would take a minute to compile them all.
+PIP_INSTALL = -m pip install --quiet --no-compile
+# What commands import, which is compiled by importing it.
+IMPORTED = gradlab.cli.app, gradlab.runs.worker, gradlab.judge.check, gradlab.report.page.write, gradlab.lesson.page
 STAMP := .venv/.gradlab-setup
 # One process more than cores, because many tests wait for processes that they start.
 PYTEST = $(BIN)/python -m pytest --dist loadfile --numprocesses $$(( $$(getconf _NPROCESSORS_ONLN) + 1 ))
@@ -33,8 +35,9 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'gradlab needs Python 3.11 or newer: make PYTHON=python3.11 setup')"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --editable . --group dev
+	$(BIN)/python $(PIP_INSTALL) --upgrade pip
+	$(BIN)/python $(PIP_INSTALL) --editable . --group dev
+	$(BIN)/python -c "import $(IMPORTED)"
 	touch $(STAMP)
 
 demo: setup
@@ -55,7 +58,7 @@ test-torch: $(TORCH_STAMP)
 # Packages beside those of .venv. PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu gets the PyTorch without
 # CUDA where the index at hand has both.
 $(TORCH_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --upgrade --target .venv-torch --group torch
+	$(BIN)/python $(PIP_INSTALL) --upgrade --target .venv-torch --group torch
 	touch $(TORCH_STAMP)
 
 # Installed as users do, in a newer Python, and used from another folder.
@@ -74,9 +77,9 @@ test-lowest: $(LOWEST_STAMP)
 
 $(LOWEST_STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
-	$(LOWEST_BIN)/python -m pip install --quiet --upgrade pip
+	$(LOWEST_BIN)/python $(PIP_INSTALL) --upgrade pip
 	$(LOWEST_BIN)/python tests/support/lowest.py > .venv-lowest/lowest.txt
-	$(LOWEST_BIN)/python -m pip install --quiet --constraint .venv-lowest/lowest.txt --editable . --group tests
+	$(LOWEST_BIN)/python $(PIP_INSTALL) --constraint .venv-lowest/lowest.txt --editable . --group tests
 	touch $(LOWEST_STAMP)
 
 # kill -9 at 20 random moments, resumed each time; a few minutes.
