@@ -90,11 +90,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """`, did you mean …?` for the known name closest to `name`, or nothing.
 
     Example:
-        >>> nearest("lstn", ["rnn", "lstm", "gru"])
-        '; did you mean `lstm`?'
+        >>> nearest("lstn", ["rnn", "lstm", "gru"]), nearest("LSTMCel", ["GRUCell", "LSTMCell"])
+        ('; did you mean `lstm`?', '; did you mean `LSTMCell`?')
     """
-    close = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
-    return f"; did you mean `{close[0]}`?" if close else ""
+    lowered = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
+    return f"; did you mean `{lowered[close[0]]}`?" if close else ""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> GradlabError:

@@ -62,11 +62,12 @@ def _start(cell: Any, input_size: int, sizes: list[int]) -> Any:
                 if all(a.shape == h.shape for a in jax.tree.leaves(after)):
                     return state
                 failure = "its state comes back in another size"
+    called = f"{type(cell).__name__}, called as cell(x, state) with an input of size {input_size}"
     raise GradlabError(
-        f"{type(cell).__name__} is called as cell(x, state), and takes neither h nor (h, c) of size "
-        f"{' or '.join(map(str, sizes)) or '?'} as its state: is it recurrent? A layer without a state cannot "
-        "be measured; a subclass of one that has a state says it by a method initial_state(), the state of one "
-        f"example, or an attribute hidden_size: {failure}"
+        f"{called} and h or (h, c) of size {' or '.join(map(str, sizes)) or '?'} as its state, fails: "
+        f"{failure.rstrip('.')}. Is the size of the inputs right, and is it recurrent? A layer without a state "
+        "cannot be measured; a subclass of one that has a state says it by a method initial_state(), the state of "
+        "one example, or an attribute hidden_size"
     )
 
 

@@ -78,6 +78,23 @@ def digest(closed: Any, arguments: Any, results: Any) -> str:
     return found.hexdigest()
 
 
+def is_reproducible(function: Callable[..., Any], *arguments: Any) -> bool:
+    """Whether two traces of a function have the same constants, as those that draw from NumPy have not.
+
+    Example:
+        >>> shape = jax.ShapeDtypeStruct((), float)
+        >>> is_reproducible(lambda x: 2 * x, shape), is_reproducible(lambda x: np.random.rand() * x, shape)
+        (True, False)
+    """
+
+    def constants() -> list[bytes]:
+        # A function of its own, because jax keeps the trace of one that it knows.
+        closed = jax.make_jaxpr(lambda *arguments: function(*arguments))(*arguments)
+        return [each.tobytes() for each in _arrays(closed)]
+
+    return constants() == constants()
+
+
 def traced_step(cell: Cell, hidden_size: int, x_t: Any) -> str:
     """A digest of everything that a measurement calls of a cell but for `init`: initial state, step and gates.
 

@@ -25,7 +25,10 @@ _COLUMNS = ("training step", "leaf", "span", "slope", "half-life", "horizon", "f
 _NUMERIC = ("length", "seed", "span", "half-life", "horizon", "float32")
 _FOLDED = ("half-life", "training step", "verdict", "cell")
 _FLOORS = {"float32 norms read 0": NAIVE_FLOOR, "float32 entries read 0": FLOAT32_FLOOR}
-_UNITS = "span in decades, slope in decades per timestep (± at these weights), lags in timesteps"
+_UNITS = (
+    "span in decades, slope in decades per timestep (± at these weights), lags in timesteps; held: within "
+    "3 decades of lag 1 up to lag T"
+)
 _MEMORY = (
     "horizon is how far back the gradient reaches, until 3 decades below lag 1: the memory offered to training"
 )

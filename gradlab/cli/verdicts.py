@@ -43,7 +43,7 @@ def headline(results: Sequence[SuiteResult]) -> str:
     if worst.status == "unchanged":
         apart = [finding.largest for _, finding in rows if finding.largest is not None]
         words = [f"{counted(len(scenarios), 'scenario')} of {', '.join(result.suite for result in results)}"]
-        words += [f"at most {max(apart):.1g} decades apart"] if apart else []
+        words += [f"at most {max(apart):.1g} decades apart in any curve"] if apart else []
         samples = sum(finding.tier == "B" for _, finding in rows)
         words += [f"{samples} of them alike as samples, within {MARGIN} decades on average"] if samples else []
         words += [f"{one.stored} stored and read back" for one in results if one.stored]

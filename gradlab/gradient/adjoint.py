@@ -12,7 +12,7 @@ outputs, and back through the cell. The first and the last walk over compiled se
 loss is a function of its own, so that neither another loss nor another length compiles the cell again.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -24,7 +24,8 @@ from jax import Array
 from gradlab.cells import Carry, Cell, Params
 from gradlab.gradient.program import Program
 from gradlab.gradient.pullback import BY_MAGNITUDE, ONE_GROUP, Method
-from gradlab.gradient.scaled import Scaled
+from gradlab.gradient.reductions import Floats
+from gradlab.gradient.scaled import Scaled, log10
 from gradlab.gradient.segments import Rows, Segments, capacity, forward
 from gradlab.gradient.state import leaf_names, split
 
@@ -38,25 +39,29 @@ Curves = Mapping[str, tuple[Kind, int | None]]
 
 MEMORY_BUDGET = 256 * 2**20
 """Bytes of the states that are kept for the way back; beyond it segments are recomputed."""
+SAMPLE_BUDGET = 64 * 2**20
+"""Likewise of the few examples whose way back is measured again beside the curves of all."""
 
 
 class Reverse(NamedTuple):
     """A backward pass, in NumPy.
 
     Attributes:
-        norms: for each float leaf of the state, the scaled norm at lags 1..T (row i is lag i + 1).
+        norms: for each float leaf of the state, the log10 norm at lags 1..T (row i is lag i + 1).
         lossy: (T, B), where the arithmetic may have lost an entry; never by `BY_MAGNITUDE`.
+        dtype: the coarsest arithmetic of a leaf.
     """
 
-    norms: dict[str, Scaled]
+    norms: dict[str, Floats]
     lossy: np.ndarray
+    dtype: str
 
 
 class Adjoint(NamedTuple):
     """A forward and a backward pass, in NumPy.
 
     Attributes:
-        norms, lossy: as in `Reverse`.
+        norms, lossy, dtype: as in `Reverse`.
         last_read: (B,), the last timestep whose output the loss of each example reads; `at` where that is given, T
             where it reads none.
         loss: (B,), the loss of each example.
@@ -65,8 +70,9 @@ class Adjoint(NamedTuple):
         g: dL_b/dyₜ of the outputs that the adjoint starts from, (T, O, B), or (1, O, B) where that is one output.
     """
 
-    norms: dict[str, Scaled]
+    norms: dict[str, Floats]
     lossy: np.ndarray
+    dtype: str
     last_read: np.ndarray
     loss: np.ndarray
     finite_states: dict[str, np.ndarray]
@@ -86,7 +92,7 @@ def adjoints(
     budget: int = MEMORY_BUDGET,
     method: Method | None = None,
 ) -> dict[str, Adjoint]:
-    """The scaled norm of dL_b/dsₜ at every lag, for each leaf and example, of every curve.
+    """The log10 norm of dL_b/dsₜ at every lag, for each leaf and example, of every curve.
 
     Args:
         segments: the compiled passes of the cell. params, inputs, start: its parameters, (T, B, I), and s₀.
@@ -138,7 +144,7 @@ def reverse(
         at: the timestep of the one output that it is of; None where it is of all.
         segments, params, inputs, start, kind: as in `adjoints`.
     """
-    line = _Walk(segments, params, inputs, start, MEMORY_BUDGET)
+    line = _Walk(segments, params, inputs, start, SAMPLE_BUDGET)
     states = line.forward(last=True).states
     return line.reverse(_Gradient(np.moveaxis(np.asarray(g), -1, 1), at), kind, states, ONE_GROUP)
 
@@ -213,6 +219,31 @@ class _Forward(NamedTuple):
     states: _States
 
 
+class _Sequence:
+    """Rows by timestep, in NumPy, put together from those of segments.
+
+    Attributes:
+        rows: a tree of arrays (T, ...); None before the first segment.
+    """
+
+    def __init__(self, timesteps: int) -> None:
+        self.timesteps = timesteps
+        self.rows: Any = None
+
+    def put(self, rows: Any, first: int, count: int) -> None:
+        """The first `count` rows of a segment; waited for, so that there is no second one in memory."""
+
+        def empty(leaf: Any) -> np.ndarray:
+            return np.empty((self.timesteps, *leaf.shape[1:]), leaf.dtype)
+
+        def put(whole: np.ndarray, leaf: Any) -> None:
+            whole[first : first + count] = np.asarray(leaf)[:count]
+
+        if self.rows is None:
+            self.rows = jax.tree.map(empty, rows)
+        jax.tree.map(put, self.rows, rows)
+
+
 class _Walk:
     """A sequence, walked in segments."""
 
@@ -225,13 +256,13 @@ class _Walk:
 
     def forward(self, last: bool) -> _Forward:
         """Forward through all segments; with `last` no output but the last is kept."""
-        state, entering, kept, parts = self.start, [], [], []
+        state, entering, kept, whole = self.start, [], [], _Sequence(self.timesteps)
         for first, count in self.parts(self.timesteps):
             entering.append(state)
             state, rows = self._forward(state, first, count)
             kept.append(rows.states if self.keeps else None)
-            parts.append(_in_numpy((None if last else rows.outputs, *rows[2:]), count))
-        outputs, finite_states, finite_outputs = _joined(parts)
+            whole.put((None if last else rows.outputs, *rows[2:]), first, count)
+        outputs, finite_states, finite_outputs = whole.rows
         if last:
             outputs = np.asarray(rows.outputs)[count - 1 : count]
         return _Forward(outputs, finite_states, finite_outputs, _States(entering, kept))
@@ -241,7 +272,7 @@ class _Walk:
         # Timesteps after the source have no part in it: a NaN of theirs must not either.
         end = self.timesteps if gradient.at is None else gradient.at
         program = self.segments.reverse(method, kind == "total")
-        adjoint, parts = method.zero(split(self.start)[0]), []
+        adjoint, whole = method.zero(split(self.start)[0]), _Sequence(end)
         for i, (first, count) in reversed(list(enumerate(self.parts(end)))):
             kept = states.kept[i]
             entering = self._forward(states.entering[i], first, count)[1].states if kept is None else kept
@@ -249,9 +280,11 @@ class _Walk:
             adjoint, rows = program(
                 self.params, entering, self.inputs_of(first, count), g, np.int32(count), adjoint
             )
-            parts.append(_in_numpy(rows, count))
-        norms, lossy = jax.tree.map(lambda rows: rows[::-1], _joined(parts[::-1]))
-        return Reverse(dict(zip(leaf_names(self.start)[0], norms, strict=True)), lossy)
+            # In logarithms and in the order of lags at once: a long sequence is not to be copied.
+            norms, lossy = jax.tree.map(lambda leaf, count=count: np.asarray(leaf)[:count][::-1], rows)
+            whole.put(([log10(norm) for norm in norms], lossy), end - first - count, count)
+        by_leaf = dict(zip(leaf_names(self.start)[0], whole.rows[0], strict=True))
+        return Reverse(by_leaf, whole.rows[1], coarsest(norms))
 
     def _forward(self, state: Carry, first: int, count: int) -> tuple[Carry, Rows]:
         found: tuple[Carry, Rows] = self.segments.forward(
@@ -274,14 +307,10 @@ def _bytes(state: Carry) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
-def _in_numpy(rows: Any, count: int) -> Any:
-    """The rows that count; waited for, so that no more than a segment is in memory at a time."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[:count], rows)
-
-
-def _joined(parts: list[Any]) -> Any:
-    """The rows of all segments by timestep."""
-    return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
+def coarsest(norms: Iterable[Scaled]) -> str:
+    """The dtype of the arithmetic that has the fewest bits."""
+    dtypes: list[Any] = [norm.mantissa.dtype for norm in norms]
+    return str(min(dtypes, key=lambda dtype: dtype.itemsize))
 
 
 def last_read(g: np.ndarray, timesteps: int, at: int | None, last: bool) -> np.ndarray:

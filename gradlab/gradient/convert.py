@@ -1,39 +1,27 @@
-"""From the scaled norms of an adjoint pass to a `GradientCurve`: logarithms, findings, and where lags begin."""
+"""From the norms of an adjoint pass to a `GradientCurve`: findings, and where lags begin."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from gradlab.gradient.adjoint import Adjoint
-from gradlab.gradient.curve import Floats, GradientCurve
-from gradlab.gradient.scaled import Scaled
+from gradlab.gradient.curve import GradientCurve
 from gradlab.gradient.summary import Kind, NonFinite
-
-_LOG10_2 = np.log10(2.0)
 
 
 def to_curve(result: Adjoint, leaves: Sequence[str] | None = None, beside: Sequence[str] = ()) -> GradientCurve:
     """The curve of all leaves of an adjoint pass, or of those that count, and of those `beside` the state."""
-    found = {name: log10(norm) for name, norm in result.norms.items()}
-    dtype = min((norm.dtype for norm, _ in result.norms.values()), key=lambda dtype: dtype.itemsize)
-    counted = {name: values for name, values in found.items() if leaves is None or name in (*leaves, *beside)}
+    names = result.norms if leaves is None else (*leaves, *beside)
+    counted = {name: values for name, values in result.norms.items() if name in names}
     counted, lengths = _from_last_read(counted, np.asarray(result.last_read, np.int64))
     return GradientCurve.of(
         counted,
-        dtype=dtype.name,
+        dtype=result.dtype,
         lengths=lengths,
-        non_finite=(*_forward_findings(result), *_backward_findings(found)),
+        non_finite=(*_forward_findings(result), *_backward_findings(result.norms)),
         losses=np.asarray(result.loss, np.float64),
         beside=tuple(beside),
     )
-
-
-def log10(norm: Scaled) -> Floats:
-    """log10 (mantissa · 2^exponent) in float64."""
-    with np.errstate(divide="ignore"):
-        values = np.log10(np.asarray(norm.mantissa), dtype=np.float64)
-    values += np.asarray(norm.exponent) * _LOG10_2
-    return values
 
 
 def _from_last_read(

@@ -160,8 +160,9 @@ def _started(cell: Cell, params: Params, inputs: Array, carry: Carry | None) -> 
     except GradlabError:
         raise
     except Exception as error:  # whatever arrays of other shapes, or None, lead to
+        given = "these params" if params is not None else "params=None (give those that `init` makes)"
         raise GradlabError(
-            f"{step_of(cell)} cannot be called with these params, and inputs {inputs.dtype} {inputs.shape}: "
+            f"{step_of(cell)} cannot be called with {given}, and inputs {inputs.dtype} {inputs.shape}: "
             f"{described(error)}"
         ) from error
     return start

@@ -21,12 +21,12 @@ from gradlab.cells.bidirectional import Bidirectional
 from gradlab.cells.traced import TraceCache, traced
 from gradlab.errors import GradlabError
 from gradlab.gradient import scaled
-from gradlab.gradient.adjoint import Adjoint, Curves, Reverse, Source, last_read
+from gradlab.gradient.adjoint import Adjoint, Curves, Reverse, Source, coarsest, last_read
 from gradlab.gradient.assumptions import check_custom_cell
 from gradlab.gradient.directions import ByTimestep, direction_norms
 from gradlab.gradient.inputs import INPUT
 from gradlab.gradient.program import Program
-from gradlab.gradient.scaled import Scaled
+from gradlab.gradient.scaled import Scaled, log10
 from gradlab.gradient.state import counted_leaves, initial_shapes, leaf_names
 
 Side = Literal["past", "future"]
@@ -102,7 +102,7 @@ def network_leaves(network: Network, params: Params) -> tuple[tuple[str, ...], t
 def network_adjoints(
     passes: NetworkPasses, params: Params, inputs: Any, source: Source, curves: Curves, *, last: bool = False
 ) -> dict[str, Adjoint]:
-    """The scaled norm at every lag of every curve, as `adjoints` has that of the state.
+    """The log10 norm at every lag of every curve, as `adjoints` has that of the state.
 
     Args:
         passes, params, inputs: of the network, (T, B, I).
@@ -120,7 +120,7 @@ def network_adjoints(
         read = timesteps if last else at
         part, finite = _reverse(passes, params, inputs, own, name, read)
         if read is not None:
-            ends = np.full(len(losses), len(next(iter(part.norms.values())).mantissa))
+            ends = np.full(len(losses), len(part.lossy))
         else:
             ends = last_read(g[::order], timesteps, None, last)
         found[name] = Adjoint(*part, ends, losses, finite, finite_outputs[::order], own)
@@ -153,10 +153,11 @@ def _reverse(
     # Lags count from the output that is read: what is on the other side of it belongs to none.
     lags = slice(at and at - 1, None) if future else slice(None if at is None else at - 1, None, -1)
     reached = _reached(list(norms), future=future)
-    by_lag = {leaf: jax.tree.map(lambda part: part[lags], norms[leaf]) for leaf in reached}
+    by_lag = {leaf: log10(Scaled(*(part[lags] for part in norms[leaf]))) for leaf in reached}
     order = -1 if future else 1
     finite = {leaf: finite[leaf][::order] for leaf in reached if leaf in finite}
-    return Reverse(by_lag, np.zeros(next(iter(by_lag.values())).mantissa.shape, bool)), finite
+    lossy = np.zeros(next(iter(by_lag.values())).shape, bool)
+    return Reverse(by_lag, lossy, coarsest(norms[leaf] for leaf in reached)), finite
 
 
 def _reached(leaves: list[str], *, future: bool) -> list[str]:

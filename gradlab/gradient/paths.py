@@ -25,10 +25,9 @@ from gradlab.cells.base import GatedCell, is_gated
 from gradlab.errors import GradlabError
 from gradlab.gradient import scaled
 from gradlab.gradient.adjoint import Loss
-from gradlab.gradient.convert import log10
 from gradlab.gradient.plain import prepared, states_and_outputs
 from gradlab.gradient.reductions import Floats
-from gradlab.gradient.scaled import Scaled, times_power_of_two
+from gradlab.gradient.scaled import Scaled, log10, times_power_of_two
 
 CARRIED = "carried"
 """The elementwise path from state to state."""

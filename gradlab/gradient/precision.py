@@ -26,7 +26,7 @@ from gradlab.gradient.measure import with_gradient
 from gradlab.gradient.mixed import MixedPrecision
 from gradlab.gradient.plain import prepared, states_and_outputs
 from gradlab.gradient.reductions import Floats
-from gradlab.gradient.scaled import Scaled
+from gradlab.gradient.scaled import Scaled, log10
 from gradlab.gradient.segments import segments_of
 from gradlab.gradient.state import split
 from gradlab.gradient.verified import in_dtype
@@ -132,7 +132,7 @@ def precision_curves(
             computing = MixedPrecision(cell) if dtype == "mixed" else cell
             carried = _adjoint(computing, rounded, loss)
             # Its lags begin where those of the other do.
-            plain = carried._replace(norms={"plain": _plain(computing, rounded, loss)})
+            plain = carried._replace(norms={"plain": log10(_plain(computing, rounded, loss))})
         found.append(DtypeCurves(dtype, _state(carried), _state(plain), exact))
     return found
 

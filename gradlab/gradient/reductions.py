@@ -9,14 +9,26 @@ FLAT = 1e-3
 """Decades within which a curve is a flat line, whatever the rounding on it."""
 
 
+_ROWS = 4096
+"""Of a long curve that are worked on at a time: what is between would else take more room than the curve."""
+
+
 def log10_of_all(parts: list[Floats]) -> Floats:
     """log10 √(Σ norm²) of parts given as log10 norms; exact at any size, -inf where all are zero."""
+    total = np.empty_like(parts[0])
+    for first in range(0, len(total), _ROWS):
+        rows = slice(first, first + _ROWS)
+        total[rows] = _log10_of_all([part[rows] for part in parts])
+    return total
+
+
+def _log10_of_all(parts: list[Floats]) -> Floats:
     shift = parts[0].copy()
     for part in parts[1:]:
         np.maximum(shift, part, out=shift)
     shift[~np.isfinite(shift)] = 0.0
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        total = sum(10.0 ** (2 * (part - shift)) for part in parts)  # part by part, because curves can be long
+        total = sum(10.0 ** (2 * (part - shift)) for part in parts)
         return shift + 0.5 * np.log10(total)
 
 

@@ -9,10 +9,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
+
+from gradlab.gradient.reductions import Floats
 
 ZERO_EXPONENT = -(2**30)
 """The exponent of a zero: so small that a zero never sets the exponent of a sum."""
+_LOG10_2 = np.log10(2.0)
 
 
 class Scaled(NamedTuple):
@@ -20,6 +24,19 @@ class Scaled(NamedTuple):
 
     mantissa: Array
     exponent: Array
+
+
+def log10(norm: Scaled) -> Floats:
+    """log10 (mantissa · 2^exponent), in NumPy and float64.
+
+    Example:
+        >>> log10(Scaled(jnp.array([0.5, 0.0]), jnp.array([-9_999, ZERO_EXPONENT]))).round(4).tolist()
+        [-3010.3, -inf]
+    """
+    with np.errstate(divide="ignore"):
+        values = np.log10(np.asarray(norm.mantissa), dtype=np.float64)
+    values += np.asarray(norm.exponent) * _LOG10_2
+    return values
 
 
 class Sizes(NamedTuple):

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 
 from gradlab.gradient.adjoint import Adjoint, Reverse
-from gradlab.gradient.convert import log10, to_curve
+from gradlab.gradient.convert import to_curve
 from gradlab.gradient.curve import GradientCurve
 from gradlab.gradient.noise import differs, disagree, mark_noise, reconcile
 
@@ -94,10 +94,7 @@ def _sample_agrees(
         precise = passes.reverse(*in_dtype(part, jnp.float64))
     return not any(
         bool(found.lossy.any())
-        or any(
-            differs(log10(results[name].norms[leaf])[:, index], log10(norm)).any()
-            for leaf, norm in found.norms.items()
-        )
+        or any(differs(results[name].norms[leaf][:, index], norm).any() for leaf, norm in found.norms.items())
         for name, found in precise.items()
     )
 

@@ -181,7 +181,7 @@ def _accounts(point: GridPoint, factors: StepFactors) -> str:
         f"{power(span)}, a factor of {rounded(point.mean_factor, 3)} per timestep"
     )
     gap = abs(estimate - span)
-    if gap <= max(1.0, 0.2 * abs(span)):
+    if gap <= max(ALIKE_DECADES / 2, 0.2 * abs(span)):
         rest = f", but for {gap:.1f} decades" if gap >= 0.05 else ""
         return f"{text}. So these factors account for the curve{rest}."
     return (

@@ -67,8 +67,8 @@ def horizon(found: Horizon) -> str:
 
 
 def sentence(lesson: Lesson, point: GridPoint) -> str:
-    """`Forget bias 1, T = 50: 2.1 decades lost on the way from lag 1 to lag 50; it holds that far, but falls
-    exponentially, by half every 7 timesteps.`
+    """`Forget bias 1, T = 50: 2.1 decades lost on the way from lag 1 to lag 50; it holds that far, falling
+    by half every 7 timesteps.`
     """
     found, curve = point.curve.summary(), point.curve
     moved = change(found, [str(finding) for finding in curve.non_finite], curve.notes())
@@ -79,10 +79,10 @@ def sentence(lesson: Lesson, point: GridPoint) -> str:
 
 
 def _beyond(found: Summary) -> str:
-    """What a curve that is held within 3 decades does at longer lags, if it falls exponentially."""
+    """How fast a curve falls that is held within 3 decades so far, if it falls exponentially."""
     if found.verdict.word != "held" or found.half_life.value > found.lags or math.isnan(found.half_life.value):
         return ""
-    return f" that far, but falls exponentially, by half every {found.half_life} timesteps"
+    return f" that far, falling by half every {found.half_life} timesteps"
 
 
 def numbers(point: GridPoint) -> list[tuple[str, str]]:

@@ -9,9 +9,10 @@ import numpy as np
 from jax import Array, lax
 
 from gradlab.cells import Carry, Params
-from gradlab.cells.base import is_network
+from gradlab.cells.base import is_built_in, is_network
 from gradlab.cells.initializers import glorot
 from gradlab.cells.stacked import StackInTraining, dropout_of
+from gradlab.cells.traced import is_reproducible
 from gradlab.errors import GradlabError
 from gradlab.gradient.assumptions import losses_meet, refuse
 from gradlab.gradient.network import network_width
@@ -142,11 +143,20 @@ class Model:
             self._check_loss(length, examples)
 
     def _check_cell(self, params: Params, length: int) -> None:
+        key = jax.eval_shape(jax.random.key, 0)
+        if not is_built_in(self.cell) and not is_reproducible(self._weights, key):
+            raise GradlabError(
+                f"init of {type(self.cell).__name__} gives other weights whenever it is called with one key (does "
+                "it draw from NumPy?): draw them from its key, jax.random.normal(key, shape)"
+            )
         x_t = self._input_shape(_EXAMPLES, length)
         carry = initial_shapes(self.cell, params, _EXAMPLES)
         refuse(*leaves_without_batch(self.cell, params, _EXAMPLES).values())
         refuse(*drifting_leaves(self.cell, params, carry, x_t).values())
         output_shape(self.cell, params, carry, x_t)
+
+    def _weights(self, key: Array) -> Params:
+        return self.cell.init(key, self.task.input_size, self.hidden)
 
     def _input_shape(self, examples: int, length: int) -> Any:
         """The input of one timestep; of whole numbers where the task gives such."""

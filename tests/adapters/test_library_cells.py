@@ -275,7 +275,7 @@ def test_messages_name_the_class_of_the_user():
         ),
         (
             lambda: eqx.nn.Linear(2, 4, key=KEY),
-            "takes neither h nor (h, c) of size 4 or 2 as its state: is it recurrent?",
+            "and h or (h, c) of size 4 or 2 as its state, fails: ",
         ),
     ],
 )

@@ -37,7 +37,7 @@ def test_the_size_of_a_state_is_found():
 
 def test_what_is_not_recurrent_is_said_to_be_so():
     network = eqx.nn.MLP(2, 3, 4, 1, key=jax.random.key(0))
-    with pytest.raises(GradlabError, match=r"MLP is called as cell\(x, state\).* is it recurrent"):
+    with pytest.raises(GradlabError, match=r"MLP, called as cell\(x, state\).* is it recurrent"):
         gradient_curve(network, None, INPUTS, last)
     with pytest.raises(GradlabError, match=r"took it for a str, 'lstm': .*gradlab.get_cell\('lstm'\)"):
         gradient_curve("lstm", None, INPUTS, last)

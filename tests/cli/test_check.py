@@ -274,9 +274,11 @@ def test_the_first_line_says_how_what_is_unchanged_was_compared():
 
     one = Finding("a", "initial", "unchanged", "", 3, 1e-6, 1e-4, "A", largest=0.02)
     many = Finding("b", "initial", "unchanged", "", 3, 0.1, 0.3, "B")
-    assert of(one) == "unchanged: 1 scenario of ci, at most 0.02 decades apart"
+    assert of(one) == "unchanged: 1 scenario of ci, at most 0.02 decades apart in any curve"
     assert of(many) == "unchanged: 1 scenario of ci, 1 of them alike as samples, within 0.3 decades on average"
-    assert of(one, many).startswith("unchanged: 2 scenarios of ci, at most 0.02 decades apart, 1 of them alike")
+    assert of(one, many).startswith(
+        "unchanged: 2 scenarios of ci, at most 0.02 decades apart in any curve, 1 of them alike"
+    )
 
 
 def test_rows_speak_of_chaos_and_of_what_is_not_finite():

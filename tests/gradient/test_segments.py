@@ -29,6 +29,8 @@ def last_output(outputs):
 
 
 def assert_same(one, other):
+    assert one.dtype == other.dtype
+    one, other = (each._replace(dtype=None) for each in (one, other))
     assert jax.tree.structure(one) == jax.tree.structure(other)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         assert a.dtype == b.dtype and a.shape == b.shape
@@ -75,7 +77,7 @@ def test_a_nan_after_the_source_does_not_reach_it_in_segments(short_segments):
     cell, params, inputs = problem("lstm", 20)
     inputs = inputs.at[15].set(jnp.nan)
     seen = adjoint(cell, params, inputs, all_outputs, at=12, budget=short_segments)
-    assert all(np.isfinite(norm.mantissa).all() and len(norm.mantissa) == 12 for norm in seen.norms.values())
+    assert all(np.isfinite(norm).all() and len(norm) == 12 for norm in seen.norms.values())
     assert not seen.finite_states["h"][15:].any() and seen.finite_states["h"][:15].all()
 
 

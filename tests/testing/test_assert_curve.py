@@ -50,6 +50,9 @@ def test_from_the_first_run_to_a_change_that_is_accepted(project):
         r"regressed: test_cell-test_memory at initialisation: [+-]\S+ decades at lag \d+", changed.stdout
     )
     assert re.search(r"lag +baseline +measured +shift +tolerance", changed.stdout)
+    headline = float(re.search(r"initialisation: (\S+) decades", changed.stdout)[1])
+    was, now, moved = map(float, re.search(r" (\S+) +(\S+) +(\S+) +\S+ <", changed.stdout).groups())
+    assert headline == pytest.approx(moved, abs=2e-4) == now - was, "one shift, three times"
     picture = re.search(r"new curve over the baseline: (\S+\.svg)", changed.stdout)[1]
     assert Path(picture).read_text().startswith("<?xml")
     before = baseline.read_text()

@@ -625,3 +625,24 @@ def test_the_direct_gradient_is_measured_where_several_outputs_are_read(float64)
     model = Model(cell, get_task("adding"), 4)
     batch = model.task.sample(jax.random.key(1), 3, 6)
     assert set(CheckpointPrograms.of(model, 6).measure_curves(model.init(0), batch)) == {"task"}
+
+
+@pytest.mark.parametrize("draws", ["np.random.randn(8, 8)", "np.random.rand() * jnp.eye(8)"])
+def test_weights_that_their_key_does_not_decide_are_refused(draws):
+    def cell_of(text):
+        def init(self, key, input_size, hidden_size):
+            return {"w": jnp.asarray(eval(text)), "x": jax.random.normal(key, (input_size, 8))}
+
+        def carry(self, params, batch_size):
+            return jnp.zeros((batch_size, 8))
+
+        def step(self, params, carry, x_t):
+            state = jnp.tanh(carry @ params["w"] + x_t @ params["x"])
+            return state, state
+
+        return type("Drawn", (), {"init": init, "carry": carry, "step": step})()
+
+    with pytest.raises(GradlabError, match=r"init of Drawn gives other weights whenever .* NumPy"):
+        Model(cell_of(draws), get_task("adding"), 8).check(20, 5)
+    Model(cell_of("np.random.RandomState(0).randn(8, 8)"), get_task("adding"), 8).check(20, 5)
+    Model(cell_of("jax.random.normal(key, (8, 8))"), get_task("adding"), 8).check(20, 5)

@@ -271,7 +271,7 @@ def fit_views(axes: Sequence[Axes], levels: Sequence[list[float]]) -> list[str]:
         floors |= set(mark_floors(ax, at))
     if floors:
         listed = " and ".join(f"10^{floor:g}" for floor in sorted(floors, reverse=True))
-        notes.append(f"Dashed grey: underflow in float32, which reads 0 below these levels ({listed})")
+        notes.append(f"Dotted: underflow in float32, which reads 0 below these levels ({listed})")
     return notes
 
 
