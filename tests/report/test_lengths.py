@@ -86,7 +86,7 @@ def test_settings_that_were_not_trained_are_told_from_those_that_were(tmp_path):
         put(tmp_path, [falling(lost, length)], cell=cell, length=length, steps=0, status="measured")
     text = wording(read(tmp_path, print))
     assert (
-        "At T = 40 the gradient at initialisation reaches all 40 timesteps in LSTM, 10 in GRU and 4 in RNN; only "
+        "At T = 40 the gradient at initialisation reaches all 40 timesteps in LSTM, 10 in GRU and 4 in RNN. Only "
         "LSTM was trained: it solved no length, at one setting." in text
     ), text[:600]
 
@@ -99,8 +99,8 @@ def test_longer_probes_beside_a_trained_cell_come_first(tmp_path):
             put(tmp_path, [falling(lost, length)], cell=cell, length=length, steps=0, status="measured")
     records = read(tmp_path, print)
     assert (
-        "At T = 50 the gradient at initialisation reaches 37 of 50 timesteps in LSTM, 13 in GRU and 5 in RNN; "
-        "only LSTM was trained, at T = 20: it solved no length, at one setting." in wording(records)
+        "At T = 50 the gradient at initialisation reaches 37 of 50 timesteps in LSTM, 13 in GRU and 5 in RNN. "
+        "Only LSTM was trained, at T = 20: it solved no length, at one setting." in wording(records)
     ), wording(records)[:600]
     ((drawn,),) = [list(plan.drawn()) for plan in gallery.first_pictures(records)]
     start, end = drawn.figure.axes
@@ -121,7 +121,7 @@ def test_longer_probes_of_other_cells_hide_no_trained_cell(tmp_path):
     put(tmp_path, [falling(1.0, 20)] * 2, cell="lstm", length=20)
     for cell in ("gru", "rnn"):
         put(tmp_path, [falling(30, 50)], cell=cell, length=50, steps=0, status="measured")
-    said = "At T = 20 the gradient at initialisation reaches all 20 timesteps; only LSTM was trained: it"
+    said = "At T = 20 the gradient at initialisation reaches all 20 timesteps. Only LSTM was trained: it"
     assert said in wording(read(tmp_path, print)), wording(read(tmp_path, print))[:600]
 
 

@@ -44,6 +44,7 @@ def loss_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequence[s
     notes = draw_losses(ax, groups, names)
     add_legend(ax)
     said = [f"{label}: {uncapitalised(outcome(group))}{terms}" for group, label in zip(groups, names, strict=True)]
+    said = said if len(groups) > 1 else []  # that of one setting is the heading
     lines = "Each point is the mean of a stretch of training steps"
     lines += "; lines are medians over seeds, bands their range" if any(len(g) > 1 for g in groups) else ""
     tests = f"Dashed grey: chance {losses['chance']:.4g}"

@@ -63,6 +63,7 @@ def updates_figure(name: str, groups: Sequence[Sequence[Record]], names: Sequenc
         label_level(left, math.log10(float(bound)), f"clip\n{float(bound):g}")
     add_legend(figure)
     said = [f"{label}: {_percent(share)} clipped" for (label, _, _), share in zip(shown, shares, strict=True)]
+    said = said if len(shown) > 1 else []  # that of one setting is the heading
     choices = {"Task": str(config["task"]), "Length T": str(config["length"])}
     return Drawing(name, figure, heading, f"{'. '.join([*said, _ABOUT])}.", "training", choices)
 

@@ -36,14 +36,15 @@ class Answer(NamedTuple):
 
 
 def headline(series: Labelled) -> str:
-    """One sentence on one task: does the gradient reach back far enough, and was the task learned?"""
+    """On one task: does the gradient reach back far enough, and was the task learned?"""
     trained = [(label, group) for label, group in series if group[0].trained]
     if not trained:
         return f"{reached(series)}."
     if len(series) > 1 or len(series[0][1]) > 1:
         shown = overview([record for _, group in series for record in group])
-        found = learned(trained) if len(trained) == len(series) else _trained_alone(shown.initial, series, trained)
-        return f"{reached(shown.initial)}; {uncapitalised(found)}"
+        if len(trained) < len(series):
+            return f"{reached(shown.initial)}. {capitalised(_trained_alone(shown.initial, series, trained))}"
+        return f"{reached(shown.initial)}; {uncapitalised(learned(trained))}"
     ((_, group),) = trained
     start, worst, end = (_reach(seeds_of(group, role)) for role in ROLES)
     when = "before training diverged" if group[0].run.status == "diverged" else "at the end of training"
