@@ -122,7 +122,7 @@ def test_an_own_cell_is_never_taken_for_the_built_in_one(project, typed, monkeyp
     words = ["probe", "adding", "--cell", cells, "--len", "4", "--hidden", "2", "--measure-batch", "2"]
     code, out, err = typed(*words, "--results", "results", "--jobs", "1")
     assert code == 0, err
-    rows = [line.split()[0] for line in out.splitlines() if "held" in line]
+    rows = [line.split()[0] for line in out.splitlines() if "held +" in line or "held -" in line]
     assert set(rows) == {"lstm", "lstm.py:LSTM", "sub/lstm.py:LSTM"}
     ids = sorted(run.id for run in Store("results").each())
     assert [name.rpartition("-")[0] for name in ids].count("adding-lstm-T4-s0") == 1
