@@ -113,9 +113,9 @@ def is_custom_task(task: Any) -> bool:
     return not type(task).__module__.startswith("gradlab.tasks.")
 
 
-def name_of(task: Any) -> str:
-    """What an error calls a task."""
-    return str(getattr(task, "__name__", type(task).__name__))
+def name_of(custom: Any) -> str:
+    """What an error calls a task or a cell."""
+    return str(getattr(custom, "__name__", type(custom).__name__))
 
 
 def _sampled(task: Any, batch_size: int, length: int) -> Any:

@@ -129,6 +129,7 @@ class Model:
         check_length(self.task, length)
         check_batch(self.task, length)
         params = jax.eval_shape(self.init, 0)
+        self._check_init()
         if not is_network(self.cell):
             self._check_cell(params["cell"], length)
         losses = [self._losses_of(params, size, length) for size in (_EXAMPLES, _EXAMPLES + 1)]
@@ -143,20 +144,23 @@ class Model:
             self._check_loss(length, examples)
 
     def _check_cell(self, params: Params, length: int) -> None:
-        key = jax.eval_shape(jax.random.key, 0)
-        if not is_built_in(self.cell) and not is_reproducible(self._weights, key):
-            raise GradlabError(
-                f"init of {type(self.cell).__name__} gives other weights whenever it is called with one key (does "
-                "it draw from NumPy?): draw them from its key, jax.random.normal(key, shape)"
-            )
         x_t = self._input_shape(_EXAMPLES, length)
         carry = initial_shapes(self.cell, params, _EXAMPLES)
         refuse(*leaves_without_batch(self.cell, params, _EXAMPLES).values())
         refuse(*drifting_leaves(self.cell, params, carry, x_t).values())
         output_shape(self.cell, params, carry, x_t)
 
-    def _weights(self, key: Array) -> Params:
-        return self.cell.init(key, self.task.input_size, self.hidden)
+    def _check_init(self) -> None:
+        """Refuse a custom cell or network whose key does not decide its weights."""
+
+        def weights(key: Array) -> Params:
+            return self.cell.init(key, self.task.input_size, self.hidden)
+
+        if not is_built_in(self.cell) and not is_reproducible(weights, jax.eval_shape(jax.random.key, 0)):
+            raise GradlabError(
+                f"init of {name_of(self.cell)} gives other weights whenever it is called with one key (does "
+                "it draw from NumPy?): draw them from its key, jax.random.normal(key, shape)"
+            )
 
     def _input_shape(self, examples: int, length: int) -> Any:
         """The input of one timestep; of whole numbers where the task gives such."""
