@@ -220,7 +220,7 @@ class _Forward(NamedTuple):
 
 
 class _Sequence:
-    """Rows by timestep, in NumPy, put together from those of segments.
+    """Rows by timestep or by lag, in NumPy, put together from those of segments.
 
     Attributes:
         rows: a tree of arrays (T, ...); None before the first segment.
