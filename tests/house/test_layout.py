@@ -66,7 +66,7 @@ def python(code, tmp_path, **environment):
     """What a fresh process prints that is told nothing by this one."""
     names = {"GRADLAB_RESULTS": str(tmp_path / "results"), "COLUMNS": "80", **environment}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | names, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], env=os.environ | names, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

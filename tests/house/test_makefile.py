@@ -16,7 +16,7 @@ def test_results_are_removed_by_their_own_target_alone(tmp_path):
         (tmp_path / name).touch()
 
     def make(target):
-        done = subprocess.run(["make", target], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(["make", target], cwd=tmp_path, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr
         return [name for name in (*kept, *measured) if (tmp_path / name).exists()]
 

@@ -79,7 +79,7 @@ def test_the_page_is_opened_in_the_browser_that_is_named(typed, tmp_path):
         "html",
     ]
     done = subprocess.run(
-        words, env=os.environ | {"BROWSER": str(fake)}, capture_output=True, text=True, timeout=120
+        words, env=os.environ | {"BROWSER": str(fake)}, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     opened = (tmp_path / "opened").read_text().strip()

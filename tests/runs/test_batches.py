@@ -107,7 +107,7 @@ def test_a_worker_that_dies_of_a_batch(tmp_path, cache):
     wait_for(lambda: sum(lines > 8 for lines in lines_of(results).values()) == 3, process)
     (worker,) = {pid_of(attempt) for attempt in lines_of(results)}
     os.kill(worker, signal.SIGKILL)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0 and "Traceback" not in err and out.startswith("3 runs: 3 trained"), err
     assert finish(words, tmp_path / "alone", cache)[0] == 0
     assert arrays_of(results) == arrays_of(tmp_path / "alone")

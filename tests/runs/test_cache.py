@@ -19,7 +19,7 @@ def probe(tmp_path, results, **environment):
     clean = {key: value for key, value in os.environ.items() if key not in NOT_A_USERS}
     code = "import sys; from gradlab.cli.app import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
-        [sys.executable, "-c", code, *PROBE], env=clean | names, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code, *PROBE], env=clean | names, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     return done.stderr

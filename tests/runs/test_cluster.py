@@ -42,6 +42,9 @@ pytestmark = pytest.mark.slow
 LONG, ENDLESS = 10_000, 10**7
 """Training steps for a few seconds, and for ever."""
 
+LIMIT = 30
+"""Seconds within which a small run ends on a machine with much else to do, too."""
+
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
@@ -107,7 +110,7 @@ def test_what_a_terminal_shows(tmp_path, cache):
     except OSError:  # how a terminal says that nobody is left
         pass
     os.close(terminal)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=600)
     text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", seen.decode())
     assert process.returncode == 1 and "3 runs: 2 trained, 1 failed" in out
     for words in (
@@ -129,7 +132,8 @@ def test_faults_cost_nobody_else_anything(tmp_path, cache, done):
     faults = ("raise", "exit", "hang")
     vary = {"seed": list(range(1, 8)), "cell": [f"{CELL}:fault={fault}" for fault in faults]}
     file = write_toml(tmp_path / "trial.toml", base={"steps": 3}, vary=vary | {"steps": [LONG, ENDLESS]})
-    file.write_text(file.read_text().replace("[budget]", f"[budget]\nminutes = {10 / 60}"))
+    unlimited = file.read_text()
+    file.write_text(unlimited.replace("[budget]", f"[budget]\nminutes = {LIMIT / 60}"))
     short, long, endless = (RunSpec(**BASE, steps=steps) for steps in (3, LONG, ENDLESS))
     innocent = [short.id, long.id, *(replace(short, seed=seed).id for seed in vary["seed"])]
     guilty = [replace(short, cell=cell).id for cell in vary["cell"]] + [endless.id]
@@ -141,7 +145,7 @@ def test_faults_cost_nobody_else_anything(tmp_path, cache, done):
     wait_for(lambda: attempt_at(results, long, lines=9), process)
     victim = pid_of(attempt_at(results, long, lines=9))
     os.kill(victim, signal.SIGKILL)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 1 and no_traceback(err)
     found = {run.id: run for run in Store(results).each(pytest.fail)}
     expected = dict.fromkeys(innocent, "trained") | dict.fromkeys(guilty, "failed")
@@ -150,8 +154,8 @@ def test_faults_cost_nobody_else_anything(tmp_path, cache, done):
     assert reasons[0].startswith("RuntimeError: a mistake of the user's own (")
     assert reasons[1:] == [
         "its process died twice (exit code 3)",
-        "ran past its 10 s",
-        "OutOfTime: ran past its 10 s",
+        f"ran past its {LIMIT} s",
+        f"OutOfTime: ran past its {LIMIT} s",
     ]
     for name, reason in zip(guilty, reasons, strict=True):
         assert f"{name} failed: {reason}" in err and f"{results}/runs/{name}/" in err, "told when it happens"
@@ -161,6 +165,7 @@ def test_faults_cost_nobody_else_anything(tmp_path, cache, done):
     # What hindered them is mended: the second call does the rest and nothing else.
     for fault in faults:
         (tmp_path / fault).unlink()
+    file.write_text(unlimited)
     code, out, err = finish([*words, "--set", f"steps={LONG}", "--json"], results, cache, **{SWITCHES: tmp_path})
     ended = {run["id"]: (run["status"], run["fresh"]) for run in json.loads(out)["runs"]}
     again = dict.fromkeys(innocent, ("trained", False)) | dict.fromkeys(guilty[:3], ("trained", True))
@@ -191,8 +196,8 @@ def test_ctrl_c_stops_the_workers_and_the_rest_is_done_later(tmp_path, cache):
     wait_for(lambda: sum(lines > 8 for lines in lines_of(results).values()) == 2, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the parent and its workers alike
     pressed = time.monotonic()
-    out, err = process.communicate(timeout=60)
-    assert time.monotonic() - pressed < 10 and process.returncode == 130
+    out, err = process.communicate(timeout=600)
+    assert time.monotonic() - pressed < LONGEST_AFTERLIFE and process.returncode == 130
     assert out == "" and no_traceback(err) and "interrupted: 4 runs: 0 done, 4 not done" in err
     assert err.index("stopping: runs under way end") < err.index("interrupted: 4 runs")
     assert err.rstrip().splitlines()[-1] == f"go on: gradlab sweep {file} --jobs 2"
@@ -245,7 +250,7 @@ def test_nobody_else_can_reach_the_processes_of_a_sweep(tmp_path, cache):
         [sys.executable, "-c", OTHER_USER, *pipes], capture_output=True, text=True, check=True
     )
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     assert len(family) == 5 and not sockets, "the command, two processes and their forks, and pipes between them"
     if os.geteuid() == 0:  # only root may become another user
         assert refused.stdout.split() == ["no"] * len(pipes)
@@ -270,7 +275,7 @@ def test_two_sweeps_over_one_folder(tmp_path, cache, done):
     file = write_toml(tmp_path / "trial.toml", grid={"steps": [3, 4], "seed": [0, 1, 2]})
     both = [start(["sweep", file, "--jobs", "2"], tmp_path / "results", cache) for _ in range(2)]
     for process in both:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=600)
         assert process.returncode == 0 and no_traceback(err), err
         assert out.startswith("6 runs: 6 trained")
     assert arrays_of(tmp_path / "results") == arrays_of(done[1])
@@ -293,7 +298,7 @@ def test_a_second_command_does_other_runs_and_waits(tmp_path, cache, how):
         hold.discard()
     else:
         hold.release()
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0 and out.startswith("2 runs: 2 trained"), err
     said = f"{held.id}: computed by another command already in process {os.getpid()} on {socket.gethostname()}"
     assert [said in line for line in err.splitlines()].count(True) == 1

@@ -284,10 +284,10 @@ def test_a_run_past_its_time(store):
     go(some(2), store)  # what both are compiled to
     specs = [*some(0, steps=10**6, stop="never"), *some(1)]
     started = time.monotonic()
-    _, ended = go(specs, store, timeout=6.0)
-    assert ended == ["failed", "trained"] and time.monotonic() - started < 60
+    _, ended = go(specs, store, timeout=15.0)
+    assert ended == ["failed", "trained"] and time.monotonic() - started < 300
     stored = store.find(specs[0].id)
-    assert stored.done["reason"] == "OutOfTime: ran past its 6 s"
+    assert stored.done["reason"] == "OutOfTime: ran past its 15 s"
     assert stored.done["training_steps"] > 0 and stored.log(), "what was measured until then is kept"
 
 

@@ -223,7 +223,7 @@ print(cell_variant(sys.argv[2]).source)
 def in_a_process_of_its_own(site, text):
     words = [sys.executable, "-c", FRESH, str(site), text]
     env = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, env=env)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600, env=env)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

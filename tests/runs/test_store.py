@@ -446,7 +446,7 @@ def race(tmp_path, *statuses, count=25):
         subprocess.Popen([*command, str(me), str(count), *map(dumps, (CONFIG, line(), ended(status)))])
         for me, status in enumerate(statuses)
     ]
-    assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
+    assert [writer.wait(timeout=600) for writer in writers] == [0, 0]
     store = Store(tmp_path / "results")
     assert sorted(path.name for path in store.runs.iterdir()) == sorted(f"run-{n}" for n in range(count))
     winners = []

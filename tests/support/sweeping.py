@@ -77,7 +77,7 @@ def start(words, results, cache, *, code="", stderr=subprocess.PIPE, **more):
 def finish(words, results, cache, **more):
     """A command to its end: exit code, stdout, stderr."""
     process = start(words, results, cache, **more)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     return process.returncode, out, err
 
 
@@ -106,7 +106,7 @@ def living(session):
     return found
 
 
-def wait_for(condition, process=None, seconds=90):
+def wait_for(condition, process=None, seconds=600):
     """Wait for a condition while a process lives."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -68,7 +68,7 @@ assert pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:jaxtyping", {str(t
 assert "gradlab.testing.plugin" in sys.modules, "the entry point is not installed: make setup"
 print({{"jax", "numpy", "pandas", "matplotlib", "typer"}} & set(sys.modules))
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "set()"
 
