@@ -22,6 +22,8 @@ from bench.fleet import ROOT
 CASES = tuple((cell, length) for length in (50, 200, 1000) for cell in ("rnn", "lstm", "gru"))
 HIDDEN, BATCH = 64, 64
 ROUNDS = 9
+BARE_GOAL = 1.3
+"""Of a later call, divided by bare execution."""
 MEASURING = {
     "probe adding --cell rnn,lstm,gru --len 50,200,1000,5000": (3, 0.5),
     "lesson adding --cell lstm": (2, None),
@@ -72,10 +74,15 @@ cell = CELLS[name]()
 params = cell.init(jax.random.key(0), 2, hidden)
 for line in sys.stdin:
     inputs = jax.block_until_ready(jax.random.normal(jax.random.key(1), (int(line), batch, 2)))
+    outputs = jax.block_until_ready(jnp.zeros((int(line), batch, hidden)))
     executed = 0.0
     started = time.process_time(), time.perf_counter()
     gradient_curve(cell, params, inputs, lambda outputs: jnp.sum(outputs[-1] ** 2, axis=-1))
-    print(time.process_time() - started[0], time.perf_counter() - started[1], executed, flush=True)
+    ended = time.process_time(), time.perf_counter()
+    losses, pullback = jax.vjp(lambda outputs: jnp.sum(outputs[-1] ** 2, axis=-1), outputs)
+    jax.block_until_ready(pullback(jnp.ones_like(losses)))
+    of_loss = time.perf_counter() - ended[1]
+    print(ended[0] - started[0], ended[1] - started[1], executed, of_loss, flush=True)
 """
 
 
@@ -122,9 +129,9 @@ def row(older: Path, cell: str, length: int) -> str:
     beyond = []
     for _ in range(ROUNDS):
         for name, worker in workers.items():
-            _, wall, executed = turn(worker, length)
+            _, wall, executed, of_loss = turn(worker, length)
             later[name].append(wall)
-            beyond += [wall / executed] if name == "now" else []
+            beyond += [(wall / executed, wall / (executed + of_loss))] if name == "now" else []
     for worker in workers.values():
         worker.communicate()
     again = {name: statistics.median(seconds) for name, seconds in later.items()}
@@ -132,7 +139,9 @@ def row(older: Path, cell: str, length: int) -> str:
     cells = [f"{cell}, T = {length}"]
     for found in (first, other, again):
         cells += [f"{found['before']:.2f} s", f"{found['now']:.3f} s", f"{found['now'] / found['before']:.2f}"]
-    return f"| {' | '.join([*cells, f'{statistics.median(beyond):.2f}'])} |"
+    of_programs, of_all = map(statistics.median, zip(*beyond, strict=True))
+    cells += [f"{of_programs:.2f}", f"{of_all:.2f} ({_judged(of_all, BARE_GOAL)})"]
+    return f"| {' | '.join(cells)} |"
 
 
 def command_row(older: Path, command: str, rounds: int, goal: float | None) -> str:
@@ -183,13 +192,13 @@ def start(sources: Path, cell: str) -> "subprocess.Popen[str]":
     )
 
 
-def turn(worker: "subprocess.Popen[str]", length: int) -> tuple[float, float, float]:
-    """Processor and wall seconds of one measurement, and those that its compiled programs took."""
+def turn(worker: "subprocess.Popen[str]", length: int) -> tuple[float, float, float, float]:
+    """Processor and wall seconds of a measurement, those that its programs took, and those of the loss alone."""
     assert worker.stdin is not None and worker.stdout is not None
     worker.stdin.write(f"{length}\n")
     worker.stdin.flush()
-    cpu, wall, executed = map(float, worker.stdout.readline().split())
-    return cpu, wall, executed
+    cpu, wall, executed, of_loss = map(float, worker.stdout.readline().split())
+    return cpu, wall, executed, of_loss
 
 
 def page(heading: Mapping[str, str], rows: Sequence[str], timed: Sequence[str], turns: Iterable[int]) -> str:
@@ -200,12 +209,13 @@ def page(heading: Mapping[str, str], rows: Sequence[str], timed: Sequence[str], 
         lines += [
             f"`gradlab.gradient_curve` of an untrained cell of H = {HIDDEN} on {BATCH} sequences, with a loss of",
             "the last output that is written anew for each call. `first`, and `other` at length T + 1 after it,",
-            f"are processor time with compiling; `again` is the median wall time of {ROUNDS} later calls; bare is",
-            "what the compiled programs of the call take.",
+            f"are processor time with compiling; `again` is the median wall time of {ROUNDS} later calls, divided",
+            "by what its compiled programs took, and by bare execution: those programs, and the loss and its",
+            "gradient by `jax.vjp` and nothing else.",
             "",
             "| cell | first, before | now | ratio | other, before | now | ratio | again, before | now | ratio | "
-            "/ bare |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+            "/ programs | / bare |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|",
             *rows,
             "",
         ]

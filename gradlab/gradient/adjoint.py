@@ -26,7 +26,7 @@ from gradlab.gradient.program import Program
 from gradlab.gradient.pullback import BY_MAGNITUDE, ONE_GROUP, Method
 from gradlab.gradient.reductions import Floats
 from gradlab.gradient.scaled import Scaled, log10
-from gradlab.gradient.segments import Rows, Segments, capacity, forward
+from gradlab.gradient.segments import LONGEST_SEGMENT, Rows, Segments, capacity, forward
 from gradlab.gradient.state import leaf_names, split
 
 Kind = Literal["total", "direct"]
@@ -195,6 +195,8 @@ class _Gradient(NamedTuple):
 
     def of(self, first: int, count: int, size: int) -> np.ndarray:
         """The `count` rows after `first` timesteps, filled up with zeros to `size`."""
+        if self.at is None and count == size:
+            return self.g[first : first + count]
         rows = np.zeros((size, *self.g.shape[1:]), self.g.dtype)
         if self.at is None:
             rows[:count] = self.g[first : first + count]
@@ -317,5 +319,12 @@ def last_read(g: np.ndarray, timesteps: int, at: int | None, last: bool) -> np.n
     """The last timestep t of each example with gₜ ≠ 0, (B,)."""
     if at is not None or last:
         return np.full(g.shape[1], timesteps if at is None else at)
-    read = np.any(g != 0, axis=tuple(range(2, g.ndim)))
-    return np.where(np.any(read, axis=0), timesteps - np.argmax(read[::-1], axis=0), timesteps)
+    found = np.zeros(g.shape[1], int)
+    for end in range(timesteps, 0, -LONGEST_SEGMENT):  # most losses read an output near the end
+        first = max(0, end - LONGEST_SEGMENT)
+        read = np.any(g[first:end] != 0, axis=tuple(range(2, g.ndim)))
+        latest = np.where(np.any(read, axis=0), end - np.argmax(read[::-1], axis=0), 0)
+        found = np.maximum(found, latest)
+        if found.all():
+            break
+    return np.where(found, found, timesteps)

@@ -11,10 +11,11 @@ from jax import Array
 from gradlab.adapters import adapted, is_own_network
 from gradlab.cells import Carry, Cell, Network, Params
 from gradlab.errors import GradlabError, described, unknown
-from gradlab.gradient.adjoint import Kind, Loss, Reverse, Source, adjoints, reverse
+from gradlab.gradient.adjoint import Kind, Loss, Reverse, adjoints, reverse
 from gradlab.gradient.assumptions import check_custom_cell, refuse
 from gradlab.gradient.curve import GradientCurve
 from gradlab.gradient.inputs import INPUT, InputsAsState, check_inputs, with_own_names
+from gradlab.gradient.losses import with_gradient
 from gradlab.gradient.network import (
     FUTURE,
     Side,
@@ -213,22 +214,3 @@ def _check(inputs: Array, loss: Any, kind: str, at: int | None, of: str) -> None
         raise GradlabError(f"inputs have shape {inputs.shape}: give (T, B, I) with T and B of at least 1")
     if at is not None and not (isinstance(at, SupportsIndex) and 1 <= at.__index__() <= len(inputs)):
         raise GradlabError(f"at={at} is no timestep of a sequence of {len(inputs)}: give 1..{len(inputs)}")
-
-
-def with_gradient(loss: Loss) -> Source:
-    """The loss and its gradient, refused unless it gives one number for each example."""
-
-    def checked(outputs: Array) -> Array:
-        losses = jnp.asarray(loss(outputs))
-        if losses.shape != outputs.shape[1:2]:
-            raise GradlabError(
-                f"loss has shape {losses.shape}: give one loss for each example, shape {outputs.shape[1:2]}"
-            )
-        return losses
-
-    def source(outputs: Array) -> tuple[Array, Array]:
-        with jax.default_matmul_precision("highest"):
-            losses, pullback = jax.vjp(checked, outputs)
-            return losses, pullback(jnp.ones_like(losses))[0]
-
-    return source

@@ -22,7 +22,7 @@ from gradlab.errors import unknown
 from gradlab.gradient import scaled
 from gradlab.gradient.adjoint import Adjoint, Loss, adjoints
 from gradlab.gradient.convert import to_curve
-from gradlab.gradient.measure import with_gradient
+from gradlab.gradient.losses import with_gradient
 from gradlab.gradient.mixed import MixedPrecision
 from gradlab.gradient.plain import prepared, states_and_outputs
 from gradlab.gradient.reductions import Floats

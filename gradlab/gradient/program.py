@@ -55,7 +55,7 @@ class Program:
         leaves, treedef = jax.tree.flatten(arguments)
         precision = product_precision()
         # What is made from a seed alone has the same arguments in float32 and float64.
-        key = (x64(), precision, treedef, tuple((leaf.shape, str(leaf.dtype), _device(leaf)) for leaf in leaves))
+        key = (x64(), precision, treedef, tuple((leaf.shape, str(leaf.dtype), _devices(leaf)) for leaf in leaves))
         if key not in self._compiled:
             started = time.perf_counter()
             with jax.default_matmul_precision(precision):
@@ -94,9 +94,6 @@ def x64() -> bool:
     return bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
 
 
-def _device(leaf: Any) -> Any:
-    """The one device that an array was put on by its owner; None where jax may choose."""
-    if not isinstance(leaf, jax.Array) or not leaf.committed:
-        return None
-    devices = leaf.devices()
-    return next(iter(devices)) if len(devices) == 1 else None
+def _devices(leaf: Any) -> Any:
+    """The devices that an array was put on by its owner; None where jax may choose."""
+    return frozenset(leaf.devices()) if isinstance(leaf, jax.Array) and leaf.committed else None

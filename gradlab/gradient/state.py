@@ -9,7 +9,12 @@ import numpy as np
 from jax import Array
 
 from gradlab.cells import Carry, Cell, Params
+from gradlab.cells.base import is_built_in
+from gradlab.cells.traced import TraceCache
 from gradlab.errors import GradlabError, unknown
+from gradlab.gradient.program import x64
+
+_known_steps = TraceCache(256)
 
 
 def is_float(leaf: Any) -> bool:
@@ -186,10 +191,19 @@ def step_shapes(cell: Cell, params: Params, carry: Carry, x_t: Any) -> tuple[Any
     Raises:
         GradlabError: `step` returns something else.
     """
-    found = jax.eval_shape(cell.step, params, carry, x_t)
+    found = _step_shapes(cell, params, carry, x_t)
     if not isinstance(found, tuple) or len(found) != 2:
         raise GradlabError(f"{step_of(cell)} returns {_shapes(found)}: return the next state and the output")
     return found
+
+
+def _step_shapes(cell: Cell, *given: Any) -> Any:
+    """What `step` returns, in shapes; a built-in cell is asked once, a custom one may have changed since."""
+    leaves, treedef = jax.tree.flatten(given)
+    if not is_built_in(cell):
+        return jax.eval_shape(cell.step, *given)
+    key = cell, treedef, x64(), *((leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)) for leaf in leaves)
+    return _known_steps.get(key, lambda: jax.eval_shape(cell.step, *given))
 
 
 def step_of(cell: Cell) -> str:

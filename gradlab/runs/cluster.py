@@ -61,6 +61,10 @@ class DaskPool:
         """Whether the scheduler is gone."""
         return self._client.status not in ("running", "connecting")
 
+    def compiled(self, *, free: bool) -> set[str]:
+        """As of `LocalPool`; here every job has a process of its own."""
+        return set()
+
     def submit(self, job: JobBatch) -> None:
         """Give a job to whichever worker is free first."""
         future = self._client.submit(run_job, job, key=job.key, pure=False)

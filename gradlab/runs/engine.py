@@ -13,7 +13,17 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from gradlab.errors import GradlabError
-from gradlab.runs.jobs import Deadline, Finished, JobBatch, JobTracker, Listener, RunReport, Settings, SpecBatch
+from gradlab.runs.jobs import (
+    Deadline,
+    Finished,
+    JobBatch,
+    JobTracker,
+    Listener,
+    RunReport,
+    Settings,
+    SpecBatch,
+    cell_alone,
+)
 from gradlab.runs.lock import FileClaim
 from gradlab.runs.schema import DONE
 from gradlab.runs.spec import RunSpec
@@ -154,7 +164,7 @@ class Dispatcher:
         # A process of this command may still hold a run that it died of.
         elsewhere = self.tracker.store.running_elsewhere()
         busy: dict[str, str] = {}
-        for batch in self.waiting:
+        for batch in self._nearest_first():
             found = (
                 {}
                 if self.tried & ids(batch)
@@ -170,6 +180,18 @@ class Dispatcher:
             batch = None
         self._announce(busy)
         return batch
+
+    def _nearest_first(self) -> Sequence[SpecBatch]:
+        """What waits, first what a free process has compiled, last what a busy one has: it will be free soon."""
+        free, busy = (self.pool.compiled(free=free) for free in (True, False))
+        if not free | busy:
+            return tuple(self.waiting)
+
+        def distance(batch: SpecBatch) -> int:
+            cell = "" if batch[0].steps else cell_alone(batch[0].cell)
+            return 0 if cell in free else 2 if cell in busy else 1
+
+        return sorted(self.waiting, key=distance)
 
     def _claim(self, batch: SpecBatch) -> dict[str, str]:
         """Claim each run of a batch; what another command has, and then none is claimed."""

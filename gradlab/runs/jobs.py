@@ -161,9 +161,24 @@ class JobBatch(NamedTuple):
         """Digests of the custom cell and task that it runs, None for built-in ones."""
         return self.fields[0].get("cell_source"), self.fields[0].get("task_source")
 
+    @property
+    def measures(self) -> str:
+        """The cell, without its options, whose compiled passes are most of the work; "" where a run trains."""
+        return "" if self.fields[0]["steps"] else cell_alone(self.fields[0]["cell"])
+
     def reports(self, status: str, reason: str | None = None) -> tuple[RunReport, ...]:
         """The same report of every run."""
         return tuple(RunReport(run_id, status, reason) for run_id in self.run_ids)
+
+
+def cell_alone(cell: str) -> str:
+    """The name of a cell without its options, most of which are initial weights and change no program.
+
+    Example:
+        >>> cell_alone("lstm:forget_bias=3"), cell_alone("gru")
+        ('lstm', 'gru')
+    """
+    return cell.partition(":")[0]
 
 
 class JobTracker:

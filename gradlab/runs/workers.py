@@ -66,6 +66,7 @@ class _Process:
         self.wanted: child.Setup | None = None
         self.imported_with = _read_on_import()
         self._setup: child.Setup | None = None
+        self.compiled: set[str] = set()
         self._code: tuple[str | None, str | None] = (None, None)
         command = [sys.executable, "-P", str(Path(child.__file__))]
         with sigint_blocked():
@@ -96,11 +97,13 @@ class _Process:
             self._setup = self.wanted
             self._write(tuple(self.wanted))
         self.sent, self._code = True, self.job.code
+        self.compiled.add(self.job.measures)
         self._write(self.job)
 
     def idle(self) -> None:
         """It has no fork, and the next job gets a new one."""
         self.ready, self._setup, self._code = True, None, (None, None)
+        self.compiled = set()
 
     def signal(self, number: int) -> None:
         """Send a signal to the fork that computes, or else to the process itself if it is to be killed."""
@@ -206,10 +209,15 @@ class LocalPool:
         """How many jobs run at a time."""
         return self._count
 
+    def compiled(self, *, free: bool) -> set[str]:
+        """The cells, as `JobBatch.measures`, that processes have compiled which are free; or busy."""
+        some = [each for each in self._processes if each is not None and (each.job is None) == free]
+        return set().union(*(each.compiled | {each.job.measures if each.job else ""} for each in some)) - {""}
+
     def submit(self, job: JobBatch) -> None:
         """Give a job to a process that is free."""
         free = [index for index, each in enumerate(self._processes) if each is None or each.job is None]
-        index = min(free, key=lambda index: self._processes[index] is None)
+        index = min(free, key=lambda index: self._distance(index, job))
         process = self._processes[index] = self._processes[index] or _take_kept() or _Process()
         process.wanted = self._setup(index)
         process.report_to(self._messages)
@@ -241,6 +249,11 @@ class LocalPool:
         for process in filter(None, self._processes):
             if process.job:
                 process.close()
+
+    def _distance(self, index: int, job: JobBatch) -> int:
+        """How much a process has yet to do before it can begin a job: to compile, or to start."""
+        process = self._processes[index]
+        return 2 if process is None else job.measures not in process.compiled
 
     def _setup(self, index: int) -> child.Setup:
         gpu = self._gpus[index % len(self._gpus)] if self._gpus else ""

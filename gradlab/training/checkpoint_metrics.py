@@ -37,6 +37,7 @@ from gradlab.gradient.verified import SAMPLE, Passes, in_dtype, measured
 from gradlab.tasks import Batch
 from gradlab.training.fast_path import takes_fast_path
 from gradlab.training.model import Model
+from gradlab.training.task_programs import loss_gradient
 
 SATURATION_MARGIN = 0.01
 _TRACED = 2
@@ -96,7 +97,7 @@ class CheckpointPrograms:
             split, where: what spreads the examples over devices, and its name; None for one device.
             measure_inputs: measure the gradient at the inputs too.
         """
-        params = jax.eval_shape(model.init, 0)["cell"]
+        params = model.params_shape()["cell"]
         inputs = model.inputs_shape(_TRACED, length)
         carry = initial_shapes(model.cell, params, _TRACED)
 
@@ -112,8 +113,8 @@ class CheckpointPrograms:
             alone, segments = passes(
                 cell, jax.eval_shape(lambda carry, inputs: cell.start(carry, inputs[0]), carry, inputs)
             )
-        leaves = memory_leaves(model)
-        return cls(model, length, segments, alone, loss_gradient(model), gates, leaves, measure_inputs)
+        source, leaves = loss_gradient(model.task, length), memory_leaves(model)
+        return cls(model, length, segments, alone, source, gates, leaves, measure_inputs)
 
     @property
     def beside(self) -> tuple[str, ...]:
@@ -149,7 +150,7 @@ class CheckpointPrograms:
             params["cell"],
             batch.inputs,
             self._measured_start(params["cell"], batch.inputs),
-            lambda outputs: self.source(params, outputs, batch),
+            lambda outputs: self.source(params["readout"], outputs, batch),
             asked,
             last=self.last,
         )
@@ -179,7 +180,8 @@ class CheckpointPrograms:
 
         def source() -> None:
             count = 1 if self.last else len(batch.inputs)
-            self.source.compiled(params, outputs_of(self.model.cell, own, start, batch.inputs, count), batch)
+            outputs = outputs_of(self.model.cell, own, start, batch.inputs, count)
+            self.source.compiled(params["readout"], outputs, batch)
 
         def in_float64(index: int) -> None:
             # The passes over some examples, at any parameters; an error is reported where they run.
@@ -226,20 +228,9 @@ class CheckpointPrograms:
         }
 
 
-def loss_gradient(model: Model) -> Program:
-    """(params, outputs, batch) -> the losses, and their gradient with respect to the outputs."""
-
-    def source(params: Params, outputs: Array, batch: Batch) -> tuple[Array, Array]:
-        with jax.default_matmul_precision("highest"):
-            losses, pullback = jax.vjp(partial(model.read, params, batch=batch), outputs)
-            return losses, pullback(jnp.ones_like(losses))[0]
-
-    return Program(source)
-
-
 def memory_leaves(model: Model) -> tuple[str, ...]:
     """The leaves of the state that count as memory."""
-    carry = jax.eval_shape(lambda: model.cell.carry(model.init(0)["cell"], 1))
+    carry = initial_shapes(model.cell, model.params_shape()["cell"], 1)
     return counted_leaves(model.cell, leaf_names(carry)[0])
 
 

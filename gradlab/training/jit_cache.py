@@ -18,14 +18,14 @@ from gradlab.cells.base import is_network
 from gradlab.cells.traced import TraceCache, traced, traced_step, with_pullback
 from gradlab.errors import GradlabError
 from gradlab.gradient.program import Program, product_precision, x64
-from gradlab.tasks.base import Part, held_out, is_data_task
+from gradlab.tasks.base import Part, is_data_task
 from gradlab.tasks.contract import is_custom_task
 from gradlab.training.checkpoint_metrics import CheckpointPrograms, memory_leaves
-from gradlab.training.keys import stream
 from gradlab.training.model import Model
 from gradlab.training.network_metrics import NetworkPrograms
 from gradlab.training.sharding import spread
 from gradlab.training.step import Plan, chunk_program, evaluation_program, test_program
+from gradlab.training.task_programs import draw_program
 
 _CHECKED, _TRACED = 8, 2
 """Examples on which a custom task is checked, at most; and on which it is traced."""
@@ -136,16 +136,13 @@ def _programs(model: Model, plan: Plan, init: Program) -> Programs:
             "measure=checkpoints"
         )
 
-    def draw(seed: Array) -> object:
-        return held_out(model.task, "validation", stream(seed, "measure"), plan.measure_batch, plan.length)
-
     chunk, test, final = chunk_program(model, plan), test_program(model, plan), None
     if is_data_task(task := model.task):
         test = evaluation_program(model, task, "validation", plan.length)
         final = Program(evaluation_program(model, task, "test", plan.length))
     return Programs(
         init,
-        Program(draw),
+        draw_program(model.task, plan.measure_batch, plan.length),
         Program(chunk),
         Program(jax.vmap(chunk)),
         Program(test),

@@ -1,6 +1,7 @@
 """A cell, a linear readout and the loss of a task: what is trained."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -16,12 +17,14 @@ from gradlab.cells.traced import is_reproducible
 from gradlab.errors import GradlabError
 from gradlab.gradient.assumptions import losses_meet, refuse
 from gradlab.gradient.network import network_width
+from gradlab.gradient.program import x64
 from gradlab.gradient.state import drifting_leaves, initial_shapes, leaves_without_batch, output_shape, step_of
 from gradlab.tasks import Batch, Task
 from gradlab.tasks.base import token_count
 from gradlab.tasks.contract import check_batch, check_length, is_custom_task, name_of
 from gradlab.training.keys import stream
 from gradlab.training.state_grad_norms import Sinks
+from gradlab.training.task_programs import read_out
 from gradlab.training.unroll import unroll_from
 from gradlab.training.weights import as_arrays
 
@@ -58,6 +61,12 @@ class Model:
         if tokens := token_count(self.task):
             params["embedding"] = jax.random.normal(stream(seed, "embedding"), (tokens, self.task.input_size))
         return params
+
+    def params_shape(self) -> Params:
+        """The shapes of the parameters."""
+        if is_custom_task(self.task) or not is_built_in(self.cell):
+            return jax.eval_shape(self.init, 0)
+        return _known_params_shape(self, x64())
 
     def embedded(self, params: Params, batch: Batch) -> Batch:
         """The batch with the inputs (T, B, I) that the cell reads: of token ids, their vectors."""
@@ -112,10 +121,7 @@ class Model:
 
     def read(self, params: Params, outputs: Array, batch: Batch) -> Array:
         """The loss (B,) from the outputs (T, B, Y) of the cell, or from the last of them."""
-        if self.task.readout == "last":
-            outputs = outputs[-1:]
-        readout = params["readout"]
-        return self.task.loss(outputs @ readout["w"] + readout["b"], batch)
+        return read_out(self.task, params["readout"], outputs, batch)
 
     def check(self, length: int, examples: int) -> None:
         """Refuse a cell or a task that cannot be trained and measured on sequences of a length.
@@ -128,7 +134,7 @@ class Model:
         """
         check_length(self.task, length)
         check_batch(self.task, length)
-        params = jax.eval_shape(self.init, 0)
+        params = self.params_shape()
         self._check_init()
         if not is_network(self.cell):
             self._check_cell(params["cell"], length)
@@ -168,7 +174,9 @@ class Model:
         return jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)
 
     def _batch_shape(self, examples: int, length: int) -> Any:
-        return jax.eval_shape(lambda key: self.task.sample(key, examples, length), jax.random.key(0))
+        if is_custom_task(self.task):
+            return _batch_shape(self.task, examples, length)
+        return _known_batch_shape(self.task, examples, length, x64())  # type: ignore[arg-type]
 
     def _read_timesteps(self, length: int) -> int:
         return 1 if self.task.readout == "last" else self.task.steps(length)
@@ -226,3 +234,20 @@ class Model:
             )
         refuse(*drifting_leaves(self.cell, cell, carry, x_t).values())
         return int(y_t.shape[1])
+
+
+def _batch_shape(task: Task, examples: int, length: int) -> Any:
+    return jax.eval_shape(lambda key: task.sample(key, examples, length), jax.random.key(0))
+
+
+# Asked for a dozen times a run. What is not of this package may say something else the next time.
+
+
+@lru_cache(maxsize=256)
+def _known_batch_shape(task: Task, examples: int, length: int, wide: bool) -> Any:
+    return _batch_shape(task, examples, length)
+
+
+@lru_cache(maxsize=256)
+def _known_params_shape(model: Model, wide: bool) -> Params:
+    return jax.eval_shape(model.init, 0)

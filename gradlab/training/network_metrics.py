@@ -24,8 +24,9 @@ from gradlab.gradient.network import (
 from gradlab.gradient.program import Program
 from gradlab.gradient.verified import SAMPLE, Passes, in_dtype, measured
 from gradlab.tasks import Batch
-from gradlab.training.checkpoint_metrics import CheckpointMetrics, loss_gradient, part_of_examples, task_curves
+from gradlab.training.checkpoint_metrics import CheckpointMetrics, part_of_examples, task_curves
 from gradlab.training.model import Model
+from gradlab.training.task_programs import loss_gradient
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class NetworkPrograms:
     @classmethod
     def of(cls, model: Model, length: int) -> "NetworkPrograms":
         """The programs for sequences of the task's `length`."""
-        leaves = network_leaves(model.cell, jax.eval_shape(model.init, 0)["cell"])
-        return cls(model, length, NetworkPasses.of(model.cell), loss_gradient(model), *leaves)
+        leaves = network_leaves(model.cell, model.params_shape()["cell"])
+        return cls(model, length, NetworkPasses.of(model.cell), loss_gradient(model.task, length), *leaves)
 
     @property
     def last(self) -> bool:
@@ -68,7 +69,12 @@ class NetworkPrograms:
         """The gradients of these curves."""
         own, inputs = params["cell"], batch.inputs
         return network_adjoints(
-            self.passes, own, inputs, lambda outputs: self.source(params, outputs, batch), asked, last=self.last
+            self.passes,
+            own,
+            inputs,
+            lambda outputs: self.source(params["readout"], outputs, batch),
+            asked,
+            last=self.last,
         )
 
     def compilations(self, params: Params, batch: Batch) -> list[Callable[[], Any]]:
@@ -87,7 +93,7 @@ class NetworkPrograms:
         return [
             partial(self.passes.outputs.compiled, own, inputs),
             partial(self.passes.pull.compiled, own, inputs, outputs),
-            partial(self.source.compiled, params, read, batch),
+            partial(self.source.compiled, params["readout"], read, batch),
             in_float64,
         ]
 

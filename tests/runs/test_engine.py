@@ -280,6 +280,18 @@ class Vandal:
 """
 
 
+def test_what_a_process_has_compiled_comes_before_other_cells(store):
+    fields = {"task": "adding", "hidden": 2, "batch": 2, "measure_batch": 2}
+    cells = ("rnn", "gru", "rnn:gain=0.5", "gru", "rnn")
+    specs = [RunSpec(cell=cell, length=4 + place, steps=0, **fields) for place, cell in enumerate(cells)]
+    heard, ended = go(specs, store)
+    assert heard.begins == [specs[place].id for place in (0, 2, 4, 1, 3)] and ended == ["measured"] * 5
+    trained = [RunSpec(cell=cell, length=9, steps=1, **fields) for cell in cells[:3]]
+    assert go(trained, store)[0].begins == [spec.id for spec in trained], (
+        "programs that train fit one length alone"
+    )
+
+
 def test_a_run_past_its_time(store):
     go(some(2), store)  # what both are compiled to
     specs = [*some(0, steps=10**6, stop="never"), *some(1)]

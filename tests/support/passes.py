@@ -1,7 +1,7 @@
 """One adjoint by the instrument's passes, without the checks that `gradient_curve` adds."""
 
 from gradlab.gradient.adjoint import MEMORY_BUDGET, adjoints
-from gradlab.gradient.measure import with_gradient
+from gradlab.gradient.losses import with_gradient
 from gradlab.gradient.segments import Segments, segments_of
 
 

@@ -232,6 +232,16 @@ def test_another_seed_shares_the_compiled_programs_and_gets_its_own_numbers():
     assert not np.array_equal(first.trace.loss, second.trace.loss)
 
 
+def test_what_a_task_alone_decides_is_compiled_once_for_all_cells():
+    plan = SPEC.plan()
+    ours = [jit_cache.programs_for(Model(get_cell(name), SPEC.model().task, 4), plan) for name in ("rnn", "gru")]
+    longer = jit_cache.programs_for(Model(get_cell("gru"), SPEC.model().task, 4), replace(plan, length=9))
+    custom = [jit_cache.programs_for(Model(get_cell(name), Toy(), 4), plan) for name in ("rnn", "gru")]
+    for program in (lambda found: found.draw, lambda found: found.metrics.source):
+        assert program(ours[0]) is program(ours[1]) is not program(longer)
+        assert program(custom[0]) is not program(custom[1]), "which may be equal and compute something else"
+
+
 def test_a_probe_is_row_zero_of_the_run_with_its_seed(result):
     probe = run(replace(SPEC, steps=0))
     assert (probe.status, len(probe.checkpoints), probe.training_steps) == ("measured", 1, 0)
