@@ -11,6 +11,7 @@ from gradlab.errors import GradlabError, unknown
 from gradlab.gradient.notebook import LEAF_COLUMNS, NotebookTable, leaf_cells, markdown_table, rows_of_leaves
 from gradlab.gradient.reductions import (
     Floats,
+    blocks,
     explained,
     least_squares,
     log10_of_all,
@@ -167,7 +168,9 @@ class GradientCurve(NotebookTable):
             return Slope(-np.inf, np.nan, np.nan, zero_from(zero))
         if kept.sum() < 2 or zero[kept].any():
             return Slope(np.nan, np.nan, np.nan)
-        values, lags = self._of(leaf)[kept], self.lags[kept]
+        values, lags = self._of(leaf), self.lags
+        if not kept.all():  # else it would be a copy of everything
+            values, lags = values[kept], lags[kept]
         slopes, r2 = self._slopes(values, lags), explained(curve[kept], lags)
         if self.statistic(leaf) == "median":
             # A dead example has no slope; it counts as steeper than any other.
@@ -279,12 +282,13 @@ class GradientCurve(NotebookTable):
 
     def _by_lag(self, leaf: str, reduce: Callable[[Floats], Floats]) -> Floats:
         """A function of (lags, examples) that gives a number for each lag, over the examples that have the lag."""
-        values = self._of(leaf)
-        if self.lengths is None:
-            return reduce(values)
-        found, start = np.empty(len(values)), 0
-        for end in np.unique(self.lengths):  # the lags start + 1..end belong to the same examples
-            found[start:end] = reduce(values[start:end, self.lengths > start])
+        values, start = self._of(leaf), 0
+        found = np.empty(len(values))
+        ends = [len(values)] if self.lengths is None else np.unique(self.lengths)
+        for end in ends:  # the lags start + 1..end belong to the same examples
+            having = slice(None) if self.lengths is None else self.lengths > start
+            for rows in blocks(start, int(end)):
+                found[rows] = reduce(values[rows, having])
             start = end
         return found
 

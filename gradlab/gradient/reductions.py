@@ -1,5 +1,7 @@
 """Reductions of curves: the norm over parts, slopes of lines and how much they explain. NumPy only."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,10 +18,14 @@ _ROWS = 4096
 def log10_of_all(parts: list[Floats]) -> Floats:
     """log10 √(Σ norm²) of parts given as log10 norms; exact at any size, -inf where all are zero."""
     total = np.empty_like(parts[0])
-    for first in range(0, len(total), _ROWS):
-        rows = slice(first, first + _ROWS)
+    for rows in blocks(0, len(total)):
         total[rows] = _log10_of_all([part[rows] for part in parts])
     return total
+
+
+def blocks(start: int, end: int) -> Iterator[slice]:
+    """The rows start..end of a long curve, some thousand at a time."""
+    return (slice(first, min(first + _ROWS, end)) for first in range(start, end, _ROWS))
 
 
 def _log10_of_all(parts: list[Floats]) -> Floats:
