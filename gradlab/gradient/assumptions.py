@@ -19,7 +19,7 @@ from jax import Array
 
 from gradlab.cells import Carry, Cell, Params
 from gradlab.cells.base import is_built_in
-from gradlab.errors import GradlabError
+from gradlab.errors import GradlabError, described
 from gradlab.gradient.state import (
     as_arrays,
     drifting_leaves,
@@ -48,6 +48,10 @@ EXPONENTS = (-100, -60, -20, -8, -3, 3, 8, 20, 60, 100)
 """Powers of two by which a gradient is scaled."""
 FACTORS = (1 / 3, 3.0, 7.0)
 """Factors that show how much rounding makes of a gradient."""
+LOSSES_MEET = (
+    "the loss of one example depends on the outputs of another (a mean over the batch?): return one loss for each "
+    "example, (B,), that reads the outputs of this example alone"
+)
 _MARGIN = 10
 """The power of two by which a number that underflows may still be multiplied on its way."""
 
@@ -96,6 +100,28 @@ def refuse(*reasons: str | None) -> None:
     """Raise the first reason there is."""
     for reason in filter(None, reasons):
         raise GradlabError(reason)
+
+
+def started(cell: Cell, params: Params, inputs: Array, carry: Carry | None) -> Carry:
+    """The initial state, from which one timestep was tried.
+
+    Raises:
+        GradlabError: these parameters, inputs and state do not fit the cell.
+    """
+    try:
+        start = as_arrays(cell.carry(params, inputs.shape[1]) if carry is None else carry)
+        if leaf_names(start)[0]:
+            x_t = jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)
+            refuse(*drifting_leaves(cell, params, start, x_t).values())
+    except GradlabError:
+        raise
+    except Exception as error:  # whatever arrays of other shapes, or None, lead to
+        given = "these params" if params is not None else "params=None (give those that `init` makes)"
+        raise GradlabError(
+            f"{step_of(cell)} cannot be called with {given}, and inputs {inputs.dtype} {inputs.shape}: "
+            f"{described(error)}"
+        ) from error
+    return start
 
 
 def gradients_meet(at: Trial) -> str | None:
@@ -182,10 +208,7 @@ def losses_meet(loss: Callable[[Array], Array], outputs: Array) -> str | None:
         with np.errstate(invalid="ignore"):
             differ = ~(np.abs(before - after) <= tolerance * peak(before)) & np.isfinite(before)
         if is_reached(found[:, ~members]) or differ.any():
-            return (
-                "the loss of one example depends on the outputs of another (a mean over the batch?): return one "
-                "loss for each example, (B,), that reads the outputs of this example alone"
-            )
+            return LOSSES_MEET
     return None
 
 

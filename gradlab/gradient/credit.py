@@ -58,6 +58,10 @@ class WeightCredit:
     agreement: Floats
     log10_total: float
 
+    def __repr__(self) -> str:
+        leaves = ", ".join(self.log10_norm)
+        return f"<WeightCredit of {leaves}: {len(self.share)} lags, window {self.window()}>"
+
     def window(self, near: float = NEAR) -> int:
         """The fewest lags from which on the truncated gradient is off by at most `near` of its norm; 0 of 0."""
         if self.log10_total == -np.inf:

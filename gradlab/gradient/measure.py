@@ -10,9 +10,9 @@ from jax import Array
 
 from gradlab.adapters import adapted, is_own_network
 from gradlab.cells import Carry, Cell, Network, Params
-from gradlab.errors import GradlabError, described, unknown
+from gradlab.errors import GradlabError, unknown
 from gradlab.gradient.adjoint import Kind, Loss, Reverse, adjoints, reverse
-from gradlab.gradient.assumptions import check_custom_cell, refuse
+from gradlab.gradient.assumptions import check_custom_cell, started
 from gradlab.gradient.curve import GradientCurve
 from gradlab.gradient.inputs import INPUT, InputsAsState, check_inputs, with_own_names
 from gradlab.gradient.losses import with_gradient
@@ -27,7 +27,7 @@ from gradlab.gradient.network import (
     passes_of,
 )
 from gradlab.gradient.segments import segments_of
-from gradlab.gradient.state import as_arrays, counted_leaves, drifting_leaves, leaf_names, on_host, step_of
+from gradlab.gradient.state import as_arrays, counted_leaves, leaf_names, on_host
 from gradlab.gradient.verified import Adjoints, Passes, measured
 
 Of = Literal["state", "inputs", "both"]
@@ -107,7 +107,7 @@ def gradient_curve(
         raise GradlabError("side=future is of networks: the outputs of a cell read nothing that comes after them")
     given, params, carry = adapted(cell, params, inputs, carry)
     params = as_arrays(params)
-    return _of_cell(given, params, inputs, loss, _started(given, params, inputs, carry), kind, at, of)
+    return _of_cell(given, params, inputs, loss, started(given, params, inputs, carry), kind, at, of)
 
 
 def _of_cell(
@@ -145,28 +145,6 @@ def _of_cell(
     passes = Passes(measure, back, part)
     curve = measured(passes, params, inputs, start, leaves=counted, beside=beside)["curve"]
     return replace(curve, unmeasured=(*others, *(name for name in names if name not in counted)))
-
-
-def _started(cell: Cell, params: Params, inputs: Array, carry: Carry | None) -> Carry:
-    """The initial state, from which one timestep was tried.
-
-    Raises:
-        GradlabError: these parameters, inputs and state do not fit the cell.
-    """
-    try:
-        start = as_arrays(cell.carry(params, inputs.shape[1]) if carry is None else carry)
-        if leaf_names(start)[0]:
-            x_t = jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)
-            refuse(*drifting_leaves(cell, params, start, x_t).values())
-    except GradlabError:
-        raise
-    except Exception as error:  # whatever arrays of other shapes, or None, lead to
-        given = "these params" if params is not None else "params=None (give those that `init` makes)"
-        raise GradlabError(
-            f"{step_of(cell)} cannot be called with {given}, and inputs {inputs.dtype} {inputs.shape}: "
-            f"{described(error)}"
-        ) from error
-    return start
 
 
 def _of_network(

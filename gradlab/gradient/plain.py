@@ -10,6 +10,7 @@ from jax import Array, lax
 from gradlab.adapters import adapted
 from gradlab.cells import Carry, Cell, Params
 from gradlab.errors import GradlabError
+from gradlab.gradient.assumptions import started
 from gradlab.gradient.state import as_arrays, check_state
 from gradlab.gradient.verified import in_dtype
 
@@ -21,14 +22,14 @@ def prepared(cell: Any, params: Params, inputs: Any, carry: Carry | None) -> tup
     """A cell or an object of a library as a cell, and its parameters, inputs and initial state in float64.
 
     Raises:
-        GradlabError: the inputs are not (T, B, I), or the cell has no state.
+        GradlabError: the inputs are not (T, B, I), or do not fit the cell, or it has no state.
     """
     inputs = inputs if hasattr(inputs, "dtype") else jnp.asarray(inputs)
     if inputs.ndim != 3 or 0 in inputs.shape[:2]:
         raise GradlabError(f"inputs have shape {inputs.shape}: give (T, B, I) with T and B of at least 1")
     cell, params, carry = adapted(cell, params, inputs, carry)
     params = as_arrays(params)
-    start = as_arrays(cell.carry(params, inputs.shape[1]) if carry is None else carry)
+    start = started(cell, params, inputs, carry)
     check_state(start, inputs.shape[1])
     with jax.enable_x64(True):
         params, inputs, start = jax.tree.map(jnp.asarray, in_dtype((params, inputs, start), jnp.float64))
@@ -53,4 +54,6 @@ def sampled_lags(timesteps: int, most: int) -> np.ndarray:
         >>> sampled_lags(1000, 4).tolist(), sampled_lags(3, 10).tolist()
         ([1, 10, 100, 1000], [1, 2, 3])
     """
-    return np.unique(np.geomspace(1, timesteps, max(most, 2)).round().astype(int))
+    if most < 2:
+        raise GradlabError(f"lags is {most}: give at how many lags, at least 2, which are then 1 and T")
+    return np.unique(np.geomspace(1, timesteps, most).round().astype(int))

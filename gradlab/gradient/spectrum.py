@@ -60,6 +60,14 @@ class JacobianSpectrum:
     timestep: Floats
     log_det: Floats
 
+    def __repr__(self) -> str:
+        entries, examples = self.exponents.shape
+        largest, smallest = self.exponents.mean(axis=1)[[0, -1]]
+        return (
+            f"<JacobianSpectrum: {entries} directions, {self.timestep.shape[1]} lags, {examples} examples, "
+            f"exponents {largest:.3g} to {smallest:.3g} decades per timestep>"
+        )
+
 
 def jacobian_spectrum(
     cell: Any, params: Params, inputs: Any, carry: Carry | None = None, *, lags: int = LAGS
@@ -73,10 +81,11 @@ def jacobian_spectrum(
         params: its parameters; None for the own weights of an object of a library.
         inputs: (T, B, I) with T and B of at least 1. The cost is T · B · N³ for N entries of a state.
         carry: the initial state s₀.
-        lags: at how many lags, evenly spread over the logarithm, singular values are worked out.
+        lags: at how many lags, at least 2, evenly spread over the logarithm, singular values are worked out.
 
     Raises:
-        GradlabError: the inputs have another shape, the cell has no state, or a Jacobian is not finite.
+        GradlabError: `lags` is less than 2, the inputs have another shape, the cell has no state, or a Jacobian is
+            not finite.
 
     Sources:
         Engelken, Wolf & Abbott (2023), "Lyapunov spectra of chaotic recurrent neural networks", section II;

@@ -23,6 +23,7 @@ class SpecField:
         option: its name on the command line; `TASK` is positional.
         commands: that take it as an option; a field that `probe` does not take concerns training.
         at_least, bits: smallest whole number, and bits of the largest.
+        choices: its values, where they are few. coarse: arithmetics that an analysis measures and no run.
         variant: whether it is `name:option=value`.
         of_weights: a probe of stored parameters takes it from their run if it is not given.
         in_suite: a scenario of a suite may set it.
@@ -39,6 +40,7 @@ class SpecField:
     at_least: int = 0
     bits: int | None = None
     choices: tuple[str, ...] = ()
+    coarse: tuple[str, ...] = ()
     variant: bool = False
     of_weights: bool = False
     in_suite: bool = True
@@ -64,6 +66,9 @@ class SpecField:
         if not isinstance(value, str):
             raise GradlabError(f"{self.name} is {value!r}: give a text")
         if self.choices and value not in self.choices:
+            if value in self.coarse:
+                known = " or ".join(self.choices)
+                raise GradlabError(f"{self.name} is {value}: give {known}; of {value} tells `gradlab precision`")
             raise unknown(self.name, value, self.choices)
         return value
 

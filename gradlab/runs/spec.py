@@ -27,7 +27,7 @@ NUMERICS = 4
 
 _MEASURED = ("run", "probe")
 _ALL = ("run", "probe", "lesson")
-_DTYPES = ("float32", "float64")
+_DTYPES, _COARSE = ("float32", "float64"), ("bfloat16", "float16")
 _TASKS = "adding, copy, another of `gradlab tasks`, or a variant such as copy:symbols=5"
 _CELLS = "rnn, lstm, gru, a variant such as lstm:forget_bias=3, FILE.py:Name or equinox.nn:LSTMCell"
 _LENGTHS = "Length of the sequences as the task counts it; a list 50,100 or a range 2-5"
@@ -76,7 +76,9 @@ class RunSpec:
     clip: str = spec_field("norm:1", "norm:1, value:1 or none")
     steps: int = spec_field(5000, "Training steps at most; 0 measures the initial weights alone")
     stop: str = spec_field("solved", "solved or never", choices=("solved", "never"), in_suite=False)
-    dtype: str = spec_field("float32", "float32 or float64", commands=_MEASURED, choices=_DTYPES, of_weights=True)
+    dtype: str = spec_field(
+        "float32", "float32 or float64", commands=_MEASURED, choices=_DTYPES, coarse=_COARSE, of_weights=True
+    )
     measure: str = spec_field("checkpoints", _MEASURE, choices=("checkpoints", "ends", "every"), in_suite=False)
     measure_inputs: str = spec_field("no", _INPUTS, commands=_MEASURED, choices=("no", "yes"), later=True)
     seed: int = spec_field(0, _SEEDS, commands=_ALL, bits=32, of_weights=True, in_suite=False)

@@ -76,7 +76,7 @@ def test_sentences_follow_the_numbers():
     credit = {"window": 3, "truncated_at": 0, "share": shares, "cosine": shares, "agreement": [1.0, -0.25]}
     assert "the last 3 of 20 timesteps" in sentence("credit", credit, 20)
     said = sentence("credit", credit, 20)
-    assert "(50% from the last 10)" in said and "-0.25 at lag 20" in said
+    assert "(along it 50% from the last 10)" in said and "-0.25 at lag 20" in said
 
 
 def test_truncated_training_is_said_and_its_share_told(tmp_path, typed):
@@ -85,7 +85,7 @@ def test_truncated_training_is_said_and_its_share_told(tmp_path, typed):
     found = result.analyses["initial"]["credit"]
     assert found.summary["share"] == {"5": found.arrays["share"][4], "10": found.arrays["share"][9]}
     code, out, _ = typed("show", spec.id, "--results", tmp_path)
-    assert code == 0 and "training that goes back 5 of 12 timesteps finds" in " ".join(out.split())
+    assert code == 0 and "training that goes back 5 of 12 timesteps goes" in " ".join(out.split())
     assert json.loads((result.path / "done.json").read_text())["window"] == 5
 
 
@@ -96,7 +96,7 @@ def test_the_sentence_of_a_precision():
 
     off = "in float16 plain differentiation is off from lag 30, 0 from lag 40"
     assert said() == f"{off}, unless the loss is scaled by 2^9"
-    assert said(loss_scale=None) == f"{off}, whatever the loss is scaled by"
+    assert said(loss_scale=None) == f"{off}; no scale of the loss brings all of it into range"
     assert said(plain_leaves_at=None) == "in float16 plain differentiation is right up to lag 50"
     assert said(carried_leaves_at=31) == said()
     off = "in float16 plain differentiation is off from lag 30 by rounding"

@@ -1,7 +1,7 @@
 """Stored runs as the report reads them: settings, checkpoints, curves. Knows no jax."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ class Record:
     """Fields whose value its sweep chose for its cell, task and length."""
     max_params: int | None = None
     """What its hidden size follows from, if its sweep asked for that."""
+    by_analyses: bool = False
+    """Whether what it works out beside the curves, which changes none, is all that tells it from another run."""
     _summaries: dict[tuple[str, str, str], Summary] = field(
         init=False, default_factory=dict, repr=False, compare=False
     )
@@ -59,6 +61,8 @@ class Record:
         What the sweep tuned is not in it, and `max_params` stands for the hidden size that follows from it.
         """
         asked = untuned(self.config, self.tuned)
+        if not self.by_analyses:
+            asked = {name: value for name, value in asked.items() if name != "also"}
         if self.max_params is not None:
             asked = {name: value for name, value in asked.items() if name != "hidden"}
             asked["max_params"] = self.max_params
@@ -154,7 +158,18 @@ def read(
             records.append(record)
         except DamagedFile as error:
             warn(error.warning)
-    return records
+    return _told_apart(records)
+
+
+def _told_apart(records: Iterable[Record]) -> list[Record]:
+    """The records; of several that differ in their analyses alone all but the first are named by those too."""
+    seen: set[str] = set()
+    found = []
+    for record in records:
+        but = str({name: value for name, value in record.run.config.items() if name != "also"})
+        found.append(replace(record, by_analyses=but in seen))
+        seen.add(but)
+    return found
 
 
 def _record(run: StoredRun) -> Record:

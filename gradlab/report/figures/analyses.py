@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from gradlab.gradient.curve import STATE
 from gradlab.gradient.reductions import relative_to_first
+from gradlab.gradient.summary import in_decades
 from gradlab.report.data.records import Record, lags_of, row_of, summarised
 from gradlab.report.figures.drawing import (
     RELATIVE,
@@ -89,15 +90,18 @@ def _gradient(record: Record, when: str) -> Floats:
 def _spectrum(ax: Axes, arrays: Arrays, gradient: Floats) -> None:
     lags, values = arrays["lags"], arrays["singular_values"]
     places = {"largest": 0, "median": (values.shape[1] - 1) // 2, "smallest": -1}
-    for index, (which, place) in enumerate(places.items()):
-        draw_line(ax, lags, values[:, place], line_style(index), label=f"{which} singular value")
-    draw_line(ax, np.arange(1, len(gradient) + 1), gradient, line_style(3), label="gradient of the run")
-    ax.set_ylabel(RELATIVE)
     # The smallest falls so far that the others would be one line.
     shown = [*values[:, [0, places["median"]]].ravel(), *gradient]
     finite = [value for value in shown if np.isfinite(value)] or [0.0]
     low, high = min(finite), max(finite)
-    ax.set_ylim(low - 0.05 * (high - low) - 0.1, high + 0.05 * (high - low) + 0.1)
+    low, high = low - 0.05 * (high - low) - 0.1, high + 0.05 * (high - low) + 0.1
+    for index, (which, place) in enumerate(places.items()):
+        end = values[-1, place]
+        below = f" (below the axis: {in_decades(end)} at lag {lags[-1]:,})" if end < low else ""
+        draw_line(ax, lags, values[:, place], line_style(index), label=f"{which} singular value{below}")
+    draw_line(ax, np.arange(1, len(gradient) + 1), gradient, line_style(3), label="gradient of the run")
+    ax.set_ylabel(RELATIVE)
+    ax.set_ylim(low, high)
 
 
 def _credit(ax: Axes, arrays: Arrays, gradient: Floats) -> None:

@@ -43,15 +43,17 @@ def _spectrum(found: Found, length: int) -> str:
 def _credit(found: Found, length: int) -> str:
     cut = str(found["truncated_at"])
     if cut in found["share"]:
-        share, cosine = number(found["share"][cut]), number(found["cosine"][cut])
+        share, missing, cosine = (number(found[name][cut]) for name in ("share", "missing", "cosine"))
         return (
-            f"training that goes back {cut} of {length} timesteps finds {share:.0%} of the gradient of weights "
-            f"(cosine {cosine:.2f}); the last {found['window']} give it but for 10 %"
+            f"training that goes back {cut} of {length} timesteps goes {share:.0%} of the way along the gradient "
+            f"of the weights and misses {missing:.0%} of its norm (cosine {cosine:.2f}); with "
+            f"{found['window']} it misses less than 10%"
         )
     shares = ", ".join(f"{number(share):.0%} from the last {lag}" for lag, share in found["share"].items())
     start, end = map(number, found["agreement"])
-    text = f"the last {found['window']} of {length} timesteps give the gradient of the weights but for 10 %"
-    text += f" ({shares})" if shares else ""
+    text = f"the last {found['window']} of {length} timesteps give the gradient of the weights"
+    text += " but for 10% of its norm"
+    text += f" (along it {shares})" if shares else ""
     return f"{text}; the cosine between two examples is {start:.2f} at lag 1 and {end:.2f} at lag {length}"
 
 
@@ -89,7 +91,7 @@ def _in_dtype(dtype: str, found: Found, length: int) -> str:
     text = f"in {dtype} plain differentiation is off from lag {leaves}{' by rounding' * rounded}"
     text += f", 0 from lag {zero}" if zero else ""
     if scale is None:
-        return f"{text}, whatever the loss is scaled by"
+        return f"{text}; no scale of the loss brings all of it into range"
     if not scale or (rounded and not zero):
         return text
     return f"{text}, {'the latter ' * rounded}unless the loss is scaled by 2^{scale}"

@@ -42,10 +42,10 @@ def _line(execution: Mapping[str, Any], envs: Sequence[Mapping[str, Any]]) -> st
     gits = [env.get("git") or {} for env in envs]
     changed = [" with changes" if git.get("dirty") else "" for git in gits]
     commits = {
-        f"commit {str(git['commit'])[:10]}{more}" if git else "no commit"
+        f"in a repository at commit {str(git['commit'])[:10]}{more}" if git else "in no repository"
         for git, more in zip(gits, changed, strict=True)
     }
     versions = {str(env.get("versions", {}).get("gradlab-rnn")) for env in envs}
     pythons = {str(env.get("python")) for env in envs}
     listed = [", ".join(sorted(found)) for found in (versions, commits, pythons)]
-    return "{}: {}; gradlab {} at {}; Python {}".format(runs, how, *listed)
+    return "{}: {}; gradlab {}, {}; Python {}".format(runs, how, *listed)
