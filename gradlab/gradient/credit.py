@@ -22,6 +22,7 @@ from jax import Array, lax
 from gradlab.cells import Carry, Cell, Params
 from gradlab.errors import GradlabError
 from gradlab.gradient.adjoint import Loss
+from gradlab.gradient.losses import with_gradient
 from gradlab.gradient.plain import prepared, states_and_outputs
 from gradlab.gradient.reductions import Floats
 from gradlab.gradient.scaled import ZERO_EXPONENT, exponents, magnitude, norm, times_power_of_two
@@ -91,13 +92,13 @@ def weight_credit(cell: Any, params: Params, inputs: Any, loss: Loss, carry: Car
         >>> weight_credit(cell, params, inputs, lambda outputs: outputs[-1].sum(axis=-1)).window()
         3
     """
+    if params is not None:  # else those of an object of a library
+        _refuse_without_weights(as_arrays(params))
     cell, params, inputs, start = prepared(cell, params, inputs, carry)
-    if not split(params)[0]:
-        raise GradlabError("the cell has no weights of floats: there is no gradient to give credit for")
+    _refuse_without_weights(params)
     with jax.enable_x64(True):
         states, outputs = states_and_outputs(cell, params, inputs, start)
-        losses, pullback = jax.vjp(loss, outputs)
-        g = pullback(jnp.ones_like(losses))[0]
+        g = with_gradient(loss)(outputs)[1]
         if not bool(jnp.isfinite(g).all()):
             raise GradlabError("the gradient of the loss is not finite: it has no parts")
         passes = jax.jit(_Pass(cell, own_start=carry is None).back)
@@ -106,6 +107,11 @@ def weight_credit(cell: Any, params: Params, inputs: Any, loss: Loss, carry: Car
             raise GradlabError("the gradient of the weights is not finite: it has no parts")
         _, sums = passes(params, states, inputs, g, whole)
     return _credit(params, rows, sums)
+
+
+def _refuse_without_weights(params: Params) -> None:
+    if not split(params)[0]:
+        raise GradlabError("the cell has no weights of floats: there is no gradient to give credit for")
 
 
 class _Sum(NamedTuple):

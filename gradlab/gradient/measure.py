@@ -73,8 +73,9 @@ def gradient_curve(
         and `saturated` says from which lag; where rounding decides the value, `noise` says so.
 
     Raises:
-        GradlabError: `cell` is none of these, `inputs` or the loss have the wrong shape, `kind` or `at` is out of
-            range, or the state has no float leaf.
+        GradlabError: `cell` is none of these, `inputs` have the wrong shape, the loss is not one float for each
+            example from the outputs of that example alone, `kind` or `at` is out of range, or the state has no
+            float leaf.
 
     Example:
         >>> import jax, jax.numpy as jnp

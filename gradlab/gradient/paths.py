@@ -25,6 +25,7 @@ from gradlab.cells.base import GatedCell, is_gated
 from gradlab.errors import GradlabError
 from gradlab.gradient import scaled
 from gradlab.gradient.adjoint import Loss
+from gradlab.gradient.losses import with_gradient
 from gradlab.gradient.plain import prepared, states_and_outputs
 from gradlab.gradient.reductions import Floats
 from gradlab.gradient.scaled import Scaled, log10, times_power_of_two
@@ -78,8 +79,7 @@ def path_credit(cell: Any, params: Params, inputs: Any, loss: Loss, carry: Carry
     with jax.enable_x64(True):
         _check_step(cell, params, inputs, start)
         states, outputs = states_and_outputs(cell, params, inputs, start)
-        losses, pullback = jax.vjp(loss, outputs)
-        g = pullback(jnp.ones_like(losses))[0]
+        g = with_gradient(loss)(outputs)[1]
         rows = jax.jit(partial(_back, cell, len(names) - 1))(params, states, inputs, g)
     rows = jax.tree.map(lambda leaf: np.asarray(leaf)[::-1], rows)
     if not np.isfinite(rows.whole.mantissa).all():

@@ -67,8 +67,10 @@ class SpecField:
             raise GradlabError(f"{self.name} is {value!r}: give a text")
         if self.choices and value not in self.choices:
             if value in self.coarse:
-                known = " or ".join(self.choices)
-                raise GradlabError(f"{self.name} is {value}: give {known}; of {value} tells `gradlab precision`")
+                known = ", ".join(self.choices)
+                raise GradlabError(
+                    f"unknown {self.name} `{value}`: known are {known}; `gradlab precision` tells what {value} does"
+                )
             raise unknown(self.name, value, self.choices)
         return value
 
