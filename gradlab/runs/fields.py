@@ -68,9 +68,8 @@ class SpecField:
         if self.choices and value not in self.choices:
             if value in self.coarse:
                 known = ", ".join(self.choices)
-                raise GradlabError(
-                    f"unknown {self.name} `{value}`: known are {known}; `gradlab precision` tells what {value} does"
-                )
+                hint = f"`gradlab precision` tells what {value} does"
+                raise GradlabError(f"unknown {self.name} `{value}`: known are {known}; {hint}")
             raise unknown(self.name, value, self.choices)
         return value
 
