@@ -100,6 +100,26 @@ def test_exponents_of_diagonal_orthogonal_and_symplectic_chains():
     assert abs(symplectic.sum()) < 1e-12
 
 
+@pytest.mark.parametrize("gain", [1.2, 2.0])
+def test_the_mean_exponent_of_a_wide_tanh_network_is_that_of_the_mean_field(gain):
+    """log10 g + E log10 (1 - tanh² √q z), where q = g² E tanh² √q z, of an orthogonal matrix times g.
+
+    Chen, Pennington & Schoenholz (2018), "Dynamical isometry and a mean field theory of RNNs", section 3.
+    """
+    z, weight = np.polynomial.hermite_e.hermegauss(201)
+    weight = weight / weight.sum()
+    q = 1.0
+    for _ in range(1000):
+        q = gain**2 * weight @ np.tanh(np.sqrt(q) * z) ** 2
+    exact = np.log10(gain) + weight @ np.log10(1 - np.tanh(np.sqrt(q) * z) ** 2)
+
+    units, cell = 128, rnn(gain=gain)
+    params = cell.init(jax.random.key(0), 1, units)
+    start = {"h": np.tanh(np.sqrt(q) * np.random.default_rng(3).normal(size=(2, units)))}
+    found = jacobian_spectrum(cell, params, np.zeros((21, 2, 1)), start, lags=2)
+    np.testing.assert_allclose(found.exponents.mean(), exact, atol=0.02)
+
+
 @pytest.mark.parametrize("cell", [rnn(), lstm(), gru()], ids=["rnn", "lstm", "gru"])
 def test_the_curve_lies_between_the_singular_values_and_exponents_add_up(cell):
     params = cell.init(jax.random.key(0), 2, 3)
