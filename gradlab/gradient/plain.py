@@ -29,11 +29,11 @@ def prepared(cell: Any, params: Params, inputs: Any, carry: Carry | None) -> tup
         raise GradlabError(f"inputs have shape {inputs.shape}: give (T, B, I) with T and B of at least 1")
     cell, params, carry = adapted(cell, params, inputs, carry)
     params = as_arrays(params)
-    start = started(cell, params, inputs, carry)
+    start = as_arrays(cell.carry(params, inputs.shape[1]) if carry is None else carry)
     check_state(start, inputs.shape[1])
     with jax.enable_x64(True):
         params, inputs, start = jax.tree.map(jnp.asarray, in_dtype((params, inputs, start), jnp.float64))
-        return cell, params, inputs, start
+        return cell, params, inputs, started(cell, params, inputs, start)
 
 
 def states_and_outputs(cell: Cell, params: Params, inputs: Array, start: Carry) -> tuple[Carry, Array]:

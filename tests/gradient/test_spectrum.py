@@ -9,6 +9,7 @@ from scipy.special import digamma
 from gradlab import gradient_curve
 from gradlab.cells import gru, lstm, rnn
 from gradlab.errors import GradlabError
+from gradlab.gradient.credit import weight_credit
 from gradlab.gradient.spectrum import jacobian_spectrum
 
 N = 4
@@ -111,7 +112,7 @@ def test_the_mean_exponent_of_a_wide_tanh_network_is_that_of_the_mean_field(gain
     q = 1.0
     for _ in range(1000):
         q = gain**2 * weight @ np.tanh(np.sqrt(q) * z) ** 2
-    exact = np.log10(gain) + weight @ np.log10(1 - np.tanh(np.sqrt(q) * z) ** 2)
+    exact = np.log10(gain) - weight @ (2 * np.log10(np.cosh(np.sqrt(q) * z)))  # 1 - tanh² = 1 / cosh²
 
     units, cell = 128, rnn(gain=gain)
     params = cell.init(jax.random.key(0), 1, units)
@@ -175,3 +176,18 @@ def test_a_jacobian_that_is_not_finite_is_named():
     matrices[2, 0, 0] = np.nan
     with pytest.raises(GradlabError, match="Jacobian of timestep 3 is not finite"):
         spectrum_of(matrices)
+
+
+def test_inputs_of_another_width_are_told_in_one_line():
+    params = rnn().init(jax.random.key(0), 2, 4)
+    for measure in (jacobian_spectrum, lambda *given: weight_credit(*given, lambda y: y[-1].sum(-1))):
+        with pytest.raises(GradlabError, match=r"RNN.step cannot be called .* inputs float64 \(5, 3, 7\)"):
+            measure(rnn(), params, np.zeros((5, 3, 7), np.float32))
+    with pytest.raises(GradlabError, match="lags is 1: give"):
+        jacobian_spectrum(rnn(), params, np.zeros((5, 3, 2), np.float32), lags=1)
+
+
+def test_states_and_weights_may_be_of_different_precision():
+    params, inputs = rnn().init(jax.random.key(0), 2, 4), np.zeros((5, 3, 2), np.float32)
+    found = jacobian_spectrum(rnn(), params, inputs, {"h": np.ones((3, 4), np.float64)})
+    assert repr(found).startswith("<JacobianSpectrum: 4 directions, 5 lags, 3 examples, exponents ")
