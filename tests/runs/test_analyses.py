@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gradlab.errors import GradlabError
-from gradlab.report.data.records import read
+from gradlab.report.data.records import labelled, read
 from gradlab.report.figures.analyses import analysis_figures
 from gradlab.report.text.analyses import sentence
 from gradlab.runs.execute import run
@@ -56,6 +56,15 @@ def test_analyses_are_shown_and_drawn(results, typed):
     for name, figure in zip(ANALYSES, figures, strict=True):
         assert sentence(name, stored.done["analyses"]["initial"][name], 12) in figure.heading
         assert len(figure.figure.axes) == 2
+
+
+def test_analyses_name_a_run_only_where_nothing_else_does(tmp_path):
+    fields = SMALL | {"steps": 0, "seed": 0}
+    asked = [("rnn", "spectrum"), ("rnn", "none"), ("gru", "paths"), ("lstm", "credit"), ("lstm", "paths")]
+    for cell, also in asked:
+        run(RunSpec(**fields | {"cell": cell, "also": also}), tmp_path)
+    names = [name for name, _ in labelled(read(tmp_path, pytest.fail))]
+    assert sorted(names) == ["GRU", "LSTM", "LSTM, also paths", "RNN", "RNN, also spectrum"]
 
 
 def test_sentences_follow_the_numbers():

@@ -161,15 +161,16 @@ def read(
     return _told_apart(records)
 
 
-def _told_apart(records: Iterable[Record]) -> list[Record]:
-    """The records; of several that differ in their analyses alone all but the first are named by those too."""
-    seen: set[str] = set()
-    found = []
-    for record in records:
-        but = str({name: value for name, value in record.run.config.items() if name != "also"})
-        found.append(replace(record, by_analyses=but in seen))
-        seen.add(but)
-    return found
+def _told_apart(records: Sequence[Record]) -> list[Record]:
+    """The records; of several that differ in their analyses alone all but the plainest are named by those too."""
+
+    def alike(record: Record) -> str:
+        return str({name: value for name, value in record.run.config.items() if name != "also"})
+
+    plainest: dict[str, str] = {}
+    for record in sorted(records, key=lambda record: str(record.run.config.get("also") or "")):
+        plainest.setdefault(alike(record), record.run.id)
+    return [replace(record, by_analyses=plainest[alike(record)] != record.run.id) for record in records]
 
 
 def _record(run: StoredRun) -> Record:

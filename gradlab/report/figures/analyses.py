@@ -97,7 +97,7 @@ def _spectrum(ax: Axes, arrays: Arrays, gradient: Floats) -> None:
     low, high = low - 0.05 * (high - low) - 0.1, high + 0.05 * (high - low) + 0.1
     for index, (which, place) in enumerate(places.items()):
         end = values[-1, place]
-        below = f" (below the axis: {in_decades(end)} at lag {lags[-1]:,})" if end < low else ""
+        below = f" (to {in_decades(end)})" if end < low else ""
         draw_line(ax, lags, values[:, place], line_style(index), label=f"{which} singular value{below}")
     draw_line(ax, np.arange(1, len(gradient) + 1), gradient, line_style(3), label="gradient of the run")
     ax.set_ylabel(RELATIVE)
