@@ -22,7 +22,7 @@ from gradlab.runs.jobs import (
     RunReport,
     Settings,
     SpecBatch,
-    cell_alone,
+    measured_cell,
 )
 from gradlab.runs.lock import FileClaim
 from gradlab.runs.schema import DONE
@@ -188,7 +188,7 @@ class Dispatcher:
             return tuple(self.waiting)
 
         def distance(batch: SpecBatch) -> int:
-            cell = "" if batch[0].steps else cell_alone(batch[0].cell)
+            cell = measured_cell(batch[0].cell, batch[0].steps)
             return 0 if cell in free else 2 if cell in busy else 1
 
         return sorted(self.waiting, key=distance)

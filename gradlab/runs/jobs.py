@@ -163,22 +163,24 @@ class JobBatch(NamedTuple):
 
     @property
     def measures(self) -> str:
-        """The cell, without its options, whose compiled passes are most of the work; "" where a run trains."""
-        return "" if self.fields[0]["steps"] else cell_alone(self.fields[0]["cell"])
+        """As `measured_cell`, of its runs."""
+        return measured_cell(self.fields[0]["cell"], self.fields[0]["steps"])
 
     def reports(self, status: str, reason: str | None = None) -> tuple[RunReport, ...]:
         """The same report of every run."""
         return tuple(RunReport(run_id, status, reason) for run_id in self.run_ids)
 
 
-def cell_alone(cell: str) -> str:
-    """The name of a cell without its options, most of which are initial weights and change no program.
+def measured_cell(cell: str, steps: int) -> str:
+    """The cell whose compiled passes are most of the work of a run; "" where it trains, by programs of its length.
+
+    It is named without its options, most of which are initial weights and change no program.
 
     Example:
-        >>> cell_alone("lstm:forget_bias=3"), cell_alone("gru")
-        ('lstm', 'gru')
+        >>> measured_cell("lstm:forget_bias=3", 0), measured_cell("gru", 5000)
+        ('lstm', '')
     """
-    return cell.partition(":")[0]
+    return "" if steps else cell.partition(":")[0]
 
 
 class JobTracker:
